@@ -1,0 +1,1 @@
+"""Hydra configuration, composed by the commands of datagen, model and training."""

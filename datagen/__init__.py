@@ -1,0 +1,1 @@
+"""Raw video to training shards: cut, track, mask, measure gaze, swap, stylise, check, select, pack."""

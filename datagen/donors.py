@@ -1,0 +1,158 @@
+"""The identities that a swap puts into clips: pictures of a folder, or the people of the sample source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from datagen import geometry as g
+from datagen.clip import Clip, seed_of
+from datagen.landmarks import FaceDetector, FaceMesh
+
+if TYPE_CHECKING:
+    from datagen.sources.people import Person
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+BUILTIN = 12
+MAX_SIDE = 1280  # px; larger pictures are scaled down
+MIN_EYES = 24  # px between the eyes; smaller faces have nothing to give
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A portrait: RGB uint8 [H, W, 3], its face points float32 [478, 3] px, the content hash of its picture."""
+
+    name: str
+    group: str
+    rgb: np.ndarray
+    points: np.ndarray
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A donor that has a name and a hash before its picture is drawn."""
+
+    name: str
+    group: str
+    sha256: str
+    draw: Callable[[], np.ndarray]
+
+    @cached_property
+    def drawn(self) -> Donor:
+        rgb = self.draw()
+        points = find_face(rgb)
+        assert points is not None, f"no face in built-in donor {self.name}"
+        return Donor(self.name, self.group, rgb, points, self.sha256)
+
+
+AnyDonor = TypeVar("AnyDonor", bound=Donor | Lazy)
+
+
+def load_donors(folder: str | Path) -> list[Donor]:
+    """Donors of all pictures in a folder, by name; pictures without a face are left out. ValueError if none is left."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"donor folder {folder} does not exist: give a folder with portraits ({_kinds()})")
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not pictures:
+        raise ValueError(f"donor folder {folder} holds no picture: put portraits there ({_kinds()})")
+    donors = [donor for path in pictures for donor in _load(path)]
+    if not donors:
+        raise ValueError(f"no face found in the {len(pictures)} pictures of donor folder {folder}: use portraits")
+    return donors
+
+
+def builtin_donors() -> list[Lazy]:
+    """Made-up people who play in none of the sample's clips, so that no split meets them; drawn when asked for."""
+    from datagen.sources.people import PEOPLE, person
+
+    return [_builtin(person(len(PEOPLE) + index)) for index in range(BUILTIN)]
+
+
+def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
+    """The donor with the highest hash for this clip, never the clip's own person; a new donor changes few choices."""
+    own = {clip.identity, clip.group} - {""}
+    others = [donor for donor in donors if not own & {donor.name, donor.group}]
+    return max(others, key=lambda donor: seed_of(seed, clip.key, donor.name), default=None)
+
+
+def face_at_size(donor: Donor, eyes: float) -> tuple[np.ndarray, np.ndarray]:
+    """The donor's face cut out, `eyes` px between its eyes: LAB uint8 [H, W, 3], points [478, 3] px."""
+    scale = eyes / float(g.interocular(donor.points))
+    x0, y0, x1, y1 = g.box(donor.points).tolist()
+    margin = 0.15 * (x1 - x0)
+    left, top = max(int(x0 - margin), 0), max(int(y0 - margin), 0)
+    crop = donor.rgb[top : int(y1 + margin), left : int(x1 + margin)]
+    return cv2.cvtColor(_scaled(crop, scale), cv2.COLOR_RGB2LAB), (
+        donor.points - np.array([left, top, 0], np.float32)
+    ) * np.float32(scale)
+
+
+def find_face(rgb: np.ndarray) -> np.ndarray | None:
+    """Points float32 [478, 3] px of the foremost face, also a small one; None where there is none."""
+    mesh = FaceMesh()
+    points = mesh(rgb)
+    if points is None:
+        points = _find_in_box(rgb, mesh)
+    return points if points is not None and g.interocular(points) >= MIN_EYES else None
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """RGB uint8 [H, W, 3] of a picture file: turned upright, transparency on white, no side above MAX_SIDE."""
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        picture = picture.convert("RGB")
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    return np.array(picture)
+
+
+def _load(path: Path) -> Iterator[Donor]:
+    try:
+        rgb = read_picture(path)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's ways to say "no picture"
+        return
+    points = find_face(rgb)
+    if points is not None:
+        yield Donor(path.name, path.name, rgb, points, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _find_in_box(rgb: np.ndarray, mesh: FaceMesh) -> np.ndarray | None:
+    """FaceMesh looks for near faces only: show it the largest detected face, enlarged."""
+    found = FaceDetector()(rgb)
+    if not len(found):
+        return None
+    x0, y0, x1, y1 = max(found[:, :4].tolist(), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
+    half = max(x1 - x0, y1 - y0)
+    left, top = max(int((x0 + x1) / 2 - half), 0), max(int((y0 + y1) / 2 - half), 0)
+    crop = rgb[top : int((y0 + y1) / 2 + half), left : int((x0 + x1) / 2 + half)]
+    scale = 512 / max(crop.shape[:2])
+    mesh.reset()
+    points = mesh(_scaled(crop, scale))
+    return None if points is None else points / np.float32(scale) + np.array([left, top, 0], np.float32)
+
+
+def _scaled(rgb: np.ndarray, scale: float) -> np.ndarray:
+    return cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def _builtin(person: Person) -> Lazy:
+    from datagen.sources.people import portrait
+
+    identity = hashlib.sha256(repr(person).encode()).hexdigest()
+    return Lazy(person.name, person.name, identity, partial(portrait, person))
+
+
+def _kinds() -> str:
+    return ", ".join(suffix[1:] for suffix in SUFFIXES)

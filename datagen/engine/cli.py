@@ -1,0 +1,240 @@
+"""Flags are Hydra overrides spelt like flags: `--input raw/` is `input=raw/`, always one literal value.
+
+There is no parser and no second list of options or defaults: a command's YAML file is the list, its comments are the
+help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.errors import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+HYDRA_FLAGS = (
+    "--cfg",
+    "-c",
+    "--resolve",
+    "--package",
+    "-p",
+    "--multirun",
+    "-m",
+    "--info",
+    "-i",
+    "--experimental-rerun",
+)
+TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun")
+
+
+def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], None]]:
+    """Make a command of a function of the composed `conf/<name>.yaml`; the process ends with its result."""
+
+    def decorate(function: Callable[[Any], int | None]) -> Callable[[], None]:
+        def main(argv: list[str] | None = None) -> None:
+            arguments = sys.argv[1:] if argv is None else argv
+            if any(word in ("--help", "-h") for word in arguments):
+                print(help_text(name))
+                sys.exit(0)
+            sys.exit(_guarded(lambda: _run(name, function, arguments)))
+
+        main.__doc__ = function.__doc__
+        return main
+
+    return decorate
+
+
+def overrides(argv: list[str], switches: frozenset[str] = frozenset(), positional: str = "") -> list[str]:
+    """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`; everything else as it is."""
+    result, words = [], iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word in HYDRA_FLAGS:
+            result += [word, next(words, "")] if word in TAKES_VALUE else [word]
+        elif name.startswith("--"):
+            key = name[2:].replace("-", "_")
+            if not equals and key in switches:
+                value = "true"
+            elif not equals:
+                value = next(words, None) or _missing(name)
+            result.append(f"{key}={quoted(value)}")
+        elif positional and not equals and not word.startswith("-"):
+            result.append(f"{positional}={quoted(word)}")
+        else:
+            result.append(word)
+    return result
+
+
+def quoted(value: str) -> str:
+    """A literal string for Hydra's grammar; numbers, booleans and null keep their type."""
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", value):
+        return value
+    return "'" + re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", value) + ("\\" if value.endswith("\\") else "") + "'"
+
+
+def help_text(name: str) -> str:
+    """From the comments of the command's YAML file, without loading anything."""
+    head, options = _options(name)
+    width = max(map(len, options), default=0)
+    rows = [f"  --{key.replace('_', '-'):<{width}}  {text}" for key, text in options.items()]
+    groups = re.findall(r"^\s*- (?:override )?/?(\w+): (\w+)", (CONF / f"{name}.yaml").read_text(), re.M)
+    choices = [f"  {group}={'|'.join(_choices(group))}   (default {default})" for group, default in groups]
+    tail = ["", "Choices (any key of theirs too, e.g. swap.seed=2):", *choices] if choices else []
+    return "\n".join([*head, "", "Options (--name VALUE, or name=VALUE):", *rows, *tail])
+
+
+def _missing(name: str) -> str:
+    raise UserError(f"{name} needs a value (see --help).")
+
+
+def _options(name: str) -> tuple[list[str], dict[str, str]]:
+    """Head comment and options of a command, those of the files that it includes after its own."""
+    head, options = _read_options(CONF / f"{name}.yaml")
+    for include in re.findall(r"^\s*- /?([\w/]+)@_global_", (CONF / f"{name}.yaml").read_text(), re.M):
+        options |= {k: v for k, v in _read_options(_find(name, include))[1].items() if k not in options}
+    return head, options
+
+
+def _read_options(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Head comment and top-level `key: default  # text` lines of a YAML file."""
+    lines = path.read_text().splitlines()
+    head = [line[1:].removeprefix(" ") for line in lines if line.startswith("#") and "@package" not in line]
+    options = {}
+    for line in lines:
+        match = re.fullmatch(r"(\w+): *(.*?) *# (.*)", line)
+        if match:
+            key, default, text = match.groups()
+            shown = "" if default in ("null", "???", '""') else f" (default {default})"
+            options[key] = text + (" (required)" if default == "???" else shown)
+    return head, options
+
+
+def _find(name: str, include: str) -> Path:
+    beside = CONF / Path(name).parent / f"{include}.yaml"
+    return beside if beside.exists() else CONF / f"{include}.yaml"
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> int:
+    import hydra
+    from omegaconf import OmegaConf
+
+    switches, positional = _switches(name)
+    sys.argv = [sys.argv[0], *overrides(argv, switches, positional)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print one sentence
+    results: list[int] = []
+    errors: list[BaseException] = []
+
+    def task(cfg: Any) -> None:
+        OmegaConf.set_readonly(cfg, True)
+        try:
+            _refuse_missing(cfg)
+            results.append(function(cfg) or 0)
+        except BaseException as error:  # Hydra would print its own lines about it
+            errors.append(error)
+
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+    if errors:
+        raise errors[0]
+    return max(results, default=0)
+
+
+def _refuse_missing(cfg: Any) -> None:
+    """Top-level keys first: the others may only refer to them."""
+    from omegaconf import OmegaConf
+
+    missing = sorted(key for key in cfg if OmegaConf.is_missing(cfg, key)) or sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"missing: {', '.join('--' + key.replace('_', '-') for key in missing)} (see --help).")
+
+
+def _switches(name: str) -> tuple[frozenset[str], str]:
+    """Options whose default is a truth value may stand without one; `# ... (positional)` marks the bare word's key."""
+    _, options = _options(name)
+    switches = frozenset(k for k, text in options.items() if re.search(r"\(default (true|false)\)$", text))
+    return switches, next((k for k, text in options.items() if "(the bare word)" in text), "")
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Exit code: the function's, 2 after a user's mistake (one sentence), 130 after an interruption."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted: what is done is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return 2
+
+
+def _sentence(error: Exception) -> str:
+    """Hydra's several lines as one sentence, with the nearest right spelling where a key is misspelt."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)  # type: ignore[arg-type]
+    text = " ".join(" ".join(str(e).split()) for e in causes)
+    match = re.search(r"Key '([\w.]+)' is not in struct|Could not override '([\w.]+)'", text)
+    if match:
+        key = match[1] or match[2]
+        near = difflib.get_close_matches(key.rsplit(".", 1)[-1], _all_keys(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"there is no option {key!r}{hint} (see --help)."
+    match = re.search(
+        r"In '[^']*': Could not find '([^']+)'.*?Available options in '(\w+)': (.*?)(?: Config search path| *$)", text
+    )
+    if match:
+        return f"there is no {match[1]!r}; {match[2]} can be {' or '.join(match[3].split())}."
+    return re.split(r" See https?://", text)[0][:400]
+
+
+def _all_keys() -> list[str]:
+    return sorted({key for path in CONF.rglob("*.yaml") for key in re.findall(r"^(\w+):", path.read_text(), re.M)})
+
+
+@contextlib.contextmanager
+def native_stderr_muted() -> Iterator[None]:
+    """Native libraries write notes to file descriptor 2 that are not for the user; Python's stderr stays."""
+    kept = os.dup(2)
+    before = sys.stderr
+    with open(os.devnull, "w") as sink, os.fdopen(kept, "w", buffering=1, closefd=False) as stderr:
+        os.dup2(sink.fileno(), 2)
+        sys.stderr = stderr
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
+    os.close(kept)
+
+
+def run_as_command(module: str, verb: str) -> None:
+    """First line of a stage's module: as `python -m datagen.<verb>` it is a command, before the heavy imports are paid
+    for.
+    """
+    if module != "__main__":
+        return
+
+    @command(f"datagen/{verb}")
+    def main(cfg: Any) -> int:
+        from datagen.verbs import run_verb
+
+        return run_verb(cfg, verb)
+
+    main()

@@ -1,0 +1,134 @@
+"""One clip's way through the stages: resolve what the store has, compute what it lacks, stop where a rule says no."""
+
+from __future__ import annotations
+
+import errno
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from datagen.clip import Clip, Reject, Transient
+from datagen.engine.errors import UserError
+from datagen.engine.store import Record, Store
+from datagen.stage import NO_GPU, Needs, Stage
+
+HALTING = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
+
+
+class Rules(Protocol):
+    """Measures in, verdict out; asked after every stage, so that no work goes into a clip that is out already."""
+
+    def verdict(self, stage: str, clip: Clip) -> Reject | None: ...
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What happens to every clip. A planned clip without a span goes through `split` first."""
+
+    source: Stage
+    stages: Sequence[Stage]
+    rules: Rules
+    split: Stage | None = None
+
+    def of(self, clip: Clip) -> list[Stage]:
+        if self.split is not None and clip.span is None:
+            return [self.source, self.split]
+        return [self.source, *self.stages]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a clip came. `name` is a ledger class (kept, filtered, invalid, failed), or for the run loop alone:
+    `waiting` (the next stage must run elsewhere), `split`, `transient` (try again), `halt` (no work is possible)."""
+
+    clip: Clip
+    name: str
+    reason: str = ""
+    detail: str = ""
+    stage: str = ""
+    needs: Needs = NO_GPU
+    records: dict[str, Record] = field(default_factory=dict)
+    computed: tuple[str, ...] = ()
+
+    def event(self) -> dict[str, Any]:
+        """As the ledger keeps it: small, and enough to find everything again."""
+        return {
+            "key": self.clip.key,
+            "outcome": self.name,
+            "reason": self.reason,
+            "detail": self.detail,
+            "stage": self.stage,
+            "source": dict(self.clip.source),
+            "identity": self.clip.identity,
+            "group": self.clip.group,
+            "rights": dict(self.clip.rights),
+            "span": self.clip.span,
+            "records": {name: record.key for name, record in self.records.items()},
+            "seconds": {name: self.records[name].seconds for name in self.computed if name in self.records},
+        }
+
+
+def children(outcome: Outcome) -> list[Clip]:
+    """The clips that a split video consists of, one per span, numbered in order of time."""
+    spans = outcome.records[outcome.stage].metrics["spans"]
+    parent = replace(outcome.clip, artefacts={})
+    return [replace(parent, key=f"{parent.key}-{i:03d}", span=(s, e)) for i, (s, e) in enumerate(spans)]
+
+
+def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]) -> Outcome:
+    """As far as the store and the stages that `may_run` here lead. Errors of stages propagate."""
+    records: dict[str, Record] = {}
+    computed: list[str] = []
+
+    def outcome(name: str, reason: str = "", detail: str = "", needs: Needs = NO_GPU) -> Outcome:
+        return Outcome(clip, name, reason, detail, stage.name, needs, records, tuple(computed))
+
+    for stage in journey.of(clip):
+        record = store.get(stage, clip)
+        if record is None:
+            if not may_run(stage):
+                return outcome("waiting", needs=stage.needs)
+            record = _compute(stage, clip, store)
+            computed.append(stage.name)
+        records[stage.name] = record
+        if record.outcome != "done":
+            return outcome(record.outcome, record.reason, record.detail)
+        clip = clip.with_artefact(stage.name, store.artefact(record))
+        reject = journey.rules.verdict(stage.name, clip)
+        if reject is not None:
+            return outcome(reject.outcome, reject.reason, reject.detail)
+    return outcome("split" if stage is journey.split else "kept")
+
+
+def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]) -> Outcome:
+    """`walk`, with every error turned into an outcome: the one place that catches everything."""
+    try:
+        return walk(clip, journey, store, may_run)
+    except KeyboardInterrupt:
+        raise
+    except UserError as error:
+        return Outcome(clip, "halt", str(error))
+    except (Transient, MemoryError, ConnectionError, TimeoutError) as error:
+        return Outcome(clip, "transient", _snake(type(error).__name__), str(error))
+    except BaseException as error:  # noqa: B036  a stage may even call sys.exit
+        number = getattr(error, "errno", None)
+        if isinstance(error, OSError) and number in HALTING:
+            reason = f"stopped, {HALTING[number]} ({error}): mend that and run the same command again."
+            return Outcome(clip, "halt", reason)
+        return Outcome(clip, "failed", "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
+
+
+def _compute(stage: Stage, clip: Clip, store: Store) -> Record:
+    started = time.perf_counter()
+    with store.workdir() as workdir:
+        try:
+            artefact = stage(clip, workdir)
+        except Reject as reject:
+            return store.put_reject(stage, clip, reject, time.perf_counter() - started)
+        return store.put(stage, clip, artefact, time.perf_counter() - started)
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))

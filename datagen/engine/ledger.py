@@ -1,0 +1,113 @@
+"""Append-only record of what happened to every clip: one JSON object per line, whole lines only.
+
+Events: `start` (run, command), `clip` (an outcome, see `Outcome`), `end` (the books). A line cut off by a crash is
+skipped when reading and closed before the next is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.files import canonical
+
+CLASSES = ("kept", "filtered", "invalid", "failed")
+
+
+@dataclass
+class Books:
+    """planned = kept + filtered + invalid + failed + pending, always."""
+
+    planned: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def settle(self, outcome: str, reason: str = "") -> None:
+        assert outcome in CLASSES, outcome
+        self.classes[outcome] += 1
+        if outcome != "kept":
+            self.reasons[outcome, reason] += 1
+
+    def move(self, reason: str) -> None:
+        """A kept clip turns out to be filtered after all (a duplicate)."""
+        self.classes["kept"] -= 1
+        self.settle("filtered", reason)
+
+    @property
+    def pending(self) -> int:
+        return self.planned - sum(self.classes.values())
+
+    def line(self) -> str:
+        """planned N = kept a + filtered b + invalid c + failed d (+ pending e)"""
+        parts = [f"{name} {self.classes[name]}" for name in CLASSES]
+        if self.pending:
+            parts.append(f"pending {self.pending}")
+        return f"planned {self.planned} = " + " + ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        reasons: dict[str, dict[str, int]] = {}
+        for (outcome, reason), count in sorted(self.reasons.items()):
+            reasons.setdefault(outcome, {})[reason] = count
+        return {"planned": self.planned, **{name: self.classes[name] for name in CLASSES}, "reasons": reasons}
+
+
+class Ledger:
+    """Appends events to one file; a `run` id marks the events of one run."""
+
+    def __init__(self, path: Path, run: str):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.run = run
+        self._file = path.open("ab")
+        if path.stat().st_size and not _ends_with_newline(path):
+            self._file.write(b"\n")
+
+    def append(self, event: str, **fields: Any) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = canonical({"event": event, "run": self.run, "at": at, **fields}) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_ledger(path: Path) -> Iterator[dict[str, Any]]:
+    """Events in order; lines that are no whole JSON object (a crash cut them) are skipped."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event
+
+
+def unfinished(path: Path) -> Books | None:
+    """The books of the last run, where that was cut off before its end; else None."""
+    books: Books | None = None
+    for event in read_ledger(path):
+        if event["event"] == "start":
+            books = Books()
+        elif books is not None and event["event"] == "planned":
+            books.planned += event["count"]
+        elif books is not None and event["event"] == "clip":
+            books.settle(event["outcome"], event.get("reason", ""))
+        elif event["event"] == "end":
+            books = None
+    return books
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,0 +1,40 @@
+"""One run at a time on one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from datagen.engine.errors import UserError
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` itself; the system lets go however the process ends. UserError if another holds it."""
+    make_folder(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"{folder} is in use by another run: wait for its end, or choose another folder."
+            raise UserError(message) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Create it; UserError where that cannot be done or it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder or mend its rights."
+        ) from None

@@ -1,0 +1,130 @@
+"""The one loop: clips x stages, on Ray or here, every clip accounted for."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from datagen.clip import Clip
+from datagen.engine.errors import UserError
+from datagen.engine.journey import Journey, Outcome, children, guarded
+from datagen.engine.ledger import CLASSES, Books, Ledger
+from datagen.engine.pools import Pool
+from datagen.engine.progress import Progress
+from datagen.engine.store import Store
+
+TRIES = {"crashed": 2, "transient": 3}
+
+
+@dataclass
+class Work:
+    """What a run did: its books, and where the time went."""
+
+    books: Books = field(default_factory=Books)
+    seconds: dict[str, float] = field(default_factory=dict)  # stage -> s, computed in this run
+    computed: Counter[str] = field(default_factory=Counter)  # stage -> number of artefacts made
+    wall: float = 0.0
+    start_seconds: float = 0.0  # of the wall time, what Ray took to start
+
+
+@dataclass
+class Loop:
+    """Feeds clips to a pool and settles what comes back. Holds no more than the clips in flight."""
+
+    journey: Journey
+    store: Store
+    pool: Pool
+    ledger: Ledger
+    progress: Progress
+    work: Work = field(default_factory=Work)
+    tries: Counter[str] = field(default_factory=Counter)
+    ready: deque[Outcome] = field(default_factory=deque)  # waiting for a worker
+    flying: int = 0
+
+    def run(self, clips: Iterable[Clip]) -> Work:
+        started = time.perf_counter()
+        planned = iter(clips)
+        try:
+            while self._feed(planned) or self.flying:
+                for outcome in self.pool.wait():
+                    self.flying -= 1
+                    self._take(outcome)
+        finally:
+            self.work.wall = time.perf_counter() - started
+        return self.work
+
+    def _feed(self, planned: Iterator[Clip]) -> bool:
+        """Give every free worker a clip; what the store already answers is settled on the way."""
+        while True:
+            if not self.ready:
+                clip = next(planned, None)
+                if clip is None:
+                    return False
+                self._plan(1)
+                self._take(guarded(clip, self.journey, self.store, lambda stage: False))
+                continue
+            if not self.pool.room(self.ready[0].needs):
+                return True
+            outcome = self.ready.popleft()
+            self.pool.submit(outcome.clip, outcome.needs)
+            self.flying += 1
+
+    def _plan(self, count: int) -> None:
+        self.work.books.planned += count
+        self.ledger.append("planned", count=count)
+        self.progress.plan(count)
+
+    def _take(self, outcome: Outcome) -> None:
+        for stage in outcome.computed:
+            self.work.computed[stage] += 1
+            before = self.work.seconds.get(stage, 0.0)
+            self.work.seconds[stage] = before + outcome.records[stage].seconds
+        if outcome.name == "waiting":
+            self.ready.append(outcome)
+        elif outcome.name == "split":
+            self._split(outcome)
+        elif outcome.name == "halt":
+            raise UserError(outcome.reason)
+        elif outcome.name in TRIES:
+            self._again(outcome)
+        else:
+            self._settle(outcome)
+
+    def _split(self, outcome: Outcome) -> None:
+        clips = children(outcome)
+        self._plan(len(clips) - 1)
+        for clip in clips:
+            self._take(guarded(clip, self.journey, self.store, lambda stage: False))
+
+    def _again(self, outcome: Outcome) -> None:
+        key = outcome.clip.key
+        self.tries[key] += 1
+        if self.tries[key] < TRIES[outcome.name]:
+            self._take(Outcome(replace(outcome.clip, artefacts={}), "waiting"))
+        else:
+            self._settle(Outcome(outcome.clip, "failed", outcome.reason, outcome.detail))
+
+    def _settle(self, outcome: Outcome) -> None:
+        assert outcome.name in CLASSES, outcome.name
+        self.tries.pop(outcome.clip.key, None)
+        self.work.books.settle(outcome.name, outcome.reason)
+        self.ledger.append("clip", **outcome.event())
+        self.progress.settle(outcome)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: cleanly, with the books printed."""
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

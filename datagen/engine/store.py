@@ -1,0 +1,221 @@
+"""Where artefacts live, found by content, so that nothing is computed twice.
+
+    <root>/<stage>/<first two digits>/<key>/<file>       what the stage made
+    <root>/<stage>/<first two digits>/<key>/done.json    written last: it stands, so the artefact is whole
+
+The key is a hash of what the result depends on: stage, version, parameters, weights, encoder and the contents of the
+inputs; never of run, host, time or number of workers. The root may be any fsspec URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datagen.clip import Artefact, Clip, Reject
+from datagen.engine.files import canonical, file_sha256, write_atomically
+from datagen.stage import Stage
+from datagen.video import encoder_id
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the store knows of one finished stage of one clip: an artefact, or the reason why there is none."""
+
+    key: str
+    stage: str
+    version: int
+    file: str = ""  # a name beside done.json, or the absolute path of a file that stays where it is
+    sha256: str = ""
+    bytes: int = 0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    outcome: str = "done"  # or "filtered", "invalid"
+    reason: str = ""
+    detail: str = ""
+    seconds: float = 0.0  # that the stage took; informs, is no part of any result
+    identity: dict[str, Any] = field(default_factory=dict)  # what the key was made of
+
+
+class Store:
+    """Artefacts under a folder or any fsspec URL; safe for many writers of the same key."""
+
+    def __init__(self, root: str):
+        self.root = str(root)
+        self._fs, self._base = _filesystem(self.root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["root"])  # type: ignore[misc]
+
+    @property
+    def is_local(self) -> bool:
+        return self._fs is None
+
+    def key(self, stage: Stage, clip: Clip) -> str:
+        return _digest(self._identity(stage, clip))
+
+    def get(self, stage: Stage, clip: Clip) -> Record | None:
+        """The finished record, or None. A local artefact whose size is not as recorded counts as missing."""
+        try:
+            record = self.read(stage.name, self.key(stage, clip))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return None
+        if record.outcome != "done" or not self.is_local:
+            return record
+        try:
+            whole = os.path.getsize(self._where(record)) == record.bytes
+        except OSError:
+            whole = False
+        return record if whole else None
+
+    def read(self, stage: str, key: str) -> Record:
+        """The record under a key; FileNotFoundError where there is none."""
+        return Record(**json.loads(self._read(f"{self._folder(stage, key)}/done.json")))
+
+    def put(self, stage: Stage, clip: Clip, artefact: Artefact, seconds: float) -> Record:
+        """Take a finished artefact out of its workdir into the store."""
+        identity = self._identity(stage, clip)
+        key = _digest(identity)
+        path = artefact.path
+        record = Record(
+            key=key,
+            stage=stage.name,
+            version=stage.version,
+            file=str(path.resolve()) if stage.external else path.name,
+            sha256=file_sha256(path),
+            bytes=path.stat().st_size,
+            metrics=_plain(artefact.metrics),
+            seconds=round(seconds, 4),
+            identity=identity,
+        )
+        if not stage.external:
+            self._move(path, f"{self._folder(stage.name, key)}/{path.name}")
+        self._finish(record)
+        return record
+
+    def put_reject(self, stage: Stage, clip: Clip, reject: Reject, seconds: float) -> Record:
+        """Remember that this stage has nothing to give for this clip."""
+        identity = self._identity(stage, clip)
+        record = Record(
+            key=_digest(identity),
+            stage=stage.name,
+            version=stage.version,
+            outcome=reject.outcome,
+            reason=reject.reason,
+            detail=reject.detail,
+            seconds=round(seconds, 4),
+            identity=identity,
+        )
+        self._finish(record)
+        return record
+
+    def artefact(self, record: Record) -> Artefact:
+        """The artefact as a local file; fetched first where the store is remote."""
+        path = Path(self._where(record))
+        if not self.is_local and not os.path.isabs(record.file):
+            path = self._fetch(record)
+        return Artefact(path, record.metrics, record.sha256)
+
+    @contextlib.contextmanager
+    def workdir(self) -> Iterator[Path]:
+        """A fresh folder for one stage's work, on the store's own disk where that is local; gone afterwards."""
+        folder = self._scratch() / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_scratch(self) -> None:
+        """Drop what killed workers left; only for the one who holds the store's lock."""
+        shutil.rmtree(self._scratch(), ignore_errors=True)
+
+    def _identity(self, stage: Stage, clip: Clip) -> dict[str, Any]:
+        inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
+        return _plain(
+            {
+                "stage": stage.name,
+                "backend": type(stage).__name__,
+                "version": stage.version,
+                "parameters": stage.parameters(),
+                "weights": stage.weights(),
+                "encoder": encoder_id() if stage.encodes else "",
+                "clip": stage.of_clip(clip),
+                "inputs": inputs,
+            }
+        )
+
+    def _folder(self, stage: str, key: str) -> str:
+        return f"{self._base}/{stage}/{key[:2]}/{key}"
+
+    def _where(self, record: Record) -> str:
+        return record.file if os.path.isabs(record.file) else f"{self._folder(record.stage, record.key)}/{record.file}"
+
+    def _scratch(self) -> Path:
+        if self.is_local:
+            return Path(self._base) / "tmp"
+        return Path(os.environ.get("TMPDIR", "/tmp")) / f"megactor-{_digest(self.root)[:12]}"
+
+    def _read(self, path: str) -> bytes:
+        if self._fs is None:
+            return Path(path).read_bytes()
+        return self._fs.cat_file(path)
+
+    def _move(self, source: Path, target: str) -> None:
+        if self._fs is None:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+        else:
+            self._fs.makedirs(os.path.dirname(target), exist_ok=True)
+            self._fs.put_file(str(source), target)
+
+    def _finish(self, record: Record) -> None:
+        text = canonical(record.__dict__)
+        target = f"{self._folder(record.stage, record.key)}/done.json"
+        if self._fs is None:
+            write_atomically(Path(target), text.encode())
+        else:
+            self._fs.makedirs(os.path.dirname(target), exist_ok=True)
+            self._fs.pipe_file(target, text.encode())
+
+    def _fetch(self, record: Record) -> Path:
+        path = self._scratch() / "fetched" / record.key / record.file
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{uuid.uuid4().hex}.part")
+            self._fs.get_file(self._where(record), str(part))
+            os.replace(part, path)
+        return path
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _input_digest(artefact: Artefact) -> str:
+    return _digest([artefact.sha256, _plain(artefact.metrics)])
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back: tuples become lists, NumPy numbers Python's."""
+    return json.loads(json.dumps(value, default=lambda number: number.item()))
+
+
+def _filesystem(root: str) -> tuple[Any, str]:
+    if "://" not in root:
+        return None, str(Path(root).absolute())
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    filesystem, base = fsspec.core.url_to_fs(root)
+    return (None, base) if isinstance(filesystem, LocalFileSystem) else (filesystem, base)

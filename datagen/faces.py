@@ -1,0 +1,119 @@
+"""Boxes and the 478 landmarks of the one face in every frame of a clip.
+
+python -m datagen.faces --input raw/
+"""
+
+from __future__ import annotations
+
+from datagen.engine.cli import run_as_command
+
+run_as_command(__name__, "faces")
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen import geometry, video
+from datagen.clip import Artefact, Clip, Reject
+from datagen.fingerprint import fingerprint
+from datagen.landmarks import FaceMesh
+from datagen.stage import Stage
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What is known of a clip's face over time; rows without a face are NaN and have confidence 0."""
+
+    boxes: np.ndarray  # float32 [T, 4] xyxy px
+    landmarks: np.ndarray  # float32 [T, 478, 3] px: x right, y down, z away from the camera
+    confidence: np.ndarray  # float32 [T]
+
+    @property
+    def found(self) -> np.ndarray:
+        """bool [T]"""
+        return self.confidence > 0
+
+    @classmethod
+    def of(cls, points: Iterable[np.ndarray | None]) -> Faces:
+        rows = [np.full((geometry.POINTS, 3), np.nan, np.float32) if p is None else p for p in points]
+        landmarks = np.stack(rows) if rows else np.empty((0, geometry.POINTS, 3), np.float32)
+        found = ~np.isnan(landmarks[:, 0, 0])
+        return cls(geometry.box(landmarks).astype(np.float32), landmarks, found.astype(np.float32))
+
+    @classmethod
+    def load(cls, path: Path) -> Faces:
+        with np.load(path, allow_pickle=False) as file:
+            return cls(file["boxes"], file["landmarks"], file["confidence"])
+
+    def save(self, path: Path) -> None:
+        landmarks = np.round(self.landmarks * 64) / 64  # finer than any detector, and compresses to half
+        np.savez_compressed(path, boxes=self.boxes, landmarks=landmarks, confidence=self.confidence)
+
+
+def track(mesh: FaceMesh, frames: Iterable[np.ndarray]) -> Faces:
+    """The face of RGB uint8 frames of one clip."""
+    mesh.reset()
+    return Faces.of(mesh(rgb) for rgb in frames)
+
+
+@dataclass
+class MeshFaces(Stage):
+    """MediaPipe FaceMesh: points with irises, tracked; needs no download."""
+
+    name = "faces"
+    version = 1
+    inputs = ("clips",)
+
+    min_confidence: float = 0.5
+
+    @cached_property
+    def mesh(self) -> FaceMesh:
+        return FaceMesh(self.min_confidence)
+
+    def weights(self) -> dict[str, str]:
+        return {"mediapipe": version("mediapipe")}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        path = clip.path("clips")
+        faces = track(self.mesh, video.frames(path))
+        if not faces.found.any():
+            raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
+        faces.save(workdir / "faces.npz")
+        return Artefact(workdir / "faces.npz", {**measure(faces), "fingerprints": _fingerprints(path, faces)})
+
+
+def measure(faces: Faces) -> dict[str, Any]:
+    """coverage (share of frames with a face), face_side px (median), and how far pose, mouth and blink range (5th to
+    95th percentile).
+    """
+    points = faces.landmarks[faces.found]
+    sides = (faces.boxes[faces.found, 2:] - faces.boxes[faces.found, :2]).max(-1)
+    yaw, pitch, roll = np.rad2deg(geometry.angles(geometry.head_rotation(points))).T
+    return {
+        "frames": len(faces.found),
+        "coverage": round(float(faces.found.mean()), 4),
+        "face_side": round(float(np.median(sides)), 1),
+        "yaw": _range(yaw),
+        "pitch": _range(pitch),
+        "roll": _range(roll),
+        "mouth": _range(geometry.mouth_openness(points), 3),
+        "eyes": _range(geometry.eye_openness(points).mean(-1), 3),
+    }
+
+
+def _range(values: np.ndarray, digits: int = 1) -> list[float]:
+    """[5th percentile, median, 95th percentile]"""
+    return [round(float(v), digits) for v in np.percentile(values, [5, 50, 95])]
+
+
+def _fingerprints(path: Path, faces: Faces, count: int = 3) -> list[str]:
+    """Codes of a few frames, spread evenly over those that show the face."""
+    shown = np.flatnonzero(faces.found)
+    chosen = sorted({int(i) for i in shown[np.linspace(0, len(shown) - 1, count).round().astype(int)]})
+    pictures = video.at_indices(path, chosen)
+    return [fingerprint(rgb, faces.landmarks[index]) for index, rgb in zip(chosen, pictures, strict=True)]

@@ -1,0 +1,189 @@
+"""A command's configuration made into work: source, stages, store, workers; run, and say what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from datagen.clip import Clip
+from datagen.engine.errors import UserError
+from datagen.engine.journey import Journey, guarded
+from datagen.engine.ledger import Books, Ledger, unfinished
+from datagen.engine.lock import locked, make_folder
+from datagen.engine.pools import LocalPool, Pool, RayPool
+from datagen.engine.progress import Progress
+from datagen.engine.run import Loop, Work, interruptible
+from datagen.engine.store import Store
+
+ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
+RUNNERS = ("ray", "local")
+
+
+@dataclass
+class Job:
+    """What a command is asked to do, checked."""
+
+    cfg: DictConfig
+    source: Any
+    journey: Journey
+    store: Store
+    selection: Any
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Job:
+        """UserError that lists all mistakes of the configuration at once."""
+        _check(cfg)
+        made = {name: _make(cfg, name) for name in ("source", "shots", "select", *ORDER) if name in cfg}
+        source, selection = made["source"], made["select"]
+        stages = [made[name] for name in ORDER if name in made]
+        source.count()  # says at once what is wrong with the input
+        for stage in stages:
+            stage.check()
+        journey = Journey(source.stage(), stages, selection, made.get("shots"))
+        return cls(cfg, source, journey, Store(cfg.store), selection)
+
+    @property
+    def ledger_path(self) -> Path:
+        return ledger_path(self.cfg.store)
+
+    def clips(self) -> Iterator[Clip]:
+        return islice(self.source.plan(), self.cfg.limit)
+
+    def count(self) -> int:
+        return min(self.source.count(), self.cfg.limit or sys.maxsize)
+
+
+@dataclass
+class Session:
+    """A run in progress: holds the locks of store and output, and the open ledger."""
+
+    job: Job
+    ledger: Ledger
+
+    def run(self) -> Work:
+        """All clips through all stages. Books are in the result; interruptions are raised after they are printed."""
+        cfg, job = self.job.cfg, self.job
+        progress = Progress(job.count(), enabled=cfg.progress)
+        pool = _pool(job)
+        loop = Loop(job.journey, job.store, pool, self.ledger, progress)
+        try:
+            with interruptible():
+                return loop.run(job.clips())
+        except (KeyboardInterrupt, UserError):
+            progress.close()
+            print(loop.work.books.line(), flush=True)
+            raise
+        finally:
+            progress.close()
+            pool.close()
+            loop.work.start_seconds = getattr(pool, "start_seconds", 0.0)
+
+
+@contextlib.contextmanager
+def session(job: Job, output: Path) -> Iterator[Session]:
+    """Lock store and output, say what an earlier run left, open the ledger; its `end` is written when all went well."""
+    local = Path(job.ledger_path).parent
+    make_folder(output)
+    with locked(local), locked(output):
+        before = unfinished(job.ledger_path)
+        if before is not None:
+            print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
+        job.store.clear_scratch()
+        ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
+        try:
+            ledger.append("start", command=shlex.join(sys.argv), output=str(output.absolute()))
+            yield Session(job, ledger)
+        finally:
+            ledger.close()
+            job.store.clear_scratch()
+
+
+def dry_run(job: Job) -> Books:
+    """Which artefacts are there and which would be made; writes nothing."""
+    hits: dict[str, int] = {}
+    misses: dict[str, int] = {}
+    books = Books()
+    for clip in _with_children(job):
+        books.planned += 1
+        outcome = guarded(clip, job.journey, job.store, lambda stage: False)
+        for name in outcome.records:
+            hits[name] = hits.get(name, 0) + 1
+        if outcome.name == "waiting":
+            stages = [stage.name for stage in job.journey.of(clip)]
+            for name in stages[stages.index(outcome.stage) :]:
+                misses[name] = misses.get(name, 0) + 1
+        elif outcome.name == "halt":
+            raise UserError(outcome.reason)
+        else:
+            books.settle(outcome.name, outcome.reason)
+    names = ["source", "shots", *ORDER]
+    for name in [name for name in names if name in hits or name in misses]:
+        print(f"{name:<8} {hits.get(name, 0):>8} there {misses.get(name, 0):>8} to make")
+    print(books.line())
+    return books
+
+
+def ledger_path(store: str) -> Path:
+    """Beside the artefacts; for a remote store in a local folder named after it."""
+    if "://" not in store:
+        return Path(store) / "ledger.jsonl"
+    return Path("data") / "ledgers" / store.replace("://", "-").replace("/", "-") / "ledger.jsonl"
+
+
+def _with_children(job: Job) -> Iterator[Clip]:
+    from datagen.engine.journey import children
+
+    for clip in job.clips():
+        outcome = guarded(clip, job.journey, job.store, lambda stage: False)
+        if outcome.name == "split":
+            yield from children(outcome)
+        else:
+            yield clip
+
+
+def _pool(job: Job) -> Pool:
+    cfg = job.cfg
+    if cfg.runner == "local":
+        return LocalPool(job.journey, job.store)
+    return RayPool(job.journey, job.store, workers(cfg), cfg.deadline_s, dict(cfg.ray))
+
+
+def workers(cfg: DictConfig) -> int:
+    """As asked, else one per processor that this process may use."""
+    return cfg.workers if cfg.workers is not None else len(os.sched_getaffinity(0))
+
+
+def _check(cfg: DictConfig) -> None:
+    mistakes = []
+    for name in ("workers", "limit"):
+        if cfg[name] is not None and (not isinstance(cfg[name], int) or cfg[name] < 1):
+            mistakes.append(f"--{name} is {cfg[name]!r}, a whole number from 1 is expected")
+    if cfg.runner not in RUNNERS:
+        mistakes.append(f"--runner is {cfg.runner!r}, {' or '.join(RUNNERS)} is expected")
+    if not isinstance(cfg.deadline_s, int | float) or cfg.deadline_s <= 0:
+        mistakes.append(f"--deadline-s is {cfg.deadline_s!r}, seconds above 0 are expected")
+    if mistakes:
+        raise UserError("; ".join(mistakes) + ".")
+
+
+def _make(cfg: DictConfig, name: str) -> Any:
+    try:
+        return instantiate(cfg[name], _convert_="all")
+    except UserError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        raise UserError(f"{name}: {' '.join(str(cause).split())}") from None

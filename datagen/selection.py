@@ -1,0 +1,132 @@
+"""Keep or drop, and why: one rule file decides (conf/select/*.yaml); and the splits, which share no identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datagen.clip import Clip, Reject
+from datagen.engine.errors import UserError
+from datagen.fingerprint import near_pairs
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`least <= metric <= most`, else the clip is filtered for `reason`.
+
+    `metric` is a path into the stages' metrics: `clips.face_px`, `faces.yaw.2`, `agree.swap.landmarks`. A null value
+    passes (nothing to measure), unless `required`.
+    """
+
+    reason: str
+    metric: str
+    least: float | None = None
+    most: float | None = None
+    required: bool = False
+
+    @property
+    def stage(self) -> str:
+        return self.metric.partition(".")[0]
+
+    def verdict(self, clip: Clip) -> Reject | None:
+        value = self._value(clip.metrics(self.stage))
+        if value is None:
+            return Reject(self.reason, f"{self.metric} could not be measured") if self.required else None
+        if self.least is not None and value < self.least:
+            return Reject(self.reason, f"{self.metric} is {value:g}, at least {self.least:g} is asked for")
+        if self.most is not None and value > self.most:
+            return Reject(self.reason, f"{self.metric} is {value:g}, at most {self.most:g} is allowed")
+        return None
+
+    def _value(self, metrics: Any) -> float | None:
+        for word in self.metric.split(".")[1:]:
+            if isinstance(metrics, list) and word.isdigit() and int(word) < len(metrics):
+                metrics = metrics[int(word)]
+            elif isinstance(metrics, Mapping):
+                if word not in metrics and not self.required:
+                    return None
+                metrics = metrics.get(word)
+            else:
+                raise UserError(f"rule {self.reason!r} asks for {self.metric}, which the stage does not measure.")
+        return metrics
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rule file: rules in the journey's order, the share of groups for validation, what counts as a near-
+    duplicate.
+    """
+
+    rules: Sequence[Rule]
+    val_share: float = 0.1
+    salt: str = ""
+    near_duplicate_bits: int = 20  # of 256
+
+    def __post_init__(self) -> None:
+        rules = [rule if isinstance(rule, Rule) else _rule(rule) for rule in self.rules]
+        object.__setattr__(self, "rules", rules)
+        if not 0 <= self.val_share < 1:
+            raise UserError(f"select.val_share is {self.val_share:g}: a share from 0 to below 1 is asked for.")
+
+    def verdict(self, stage: str, clip: Clip) -> Reject | None:
+        """The first rule on this stage's metrics that says no."""
+        return next((no for rule in self.rules if rule.stage == stage and (no := rule.verdict(clip))), None)
+
+    def split(self, group: str) -> str:
+        """train or val, by the hash of the group alone: more data never moves a group."""
+        digest = hashlib.sha256(f"{self.salt}\x1f{group}".encode()).digest()
+        return "val" if int.from_bytes(digest[:8], "big") < self.val_share * 2**64 else "train"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What splits and duplicates are decided by: who and what a kept clip shows."""
+
+    key: str
+    content: str  # sha256 of the cut clip
+    names: tuple[str, ...]  # the video, the person, the source's own group: what must stay together
+    known_identity: bool = False
+    fingerprints: Sequence[str] = field(default=())
+
+
+def duplicates(candidates: Sequence[Candidate]) -> set[str]:
+    """Keys of clips whose pictures are, byte for byte, those of a clip with a smaller key."""
+    first: dict[str, str] = {}
+    return {c.key for c in sorted(candidates, key=lambda c: c.key) if first.setdefault(c.content, c.key) != c.key}
+
+
+def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[str, str]:
+    """Key -> group. Clips that share a name, or whose faces are near-duplicates, are in one group; the least name
+    gives its name.
+
+    Two clips of which the source knows both persons are joined by those names alone.
+    """
+    joined: dict[str, str] = {}
+    for candidate in candidates:
+        for name in candidate.names:
+            _join(joined, candidate.names[0], name)
+    codes = [candidate.fingerprints for candidate in candidates]
+    for i, j in near_pairs(codes, near_duplicate_bits):
+        if not (candidates[i].known_identity and candidates[j].known_identity):
+            _join(joined, candidates[i].names[0], candidates[j].names[0])
+    return {candidate.key: _root(joined, candidate.names[0]) for candidate in candidates}
+
+
+def _rule(fields: Mapping[str, Any]) -> Rule:
+    try:
+        return Rule(**fields)
+    except TypeError as error:
+        raise UserError(f"select.rules: {dict(fields)} is no rule ({error}): reason, metric, least or most.") from None
+
+
+def _root(joined: dict[str, str], name: str) -> str:
+    while (up := joined.setdefault(name, name)) != name:
+        name = up
+    return name
+
+
+def _join(joined: dict[str, str], a: str, b: str) -> None:
+    low, high = sorted((_root(joined, a), _root(joined, b)))
+    joined[high] = low

@@ -1,0 +1,150 @@
+"""The whole journey: raw video to training shards.
+
+python -m datagen.shards                                         the embedded sample
+python -m datagen.shards source=folder source.input=raw/         your videos
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.engine.cli import command
+
+if TYPE_CHECKING:
+    from datagen.engine.store import Record, Store
+    from datagen.job import Job
+    from datagen.pack import Sample
+    from datagen.selection import Candidate
+
+MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.mp4": "mask", "faces.npz": "gaze"}
+
+
+@command("datagen/shards")
+def main(cfg: Any) -> int:
+    from datagen.job import Job, dry_run, session
+
+    job = Job.of(cfg)
+    if cfg.dry_run:
+        dry_run(job)
+        return 0
+    with session(job, Path(cfg.output)) as run:
+        work = run.run()
+        index = finish(job, run.ledger, work.books)
+        run.ledger.append("end", books=work.books.to_json())
+    _report(cfg, work, index)
+    return 0
+
+
+def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
+    """Duplicates out, splits drawn, shards and index written."""
+    from datagen import pack, selection
+    from datagen.verbs import events
+
+    rows = list(events(job.ledger_path, ledger.run))
+    kept = {row["key"]: row for row in rows if row["outcome"] == "kept"}
+    records = {key: _records(job.store, row) for key, row in kept.items()}
+    candidates = [_candidate(row, records[key]) for key, row in kept.items()]
+    doubled = selection.duplicates(candidates)
+    for key in sorted(doubled):
+        books.move("duplicate")
+        ledger.append("clip", **_event(kept[key], "duplicate", "the same pictures as a clip with a smaller key"))
+    candidates = [candidate for candidate in candidates if candidate.key not in doubled]
+    groups = selection.groups(candidates, job.selection.near_duplicate_bits)
+    samples = (_sample(job, kept[key], records[key], group) for key, group in groups.items())
+    losses = [row for row in rows if row["outcome"] != "kept"]
+    losses += [{**kept[key], "outcome": "filtered", "reason": "duplicate"} for key in doubled]
+    fields = ("key", "outcome", "reason")
+    rejects = sorted(({name: row[name] for name in fields} for row in losses), key=lambda row: row["key"])
+    extra = {"books": books.to_json(), "rejects": rejects}
+    options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
+    return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, **options)
+
+
+def describe(row: dict[str, Any], records: dict[str, Record], group: str, split: str) -> dict[str, Any]:
+    """The sample's json: where it comes from, what may be done with it, what was measured, what made it."""
+    clip = records["clips"].metrics
+    source = records["source"]
+    made = {name: {"version": r.version, "backend": r.identity["backend"]} for name, r in records.items()}
+    metrics = {name: r.metrics for name, r in records.items() if name != "source"}
+    sample = {
+        "key": row["key"],
+        "split": split,
+        "group": group,
+        "identity": row["identity"],
+        "source": {**row["source"], "sha256": source.sha256},
+        "span": clip["span"],
+        "fps": clip["fps"],
+        "frames": clip["frames"],
+        "rights": row["rights"],
+        "synthetic": {"swapped.mp4": metrics["swap"], "styled.mp4": metrics["style"]},
+        "metrics": metrics,
+        "stages": made,
+    }
+    if "truth" in source.metrics:
+        sample["truth"] = _cut(source.metrics["truth"], clip)
+    return sample
+
+
+def _cut(truth: dict[str, Any], clip: dict[str, Any]) -> dict[str, Any]:
+    """The source's true curves at the moments of the clip's frames."""
+    rate, start = truth["fps"], clip["span"][0]
+    at = [round((start + frame / clip["fps"]) * rate) for frame in range(clip["frames"])]
+    curves = {name: values for name, values in truth.items() if isinstance(values, list)}
+    return {"fps": clip["fps"], **{name: [v[min(i, len(v) - 1)] for i in at] for name, v in curves.items()}}
+
+
+def _records(store: Store, row: dict[str, Any]) -> dict[str, Record]:
+    return {stage: store.read(stage, key) for stage, key in row["records"].items()}
+
+
+def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
+    from datagen.selection import Candidate
+
+    known = bool(row["identity"])
+    names = [f"identity:{row['identity']}"] if known else [f"video:{records['source'].sha256}"]
+    names += [row["group"]] if row["group"] else []
+    prints = records["faces"].metrics["fingerprints"]
+    return Candidate(row["key"], records["clips"].sha256, tuple(names), known, prints)
+
+
+def _sample(job: Job, row: dict[str, Any], records: dict[str, Record], group: str) -> Sample:
+    from datagen.engine.files import canonical
+    from datagen.pack import Member, Sample
+
+    split = job.selection.split(group)
+    text = canonical(describe(row, records, group, split)).encode()
+    members = [Member.of_bytes("json", text)]
+    for field, stage in MEMBERS.items():
+        record = records[stage]
+        members.append(Member(field, record.sha256, record.bytes, job.store.artefact(record).path))
+    clip = records["clips"].metrics
+    ordered = tuple(sorted(members, key=lambda member: member.field))
+    return Sample(row["key"], split, clip["seconds"], clip["frames"], group, ordered)
+
+
+def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
+    fields = {name: value for name, value in row.items() if name not in ("event", "run", "at")}
+    return {**fields, "outcome": "filtered", "reason": reason, "detail": detail, "seconds": {}}
+
+
+def _report(cfg: Any, work: Any, index: dict[str, Any]) -> None:
+    for line in _reasons(work.books):
+        print(line)
+    print(work.books.line())
+    total = sum(split["seconds"] for split in index["splits"].values())
+    counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
+    print(f"{cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
+    made = sum(work.seconds.values())
+    if made:
+        print(f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in {work.wall:.0f} s")
+
+
+def _reasons(books: Any) -> Iterator[str]:
+    for (outcome, reason), count in sorted(books.reasons.items()):
+        yield f"  {outcome:<8} {count:>6}  {reason}"
+
+
+if __name__ == "__main__":
+    main()

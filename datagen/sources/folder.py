@@ -1,0 +1,87 @@
+"""Any tree of video files, any codec that PyAV reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datagen.clip import Artefact, Clip, Invalid, key_of
+from datagen.engine.errors import UserError
+from datagen.stage import Stage
+
+SUFFIXES = frozenset(
+    [".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"]
+    + [".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
+)
+
+
+@dataclass
+class VideoFile(Stage):
+    """The file itself, where it lies."""
+
+    name = "source"
+    version = 1
+    external = True
+
+    root: str
+
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def of_clip(self, clip: Clip) -> dict[str, Any]:
+        """A file that was written again is read again; its content is hashed once."""
+        path = self._path(clip)
+        try:
+            stat = path.stat()
+        except OSError as error:
+            return {"path": str(path), "missing": error.strerror}
+        return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        path = self._path(clip)
+        if not path.is_file():
+            raise Invalid("missing", f"{path.name} is gone")
+        if not path.stat().st_size:
+            raise Invalid("empty", f"{path.name} has no bytes")
+        return Artefact(path)
+
+    def _path(self, clip: Clip) -> Path:
+        return Path(self.root).absolute() / clip.source["path"]
+
+
+@dataclass
+class Folder:
+    """Videos below `input`, in order of their names; each becomes one clip per shot of one face."""
+
+    input: str
+    license: str = "unknown"
+    terms: str = "unknown: the owner of the videos decides"
+
+    def plan(self) -> Iterator[Clip]:
+        rights = {"license": self.license, "terms": self.terms}
+        for path in self.files():
+            relative = path.relative_to(self.input)
+            source = {"name": "folder", "path": relative.as_posix()}
+            yield Clip(key_of(relative), source, group=f"video:{relative.as_posix()}", rights=rights)
+
+    def count(self) -> int:
+        return len(self.files())
+
+    def files(self) -> list[Path]:
+        """Sorted by relative path. UserError where the folder is missing or holds no video."""
+        root = Path(self.input)
+        if not root.is_dir():
+            found = "a file" if root.exists() else "nothing"
+            raise UserError(f"{root} should be a folder of videos, found {found}: name another --input.")
+        everything = [Path(at) / name for at, _, names in os.walk(root) for name in names]
+        files = [path for path in everything if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+        if not files:
+            kinds = ", ".join(sorted(SUFFIXES))
+            raise UserError(f"{root} holds {len(everything)} files but no video ({kinds}): name another --input.")
+        return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+
+    def stage(self) -> Stage:
+        return VideoFile(self.input)

@@ -1,0 +1,92 @@
+"""The embedded sample: talking heads of made-up people, with the known truth of what eyes, mouth and head do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datagen.clip import Artefact, Clip, seed_of
+from datagen.sources.motion import KINDS, motion
+from datagen.sources.people import person
+from datagen.sources.talking_head import TalkingHead
+from datagen.stage import Stage
+from datagen.video import Writer
+
+RIGHTS = {
+    "license": "public domain (NASA)",
+    "source": "scikit-image data.astronaut",
+    "credit": "NASA, portrait of Eileen Collins",
+    "synthetic": True,
+}
+
+
+@dataclass
+class Sample:
+    """Plans `clips` talking heads of `people` people, `seconds` (min, max) long; a person's clips differ in motion."""
+
+    clips: int
+    people: int
+    seconds: Sequence[float]
+    fps: int = 25
+    seed: int = 0
+
+    def plan(self) -> Iterator[Clip]:
+        """The clips in order of their keys."""
+        for index in range(self.clips):
+            yield self._clip(index)
+
+    def count(self) -> int:
+        return self.clips
+
+    def stage(self) -> Stage:
+        return Render()
+
+    def _clip(self, index: int) -> Clip:
+        who, kind = index % self.people, KINDS[(index % self.people + index // self.people) % len(KINDS)]
+        name = person(who).name
+        low, high = self.seconds
+        share = (5 * index % self.clips) / self.clips  # all lengths occur, whatever the seed
+        seconds = round(low + (high - low) * share, 3)
+        source = {
+            "name": "sample",
+            "person": who,
+            "motion": kind,
+            "seconds": seconds,
+            "fps": self.fps,
+            "seed": seed_of("sample", self.seed, index) % 2**31,
+        }
+        key = f"sample-{index:04d}-{name}-{kind}"
+        return Clip(key, source, span=(0.0, seconds), identity=name, group=name, rights=RIGHTS)
+
+
+@dataclass
+class Render(Stage):
+    """Draws a planned clip: its video, and as metrics the truth of every frame."""
+
+    name: ClassVar[str] = "source"
+    version: ClassVar[int] = 1
+    encodes: ClassVar[bool] = True
+
+    def of_clip(self, clip: Clip) -> dict[str, Any]:
+        return dict(clip.source)
+
+    def weights(self) -> dict[str, str]:
+        return {package: version(package) for package in ("mediapipe", "scikit-image")}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        spec = clip.source
+        moves = motion(spec["motion"], spec["seconds"], spec["fps"], spec["seed"])
+        path = workdir / "video.mp4"
+        with Writer(path, spec["fps"]) as writer:
+            for frame in _head(spec["person"]).frames(moves):
+                writer.write(frame)
+        return Artefact(path, metrics={"truth": moves.truth()})
+
+
+@lru_cache(maxsize=4)
+def _head(index: int) -> TalkingHead:
+    return TalkingHead(person(index))

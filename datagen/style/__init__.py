@@ -1,0 +1,1 @@
+"""The styled twin: a clip -> a drawing of the same moment."""

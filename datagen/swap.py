@@ -1,0 +1,316 @@
+"""Face swap without weights: another person's face shape, skin and features on the same motion.
+
+The outline of the face is moved towards the donor's (with its surroundings, smoothly), the donor's features are drawn
+on the face points in the light of the target, and other skin takes the donor's colour. Eye openings, lips and mouth,
+hair and upper forehead stay the target's. Colours are LAB uint8 inside.
+"""
+
+from __future__ import annotations
+
+from datagen.engine.cli import run_as_command
+
+run_as_command(__name__, "swap")
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from datagen import geometry as g
+from datagen import mesh, video
+from datagen.clip import Artefact, Clip, Reject
+from datagen.donors import Donor, Lazy, builtin_donors, choose, face_at_size, load_donors
+from datagen.engine.errors import UserError
+from datagen.stage import Stage
+
+FIELD = 16  # px of a cell of the grid of displacements
+DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
+MAX_MOVE = 0.12  # interocular distances that a single point may move
+OUTLINE_MOVE = 0.05  # interocular distances that the outline moves on average, where the faces differ enough
+OPENINGS = (g.RIGHT_EYE, 0.2), (g.LEFT_EYE, 0.2), (g.INNER_LIPS, 0.03)  # with the width of the line around, that stay
+CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
+TONE = np.array([0.6, 1, 1], np.float32)  # share of the difference in L, a, b that skin takes over: the light stays
+SPREAD = np.array([44, 11, 11], np.float32)  # LAB deviation from the mean skin that still counts as skin
+BROWS = g.RIGHT_BROW + g.LEFT_BROW
+LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
+NOSTRILS = [2, 97, 326, 164]  # with the groove below: they stretch badly, and look like a moustache then
+
+
+class Swapper:
+    """Puts one donor's face into frames. `neutral` [478, 3] is the target's usual face (default: that of the frame)."""
+
+    def __init__(self, donor: Donor, neutral: np.ndarray | None = None, shape: float = 1.0, colour: float = 0.85):
+        self.shape, self.colour = shape, colour
+        lab, points = face_at_size(donor, DONOR_EYES)
+        self.source = mesh.better_half(points)
+        self.frontal = mesh.symmetric(mesh.closed(mesh.frontal(donor.points))[: mesh.SURFACE])
+        self.gap = _distances(self.frontal, mesh.FEATURES).min(1)
+        self.skin = np.flatnonzero((self.gap > 0.08) & (mesh.depth() > 0))
+        self.reach = _gauss(_distances(self.frontal, self.skin), 0.22)
+        tones = _tones(lab, self.source)
+        self.lips = np.median(tones[LIPS], 0)
+        self.tone, self.spread = np.median(tones[self.skin], 0), tones[self.skin].std(0)
+        like = np.exp(-(((tones - self.tone) / (1.5 * SPREAD)) ** 2).sum(1) / 2)
+        self.like = np.maximum(like, self.gap < 0.1)
+        self.detail = self._detail(lab, points, tones)
+        self.masks, self.limit = self._masks()
+        self.apart = None if neutral is None else self._apart(neutral)
+
+    def __call__(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """RGB uint8 [H, W, 3] frame and its points float32 [478, 3] px -> RGB uint8 [H, W, 3]."""
+        warped, points = self._reshape(rgb, points)
+        lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+        facing = mesh.facing(points, mesh.triangles())
+        lab, likely = self._recolour(lab, points, facing)
+        return cv2.cvtColor(self._paint(lab, likely, points, facing), cv2.COLOR_LAB2RGB)
+
+    def moves(self, points: np.ndarray) -> np.ndarray:
+        """How far each of the 468 points goes towards the donor's place, px [468, 2]: 0 at eyes, brows and lips."""
+        apart = self._apart(points) if self.apart is None else self.apart
+        return self.shape * (apart @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
+
+    def change(self, before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[float, float]:
+        """Mean move of the outline in interocular distances, and of the skin's median colour in LAB steps."""
+        outline = np.linalg.norm(self.moves(points)[g.OVAL], axis=1).mean() / g.interocular(points)
+        labs = [cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) for rgb in (before, after)]
+        old, new = (np.median(_tones(lab, points[self.skin]), 0) for lab in labs)
+        return float(outline), float(np.linalg.norm(new - old))
+
+    def _detail(self, lab: np.ndarray, points: np.ndarray, tones: np.ndarray) -> list[np.ndarray]:
+        """The donor's picture less its own light, float32 [H, W, 3], at full, half and quarter size."""
+        light = self._smooth(tones[self.skin], self.tone, self.like[self.skin])
+        place_and_mask = np.zeros((mesh.SURFACE, 2), np.float32)
+        drawn, (x0, y0, x1, y1) = mesh.draw(points, np.hstack([place_and_mask, light, place_and_mask]), lab.shape[:2])
+        flat = lab.astype(np.float32)
+        flat[y0:y1, x0:x1] -= drawn[..., 2:5]
+        loud = mesh.sample(flat, self.source)[self.skin, 0].std()  # hard light leaves edges
+        flat *= min(1.0, CONTRAST / float(loud))
+        return [flat, _half(flat), _half(_half(flat))]
+
+    def _masks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its contrast [468, 3]."""
+        alpha = _ramp(mesh.depth(), 0, 3) * (1 - _ramp(self._above(), 0.04, 0.45)) * self.like
+        alpha *= 1 - 0.8 * self._close(NOSTRILS, 0.12)
+        alpha *= 1 - 0.8 * self._close(g.OUTER_LIPS, 0.05)
+        trust = _ramp(mesh.depth(), 2, 4) * (1 - _ramp(self._above(), 0.0, 0.12))
+        marked = self._close(BROWS, 0.06)[:, None]
+        limit = marked * np.array([80, 30, 30], np.float32) + (1 - marked) * np.array([22, 8, 8], np.float32)
+        limit *= 1 - 0.65 * self._close(g.OUTER_LIPS, 0.2)[:, None]  # folds of a smile
+        return np.stack([alpha, trust], 1), limit
+
+    def _above(self) -> np.ndarray:
+        """Interocular distances above the brows [468]."""
+        return self.frontal[BROWS, 1].min() - self.frontal[:, 1]
+
+    def _close(self, indices: Sequence[int], reach: float) -> np.ndarray:
+        """1 at the points with these indices, fading to 0 at twice `reach` from them: [468]."""
+        return 1 - _ramp(_distances(self.frontal, indices).min(1), reach, 2 * reach)
+
+    def _smooth(self, tones: np.ndarray, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all points: [468, 3]."""
+        reach = self.reach * weight
+        return ((reach @ tones + 0.3 * usual) / (reach.sum(1, keepdims=True) + 0.3)).astype(np.float32)
+
+    def _apart(self, points: np.ndarray) -> np.ndarray:
+        """From a face's usual points to the donor's, seen from the front, in interocular distances: [468, 2]."""
+        apart = (self.frontal - mesh.closed(mesh.frontal(points))[: mesh.SURFACE])[:, :2]
+        near = _gauss(_distances(self.frontal, mesh.FEATURES), 0.4)
+        apart[:, 1] -= near @ apart[mesh.FEATURES, 1] / near.sum(1)  # the chin hangs on the mouth, which stays
+        length = np.linalg.norm(apart, axis=1, keepdims=True)
+        apart *= 1 - 0.8 * _ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
+        apart *= MAX_MOVE * np.tanh(length / MAX_MOVE) / np.maximum(length, 1e-6) * _ramp(self.gap, 0.04, 0.3)[:, None]
+        outline = np.linalg.norm(apart[g.OVAL], axis=1).mean()
+        return apart * min(1.4, OUTLINE_MOVE / max(float(outline), 1e-6))
+
+    def _reshape(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The frame and its points with the outline of the face moved towards the donor's."""
+        moves = self.moves(points)
+        height, width = rgb.shape[:2]
+        field = _spread_out(points[: mesh.SURFACE, :2] + moves, moves, float(g.interocular(points)), (height, width))
+        moved = points.copy()
+        moved[:, :2] += mesh.sample(field, (points + 0.5) / FIELD - 0.5)
+        where = _pixels(height, width) - cv2.resize(field, None, fx=FIELD, fy=FIELD)[:height, :width]
+        return cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), moved
+
+    def _recolour(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The frame with the donor's skin colour on all skin near the face; how like skin it is [H / 2, W / 2]."""
+        seen = _tones(lab, points[self.skin])[facing[self.skin] > 0.2]
+        mean, spread = np.median(seen, 0), seen.std(0)
+        half = _half(lab)
+        likely = _likeness(half, mean)
+        gain = (
+            self.colour * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1) * np.array([0, 1, 1], np.float32)
+        )
+        change = half * gain + (self.colour * TONE * (self.tone - mean) - gain * mean)
+        change *= (likely * _near(points, likely.shape))[..., None]
+        red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)[..., None]
+        change += red * (self.colour * TONE * (self.lips - np.median(_tones(lab, points[LIPS]), 0)) - change)
+        change = cv2.resize(change.astype(np.float32), lab.shape[1::-1])
+        return cv2.add(lab, change, dtype=cv2.CV_8U), likely
+
+    def _paint(self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
+        """The frame with the donor's detail drawn on the face, lit like the target."""
+        level = int(np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1))
+        source = (self.source + 0.5) / 2**level - 0.5
+        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3), np.ones_like(facing)], 1)
+        values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
+        drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
+        detail = cv2.remap(self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        face = drawn[..., 2:5] + detail / np.sqrt(1 + (detail / (drawn[..., 5:8] + 1)) ** 2)
+        skin = cv2.resize(likely[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], (x1 - x0, y1 - y0))
+        alpha = drawn[..., 8] * np.maximum(drawn[..., 9], skin)
+        alpha *= 1 - _inside(points - np.array([x0, y0, 0], np.float32), OPENINGS, alpha.shape)
+        box = lab[y0:y1, x0:x1]
+        box[:] = np.clip(box + (face - box) * alpha[..., None] + 0.5, 0, 255)
+        return lab
+
+    def _light(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
+        """The light on the target's skin, smooth, at all points: [468, 3]."""
+        tones = _tones(lab, points[self.skin])
+        usual = np.median(tones, 0)
+        like = np.exp(-(((tones - usual) / SPREAD) ** 2).sum(1) / 2)
+        return self._smooth(tones, usual, like * np.clip(facing[self.skin], 0.02, 1))
+
+
+@dataclass
+class LandmarkSwap(Stage):
+    """clip -> swapped.mp4, the same frames with a donor's face.
+
+    `donors` is a folder of portraits, or "sample" for the people of the sample source. `shape` and `colour` say how
+    far the face's outline and the skin's colour go towards the donor's; 0 is not at all.
+    """
+
+    name: ClassVar[str] = "swap"
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("clips", "faces")
+    encodes: ClassVar[bool] = True
+
+    donors: str = "sample"
+    seed: int = 0
+    shape: float = 1.0
+    colour: float = 0.85
+
+    def parameters(self) -> dict[str, Any]:
+        """`donors` and `seed` only choose: the choice itself is in `of_clip`."""
+        return {"shape": self.shape, "colour": self.colour}
+
+    def of_clip(self, clip: Clip) -> dict[str, Any]:
+        donor = choose(self._pool, clip, self.seed)
+        return {"donor": donor.name, "sha256": donor.sha256} if donor else {"donor": None}
+
+    def weights(self) -> dict[str, str]:
+        return {"mediapipe": version("mediapipe")}  # it found the donor's points
+
+    def check(self) -> None:
+        try:
+            _ = self._pool
+        except ValueError as error:
+            raise UserError(f"{error}.") from None
+
+    @cached_property
+    def _pool(self) -> list[Donor | Lazy]:
+        return [*builtin_donors()] if self.donors == "sample" else [*load_donors(self.donors)]
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        chosen = choose(self._pool, clip, self.seed)
+        if chosen is None:
+            raise Reject("no_donor", "every donor is the clip's own person")
+        donor = chosen.drawn if isinstance(chosen, Lazy) else chosen
+        source, path = clip.path("clips"), workdir / "swapped.mp4"
+        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
+        with np.load(clip.path("faces")) as faces:
+            points = mesh.steady(faces["landmarks"], float(fps))
+        known = ~np.isnan(points).any((1, 2))
+        if not known.any():
+            raise Reject("no_face", "no frame has face points")
+        swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
+        changes = []
+        with video.Writer(path, fps) as writer:
+            for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
+                swapped = swapper(rgb, face) if is_known else rgb
+                changes += [swapper.change(rgb, swapped, face)] if is_known else []
+                writer.write(swapped)
+        outline, colour = np.mean(changes, axis=0).round(4).tolist()
+        return Artefact(path, {"donor": donor.name, "shape_change": outline, "colour_change": colour})
+
+
+def _spread_out(centres: np.ndarray, moves: np.ndarray, eyes: float, size: tuple[int, int]) -> np.ndarray:
+    """Moves [468, 2] at centres px as one smooth field, px [H / FIELD, W / FIELD, 2], fading away from the face."""
+    centres, moves = centres[::4] / eyes, moves[::4]
+    rows, columns = -(-size[0] // FIELD), -(-size[1] // FIELD)
+    y, x = ((FIELD * np.arange(n) + (FIELD - 1) / 2)[:, None] / eyes for n in (rows, columns))
+    field = np.zeros((rows, columns, 2))
+    total = np.full((rows, columns), 0.015)
+    for width, share in ((0.16, 1.0), (0.45, 0.02)):
+        down, across = _gauss(y - centres[:, 1], width) * share, _gauss(x - centres[:, 0], width)
+        total += down @ across.T
+        field += np.stack([(down * move) @ across.T for move in moves.T], axis=-1)
+    return (field / total[..., None]).astype(np.float32)
+
+
+def _likeness(lab: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """How like skin of this mean colour each pixel is: 0 to 1, float32 [H, W]."""
+    table = -0.5 * ((np.arange(256)[:, None] - mean) / SPREAD) ** 2
+    odd = cv2.transform(cv2.LUT(lab, table[None].astype(np.float32)), np.ones((1, 3), np.float32))
+    return cv2.blur(np.clip(2.2 * cv2.exp(odd) - 0.1, 0, 1), (5, 5))
+
+
+def _near(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """1 at the face, fading over ears and neck: float32 [H / 2, W / 2]."""
+    x, y = points[:, :2].mean(0) / 2
+    eyes = float(g.interocular(points)) / 2
+    across = np.exp(-(((np.arange(size[1]) - x) / (2.4 * eyes)) ** 4))
+    down = np.exp(-(((np.arange(size[0]) - y - 0.5 * eyes) / (3.2 * eyes)) ** 4))
+    return np.outer(down, across).astype(np.float32)
+
+
+def _inside(points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]) -> np.ndarray:
+    """1 within rings of points, each widened by half its margin (interocular distances), feathered: float32 [H, W].
+
+    Where two rings lie in each other, the inner one is a hole.
+    """
+    eyes = float(g.interocular(points))
+    mask = np.zeros(size, np.uint8)
+    outlines = [np.round(points[ring, :2] * 16).astype(np.int32) for ring, _ in rings]
+    cv2.fillPoly(mask, outlines, 255, cv2.LINE_AA, 4)
+    for outline, (_, margin) in zip(outlines, rings, strict=True):
+        if margin:
+            cv2.polylines(mask, [outline], True, 255, max(round(margin * eyes), 1), cv2.LINE_AA, 4)
+    return cv2.GaussianBlur(mask, (0, 0), 0.03 * eyes).astype(np.float32) / 255
+
+
+def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Mean colours float32 [N, 3] of the surroundings, CELL px wide, of points [N, 2+] px."""
+    coarse = cv2.resize(lab, None, fx=1 / mesh.CELL, fy=1 / mesh.CELL, interpolation=cv2.INTER_AREA)
+    return mesh.sample(coarse, points[:, :2] / mesh.CELL - mesh.HALF[:2])
+
+
+def _half(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def _ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 below low, 1 above high, smooth between."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
+    return np.exp(-(distance**2) / (2 * width**2))
+
+
+def _distances(points: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    """From each of the points [N, 3] to those with these indices, as seen from the front: [N, M]."""
+    return np.linalg.norm(points[:, None, :2] - points[None, indices, :2], axis=-1)
+
+
+@lru_cache(maxsize=4)
+def _pixels(height: int, width: int) -> np.ndarray:
+    """(x, y) of every pixel, float32 [H, W, 2]."""
+    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))

@@ -1,0 +1,104 @@
+"""Are the shards what their index says?  Finds any missing, changed or extra byte.
+
+python -m datagen.verify --input data/shards
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.cli import command
+from datagen.engine.files import file_sha256
+from datagen.pack import FIELDS, read_index
+
+
+def problems(folder: Path) -> Iterator[str]:
+    """One sentence per fault of a shards folder."""
+    index = read_index(folder)
+    named = {entry["file"] for entry in index["shards"]}
+    for entry in index["shards"]:
+        yield from _shard_problems(folder / entry["file"], entry)
+    for file in sorted(folder.glob("*.tar")):
+        if file.name not in named:
+            yield f"{file.name}: extra, the index does not name it"
+    seen: dict[str, str] = {}
+    for entry in index["shards"]:
+        for key in entry["keys"]:
+            if key in seen:
+                yield f"{entry['file']}: sample {key} is in {seen[key]} too"
+            seen[key] = entry["file"]
+    yield from _leaks(index)
+
+
+def members(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """(key, field, data) of a shard in its order; raises tarfile.TarError where the tar is broken."""
+    with tarfile.open(path, "r:") as tar:
+        for info in tar:
+            key, _, field = info.name.partition(".")
+            file = tar.extractfile(info)
+            if file is None:
+                raise tarfile.TarError(f"{info.name} is no plain file")
+            yield key, field, file.read()
+
+
+def _shard_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
+    if not path.exists():
+        yield f"{path.name}: missing"
+        return
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        yield f"{path.name}: {size} bytes, the index says {entry['bytes']}"
+    elif file_sha256(path) != entry["sha256"]:
+        yield f"{path.name}: changed, its sha256 is not the index's"
+    try:
+        yield from _content_problems(path, entry)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        yield f"{path.name}: cannot be read to its end ({error})"
+
+
+def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
+    samples: dict[str, list[str]] = {}
+    for key, field, data in members(path):
+        samples.setdefault(key, []).append(field)
+        if field == "json" and json.loads(data).get("split") != entry["split"]:
+            yield f"{path.name}: sample {key} is not marked {entry['split']}"
+    for key, fields in samples.items():
+        if tuple(sorted(fields)) != FIELDS:
+            yield f"{path.name}: sample {key} has {', '.join(sorted(fields))}, expected {', '.join(FIELDS)}"
+    missing = [key for key in entry["keys"] if key not in samples]
+    if missing:
+        yield f"{path.name}: {len(missing)} of {len(entry['keys'])} samples are missing, the first is {missing[0]}"
+    extra = samples.keys() - set(entry["keys"])
+    if extra:
+        yield f"{path.name}: sample {min(extra)} is not in the index"
+
+
+def _leaks(index: dict[str, Any]) -> Iterator[str]:
+    groups: dict[str, set[str]] = {"train": set(), "val": set()}
+    for entry in index["shards"]:
+        groups[entry["split"]] |= set(entry["groups"])
+    for group in sorted(groups["train"] & groups["val"]):
+        yield f"index.json: {group} is in train and in val"
+
+
+@command("datagen/verify")
+def main(cfg: Any) -> int:
+    folder = Path(cfg.input)
+    found = list(problems(folder))
+    for problem in found:
+        print(problem)
+    if found:
+        print(f"{folder}: {len(found)} problems; make the shards again with the command that made them.")
+        return 1
+    index = read_index(folder)
+    count = sum(split["samples"] for split in index["splits"].values())
+    print(f"{folder}: {len(index['shards'])} shards with {count} samples are whole.")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

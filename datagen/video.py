@@ -1,0 +1,299 @@
+"""The only codec code: probe a video, read it upright by time or index, write one.  (PyAV)
+
+Pictures are RGB uint8 [H, W, 3], upright (display matrix applied) and with square pixels (sample aspect ratio applied).
+Times are seconds from the first frame's timestamp, never n / fps. Everything runs in one thread: work is spread over
+clips, and an encoder's bytes depend on its number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace, Interpolation
+
+from datagen.clip import Invalid
+
+MAX_PIXELS = 8192 * 8192  # a header that claims more is a mistake or an attack
+KEYFRAME_EVERY = 25  # frames; random access in training pays for the larger file
+EARLY = 0.4  # of a tick: how early `resample` takes a frame; not a half, where a double rate would waver
+_TOLERANCE = 1e-6  # s, between times that were rounded differently
+# swscale's fast path to RGB darkens by more than one level, which would add up over the stages
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_BT601, _LIMITED = 6, 1  # AVCOL_SPC_SMPTE170M, AVCOL_RANGE_MPEG
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the header says: upright square-pixel size, mean frame rate, seconds of picture, sound or not."""
+
+    width: int
+    height: int
+    fps: float
+    seconds: float | None
+    codec: str
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    time: float  # s
+    rgb: np.ndarray  # [H, W, 3] uint8
+
+
+def probe(path: str | Path) -> Probe:
+    """Header of a video file. Raises Invalid("no_video" | "no_frames" | "unreadable" | "too_large" | "damaged")."""
+    with closing(_Reader(path)) as reader:
+        width, height = reader.square_size[::-1] if reader.transposed else reader.square_size
+        return Probe(
+            width=width,
+            height=height,
+            fps=float(reader.stream.average_rate or 0),
+            seconds=_promised(reader.stream),
+            codec=reader.stream.codec_context.name,
+            has_audio=bool(reader.container.streams.audio),
+        )
+
+
+def read(path: str | Path, span: tuple[float, float] | None = None, max_side: int | None = None) -> Iterator[Frame]:
+    """Frames of [start, end) in order of time, scaled down so that no side exceeds `max_side`.
+
+    Raises Invalid("damaged") where decoding stops with an error or ends well before the header's promise.
+    """
+    start, end = span or (0.0, float("inf"))
+    with closing(_Reader(path)) as reader:
+        for time, picture in reader.pictures(start, end):
+            yield Frame(time, reader.rgb(picture, max_side))
+
+
+def resample(frames: Iterable[Frame], fps: float, start: float = 0.0) -> Iterator[Frame]:
+    """Constant frame rate by timestamps: at each tick start + n / fps the frame shown then (the latest not after it).
+
+    Ends with the last frame; a frame is taken slightly early, so that equal rates map one to one.
+    """
+    tick, early = 0, EARLY / fps
+    shown: Frame | None = None
+    for frame in frames:
+        while shown is not None and start + tick / fps + early < frame.time:
+            yield Frame(start + tick / fps, shown.rgb)
+            tick += 1
+        shown = frame
+    while shown is not None and start + tick / fps <= shown.time + early:
+        yield Frame(start + tick / fps, shown.rgb)
+        tick += 1
+
+
+def frames(path: str | Path) -> Iterator[np.ndarray]:
+    """All frames of one of our own constant-rate files, RGB uint8 [H, W, 3]."""
+    for frame in read(path):
+        yield frame.rgb
+
+
+def at_indices(path: str | Path, indices: Sequence[int]) -> np.ndarray:
+    """The frames with these indices of one of our own constant-rate files, RGB uint8 [N, H, W, 3]; seeks by time."""
+    found: dict[int, np.ndarray] = {}
+    with closing(_Reader(path)) as reader:
+        fps = float(reader.stream.average_rate)
+        for first, last in _stretches(indices):
+            for time, picture in reader.pictures((first - 0.25) / fps, (last + 0.75) / fps):
+                if (index := round(time * fps)) in indices:
+                    found[index] = reader.rgb(picture)
+    if missing := set(map(int, indices)) - found.keys():
+        raise IndexError(f"{Path(path).name} has no frame {min(missing)}")
+    return np.stack([found[int(i)] for i in indices])
+
+
+class Writer:
+    """H.264 in MP4, the same bytes for the same frames: one encoder thread, no dates. Use as a context manager.
+
+    `fps` a whole number or Fraction; frames are RGB uint8 [H, W, 3] of the first frame's (even) size.
+    """
+
+    def __init__(self, path: str | Path, fps: int | Fraction, crf: int = 18, preset: str = "veryfast", metadata=None):
+        self.path = Path(path)
+        self.fps = Fraction(fps)
+        self.options = {"crf": str(crf), "preset": preset, "g": str(KEYFRAME_EVERY), "sc_threshold": "0"}
+        self.metadata = dict(metadata or {})
+        self.count = 0
+        self._container: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> Writer:
+        self._container = av.open(str(self.path), "w", "mp4", options={"movflags": "+faststart+use_metadata_tags"})
+        self._container.metadata.update(self.metadata)
+        return self
+
+    def write(self, rgb: np.ndarray) -> None:
+        if self._stream is None:
+            self._start(*rgb.shape[:2])
+        assert rgb.shape[:2] == (self._stream.height, self._stream.width), rgb.shape
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
+        picture.pts, picture.time_base = self.count, 1 / self.fps
+        self._container.mux(self._stream.encode(picture))
+        self.count += 1
+
+    def __exit__(self, kind, error, trace) -> None:
+        if self._stream is not None and kind is None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def _start(self, height: int, width: int) -> None:
+        assert height % 2 == 0 and width % 2 == 0, (height, width)
+        stream = self._container.add_stream("libx264", rate=self.fps, options=self.options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1  # x264's bytes depend on the number of threads
+        stream.codec_context.time_base = 1 / self.fps
+        stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED
+        self._stream = stream
+
+
+def encoder_id() -> str:
+    """Names what shapes the bytes of a written file, for the store's keys."""
+    libraries = ",".join(name + ".".join(map(str, v)) for name, v in sorted(av.library_versions.items()))
+    return f"libx264 threads=1 g={KEYFRAME_EVERY} bt601 {libraries}"
+
+
+class _Reader:
+    """The picture stream of an open file: which pictures it shows from when on, and how they stand upright."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.container, self.stream = _open(self.path)
+        first = next(self._decode(), None)
+        if first is None:
+            raise Invalid("no_frames", f"{self.path.name} has a video stream without frames")
+        self.origin = float(first.pts * self.stream.time_base)
+        self.coded_size = first.width, first.height
+        self.square_size = max(round(first.width * _aspect(self.stream)), 1), first.height
+        self.transposed, self.flips = _orientation(first)
+
+    def close(self) -> None:
+        self.container.close()
+
+    def pictures(self, start: float, end: float) -> Iterator[tuple[float, Any]]:
+        """(time, decoded picture) of [start, end) s in order of time. Raises Invalid("damaged" | "size_changes")."""
+        last = -1.0
+        for picture in self._from(start):
+            time = self._time(picture)
+            if time >= end - _TOLERANCE:
+                return
+            if time <= last:
+                continue
+            last = time
+            if time >= start - _TOLERANCE:
+                self._check(picture, time)
+                yield time, picture
+        promised = _promised(self.stream) or 0.0
+        if last < 0.95 * promised - 0.5:
+            raise Invalid("damaged", f"{self.path.name} promises {promised:.2f} s of picture and ends at {last:.2f} s")
+
+    def rgb(self, picture: Any, max_side: int | None = None) -> np.ndarray:
+        """A decoded picture upright, with square pixels, no side above `max_side`, RGB uint8 [H, W, 3]."""
+        width, height = self.square_size
+        scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        kernel = Interpolation.AREA if scale < 1 else Interpolation.BILINEAR
+        rgb = picture.reformat(*size, format="rgb24", interpolation=kernel | _EXACT).to_ndarray()
+        if self.transposed:
+            rgb = rgb.transpose(1, 0, 2)
+        return np.ascontiguousarray(rgb[:: self.flips[1], :: self.flips[0]])
+
+    def _decode(self) -> Iterator[Any]:
+        try:
+            yield from (picture for picture in self.container.decode(self.stream) if picture.pts is not None)
+        except av.FFmpegError as error:
+            raise Invalid("damaged", f"decoding {self.path.name} stopped with an error ({_why(error)})") from None
+
+    def _from(self, start: float) -> Iterator[Any]:
+        """Decoded pictures from one not after `start` s on: by seeking where that works, else from the beginning."""
+        for margin in (0.0, 1.0):  # some demuxers seek by decoding time and land too late
+            if start - margin <= 0:
+                break
+            self.container.seek(int((start - margin + self.origin) / self.stream.time_base), stream=self.stream)
+            pictures = self._decode()
+            first = next(pictures, None)
+            if first is not None and self._time(first) <= start:
+                yield first
+                yield from pictures
+                return
+        self.container.close()
+        self.container, self.stream = _open(self.path)
+        yield from self._decode()
+
+    def _time(self, picture: Any) -> float:
+        return float(picture.pts * self.stream.time_base) - self.origin
+
+    def _check(self, picture: Any, time: float) -> None:
+        if picture.is_corrupt:
+            raise Invalid("damaged", f"{self.path.name} has a damaged picture at {time:.2f} s")
+        if (picture.width, picture.height) != self.coded_size:
+            raise Invalid("size_changes", f"{self.path.name} changes its size at {time:.2f} s")
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    """(container, picture stream) of a video file."""
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise Invalid("unreadable", f"{path.name} is no video file that can be opened ({_why(error)})") from None
+    cover = av.stream.Disposition.attached_pic
+    stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+    if stream is None:
+        raise Invalid("no_video", f"{path.name} has no video stream")
+    if stream.codec_context is None:
+        raise Invalid("unreadable", f"{path.name} has pictures in a codec that is not known here")
+    if not 0 < stream.width * stream.height * max(_aspect(stream), 1.0) <= MAX_PIXELS:
+        raise Invalid("too_large", f"{path.name} claims {stream.width} x {stream.height} pixels")
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    return container, stream
+
+
+def _promised(stream: Any) -> float | None:
+    """Seconds of picture by the header: the stream's duration or, in Matroska, its end in a tag "HH:MM:SS.s"."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        end = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
+    except ValueError:
+        return None
+    return end - float((stream.start_time or 0) * stream.time_base)
+
+
+def _aspect(stream: Any) -> float:
+    return float(stream.sample_aspect_ratio or 1) or 1.0
+
+
+def _orientation(picture: Any) -> tuple[bool, tuple[int, int]]:
+    """(transpose?, (step in x, step in y) after that) of the display matrix x' = a x + c y, y' = b x + d y."""
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, (1, 1)
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    transposed = abs(b) > abs(a)
+    x, y = (c, b) if transposed else (a, d)
+    return transposed, (-1 if x < 0 else 1, -1 if y < 0 else 1)
+
+
+def _stretches(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, last) of runs of the indices whose gaps are too small for a seek to pay."""
+    wanted = sorted({int(i) for i in indices})
+    begin = 0
+    for i in range(1, len(wanted) + 1):
+        if i == len(wanted) or wanted[i] - wanted[i - 1] > KEYFRAME_EVERY:
+            yield wanted[begin], wanted[i - 1]
+            begin = i
+
+
+def _why(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

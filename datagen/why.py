@@ -1,0 +1,90 @@
+"""One clip's story: where it came from, what was done and measured, what became of it.
+
+python -m datagen.why KEY        a key, or the beginning or a part of one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.cli import command
+from datagen.engine.errors import UserError
+
+
+@command("datagen/why")
+def main(cfg: Any) -> int:
+    from datagen.job import ledger_path
+
+    path = ledger_path(cfg.store)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: name the --store of the run.")
+    histories = find(path, str(cfg.key))
+    if not histories:
+        raise UserError(f"no clip {cfg.key!r} in {path}: give a key, or a part of a file's name.")
+    if len(histories) > 1:
+        print(f"{len(histories)} clips match {cfg.key!r}:")
+        for key, events in sorted(histories.items()):
+            print(f"  {key}: {verdict(events[-1])}")
+        return 0
+    from datagen.engine.store import Store
+
+    (events,) = histories.values()
+    for line in story(events, Store(cfg.store)):
+        print(line)
+    return 0
+
+
+def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
+    """Clip events by key, of the clip with that key, else of all whose key or path contains it."""
+    from datagen.engine.ledger import read_ledger
+
+    histories: dict[str, list[dict[str, Any]]] = {}
+    for event in read_ledger(ledger):
+        if event["event"] == "clip" and (wanted in event["key"] or wanted in str(event["source"].get("path", ""))):
+            histories.setdefault(event["key"], []).append(event)
+    return {wanted: histories[wanted]} if wanted in histories else histories
+
+
+def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
+    """The last run's account, stage by stage, and one line for each run before."""
+    last = events[-1]
+    span = f", {last['span'][0]:.2f} to {last['span'][1]:.2f} s" if last["span"] else ""
+    source = ", ".join(f"{k} {v}" for k, v in last["source"].items() if not isinstance(v, dict | list))
+    yield f"{last['key']}"
+    yield f"  from {source}{span}"
+    for stage, key in last["records"].items():
+        yield from _stage(stage, key, store)
+    yield f"  => {verdict(last)}"
+    for event in events[:-1]:
+        yield f"  earlier, {event['at']}: {verdict(event)}"
+
+
+def verdict(event: dict[str, Any]) -> str:
+    detail = f" ({event['detail'].strip().splitlines()[0]})" if event.get("detail") else ""
+    reason = f": {event['reason']}" if event.get("reason") else ""
+    at = f" at {event['stage']}" if event["outcome"] != "kept" and event.get("stage") else ""
+    return f"{event['outcome']}{at}{reason}{detail}"
+
+
+def _stage(stage: str, key: str, store: Any) -> Iterator[str]:
+    try:
+        record = store.read(stage, key)
+    except (FileNotFoundError, ValueError):
+        yield f"  {stage:<7} {key[:12]} is no longer in the store"
+        return
+    numbers = ", ".join(_flat(record.metrics))
+    yield f"  {stage:<7} {key[:12]} {record.seconds:6.2f} s  {numbers or record.reason}"
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from () if name == "truth" else _flat(value, f"{prefix}{name}.")
+        elif name != "fingerprints":
+            yield f"{prefix}{name} {value}"
+
+
+if __name__ == "__main__":
+    main()

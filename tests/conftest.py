@@ -1,0 +1,26 @@
+"""Shared by all tests: one thread per library, no network, footage where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import cv2
+import pytest
+
+cv2.setNumThreads(1)
+REPOSITORY = Path(__file__).resolve().parents[1]
+MEDIA = REPOSITORY.parent / "shared" / "media"
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """Real clips, portraits and broken files; only where the project's footage lies beside the checkout."""
+    if not MEDIA.is_dir():
+        pytest.skip("the footage in ../shared/media is not here")
+    return MEDIA

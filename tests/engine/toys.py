@@ -1,0 +1,126 @@
+"""Stages that take no time, with faults to order: what a run must survive, without video."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datagen.clip import Artefact, Clip, Invalid, Reject, Transient
+from datagen.engine.journey import Journey
+from datagen.stage import Stage
+
+
+@dataclass
+class Text(Stage):
+    """Writes the clip's key."""
+
+    name = "source"
+    version = 1
+
+    def of_clip(self, clip: Clip) -> dict:
+        return {"key": clip.key}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        (workdir / "text").write_text(clip.key)
+        return Artefact(workdir / "text", {"length": len(clip.key)})
+
+
+@dataclass
+class Split(Stage):
+    """One span for each letter after the last underscore."""
+
+    name = "split"
+    version = 1
+    inputs = ("source",)
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        (workdir / "spans").write_text("")
+        return Artefact(workdir / "spans", {"spans": [[i, i + 1] for i in range(int(clip.key.split("_")[-1]))]})
+
+
+@dataclass
+class Upper(Stage):
+    """Upper-cases the text; `faults` says what goes wrong for which key, `marks` counts the calls outside the store."""
+
+    name = "upper"
+    version = 1
+    inputs = ("source",)
+
+    faults: dict[str, str] = field(default_factory=dict)
+    marks: str = ""
+    suffix: str = ""
+
+    def parameters(self) -> dict:
+        return {"suffix": self.suffix}
+
+    def of_clip(self, clip: Clip) -> dict:
+        return {"span": clip.span}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        if self.marks:
+            (Path(self.marks) / f"{clip.key}.{time.time_ns()}").touch()
+        _fail(self.faults.get(clip.key, ""), workdir)
+        (workdir / "upper").write_text(clip.path("source").read_text().upper() + self.suffix)
+        return Artefact(workdir / "upper", {"length": clip.metrics("source")["length"]})
+
+
+@dataclass
+class Twice(Stage):
+    """Reads what `upper` made."""
+
+    name = "twice"
+    version = 1
+    inputs = ("upper",)
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        (workdir / "twice").write_text(clip.path("upper").read_text() * 2)
+        return Artefact(workdir / "twice")
+
+
+class Nothing:
+    """No rules."""
+
+    def verdict(self, stage: str, clip: Clip) -> Reject | None:
+        return None
+
+
+class Short:
+    """Texts of more than five letters are out."""
+
+    def verdict(self, stage: str, clip: Clip) -> Reject | None:
+        if stage == "source" and clip.metrics("source")["length"] > 5:
+            return Reject("long", "more than five letters")
+        return None
+
+
+def journey(rules=None, split: Stage | None = None, **upper) -> Journey:
+    return Journey(Text(), [Upper(**upper), Twice()], rules or Nothing(), split)
+
+
+def clips(*keys: str) -> list[Clip]:
+    return [Clip(key, {"name": "toy"}, span=(0.0, 1.0)) for key in keys]
+
+
+def _fail(fault: str, workdir: Path) -> None:
+    (workdir / "half").write_text("half written")
+    match fault:
+        case "raise":
+            raise ValueError("a bug")
+        case "exit":
+            sys.exit(0)
+        case "kill":
+            os._exit(7)
+        case "loop":
+            while True:
+                time.sleep(0.05)
+        case "reject":
+            raise Reject("ugly", "no beauty")
+        case "invalid":
+            raise Invalid("damaged", "no end")
+        case "transient":
+            raise Transient("try later")
+        case "full":
+            raise OSError(28, "No space left on device")

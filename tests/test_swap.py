@@ -1,0 +1,186 @@
+"""The default swap: somebody else, the same motion."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from datagen import donors, mesh, swap, video
+from datagen import geometry as g
+from datagen.clip import Artefact, Clip, Reject
+from datagen.donors import Donor
+from datagen.landmarks import FaceMesh
+from datagen.sources import people
+
+SIZE = 512
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return [lazy.drawn for lazy in donors.builtin_donors()[:4]]
+
+
+@pytest.fixture(scope="module")
+def face(pool):
+    """A frame and its points."""
+    return pool[0].rgb, pool[0].points
+
+
+def clip_of(tmp_path, rgbs, points, **known):
+    path = tmp_path / "clip.mp4"
+    with video.Writer(path, 25) as writer:
+        for rgb in rgbs:
+            writer.write(rgb)
+    np.savez(tmp_path / "faces.npz", landmarks=points)
+    made = {"clips": Artefact(path), "faces": Artefact(tmp_path / "faces.npz")}
+    return Clip("a-clip", {}, artefacts=made, **known)
+
+
+def test_triangles_are_a_face_with_three_holes_wound_alike(face):
+    faces = mesh.triangles()
+    assert faces.shape == (852, 3) and mesh.filled().shape == (898, 3)
+    directed = {(int(a), int(b)) for t in mesh.filled() for a, b in zip(t, np.roll(t, -1), strict=True)}
+    assert len(directed) == 3 * 898, "an edge is run along twice in the same direction"
+    assert np.median(mesh.facing(face[1], faces)) > 0.5
+    assert mesh.depth()[g.OVAL].max() == 0 and mesh.depth()[4] > 5
+
+
+def test_mirror_pairs_right_with_left():
+    assert [mesh.mirror()[i] for i in (33, 61, 4, 46)] == [263, 291, 4, 276]
+
+
+def test_rasterise_is_linear_and_the_near_face_hides_the_far():
+    points = np.array([[0, 0, 5], [8, 0, 5], [0, 8, 5], [0, 0, 1], [4, 0, 1], [0, 4, 1]], float)
+    values = np.column_stack([points[:, 0], [1, 1, 1, 2, 2, 2]])
+    drawn = mesh.rasterise(points, np.array([[3, 4, 5], [0, 1, 2]]), values, (9, 9))
+    y, x = np.mgrid[:9, :9]
+    inside = x + y <= 8
+    assert np.allclose(drawn[..., 0][inside], x[inside], atol=1e-5)
+    assert (drawn[..., 1] == np.where(x + y <= 4, 2, np.where(inside, 1, 0))).all()
+
+
+def test_swap_moves_shape_and_colour_but_not_eyes_and_mouth(face, pool):
+    rgb, points = face
+    donor = pool[3]
+    swapped = swap.Swapper(donor)(rgb, points)
+    assert swapped.shape == rgb.shape and swapped.dtype == np.uint8
+    found = FaceMesh()(swapped)
+    apart = np.linalg.norm((found - points)[:, :2], axis=1) / g.interocular(points)
+    assert apart.mean() < 0.02
+    assert apart[g.OUTER_LIPS + g.INNER_LIPS].mean() < 0.02 and apart[g.RIGHT_EYE + g.LEFT_EYE].mean() < 0.02
+    before, after, wanted = (mesh.shape_ratios(p) for p in (points, found, donor.points))
+    assert (after - before) @ (wanted - before) > 0
+    cheeks = np.round(points[[50, 280], :2]).astype(int)
+    lab = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(float) for image in (rgb, swapped)]
+    assert np.abs(lab[1] - lab[0])[cheeks[:, 1], cheeks[:, 0]].max() > 10
+    assert np.abs(swapped[:40].astype(int) - rgb[:40]).mean() < 6, "far from the face little may change"
+
+
+def test_no_shape_no_colour_leaves_points_and_surroundings(face, pool):
+    rgb, points = face
+    swapper = swap.Swapper(pool[1], shape=0, colour=0)
+    assert not swapper.moves(points).any()
+    outside = np.ones(rgb.shape[:2], bool)
+    x0, y0, x1, y1 = (g.box(points) + [-8, -8, 8, 8]).astype(int)
+    outside[y0:y1, x0:x1] = False
+    assert np.abs(swapper(rgb, points).astype(int) - rgb)[outside].max() <= 6, "only the rounding of LAB"
+
+
+def test_moves_turn_with_the_head(face, pool):
+    swapper = swap.Swapper(pool[3], neutral=face[1])
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)  # a quarter, in the picture
+    moves, turned = swapper.moves(face[1]), swapper.moves(face[1] @ turn.T)
+    assert np.allclose(turned, moves @ turn[:2, :2].T, atol=0.05)
+    assert np.linalg.norm(moves, axis=1)[g.OVAL].mean() > 0.02 * g.interocular(face[1])
+    assert np.abs(moves[mesh.FEATURES]).max() < 1e-6
+
+
+def test_face_half_outside_the_frame(face, pool):
+    rgb, points = face
+    cut = np.ascontiguousarray(rgb[:, 256:])
+    assert swap.Swapper(pool[1])(cut, points - np.array([256, 0, 0], np.float32)).shape == cut.shape
+
+
+def test_steady_bridges_short_gaps_only(face):
+    points = np.stack([face[1] + np.float32(i) for i in range(30)])
+    points[5:8] = np.nan
+    points[12:24] = np.nan
+    steady = mesh.steady(points, 25)
+    known = ~np.isnan(steady).any((1, 2))
+    assert known[:12].all() and not known[12:24].any() and known[24:].all()
+    assert np.allclose(steady[6], face[1] + 6, atol=1e-3)
+
+
+def test_stage_writes_as_many_frames_and_says_who(tmp_path, face):
+    points = np.stack([face[1]] * 12)
+    points[6:] = np.nan
+    rgb = face[0]
+    clip = clip_of(tmp_path, [rgb] * 12, points, identity="person00")
+    stage = swap.LandmarkSwap()
+    artefact = stage(clip, tmp_path)
+    written = list(video.frames(artefact.path))
+    assert len(written) == 12 and video.probe(artefact.path).fps == Fraction(25)
+    source = list(video.frames(clip.path("clips")))
+    change = [cv2.absdiff(a, b).mean() for a, b in zip(source, written, strict=True)]
+    assert min(change[:6]) > 2 * max(change[6:])
+    assert artefact.metrics["donor"] == stage.of_clip(clip)["donor"] != "person00"
+    assert artefact.metrics["shape_change"] > 0.01 and artefact.metrics["colour_change"] > 1
+    first = artefact.path.read_bytes()
+    assert swap.LandmarkSwap()(clip, tmp_path).path.read_bytes() == first
+
+
+def test_stage_rejects_without_donor_or_face(tmp_path, face, pool):
+    cv2.imwrite(str(tmp_path / "me.png"), pool[0].rgb[..., ::-1])
+    clip = clip_of(tmp_path, [face[0]], face[1][None], identity="me.png")
+    with pytest.raises(Reject, match="no_donor"):
+        swap.LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
+    clip = clip_of(tmp_path, [face[0]], np.full((1, 478, 3), np.nan), identity="someone")
+    with pytest.raises(Reject, match="no_face"):
+        swap.LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
+
+
+def test_load_donors_reads_what_has_a_face(tmp_path, pool):
+    rgb = pool[0].rgb
+    cv2.imwrite(str(tmp_path / "b.jpg"), rgb[..., ::-1])
+    cv2.imwrite(str(tmp_path / "a.webp"), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    cv2.imwrite(str(tmp_path / "c.png"), np.dstack([rgb[..., ::-1], np.full(rgb.shape[:2], 255, np.uint8)]))
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros_like(rgb))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    found = donors.load_donors(tmp_path)
+    assert [donor.name for donor in found] == ["a.webp", "b.jpg", "c.png"]
+    assert all(donor.points.shape == (478, 3) and donor.rgb.shape == (SIZE, SIZE, 3) for donor in found)
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (b"", "no picture"), (b"x", "no face")])
+def test_load_donors_says_what_is_wrong(tmp_path, content, words):
+    folder = tmp_path / "donors"
+    if content is not None:
+        folder.mkdir()
+    if content:
+        (folder / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        donors.load_donors(folder)
+
+
+def test_choice_is_stable_and_never_the_clips_own_person():
+    def donor(name):
+        return Donor(name, name, np.zeros((1, 1, 3), np.uint8), np.zeros((478, 3), np.float32), name)
+
+    some = [donor(f"d{i}") for i in range(9)]
+    clips = [Clip(f"clip{i}", {}, identity=f"d{i % 9}") for i in range(200)]
+    first = [donors.choose(some, clip, 0).name for clip in clips]
+    assert all(name != clip.identity for name, clip in zip(first, clips, strict=True))
+    assert len(set(first)) == 9
+    more = [donors.choose([*some, donor("new")], clip, 0).name for clip in clips]
+    changed = [b for a, b in zip(first, more, strict=True) if a != b]
+    assert set(changed) == {"new"} and len(changed) < 50
+    assert donors.choose(some[:1], replace(clips[0], identity="", group="d0"), 0) is None
+
+
+def test_builtin_donors_are_named_without_being_drawn():
+    people.look_of.cache_clear()
+    named = donors.builtin_donors()
+    assert len({donor.name for donor in named}) == len({donor.sha256 for donor in named}) == len(named) > 3
+    assert people.look_of.cache_info().misses == 0
