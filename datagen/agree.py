@@ -1,14 +1,16 @@
 """Does a driving twin still match its target: same motion, another look?
 
-measured per twin (`swapped`, `styled`) against the target, frame by frame at the same index
-landmarks   mean distance of the 478 points / interocular distance          (should stay small)
-mouth, eyes the same for the lips' and the eyes' points alone
-pose_deg    mean angle between the head rotations; gaze_deg between the eye-in-head directions
-mouth_r, blink_r   Pearson correlation over time of the openness; null where the target hardly moves
-flicker     mean |frame - next frame| of the twin / of the target, grey
-shape       mean |log| ratio of face-shape proportions; colour: distance of mean face colour in CIELAB   (should rise)
-similarity  exp(-(shape / 0.04 + colour / 15) / 2): 1 = same person and look, by shape and colour alone
-coverage    share of the target's face frames in which the twin shows a face
+Measured per twin (`swap`, `style`) against the target, frame by frame at the same index:
+
+- landmarks: mean distance of the 478 points / interocular distance (should stay small); mouth, eyes: of those alone
+- pose_deg: mean angle between the head rotations
+- gaze_deg: mean angle between the gazes over time, each against its own neutral, with the target's head removed from
+  both; gaze_offset_deg: the angle between the neutrals, which is how the detector takes the look, not the eyes' doing
+- mouth_r, blink_r: Pearson correlation over time of the openness; null where the target hardly moves
+- flicker: mean |frame - next frame|, grey, of the twin / of the target
+- shape: mean |log| ratio of face-shape proportions; colour: distance of mean face colour in CIELAB (should rise)
+- similarity: exp(-(shape / 0.04 + colour / 15) / 2): 1 = same person and look, by shape and colour alone
+- coverage: share of the target's face frames in which the twin shows a face
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from datagen import geometry, video
 from datagen.clip import Artefact, Clip
 from datagen.engine.files import canonical
 from datagen.faces import Faces
-from datagen.gaze import eye_in_head, open_eyes
+from datagen.gaze import SMOOTHING_S, eye_in_head, open_eyes, smoothed
 from datagen.landmarks import FaceMesh
 from datagen.mask import face_polygon
 from datagen.mesh import shape_ratios
@@ -107,23 +109,37 @@ class Agreement(Stage):
         shape, colour = shape_change(a, b), float(np.linalg.norm(look.colour - own.colour))
         similarity = np.exp(-(shape / SHAPE_UNIT + colour / COLOUR_UNIT) / 2)
         metrics |= {"shape": round(shape, 4), "colour": round(colour, 2), "similarity": round(float(similarity), 4)}
-        return metrics | compare(a, b)
+        return metrics | compare(a, b, np.flatnonzero(both) / video.probe(path).fps)
 
 
-def compare(target: np.ndarray, twin: np.ndarray) -> dict[str, float | None]:
-    """Agreement over time of points [T, 478, 3] px of the same moments."""
+def compare(target: np.ndarray, twin: np.ndarray, times: np.ndarray) -> dict[str, float | None]:
+    """Agreement over time of points [T, 478, 3] px of the same moments, at `times` s."""
     distance = np.linalg.norm(twin[..., :2] - target[..., :2], axis=-1) / geometry.interocular(target)[:, None]
-    opened = open_eyes(target, 0.7, 0.12) & open_eyes(twin, 0.7, 0.12)
-    gaze = _angle(geometry.direction(eye_in_head(target)), geometry.direction(eye_in_head(twin)))[opened]
+    turned = geometry.head_rotation(target)
+    gaze, offset = _gaze(target, twin, turned, times)
     return {
         "landmarks": round(float(distance.mean()), 4),
         "mouth": round(float(distance[:, LIPS].mean()), 4),
         "eyes": round(float(distance[:, EYES].mean()), 4),
-        "pose_deg": round(float(_turn(geometry.head_rotation(target), geometry.head_rotation(twin)).mean()), 2),
-        "gaze_deg": round(float(gaze.mean()), 2) if len(gaze) else None,
+        "pose_deg": round(float(_turn(turned, geometry.head_rotation(twin)).mean()), 2),
+        "gaze_deg": gaze,
+        "gaze_offset_deg": offset,
         "mouth_r": _correlation(geometry.mouth_openness(target), geometry.mouth_openness(twin), 0.01),
         "blink_r": _correlation(geometry.eye_openness(target).mean(-1), geometry.eye_openness(twin).mean(-1), 0.02),
     }
+
+
+def _gaze(
+    target: np.ndarray, twin: np.ndarray, turned: np.ndarray, times: np.ndarray
+) -> tuple[float | None, float | None]:
+    """(mean angle over time with neutrals removed, angle between the neutrals) in degrees, of open eyes."""
+    opened = open_eyes(target, 0.7, 0.12) & open_eyes(twin, 0.7, 0.12)
+    if not opened.any():
+        return None, None
+    own, other = (smoothed(times[opened], eye_in_head(p, turned)[opened], SMOOTHING_S) for p in (target, twin))
+    offset = np.median(other - own, axis=0)
+    angles = _angle(geometry.direction(own), geometry.direction(other - offset))
+    return round(float(angles.mean()), 2), round(float(np.rad2deg(np.linalg.norm(offset))), 2)
 
 
 def shape_change(target: np.ndarray, twin: np.ndarray) -> float:

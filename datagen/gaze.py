@@ -36,13 +36,13 @@ SAMPLES_PER_S = 10.0
 KERNEL_S = 0.05  # s.d. of the average around each sample: as much smoothing at 12.5 fps as at 50
 
 
-def eye_in_head(points: np.ndarray) -> np.ndarray:
-    """(yaw, pitch) radians [T, 2] of points [T, 478, 3] px: both eyes' mean, head rotation removed.
+def eye_in_head(points: np.ndarray, rotation: np.ndarray | None = None) -> np.ndarray:
+    """(yaw, pitch) radians [T, 2] of points [T, 478, 3] px: both eyes' mean, head `rotation` (default: theirs) removed.
 
     The iris' middle lies on a sphere about the eye's middle; orthographic camera; scale from the iris' radius over
     the whole clip.
     """
-    rotation = geometry.head_rotation(points)
+    rotation = geometry.head_rotation(points) if rotation is None else rotation
     mm = _iris_radius(points) / IRIS_RADIUS  # px per mm [T]
     looks = [_eye(points, rotation, mm, side) for side in ("right", "left")]
     mean = np.mean(looks, axis=0)
