@@ -37,6 +37,7 @@ OPENINGS = (g.RIGHT_EYE, 0.2), (g.LEFT_EYE, 0.2), (g.INNER_LIPS, 0.03)  # with t
 CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
 TONE = np.array([0.6, 1, 1], np.float32)  # share of the difference in L, a, b that skin takes over: the light stays
 SPREAD = np.array([44, 11, 11], np.float32)  # LAB deviation from the mean skin that still counts as skin
+BROW, MOUTH, CHIN = 9, 17, 152  # on the middle line: amid the brows, below the lower lip, lowest
 BROWS = g.RIGHT_BROW + g.LEFT_BROW
 LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
 NOSTRILS = [2, 97, 326, 164]  # with the groove below: they stretch badly, and look like a moustache then
@@ -119,9 +120,8 @@ class Swapper:
 
     def _apart(self, points: np.ndarray) -> np.ndarray:
         """From a face's usual points to the donor's, seen from the front, in interocular distances: [468, 2]."""
-        apart = (self.frontal - mesh.closed(mesh.frontal(points))[: mesh.SURFACE])[:, :2]
-        near = _gauss(_distances(self.frontal, mesh.FEATURES), 0.4)
-        apart[:, 1] -= near @ apart[mesh.FEATURES, 1] / near.sum(1)  # the chin hangs on the mouth, which stays
+        own = mesh.closed(mesh.frontal(points))[: mesh.SURFACE, :2]
+        apart = _fitted(self.frontal[:, :2], own) - own
         length = np.linalg.norm(apart, axis=1, keepdims=True)
         apart *= 1 - 0.8 * _ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
         apart *= MAX_MOVE * np.tanh(length / MAX_MOVE) / np.maximum(length, 1e-6) * _ramp(self.gap, 0.04, 0.3)[:, None]
@@ -238,6 +238,22 @@ class LandmarkSwap(Stage):
                 writer.write(swapped)
         outline, colour = np.mean(changes, axis=0).round(4).tolist()
         return Artefact(path, {"donor": donor.name, "shape_change": outline, "colour_change": colour})
+
+
+def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The donor's frontal points [468, 2] with brow and mouth at the height of one's own, its proportions kept.
+
+    The chin gets its share of the face's length, and all widths theirs.
+    """
+    brow, mouth, chin = donor[[BROW, MOUTH, CHIN], 1]
+    ends = own[[BROW, MOUTH], 1]
+    lower = (ends[1] - ends[0]) * (chin - mouth) / (mouth - brow)
+    y = np.where(
+        donor[:, 1] < mouth,
+        ends[0] + (donor[:, 1] - brow) * (ends[1] - ends[0]) / (mouth - brow),
+        ends[1] + (donor[:, 1] - mouth) * lower / (chin - mouth),
+    )
+    return np.stack([donor[:, 0] * (ends[1] - ends[0] + lower) / (chin - brow), y], axis=1)
 
 
 def _spread_out(centres: np.ndarray, moves: np.ndarray, eyes: float, size: tuple[int, int]) -> np.ndarray:

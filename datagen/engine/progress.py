@@ -14,21 +14,20 @@ from datagen.engine.journey import Outcome
 class Progress:
     """Counts settled clips on stderr. `every_s` is the pause between lines where stderr is no terminal."""
 
-    def __init__(self, total: int | None, unit: str = "clip", every_s: float = 15.0, enabled: bool = True):
+    def __init__(self, total: int, unit: str = "clip", every_s: float = 15.0, enabled: bool = True):
         self._terminal = sys.stderr.isatty()
         self._every, self._last = every_s, time.monotonic()
-        self._known_total = total is not None
         self._counts: Counter[str] = Counter()
         quiet = not enabled or not self._terminal
-        self._bar = tqdm(total=total or 0, unit=f" {unit}", dynamic_ncols=True, disable=quiet, smoothing=0.1)
+        self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, disable=quiet, smoothing=0.1)
         self._lines = enabled and not self._terminal
-        self._total, self._done, self._started = total or 0, 0, time.monotonic()
+        self._total, self._done, self._started = total, 0, time.monotonic()
 
-    def plan(self, count: int) -> None:
-        if not self._known_total:
-            self._total += count
-            self._bar.total = self._total
-            self._bar.refresh()
+    def grow(self, count: int) -> None:
+        """A video turned out to hold this many clips more than one (or one fewer)."""
+        self._total += count
+        self._bar.total = self._total
+        self._bar.refresh()
 
     def settle(self, outcome: Outcome) -> None:
         self._counts[outcome.name] += 1

@@ -76,7 +76,6 @@ class Loop:
     def _plan(self, count: int) -> None:
         self.work.books.planned += count
         self.ledger.append("planned", count=count)
-        self.progress.plan(count)
 
     def _take(self, outcome: Outcome) -> None:
         for stage in outcome.computed:
@@ -97,6 +96,7 @@ class Loop:
     def _split(self, outcome: Outcome) -> None:
         clips = children(outcome)
         self._plan(len(clips) - 1)
+        self.progress.grow(len(clips) - 1)
         for clip in clips:
             self._take(guarded(clip, self.journey, self.store, lambda stage: False))
 

@@ -25,7 +25,7 @@ def run(tmp_path, journey, planned, workers=0, deadline=60.0, name="store"):
     pool = RayPool(journey, store, workers, deadline, {}) if workers else LocalPool(journey, store)
     ledger = Ledger(tmp_path / f"{name}.jsonl", os.urandom(4).hex())
     try:
-        work = Loop(journey, store, pool, ledger, Progress(None, enabled=False)).run(planned)
+        work = Loop(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
     finally:
         pool.close()
         ledger.close()
