@@ -156,7 +156,7 @@ def _pool(job: Job) -> Pool:
     cfg = job.cfg
     if cfg.runner == "local":
         return LocalPool(job.journey, job.store)
-    return RayPool(job.journey, job.store, workers(cfg), cfg.deadline_s, dict(cfg.ray))
+    return RayPool(job.journey, job.store, job.ledger_path.parent, workers(cfg), cfg.deadline_s, dict(cfg.ray))
 
 
 def workers(cfg: DictConfig) -> int:

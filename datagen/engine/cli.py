@@ -15,22 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
+from datagen.engine.errors import UserError, halting
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-HYDRA_FLAGS = (
-    "--cfg",
-    "-c",
-    "--resolve",
-    "--package",
-    "-p",
-    "--multirun",
-    "-m",
-    "--info",
-    "-i",
-    "--experimental-rerun",
-)
-TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun")
+TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")
+HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 
 
 def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], None]]:
@@ -138,7 +127,8 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
         OmegaConf.set_readonly(cfg, True)
         try:
             _refuse_missing(cfg)
-            results.append(function(cfg) or 0)
+            with _native_stderr_muted():
+                results.append(function(cfg) or 0)
         except BaseException as error:  # Hydra would print its own lines about it
             errors.append(error)
 
@@ -171,16 +161,21 @@ def _guarded(run: Callable[[], int]) -> int:
 
     try:
         return run()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
+    except OSError as error:
+        sentence = halting(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted: what is done is kept; the same command goes on from here.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
     return 2
 
 
@@ -209,7 +204,7 @@ def _all_keys() -> list[str]:
 
 
 @contextlib.contextmanager
-def native_stderr_muted() -> Iterator[None]:
+def _native_stderr_muted() -> Iterator[None]:
     """Native libraries write notes to file descriptor 2 that are not for the user; Python's stderr stays."""
     kept = os.dup(2)
     before = sys.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,11 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from datagen.clip import Clip, Reject, Transient
-from datagen.engine.errors import UserError
+from datagen.engine.errors import UserError, halting
 from datagen.engine.store import Record, Store
 from datagen.stage import NO_GPU, Needs, Stage
-
-HALTING = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
 
 
 class Rules(Protocol):
@@ -113,10 +110,8 @@ def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage
     except (Transient, MemoryError, ConnectionError, TimeoutError) as error:
         return Outcome(clip, "transient", _snake(type(error).__name__), str(error))
     except BaseException as error:  # noqa: B036  a stage may even call sys.exit
-        number = getattr(error, "errno", None)
-        if isinstance(error, OSError) and number in HALTING:
-            reason = f"stopped, {HALTING[number]} ({error}): mend that and run the same command again."
-            return Outcome(clip, "halt", reason)
+        if sentence := halting(error):
+            return Outcome(clip, "halt", sentence)
         return Outcome(clip, "failed", "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
 
 

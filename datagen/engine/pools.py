@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from datagen.clip import Clip
+from datagen.clip import Clip, seed_of
 from datagen.engine.errors import UserError
 from datagen.engine.journey import Journey, Outcome, guarded
 from datagen.engine.store import Store
@@ -88,11 +88,23 @@ class _Task:
 
 
 class RayPool:
-    """Actors by needs: `workers` for stages without a GPU, one per GPU share for those with. Started on first use."""
+    """Actors by needs: `workers` for stages without a GPU, one per GPU share for those with. Started on first use.
 
-    def __init__(self, journey: Journey, store: Store, workers: int, deadline_s: float, ray_options: dict[str, Any]):
-        self._journey, self._store, self._workers, self._deadline = journey, store, workers, deadline_s
-        self._options = dict(ray_options)
+    `lock` is the folder that the run holds: no other run with the same one goes on beside it.
+    """
+
+    def __init__(
+        self,
+        journey: Journey,
+        store: Store,
+        lock: Path,
+        workers: int,
+        deadline_s: float = 900.0,
+        ray_options: dict[str, Any] | None = None,
+    ):
+        self._journey, self._store, self._lock = journey, store, lock
+        self._workers, self._deadline = workers, deadline_s
+        self._options = dict(ray_options or {})
         self._ray: Any = None
         self._home = ""
         self._idle: dict[Needs, list[Any]] = {}
@@ -174,7 +186,10 @@ class RayPool:
 
         options = {"address": "local", "include_dashboard": False, "log_to_driver": False, **self._options}
         if options["address"] == "local":
-            self._home = tempfile.mkdtemp(prefix="mk-", dir="/tmp")  # short: Ray's socket paths are limited
+            # short, because Ray's socket paths are limited; the same for every run with this lock, of which there is
+            # one at a time, so that a killed run's leavings go with the next
+            self._home = f"/tmp/mk-{os.getuid()}-{seed_of(self._lock.absolute()) % 2**32:08x}"
+            shutil.rmtree(self._home, ignore_errors=True)
             options |= {"_temp_dir": self._home, "num_cpus": max(self._workers, os.cpu_count() or 1)}
             options.setdefault("object_store_memory", 100 * 2**20)  # keys, paths and numbers only
         ray.init(logging_level=logging.ERROR, **options)

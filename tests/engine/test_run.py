@@ -22,7 +22,7 @@ CLASSES = {"c1": "failed", "c2": "failed", "c3": "filtered", "c4": "invalid", "c
 def run(tmp_path, journey, planned, workers=0, deadline=60.0, name="store"):
     """Runs and returns (work, outcome events by key); workers=0 is the local runner."""
     store = Store(str(tmp_path / name))
-    pool = RayPool(journey, store, workers, deadline, {}) if workers else LocalPool(journey, store)
+    pool = RayPool(journey, store, tmp_path, workers, deadline) if workers else LocalPool(journey, store)
     ledger = Ledger(tmp_path / f"{name}.jsonl", os.urandom(4).hex())
     try:
         work = Loop(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
