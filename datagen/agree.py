@@ -31,8 +31,8 @@ from datagen.engine.files import canonical
 from datagen.faces import Faces
 from datagen.gaze import SMOOTHING_S, eye_in_head, open_eyes, smoothed
 from datagen.landmarks import FaceMesh
-from datagen.mask import face_polygon
 from datagen.mesh import shape_ratios
+from datagen.regions import face_colour
 from datagen.stage import Stage
 
 LIPS = geometry.OUTER_LIPS + geometry.INNER_LIPS
@@ -52,7 +52,7 @@ class Look:
         for rgb, points in zip(frames, landmarks, strict=True):
             self._step(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
             if not np.isnan(points[0, 0]):
-                self.colours.append(_face_colour(rgb, points))
+                self.colours.append(face_colour(rgb, points))
             yield rgb
 
     def _step(self, grey: np.ndarray) -> None:
@@ -149,15 +149,6 @@ def shape_change(target: np.ndarray, twin: np.ndarray) -> float:
 
 def _proportions(points: np.ndarray) -> np.ndarray:
     return np.median([shape_ratios(p) for p in points], axis=0)
-
-
-def _face_colour(rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Mean CIELAB (L 0..100, a, b) inside the face oval; on a quarter of the pixels each way."""
-    small = cv2.resize(rgb, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    inside = face_polygon(small.shape, points[:, :2] / 4)
-    colours = small[inside] if inside.any() else small.reshape(-1, 3)
-    mean = np.float32(colours.mean(axis=0) / 255).reshape(1, 1, 3)
-    return cv2.cvtColor(mean, cv2.COLOR_RGB2LAB)[0, 0]
 
 
 def _angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:

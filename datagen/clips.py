@@ -144,7 +144,7 @@ class Clips(Stage):
             raise Reject("too_short", f"the longest shot lasts {longest:.2f} s, wanted are {self.min_seconds} s")
         scenes = [scene for shot in shots if (scene := self._main_face(shot, watcher))]
         if not scenes:
-            raise Reject("no_face", f"in {longest:.2f} s")
+            raise Reject("no_face", f"no face found in {longest:.2f} s")
         scene = max(scenes, key=lambda scene: scene.span[1] - scene.span[0])
         seconds = scene.span[1] - scene.span[0]
         if seconds < self.min_seconds:

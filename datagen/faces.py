@@ -22,6 +22,7 @@ from datagen import geometry, video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.fingerprint import fingerprint
 from datagen.landmarks import FaceMesh
+from datagen.regions import face_colour
 from datagen.stage import Stage
 
 
@@ -84,7 +85,7 @@ class MeshFaces(Stage):
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
         faces.save(workdir / "faces.npz")
-        return Artefact(workdir / "faces.npz", {**measure(faces), "fingerprints": _fingerprints(path, faces)})
+        return Artefact(workdir / "faces.npz", {**measure(faces), **_seen(path, faces)})
 
 
 def measure(faces: Faces) -> dict[str, Any]:
@@ -111,9 +112,13 @@ def _range(values: np.ndarray, digits: int = 1) -> list[float]:
     return [round(float(v), digits) for v in np.percentile(values, [5, 50, 95])]
 
 
-def _fingerprints(path: Path, faces: Faces, count: int = 3) -> list[str]:
-    """Codes of a few frames, spread evenly over those that show the face."""
+def _seen(path: Path, faces: Faces, count: int = 3) -> dict[str, Any]:
+    """From a few frames spread over those that show the face: its codes, and its mean colour in CIELAB."""
     shown = np.flatnonzero(faces.found)
     chosen = sorted({int(i) for i in shown[np.linspace(0, len(shown) - 1, count).round().astype(int)]})
-    pictures = video.at_indices(path, chosen)
-    return [fingerprint(rgb, faces.landmarks[index]) for index, rgb in zip(chosen, pictures, strict=True)]
+    seen = list(zip(video.at_indices(path, chosen), faces.landmarks[chosen], strict=True))
+    skin = np.mean([face_colour(rgb, points) for rgb, points in seen], axis=0)
+    return {
+        "skin": [round(float(value), 1) for value in skin],
+        "fingerprints": [fingerprint(rgb, points) for rgb, points in seen],
+    }

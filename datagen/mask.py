@@ -21,21 +21,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen import geometry, video
+from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
+from datagen.regions import face_polygon
 from datagen.stage import Stage
 
 PERSON, FACE = 128, 255
-
-
-def face_polygon(shape: tuple[int, ...], points: np.ndarray) -> np.ndarray:
-    """bool [H, W]: inside the face oval of points [478, 2+] px; empty where the points are NaN."""
-    mask = np.zeros(shape[:2], np.uint8)
-    oval = points[geometry.OVAL, :2]
-    if not np.isnan(oval).any():
-        cv2.fillPoly(mask, [np.round(oval * 16).astype(np.int32)], 1, shift=4)
-    return mask.astype(bool)
 
 
 def split(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from datagen import video
+from datagen.engine.cli import run_as_command
 from datagen.engine.ledger import read_ledger
 from datagen.sources.motion import Motion
 from datagen.sources.people import person
@@ -27,7 +28,7 @@ from datagen.sources.talking_head import TalkingHead
 from datagen.verify import members
 from tests.conftest import REPOSITORY
 
-SAMPLE = ("--limit", "3", "source.seconds=[1.1,1.3]", "--shard-samples", "2")  # the sample, small; two shards
+SAMPLE = ("--limit", "2", "source.seconds=[1.1,1.2]", "--shard-samples", "1")  # two clips, two shards
 BROKEN = "broken.mp4"  # in `raw`, with the name of the file that cannot be read
 
 
@@ -50,10 +51,12 @@ class Run:
 def call(module: str, *words: object) -> Run:
     """`python -m module words` in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    stage = partial(run_as_command, "__main__", module.partition(".")[2])  # a stage's module is a command only as main
+    command = getattr(importlib.import_module(module), "main", stage)
     try:
-        sys.argv = [module]
+        sys.argv = [module, *map(str, words)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ending:
-            importlib.import_module(module).main([str(word) for word in words])
+            command()
     finally:
         sys.argv = argv
     assert isinstance(ending.value.code, int)
@@ -95,7 +98,8 @@ def workers(driver: int) -> list[psutil.Process]:
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in processes if p.is_running() and _title(p)]
+    """Those that have not ended; Ray's idle agents, which end by themselves after a minute, are left out."""
+    return [p for p in processes if p.is_running() and _title(p) and not _title(p).split()[0].endswith("Agent")]
 
 
 def tree(folder: Path) -> dict[str, tuple[str, int]]:
@@ -146,7 +150,9 @@ def sample_shards(factory: pytest.TempPathFactory) -> Path:
     """The small sample's shards, made once for all tests, in this process."""
     output = factory.getbasetemp() / "sample"
     if not (output / "index.json").exists():
-        made = call("datagen.shards", *SAMPLE, "--runner", "local", "--store", shared_store(factory), "--output", output)
+        made = call(
+            "datagen.shards", *SAMPLE, "--runner", "local", "--store", shared_store(factory), "--output", output
+        )
         assert made.code == 0, made.err
     return output
 

@@ -10,6 +10,9 @@ import pytest
 
 from datagen import video
 from datagen.clip import Artefact, Clip
+from datagen.faces import Faces
+from datagen.sources.people import person, portrait
+from datagen.style import filter as style
 from datagen.style.drawing import flow, lines, soft_levels
 from datagen.style.filter import FilterStyle
 from datagen.style.light import SKIN as SKIN_TONE
@@ -45,7 +48,9 @@ def clip_of(path: Path, frames: list[np.ndarray], key: str = "clip") -> Clip:
     with video.Writer(path, 25) as writer:
         for rgb in frames:
             writer.write(rgb)
-    return Clip(key, {}, artefacts={"clips": Artefact(path)})
+    found = Faces.of([None] * len(frames))
+    found.save(path.with_suffix(".npz"))
+    return Clip(key, {}, artefacts={"clips": Artefact(path), "faces": Artefact(path.with_suffix(".npz"))})
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -95,7 +100,7 @@ def test_a_styled_clip_keeps_count_size_and_rate_and_is_the_same_twice(tmp_path)
     clip = clip_of(tmp_path / "clip.mp4", [face(gaze=g) for g in range(-6, 6)])
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     first, second = (FilterStyle()(clip, tmp_path / name) for name in "ab")
-    assert first.path.name == "styled.mp4" and first.metrics == FilterStyle().of_clip(clip)
+    assert first.path.name == "styled.mp4" and first.metrics["look"] in LOOKS
     assert first.path.read_bytes() == second.path.read_bytes()
     header = video.probe(first.path)
     assert (header.width, header.height, header.fps) == (256, 256, 25)
@@ -107,13 +112,28 @@ def test_a_clip_of_one_frame_is_drawn(tmp_path):
     assert len(list(video.frames(artefact.path))) == 1
 
 
-def test_the_look_follows_key_and_seed_and_all_looks_are_used():
+def test_the_order_of_looks_follows_key_and_seed_and_all_looks_are_used():
     clips = [Clip(f"clip-{i}", {}) for i in range(200)]
-    chosen = [FilterStyle().of_clip(clip)["look"] for clip in clips]
-    assert set(chosen) == set(LOOKS)
-    assert chosen == [FilterStyle().of_clip(clip)["look"] for clip in clips]
-    assert chosen != [FilterStyle(seed=1).of_clip(clip)["look"] for clip in clips]
-    assert {FilterStyle(looks=("ink",)).of_clip(clip)["look"] for clip in clips} == {"ink"}
+    orders = [FilterStyle().of_clip(clip)["looks"] for clip in clips]
+    assert {order[0] for order in orders} == set(LOOKS) and all(set(order) == set(LOOKS) for order in orders)
+    assert orders == [FilterStyle().of_clip(clip)["looks"] for clip in clips]
+    assert orders != [FilterStyle(seed=1).of_clip(clip)["looks"] for clip in clips]
+    assert FilterStyle(looks=("ink",)).of_clip(clips[0]) == {"looks": ["ink"]}
+    fewer = [FilterStyle(looks=tuple(LOOKS)[1:]).of_clip(clip)["looks"] for clip in clips]
+    assert all([look for look in order if look in less] == less for order, less in zip(orders, fewer, strict=True))
+
+
+def test_a_look_that_moves_the_face_is_passed_over(tmp_path, monkeypatch):
+    rgb = portrait(person(0))
+    clip = clip_of(tmp_path / "clip.mp4", [rgb] * 3)
+    first, second, *_ = FilterStyle().of_clip(clip)["looks"]
+    drawings = {**LOOKS, first: lambda rgb: np.roll(rgb, 8, axis=0), second: lambda rgb: rgb}
+    monkeypatch.setattr(style, "LOOKS", drawings)
+    metrics = FilterStyle()(clip, tmp_path).metrics
+    assert metrics["look"] == second and metrics["drift"] < 0.02
+    monkeypatch.setattr(style, "LOOKS", {name: np.zeros_like for name in LOOKS} | {second: drawings[first]})
+    assert FilterStyle()(clip, tmp_path).metrics["look"] == second, "the best, where none is good"
+    assert FilterStyle(drift=1.0)(clip, tmp_path).metrics["drift"] > 0.05
 
 
 @pytest.mark.parametrize("looks", [("ink", "oil"), ()])

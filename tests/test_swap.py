@@ -2,17 +2,23 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from datagen import donors, mesh, swap, video
+from datagen import agree, faces, mesh, video
 from datagen import geometry as g
 from datagen.clip import Artefact, Clip, Reject
-from datagen.donors import Donor
+from datagen.drift import drift, evenly, first_below, strongest_below, watched
 from datagen.landmarks import FaceMesh
 from datagen.sources import people
+from datagen.sources.sample import Render, Sample
+from datagen.swap import donors, swapper
+from datagen.swap.donors import Donor
+from datagen.swap.landmark import LandmarkSwap
+from datagen.swap.swapper import Swapper
 
 SIZE = 512
 
@@ -36,6 +42,23 @@ def clip_of(tmp_path, rgbs, points, **known):
     np.savez(tmp_path / "faces.npz", landmarks=points)
     made = {"clips": Artefact(path), "faces": Artefact(tmp_path / "faces.npz")}
     return Clip("a-clip", {}, artefacts=made, **known)
+
+
+def sample_clip(tmp_path, index):
+    """A few frames of one of the sample's clips, and its points as they are tracked."""
+    clip = list(Sample(clips=12, people=6, seconds=(2.0, 2.0), fps=6).plan())[index]
+    rendered = Render()(clip, tmp_path)
+    found = faces.track(FaceMesh(), video.frames(rendered.path))
+    assert found.found.all()
+    found.save(tmp_path / "faces.npz")
+    return replace(clip, artefacts={"clips": rendered, "faces": Artefact(tmp_path / "faces.npz")}), found.landmarks
+
+
+def colour_of(frames, points):
+    """Mean CIELAB of the face."""
+    look = agree.Look()
+    assert list(look.watch(frames, points))
+    return look.colour
 
 
 def test_triangles_are_a_face_with_three_holes_wound_alike(face):
@@ -64,7 +87,7 @@ def test_rasterise_is_linear_and_the_near_face_hides_the_far():
 def test_swap_moves_shape_and_colour_but_not_eyes_and_mouth(face, pool):
     rgb, points = face
     donor = pool[3]
-    swapped = swap.Swapper(donor)(rgb, points)
+    swapped = Swapper(donor)(rgb, points)
     assert swapped.shape == rgb.shape and swapped.dtype == np.uint8
     found = FaceMesh()(swapped)
     apart = np.linalg.norm((found - points)[:, :2], axis=1) / g.interocular(points)
@@ -80,7 +103,7 @@ def test_swap_moves_shape_and_colour_but_not_eyes_and_mouth(face, pool):
 
 def test_no_shape_no_colour_leaves_points_and_surroundings(face, pool):
     rgb, points = face
-    swapper = swap.Swapper(pool[1], shape=0, colour=0)
+    swapper = Swapper(pool[1], shape=0, colour=0)
     assert not swapper.moves(points).any()
     outside = np.ones(rgb.shape[:2], bool)
     x0, y0, x1, y1 = (g.box(points) + [-8, -8, 8, 8]).astype(int)
@@ -89,7 +112,7 @@ def test_no_shape_no_colour_leaves_points_and_surroundings(face, pool):
 
 
 def test_moves_turn_with_the_head(face, pool):
-    swapper = swap.Swapper(pool[3], neutral=face[1])
+    swapper = Swapper(pool[3], neutral=face[1])
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)  # a quarter, in the picture
     moves, turned = swapper.moves(face[1]), swapper.moves(face[1] @ turn.T)
     assert np.allclose(turned, moves @ turn[:2, :2].T, atol=0.05)
@@ -100,7 +123,7 @@ def test_moves_turn_with_the_head(face, pool):
 def test_face_half_outside_the_frame(face, pool):
     rgb, points = face
     cut = np.ascontiguousarray(rgb[:, 256:])
-    assert swap.Swapper(pool[1])(cut, points - np.array([256, 0, 0], np.float32)).shape == cut.shape
+    assert Swapper(pool[1])(cut, points - np.array([256, 0, 0], np.float32)).shape == cut.shape
 
 
 def test_steady_bridges_short_gaps_only(face):
@@ -118,7 +141,7 @@ def test_stage_writes_as_many_frames_and_says_who(tmp_path, face):
     points[6:] = np.nan
     rgb = face[0]
     clip = clip_of(tmp_path, [rgb] * 12, points, identity="person00")
-    stage = swap.LandmarkSwap()
+    stage = LandmarkSwap()
     artefact = stage(clip, tmp_path)
     written = list(video.frames(artefact.path))
     assert len(written) == 12 and video.probe(artefact.path).fps == Fraction(25)
@@ -128,17 +151,85 @@ def test_stage_writes_as_many_frames_and_says_who(tmp_path, face):
     assert artefact.metrics["donor"] == stage.of_clip(clip)["donor"] != "person00"
     assert artefact.metrics["shape_change"] > 0.01 and artefact.metrics["colour_change"] > 1
     first = artefact.path.read_bytes()
-    assert swap.LandmarkSwap()(clip, tmp_path).path.read_bytes() == first
+    assert LandmarkSwap()(clip, tmp_path).path.read_bytes() == first
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_on_sample_clips_the_points_stay_and_shape_and_colour_go_towards_the_donor(tmp_path, index):
+    clip, points = sample_clip(tmp_path, index)
+    stage = LandmarkSwap()
+    artefact = stage(clip, tmp_path)
+    swapped = list(video.frames(artefact.path))
+    found = watched(FaceMesh(), swapped)
+    measured = agree.compare(points.astype(float), found, np.arange(len(points)) / 6)
+    assert max(measured[name] for name in ("landmarks", "mouth", "eyes")) <= 0.02
+    assert measured["gaze_deg"] < 4 and measured["mouth_r"] > 0.9
+    donor = next(lazy for lazy in donors.builtin_donors() if lazy.name == artefact.metrics["donor"]).drawn
+    before, after = (np.median(mesh.shape_ratios(p), axis=0) for p in (points, found))
+    way, wanted = np.log(after / before), np.log(mesh.shape_ratios(donor.points) / before)
+    assert way @ wanted / np.linalg.norm(wanted) > 0.02, "a fiftieth of the face's proportions, along the way"
+    before, after = colour_of(video.frames(clip.path("clips")), points), colour_of(swapped, points)
+    wanted = colour_of([donor.rgb], donor.points[None]) - before
+    assert (after - before) @ wanted / np.linalg.norm(wanted) > 2
+
+
+def test_stage_is_the_weaker_the_less_drift_is_allowed(tmp_path):
+    clip, _ = sample_clip(tmp_path, 0)
+    strong, weak = (LandmarkSwap(drift=limit)(clip, tmp_path).metrics for limit in (0.1, 0.012))
+    assert strong["shape"] == strong["paint"] == 1
+    assert 0 < weak["shape"] < 0.7 and 0 < weak["paint"] < 0.9 and weak["shape_change"] < strong["shape_change"]
+    assert weak["drift"] < strong["drift"]
+
+
+def test_fitted_donor_keeps_its_proportions_on_the_brow_and_mouth_of_another(pool):
+    donor, own = (mesh.frontal(portrait.points) for portrait in pool[1:3])
+    fitted = np.column_stack([swapper._fitted(donor[:, :2], own[:, :2]), donor[:, 2]])
+    assert np.allclose(fitted[[9, 17], 1], own[[9, 17], 1], atol=1e-4)
+
+    def ratios(p):
+        length = p[152, 1] - p[9, 1]
+        return [(p[454, 0] - p[234, 0]) / length, (p[397, 0] - p[172, 0]) / length, (p[152, 1] - p[17, 1]) / length]
+
+    assert np.allclose(ratios(fitted), ratios(donor), rtol=1e-3)
+
+
+def test_drift_is_nothing_for_the_target_itself_and_large_for_another_face(face, pool):
+    tracker = FaceMesh()
+    pictures = [face[0], np.roll(face[0], 6, axis=1)]
+    own = watched(tracker, pictures)
+    assert drift(tracker, pictures, own) == 0
+    eyes = g.interocular(own).mean()
+    assert np.isclose(drift(tracker, [np.roll(rgb, 5, axis=0) for rgb in pictures], own), 5 / eyes, rtol=0.3)
+    assert drift(tracker, [pool[1].rgb] * 2, own) > 0.03
+    assert drift(tracker, [face[0], np.zeros_like(face[0])], own) == float("inf")
+    assert drift(tracker, pictures, np.full_like(own, np.nan)) == 0
+
+
+def test_evenly_spreads_over_the_whole_length():
+    assert evenly(3, [2, 3, 5, 8, 9]) == [2, 5, 9]
+    assert evenly(8, [4, 6]) == [4, 6]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(10, 7), (7, 7), (4.5, 4), (1, 1), (0.5, 1)])
+def test_strongest_below_finds_the_strongest_and_falls_back_to_the_weakest(limit, expected):
+    tried = []
+    found = strongest_below(limit, range(7, 0, -1), lambda strength: tried.append(strength) or float(strength))
+    assert found == (expected, expected) and len(tried) <= 4
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(5, "a"), (2, "b"), (0.5, "c")])
+def test_first_below_takes_the_first_or_the_best(limit, expected):
+    assert first_below(limit, "abc", {"a": 3.0, "b": 2.0, "c": 1.0}.get)[0] == expected
 
 
 def test_stage_rejects_without_donor_or_face(tmp_path, face, pool):
     cv2.imwrite(str(tmp_path / "me.png"), pool[0].rgb[..., ::-1])
     clip = clip_of(tmp_path, [face[0]], face[1][None], identity="me.png")
     with pytest.raises(Reject, match="no_donor"):
-        swap.LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
+        LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
     clip = clip_of(tmp_path, [face[0]], np.full((1, 478, 3), np.nan), identity="someone")
     with pytest.raises(Reject, match="no_face"):
-        swap.LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
+        LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
 
 
 def test_load_donors_reads_what_has_a_face(tmp_path, pool):
@@ -184,3 +275,15 @@ def test_builtin_donors_are_named_without_being_drawn():
     named = donors.builtin_donors()
     assert len({donor.name for donor in named}) == len({donor.sha256 for donor in named}) == len(named) > 3
     assert people.look_of.cache_info().misses == 0
+
+
+def test_donor_has_clearly_another_skin_where_there_is_one():
+    def lazy(name, skin):
+        return donors.Lazy(name, name, name, skin, lambda: np.zeros((1, 1, 3), np.uint8))
+
+    alike = [lazy(f"alike{i}", (70.0 + i, 12.0, 19.0)) for i in range(5)]
+    other = lazy("other", (45.0, 14.0, 20.0))
+    for number in range(20):
+        clip = Clip(f"c{number}", {}).with_artefact("faces", Artefact(Path("x"), {"skin": [71.0, 11.0, 20.0]}))
+        assert donors.choose([*alike, other], clip, 0) is other
+        assert donors.choose(alike, clip, 0) in alike

@@ -168,6 +168,10 @@ def _guarded(run: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
+    except ImportError as error:
+        if "libGL" not in str(error) and "libgthread" not in str(error):
+            raise
+        print(f"error: OpenCV lacks a system library ({error}): apt-get install libgl1 libglib2.0-0.", file=sys.stderr)
     except OSError as error:
         sentence = halting(error)
         if sentence is None:

@@ -67,7 +67,7 @@ PEOPLE = (
     Person("person04", width=0.12, jaw=0.07, chin=-0.10, cheeks=0.12, nose=0.08, mouth=-0.05, brows=0.05, eyes=-0.02,
            hair_volume=0.03, skin=(79, 15, 14), hair=(74, 2, 22), suit=(6, 22, -16), lip_red=6, iris=(86, 120, 150),
            background=(120, 96, 104)),
-    Person("person05", width=-0.07, jaw=0.05, chin=0.14, cheeks=-0.08, nose=0.02, mouth=0.04, lips=0.05, brows=-0.12,
+    Person("person05", width=-0.07, jaw=0.03, chin=0.07, cheeks=-0.05, nose=0.02, mouth=0.04, lips=0.05, brows=-0.12,
            eyes=-0.03, hair_volume=-0.18, skin=(69, 12, 25), hair=(60, 0, 2), suit=(16, 0, 2), lip_red=9, brow_dark=0.4,
            stubble=0.3, iris=(110, 124, 134), background=(70, 78, 92)),
     Person("person06", width=0.05, jaw=-0.10, chin=-0.04, cheeks=0.03, nose=-0.04, mouth=-0.10, lips=0.15, brows=0.20,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -72,7 +72,7 @@ class Render(Stage):
     encodes: ClassVar[bool] = True
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
-        return dict(clip.source)
+        return {**clip.source, "look": asdict(person(clip.source["person"]))}
 
     def weights(self) -> dict[str, str]:
         return {package: version(package) for package in ("mediapipe", "scikit-image")}

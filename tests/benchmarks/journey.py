@@ -37,11 +37,11 @@ def parts() -> None:
     """ms a frame of every part alone, one thread, on frames of one sample clip: median of three rounds."""
     import cv2
 
-    from datagen.donors import builtin_donors
     from datagen.landmarks import FaceMesh
     from datagen.mask import PolygonMask, face_polygon
     from datagen.style.looks import LOOKS
-    from datagen.swap import Swapper
+    from datagen.swap.donors import builtin_donors
+    from datagen.swap.swapper import Swapper
 
     cv2.setNumThreads(1)
     frames = sample_frames(50)

@@ -1,4 +1,4 @@
-"""Face swap without weights: another person's face shape, skin and features on the same motion.
+"""One donor's face on one target's motion, frame by frame, without weights.
 
 The outline of the face is moved towards the donor's (with its surroundings, smoothly), the donor's features are drawn
 on the face points in the light of the target, and other skin takes the donor's colour. Eye openings, lips and mouth,
@@ -7,33 +7,21 @@ hair and upper forehead stay the target's. Colours are LAB uint8 inside.
 
 from __future__ import annotations
 
-from datagen.engine.cli import run_as_command
-
-run_as_command(__name__, "swap")
-
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property, lru_cache
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, ClassVar
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from datagen import geometry as g
-from datagen import mesh, video
-from datagen.clip import Artefact, Clip, Reject
-from datagen.donors import Donor, Lazy, builtin_donors, choose, face_at_size, load_donors
-from datagen.engine.errors import UserError
-from datagen.stage import Stage
+from datagen import mesh
+from datagen.swap.donors import Donor, face_at_size
 
 FIELD = 16  # px of a cell of the grid of displacements
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
 OUTLINE_MOVE = 0.05  # interocular distances that the outline moves on average, where the faces differ enough
-OPENINGS = (g.RIGHT_EYE, 0.2), (g.LEFT_EYE, 0.2), (g.INNER_LIPS, 0.03)  # with the width of the line around, that stay
+OPENINGS = (g.RIGHT_EYE, 0.32), (g.LEFT_EYE, 0.32), (g.INNER_LIPS, 0.03)  # with the width of the line around, that stay
 CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
 TONE = np.array([0.6, 1, 1], np.float32)  # share of the difference in L, a, b that skin takes over: the light stays
 SPREAD = np.array([44, 11, 11], np.float32)  # LAB deviation from the mean skin that still counts as skin
@@ -48,6 +36,7 @@ class Swapper:
 
     def __init__(self, donor: Donor, neutral: np.ndarray | None = None, shape: float = 1.0, colour: float = 0.85):
         self.shape, self.colour = shape, colour
+        self.paint = 1.0  # opacity of the donor's features
         lab, points = face_at_size(donor, DONOR_EYES)
         self.source = mesh.better_half(points)
         self.frontal = mesh.symmetric(mesh.closed(mesh.frontal(donor.points))[: mesh.SURFACE])
@@ -147,11 +136,14 @@ class Swapper:
         gain = (
             self.colour * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1) * np.array([0, 1, 1], np.float32)
         )
-        change = half * gain + (self.colour * TONE * (self.tone - mean) - gain * mean)
-        change *= (likely * _near(points, likely.shape))[..., None]
-        red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)[..., None]
-        change += red * (self.colour * TONE * (self.lips - np.median(_tones(lab, points[LIPS]), 0)) - change)
-        change = cv2.resize(change.astype(np.float32), lab.shape[1::-1])
+        offset = self.colour * TONE * (self.tone - mean) - gain * mean
+        change = cv2.transform(half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32))
+        outside_eyes = 1 - _inside(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
+        change *= _spread(likely * _near(points, likely.shape) * outside_eyes)
+        red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
+        towards = self.colour * TONE * (self.lips - np.median(_tones(lab, points[LIPS]), 0))
+        change += cv2.transform(red, towards[:, None]) - change * _spread(red)
+        change = cv2.resize(change, lab.shape[1::-1])
         return cv2.add(lab, change, dtype=cv2.CV_8U), likely
 
     def _paint(self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
@@ -162,12 +154,13 @@ class Swapper:
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
         detail = cv2.remap(self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        face = drawn[..., 2:5] + detail / np.sqrt(1 + (detail / (drawn[..., 5:8] + 1)) ** 2)
+        damped = detail / (drawn[..., 5:8] + 1)
+        face = drawn[..., 2:5] + detail / cv2.sqrt(damped * damped + 1)
         skin = cv2.resize(likely[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], (x1 - x0, y1 - y0))
-        alpha = drawn[..., 8] * np.maximum(drawn[..., 9], skin)
+        alpha = self.paint * drawn[..., 8] * np.maximum(drawn[..., 9], skin)
         alpha *= 1 - _inside(points - np.array([x0, y0, 0], np.float32), OPENINGS, alpha.shape)
         box = lab[y0:y1, x0:x1]
-        box[:] = np.clip(box + (face - box) * alpha[..., None] + 0.5, 0, 255)
+        box[:] = np.clip(box + (face - box) * _spread(alpha) + 0.5, 0, 255)
         return lab
 
     def _light(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
@@ -176,68 +169,6 @@ class Swapper:
         usual = np.median(tones, 0)
         like = np.exp(-(((tones - usual) / SPREAD) ** 2).sum(1) / 2)
         return self._smooth(tones, usual, like * np.clip(facing[self.skin], 0.02, 1))
-
-
-@dataclass
-class LandmarkSwap(Stage):
-    """clip -> swapped.mp4, the same frames with a donor's face.
-
-    `donors` is a folder of portraits, or "sample" for the people of the sample source. `shape` and `colour` say how
-    far the face's outline and the skin's colour go towards the donor's; 0 is not at all.
-    """
-
-    name: ClassVar[str] = "swap"
-    version: ClassVar[int] = 1
-    inputs: ClassVar[tuple[str, ...]] = ("clips", "faces")
-    encodes: ClassVar[bool] = True
-
-    donors: str = "sample"
-    seed: int = 0
-    shape: float = 1.0
-    colour: float = 0.85
-
-    def parameters(self) -> dict[str, Any]:
-        """`donors` and `seed` only choose: the choice itself is in `of_clip`."""
-        return {"shape": self.shape, "colour": self.colour}
-
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
-        donor = choose(self._pool, clip, self.seed)
-        return {"donor": donor.name, "sha256": donor.sha256} if donor else {"donor": None}
-
-    def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}  # it found the donor's points
-
-    def check(self) -> None:
-        try:
-            _ = self._pool
-        except ValueError as error:
-            raise UserError(f"{error}.") from None
-
-    @cached_property
-    def _pool(self) -> list[Donor | Lazy]:
-        return [*builtin_donors()] if self.donors == "sample" else [*load_donors(self.donors)]
-
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        chosen = choose(self._pool, clip, self.seed)
-        if chosen is None:
-            raise Reject("no_donor", "every donor is the clip's own person")
-        donor = chosen.drawn if isinstance(chosen, Lazy) else chosen
-        source, path = clip.path("clips"), workdir / "swapped.mp4"
-        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
-        with np.load(clip.path("faces")) as faces:
-            points = mesh.steady(faces["landmarks"], float(fps))
-        known = ~np.isnan(points).any((1, 2))
-        if not known.any():
-            raise Reject("no_face", "no frame has face points")
-        swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
-        changes = []
-        with video.Writer(path, fps) as writer:
-            for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
-                swapped = swapper(rgb, face) if is_known else rgb
-                changes += [swapper.change(rgb, swapped, face)] if is_known else []
-                writer.write(swapped)
-        outline, colour = np.mean(changes, axis=0).round(4).tolist()
-        return Artefact(path, {"donor": donor.name, "shape_change": outline, "colour_change": colour})
 
 
 def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -305,6 +236,11 @@ def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Mean colours float32 [N, 3] of the surroundings, CELL px wide, of points [N, 2+] px."""
     coarse = cv2.resize(lab, None, fx=1 / mesh.CELL, fy=1 / mesh.CELL, interpolation=cv2.INTER_AREA)
     return mesh.sample(coarse, points[:, :2] / mesh.CELL - mesh.HALF[:2])
+
+
+def _spread(plane: np.ndarray) -> np.ndarray:
+    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of three."""
+    return cv2.merge([plane, plane, plane])
 
 
 def _half(image: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from datagen import geometry as g
 from datagen.clip import Clip, seed_of
 from datagen.landmarks import FaceDetector, FaceMesh
+from datagen.regions import face_colour
 
 if TYPE_CHECKING:
     from datagen.sources.people import Person
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 BUILTIN = 12
 MAX_SIDE = 1280  # px; larger pictures are scaled down
+OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly different
 MIN_EYES = 24  # px between the eyes; smaller faces have nothing to give
 
 
@@ -36,14 +38,20 @@ class Donor:
     points: np.ndarray
     sha256: str
 
+    @cached_property
+    def skin(self) -> tuple[float, ...]:
+        """Mean CIELAB colour of the face."""
+        return tuple(face_colour(self.rgb, self.points).tolist())
+
 
 @dataclass(frozen=True)
 class Lazy:
-    """A donor that has a name and a hash before its picture is drawn."""
+    """A donor that has a name, a hash and a skin colour before its picture is drawn."""
 
     name: str
     group: str
     sha256: str
+    skin: tuple[float, ...]
     draw: Callable[[], np.ndarray]
 
     @cached_property
@@ -79,9 +87,15 @@ def builtin_donors() -> list[Lazy]:
 
 
 def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
-    """The donor with the highest hash for this clip, never the clip's own person; a new donor changes few choices."""
+    """A donor for this clip, never its own person, of clearly another skin colour where there is one.
+
+    Of those the one with the highest hash with the clip's key, so that a new donor changes few choices.
+    """
     own = {clip.identity, clip.group} - {""}
     others = [donor for donor in donors if not own & {donor.name, donor.group}]
+    faces = clip.artefacts.get("faces")
+    if faces and "skin" in faces.metrics:
+        others = [donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN] or others
     return max(others, key=lambda donor: seed_of(seed, clip.key, donor.name), default=None)
 
 
@@ -147,11 +161,16 @@ def _scaled(rgb: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
+def _apart(a: Sequence[float], b: Sequence[float]) -> float:
+    """Distance of two CIELAB colours."""
+    return float(np.linalg.norm(np.subtract(a, b)))
+
+
 def _builtin(person: Person) -> Lazy:
     from datagen.sources.people import portrait
 
     identity = hashlib.sha256(repr(person).encode()).hexdigest()
-    return Lazy(person.name, person.name, identity, partial(portrait, person))
+    return Lazy(person.name, person.name, identity, person.skin, partial(portrait, person))
 
 
 def _kinds() -> str:

@@ -1,0 +1,26 @@
+"""The face as a region of the picture, and its colour."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from datagen import geometry
+
+
+def face_polygon(shape: tuple[int, ...], points: np.ndarray) -> np.ndarray:
+    """bool [H, W]: inside the face oval of points [478, 2+] px; empty where the points are NaN."""
+    mask = np.zeros(shape[:2], np.uint8)
+    oval = points[geometry.OVAL, :2]
+    if not np.isnan(oval).any():
+        cv2.fillPoly(mask, [np.round(oval * 16).astype(np.int32)], 1, shift=4)
+    return mask.astype(bool)
+
+
+def face_colour(rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Mean CIELAB (L 0..100, a, b) inside the face oval; on a quarter of the pixels each way."""
+    small = cv2.resize(rgb, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    inside = face_polygon(small.shape, points[:, :2] / 4)
+    colours = small[inside] if inside.any() else small.reshape(-1, 3)
+    mean = np.float32(colours.mean(axis=0) / 255).reshape(1, 1, 3)
+    return cv2.cvtColor(mean, cv2.COLOR_RGB2LAB)[0, 0]

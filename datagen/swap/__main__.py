@@ -1,0 +1,8 @@
+"""Put another person's face into every clip of a folder of videos.
+
+python -m datagen.swap --input raw/ --donors portraits/
+"""
+
+from datagen.engine.cli import run_as_command
+
+run_as_command(__name__, "swap")

@@ -1,0 +1,94 @@
+"""Person and face of every frame: the levels survive the encoder, the masks lie on the person that was drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from datagen import video
+from datagen.clip import Artefact, Clip
+from datagen.faces import Faces
+from datagen.landmarks import FaceMesh
+from datagen.mask import FACE, PERSON, PolygonMask, face_polygon, split
+from datagen.sources.people import look_of, person, portrait
+
+
+@pytest.fixture(scope="module")
+def faces_of():
+    mesh = FaceMesh()
+
+    def find(frames: list[np.ndarray]) -> Faces:
+        mesh.reset()
+        return Faces.of(mesh(rgb) for rgb in frames)
+
+    return find
+
+
+def masked(folder: Path, frames: list[np.ndarray], faces: Faces, **options: float) -> tuple[np.ndarray, dict]:
+    """Grey levels [T, H, W] of the mask's video and its metrics, of a clip of these frames."""
+    with video.Writer(folder / "clip.mp4", 25) as writer:
+        for rgb in frames:
+            writer.write(rgb)
+    faces.save(folder / "faces.npz")
+    artefacts = {"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")}
+    made = PolygonMask(**options)(Clip("a", {}, artefacts=artefacts), folder)
+    return np.stack([rgb[..., 0] for rgb in video.frames(made.path)]), made.metrics
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_levels_survive_the_encoder(tmp_path):
+    """Shapes that move, as sharp as they come, at the settings of the stage."""
+    drawn = []
+    with video.Writer(tmp_path / "mask.mp4", 25, crf=12) as writer:
+        for n in range(12):
+            grey = np.zeros((512, 512), np.uint8)
+            cv2.ellipse(grey, (250 + 4 * n, 300), (180, 220), 0, 0, 360, PERSON, -1)
+            cv2.ellipse(grey, (250 + 5 * n, 240 - 2 * n), (70, 95), 10, 0, 360, FACE, -1)
+            drawn.append(grey)
+            writer.write(cv2.merge([grey] * 3))
+    seen = np.stack([rgb[..., 0] for rgb in video.frames(tmp_path / "mask.mp4")])
+    for before, after in zip(split(np.stack(drawn)), split(seen), strict=True):
+        assert (before == after).mean() >= 0.995
+        assert overlap(before, after) >= 0.995
+
+
+@pytest.mark.parametrize("who", [0, 3, 5])
+def test_masks_lie_on_the_person_that_was_drawn(who, faces_of, tmp_path):
+    frames = [portrait(person(who))] * 3
+    faces = faces_of(frames)
+    grey, metrics = masked(tmp_path, frames, faces)
+    people, face = split(grey)
+    assert overlap(people[-1], look_of(person(who)).alpha > 0.5) > 0.9
+    assert overlap(face[-1], face_polygon(face[-1].shape, faces.landmarks[-1])) > 0.98
+    assert not (face & ~people).any()
+    assert metrics["person_share"] == pytest.approx(people.mean(), abs=0.01)
+    assert metrics["face_share"] == pytest.approx(face.mean(), abs=0.01)
+
+
+def test_the_face_belongs_to_the_person_even_where_the_segmentation_misses_it(faces_of, tmp_path):
+    frames = [portrait(person(0))] * 2
+    grey, _ = masked(tmp_path, frames, faces_of(frames), person_threshold=2.0)  # nothing is as certain as that
+    people, face = split(grey)
+    assert face.any()
+    assert overlap(people, face) > 0.97  # nothing else was found; their edges are apart by a step of the encoder
+
+
+def test_a_frame_without_a_face_has_an_empty_face_mask(faces_of, tmp_path):
+    wall = np.full((512, 512, 3), 150, np.uint8)
+    frames = [portrait(person(0)), wall]
+    faces = faces_of(frames)
+    assert faces.found.tolist() == [True, False]
+    grey, _ = masked(tmp_path, frames, faces)
+    people, face = split(grey)
+    assert face[0].any() and not face[1].any()
+    assert people[0].any()
+
+
+def test_points_that_are_not_known_have_no_polygon():
+    assert not face_polygon((64, 64), np.full((478, 3), np.nan)).any()
