@@ -40,7 +40,8 @@ clean: ## remove .venv and caches; data/ stays
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 		|| { echo "error: $(PYTHON) is not Python 3.11 or 3.12; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "error: $(PYTHON) cannot make $(VENV): apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing into $(VENV) (about two minutes) ..."
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' 2> >(grep -v "is ignored: it is" >&2)
 	@touch $@

@@ -27,6 +27,7 @@ import numpy as np
 
 from datagen import geometry, video
 from datagen.clip import Artefact, Clip
+from datagen.drift import EYES, LIPS
 from datagen.engine.files import canonical
 from datagen.faces import Faces
 from datagen.gaze import SMOOTHING_S, eye_in_head, open_eyes, smoothed
@@ -35,8 +36,8 @@ from datagen.mesh import shape_ratios
 from datagen.regions import face_colour
 from datagen.stage import Stage
 
-LIPS = geometry.OUTER_LIPS + geometry.INNER_LIPS
-EYES = geometry.RIGHT_EYE + geometry.LEFT_EYE
+MEASURED = ["landmarks", "mouth", "eyes", "pose_deg", "gaze_deg", "gaze_offset_deg"]
+MEASURED += ["mouth_r", "blink_r", "shape", "colour", "similarity"]
 SHAPE_UNIT, COLOUR_UNIT = 0.04, 15.0
 
 
@@ -104,7 +105,7 @@ class Agreement(Stage):
         coverage = both.sum() / max(target.found.sum(), 1)
         metrics: dict[str, Any] = {"coverage": round(float(coverage), 4), "flicker": round(flicker, 3)}
         if not both.any():
-            return metrics
+            return metrics | dict.fromkeys(MEASURED)
         a, b = target.landmarks[both].astype(np.float64), seen.landmarks[both].astype(np.float64)
         shape, colour = shape_change(a, b), float(np.linalg.norm(look.colour - own.colour))
         similarity = np.exp(-(shape / SHAPE_UNIT + colour / COLOUR_UNIT) / 2)
@@ -163,6 +164,8 @@ def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, least_sd: float) -> float | None:
-    if len(a) < 3 or a.std() < least_sd or b.std() == 0:
+    if len(a) < 3 or a.std() < least_sd:
         return None
+    if b.std() == 0:
+        return 0.0
     return round(float(np.corrcoef(a, b)[0, 1]), 4)

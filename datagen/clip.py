@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-KEY_LIMIT = 90
+KEY_LIMIT = 88  # with .swapped.mp4 the 100 characters of a tar name
 
 
 class Reject(Exception):
@@ -75,7 +75,7 @@ class Clip:
 
 
 def is_key(key: str) -> bool:
-    """True for letters, digits, `_` and `-`, at most 90 of them, and no `__x__`, which WebDataset skips."""
+    """True for letters, digits, `_` and `-`, at most 88 of them, and no `__x__`, which WebDataset skips."""
     shape = re.fullmatch(rf"[A-Za-z0-9_-]{{1,{KEY_LIMIT}}}", key)
     return bool(shape) and not (key.startswith("__") and key.endswith("__"))
 

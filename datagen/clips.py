@@ -19,6 +19,7 @@ import numpy as np
 
 from datagen import video
 from datagen.clip import Artefact, Clip, Reject
+from datagen.engine.errors import UserError
 from datagen.landmarks import FaceDetector
 from datagen.shots import Cutter, Span
 from datagen.stage import Stage
@@ -102,6 +103,12 @@ class Clips(Stage):
     confidence: float = 0.5
     max_gap: float = 0.3  # s for which a face may be missed
     crf: int = 18
+
+    def check(self) -> None:
+        if not (type(self.size) is int and self.size >= 64 and self.size % 2 == 0):
+            raise UserError(f"clips.size is {self.size!r}: an even number of pixels from 64 is expected.")
+        if not (type(self.fps) is int and 1 <= self.fps <= 120 and 0 < self.min_seconds <= self.max_seconds):
+            raise UserError("clips: fps from 1 to 120 and min_seconds above 0, at most max_seconds, are expected.")
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {"span": clip.span}

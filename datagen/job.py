@@ -18,13 +18,15 @@ from omegaconf import DictConfig
 
 from datagen.clip import Clip
 from datagen.engine.errors import UserError
-from datagen.engine.journey import Journey, guarded
+from datagen.engine.files import clear_parts
+from datagen.engine.journey import Journey, guarded, outlook
 from datagen.engine.ledger import Books, Ledger, unfinished
 from datagen.engine.lock import locked, make_folder
 from datagen.engine.pools import LocalPool, Pool, RayPool
 from datagen.engine.progress import Progress
 from datagen.engine.run import Loop, Work, interruptible
 from datagen.engine.store import Store
+from datagen.sources.folder import Folder
 
 ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
 RUNNERS = ("ray", "local")
@@ -47,11 +49,17 @@ class Job:
         made = {name: _make(cfg, name) for name in ("source", "shots", "select", *ORDER) if name in cfg}
         source, selection = made["source"], made["select"]
         stages = [made[name] for name in ORDER if name in made]
+        if isinstance(source, Folder):
+            source.leave_out = tuple(str(folder) for folder in (cfg.store, cfg.get("output")) if folder)
         source.count()  # says at once what is wrong with the input
         for stage in stages:
             stage.check()
         journey = Journey(source.stage(), stages, selection, made.get("shots"))
-        return cls(cfg, source, journey, Store(cfg.store), selection)
+        try:
+            store = Store(cfg.store)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"--store {cfg.store}: {' '.join(str(error).split())}") from None
+        return cls(cfg, source, journey, store, selection)
 
     @property
     def ledger_path(self) -> Path:
@@ -76,11 +84,12 @@ class Session:
         cfg, job = self.job.cfg, self.job
         progress = Progress(job.count(), enabled=cfg.progress)
         pool = _pool(job)
-        loop = Loop(job.journey, job.store, pool, self.ledger, progress)
+        kinds = {stage.needs for stage in job.journey.stages}
+        loop = Loop(job.journey, job.store, pool, self.ledger, progress, most_waiting=16 if len(kinds) > 1 else 1)
         try:
             with interruptible():
                 return loop.run(job.clips())
-        except (KeyboardInterrupt, UserError):
+        except BaseException:
             progress.close()
             print(loop.work.books.line(), flush=True)
             raise
@@ -89,13 +98,27 @@ class Session:
             pool.close()
             loop.work.start_seconds = getattr(pool, "start_seconds", 0.0)
 
+    @contextlib.contextmanager
+    def ended(self, work: Work) -> Iterator[None]:
+        """What follows the run itself; its end is written, and its books are told, even if that goes wrong."""
+        try:
+            yield
+        except Exception:
+            print(work.books.line(), flush=True)
+            raise
+        finally:
+            self.ledger.append("end", books=work.books.to_json())
+
 
 @contextlib.contextmanager
 def session(job: Job, output: Path) -> Iterator[Session]:
     """Lock store and output, say what an earlier run left, open the ledger; its `end` is written when all went well."""
     local = Path(job.ledger_path).parent
     make_folder(output)
-    with locked(local), locked(output):
+    with contextlib.ExitStack() as locks:
+        for folder in sorted({local.resolve(), output.resolve()}):
+            locks.enter_context(locked(folder))
+        clear_parts(output)
         before = unfinished(job.ledger_path)
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
@@ -117,15 +140,12 @@ def dry_run(job: Job) -> Books:
     for clip in _with_children(job):
         books.planned += 1
         outcome = guarded(clip, job.journey, job.store, lambda stage: False)
-        for name in outcome.records:
-            hits[name] = hits.get(name, 0) + 1
-        if outcome.name == "waiting":
-            stages = [stage.name for stage in job.journey.of(clip)]
-            for name in stages[stages.index(outcome.stage) :]:
-                misses[name] = misses.get(name, 0) + 1
-        elif outcome.name == "halt":
+        for name, there in outlook(clip, job.journey, job.store).items():
+            count = hits if there else misses
+            count[name] = count.get(name, 0) + 1
+        if outcome.name == "halt":
             raise UserError(outcome.reason)
-        else:
+        if outcome.name != "waiting":
             books.settle(outcome.name, outcome.reason)
     names = ["source", "shots", *ORDER]
     for name in [name for name in names if name in hits or name in misses]:
@@ -136,8 +156,9 @@ def dry_run(job: Job) -> Books:
 
 def ledger_path(store: str) -> Path:
     """Beside the artefacts; for a remote store in a local folder named after it."""
-    if "://" not in store:
-        return Path(store) / "ledger.jsonl"
+    local = store.removeprefix("file://")
+    if "://" not in local:
+        return Path(local) / "ledger.jsonl"
     return Path("data") / "ledgers" / store.replace("://", "-").replace("/", "-") / "ledger.jsonl"
 
 
@@ -159,6 +180,13 @@ def _pool(job: Job) -> Pool:
     return RayPool(job.journey, job.store, job.ledger_path.parent, workers(cfg), cfg.deadline_s, dict(cfg.ray))
 
 
+def exit_code(books: Books) -> int:
+    """1 if clips failed (a crash, a timeout, a bug), else 0."""
+    if books.classes["failed"]:
+        print("some clips failed: `python -m datagen.why KEY` says why; the same command tries them again.")
+    return int(books.classes["failed"] > 0)
+
+
 def workers(cfg: DictConfig) -> int:
     """As asked, else one per processor that this process may use."""
     return cfg.workers if cfg.workers is not None else len(os.sched_getaffinity(0))
@@ -166,9 +194,11 @@ def workers(cfg: DictConfig) -> int:
 
 def _check(cfg: DictConfig) -> None:
     mistakes = []
-    for name in ("workers", "limit"):
-        if cfg[name] is not None and (not isinstance(cfg[name], int) or cfg[name] < 1):
-            mistakes.append(f"--{name} is {cfg[name]!r}, a whole number from 1 is expected")
+    for name in ("workers", "limit", "shard_samples", "shard_mb"):
+        value = cfg.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            mistakes.append(f"--{name.replace('_', '-')} is {value!r}, a whole number from 1 is expected")
+    mistakes += [f"--{name} is empty, a folder is expected" for name in ("store", "output") if cfg.get(name) == ""]
     if cfg.runner not in RUNNERS:
         mistakes.append(f"--runner is {cfg.runner!r}, {' or '.join(RUNNERS)} is expected")
     if not isinstance(cfg.deadline_s, int | float) or cfg.deadline_s <= 0:

@@ -13,10 +13,10 @@ import json
 import os
 import tarfile
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datagen.engine.errors import UserError
 from datagen.engine.files import canonical, file_sha256, write_atomically
@@ -34,14 +34,21 @@ class Member:
     field: str
     sha256: str
     size: int
-    source: Path | bytes
+    source: Callable[[], IO[bytes]] | bytes
 
     @classmethod
     def of_bytes(cls, field: str, data: bytes) -> Member:
         return cls(field, hashlib.sha256(data).hexdigest(), len(data), data)
 
     def read(self) -> bytes:
-        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+        """UserError where the bytes are not those that were recorded."""
+        if isinstance(self.source, bytes):
+            return self.source
+        with self.source() as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise UserError(f"an artefact in the store is damaged ({file.name}): delete its folder and run again.")
+        return data
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ def _publish(output: Path, parts: dict[str, Path], entries: list[dict[str, Any]]
     path = output / "index.json"
     stale = {file.name for file in _tars(output)} - {entry["file"] for entry in entries}
     if not parts and not stale and path.exists() and path.read_bytes() == data:
+        (output / MARK).unlink(missing_ok=True)
         return
     (output / MARK).touch()
     path.unlink(missing_ok=True)

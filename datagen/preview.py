@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -13,15 +16,18 @@ GREEN, YELLOW = (60, 220, 90), (255, 210, 0)
 ARROW = 60  # px for one radian of gaze
 
 
-def preview(clip: Path, faces: Path, target: Path) -> None:
+def preview(clip: IO[bytes], faces: Path, target: Path) -> None:
     """Write `target` (mp4): the clip with the points of a faces.npz and, where known, the gaze as an arrow per eye."""
     with np.load(faces, allow_pickle=False) as file:
         points, gaze = file["landmarks"][..., :2], file.get("gaze")
     part = target.with_name(f".{target.name}.part.mp4")
     try:
-        with video.Writer(part, round(video.probe(clip).fps)) as writer:
-            for index, rgb in enumerate(video.frames(clip)):
-                writer.write(draw(rgb, points[index], None if gaze is None else gaze[index]))
+        with tempfile.NamedTemporaryFile(suffix=".mp4") as local:
+            shutil.copyfileobj(clip, local)
+            local.flush()
+            with video.Writer(part, round(video.probe(local.name).fps)) as writer:
+                for index, rgb in enumerate(video.frames(local.name)):
+                    writer.write(draw(rgb, points[index], None if gaze is None else gaze[index]))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

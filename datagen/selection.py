@@ -11,6 +11,8 @@ from datagen.clip import Clip, Reject
 from datagen.engine.errors import UserError
 from datagen.fingerprint import near_pairs
 
+MEASURED = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -25,6 +27,15 @@ class Rule:
     least: float | None = None
     most: float | None = None
     required: bool = False
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.least, self.most) if bound is not None]
+        if not bounds or not all(isinstance(bound, int | float) for bound in bounds):
+            raise UserError(f"rule {self.reason!r} needs a number: least, most, or both.")
+        if self.stage not in MEASURED:
+            raise UserError(
+                f"rule {self.reason!r} asks for {self.metric!r}: a metric of {', '.join(MEASURED)} is expected."
+            )
 
     @property
     def stage(self) -> str:
@@ -44,10 +55,8 @@ class Rule:
         for word in self.metric.split(".")[1:]:
             if isinstance(metrics, list) and word.isdigit() and int(word) < len(metrics):
                 metrics = metrics[int(word)]
-            elif isinstance(metrics, Mapping):
-                if word not in metrics and not self.required:
-                    return None
-                metrics = metrics.get(word)
+            elif isinstance(metrics, Mapping) and word in metrics:
+                metrics = metrics[word]
             else:
                 raise UserError(f"rule {self.reason!r} asks for {self.metric}, which the stage does not measure.")
         return metrics
@@ -68,14 +77,16 @@ class Selection:
         rules = [rule if isinstance(rule, Rule) else _rule(rule) for rule in self.rules]
         object.__setattr__(self, "rules", rules)
         if not 0 <= self.val_share < 1:
-            raise UserError(f"select.val_share is {self.val_share:g}: a share from 0 to below 1 is asked for.")
+            raise UserError(f"select.val_share is {self.val_share:g}: a share from 0 to below 1 is expected.")
+        if not 0 <= self.near_duplicate_bits < 32:
+            raise UserError(f"select.near_duplicate_bits is {self.near_duplicate_bits}: 0 to 31 is expected.")
 
     def verdict(self, stage: str, clip: Clip) -> Reject | None:
         """The first rule on this stage's metrics that says no."""
         return next((no for rule in self.rules if rule.stage == stage and (no := rule.verdict(clip))), None)
 
     def split(self, group: str) -> str:
-        """train or val, by the hash of the group alone: more data never moves a group."""
+        """train or val, by the hash of the group's name alone: more data moves no group, unless it joins two."""
         digest = hashlib.sha256(f"{self.salt}\x1f{group}".encode()).digest()
         return "val" if int.from_bytes(digest[:8], "big") < self.val_share * 2**64 else "train"
 

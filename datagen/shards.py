@@ -7,6 +7,7 @@ python -m datagen.shards source=folder source.input=raw/         your videos
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.m
 
 @command("datagen/shards")
 def main(cfg: Any) -> int:
-    from datagen.job import Job, dry_run, session
+    from datagen.job import Job, dry_run, exit_code, session
 
     job = Job.of(cfg)
     if cfg.dry_run:
@@ -31,15 +32,16 @@ def main(cfg: Any) -> int:
         return 0
     with session(job, Path(cfg.output)) as run:
         work = run.run()
-        index = finish(job, run.ledger, work.books)
-        run.ledger.append("end", books=work.books.to_json())
+        with run.ended(work):
+            index = finish(job, run.ledger, work.books)
     _report(cfg, work, index)
-    return 0
+    return exit_code(work.books)
 
 
 def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     """Duplicates out, splits drawn, shards and index written."""
     from datagen import pack, selection
+    from datagen.engine.ledger import DUPLICATE
     from datagen.verbs import events
 
     rows = list(events(job.ledger_path, ledger.run))
@@ -48,13 +50,13 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     candidates = [_candidate(row, records[key]) for key, row in kept.items()]
     doubled = selection.duplicates(candidates)
     for key in sorted(doubled):
-        books.move("duplicate")
-        ledger.append("clip", **_event(kept[key], "duplicate", "the same pictures as a clip with a smaller key"))
+        books.move(DUPLICATE)
+        ledger.append("clip", **_event(kept[key], DUPLICATE, "the same pictures as a clip with a smaller key"))
     candidates = [candidate for candidate in candidates if candidate.key not in doubled]
     groups = selection.groups(candidates, job.selection.near_duplicate_bits)
     samples = (_sample(job, kept[key], records[key], group) for key, group in groups.items())
     losses = [row for row in rows if row["outcome"] != "kept"]
-    losses += [{**kept[key], "outcome": "filtered", "reason": "duplicate"} for key in doubled]
+    losses += [{**kept[key], "outcome": "filtered", "reason": DUPLICATE} for key in doubled]
     fields = ("key", "outcome", "reason")
     rejects = sorted(({name: row[name] for name in fields} for row in losses), key=lambda row: row["key"])
     extra = {"books": books.to_json(), "rejects": rejects}
@@ -118,7 +120,7 @@ def _sample(job: Job, row: dict[str, Any], records: dict[str, Record], group: st
     members = [Member.of_bytes("json", text)]
     for field, stage in MEMBERS.items():
         record = records[stage]
-        members.append(Member(field, record.sha256, record.bytes, job.store.artefact(record).path))
+        members.append(Member(field, record.sha256, record.bytes, partial(job.store.open, record)))
     clip = records["clips"].metrics
     ordered = tuple(sorted(members, key=lambda member: member.field))
     return Sample(row["key"], split, clip["seconds"], clip["frames"], group, ordered)

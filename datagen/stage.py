@@ -49,6 +49,10 @@ class Stage:
         """Name -> version or sha256 of the weights in use."""
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters travel to workers; models and whatever else was loaded does not."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     def check(self) -> None:
         """Called once before any work: UserError for what the user got wrong (a missing folder, missing weights)."""
 

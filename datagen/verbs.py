@@ -5,20 +5,17 @@ python -m datagen.swap --input raw/      the same for clips, faces, mask, gaze a
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig
 
 from datagen.engine.errors import UserError
-from datagen.engine.files import canonical, write_atomically
+from datagen.engine.files import canonical, copy_atomically, file_sha256, write_if_new
 from datagen.engine.ledger import read_ledger
 from datagen.engine.store import Record
-from datagen.job import Job, dry_run, session
+from datagen.job import Job, dry_run, exit_code, session
 from datagen.preview import preview
 
 
@@ -31,20 +28,22 @@ def run_verb(cfg: DictConfig, verb: str) -> int:
     output = output_folder(cfg.input, cfg.output, verb)
     with session(job, output) as run:
         work = run.run()
-        for event in events(job.ledger_path, run.ledger.run):
-            print(_line(job, event, verb, output, cfg.overwrite), flush=True)
-        run.ledger.append("end", books=work.books.to_json())
+        with run.ended(work):
+            rows = list(events(job.ledger_path, run.ledger.run))
+            alike = ambiguous(rows)
+            for event in rows:
+                print(_line(job, event, verb, output / place(event, alike), cfg.overwrite), flush=True)
     print(work.books.line())
     print(f"results are in {output}")
-    return 0
+    return exit_code(work.books)
 
 
 def output_folder(given: str, output: str | None, verb: str) -> Path:
     """As asked, else beside the input: raw/ -> raw-swap/."""
     if output:
         return Path(output)
-    folder = Path(given)
-    return folder.parent / f"{folder.name}-{verb}"
+    folder = Path(given).resolve()
+    return folder.with_name(f"{folder.name}-{verb}")
 
 
 def events(ledger: Path, run: str) -> Iterator[dict[str, Any]]:
@@ -53,31 +52,40 @@ def events(ledger: Path, run: str) -> Iterator[dict[str, Any]]:
     yield from sorted(rows, key=lambda event: event["key"])
 
 
-def place(event: dict[str, Any], suffix: str) -> PurePath:
-    """raw/a/b.mp4, third shot -> a/b-002.mp4; only ever below the output folder."""
+def ambiguous(rows: list[dict[str, Any]]) -> set[PurePath]:
+    """Places without suffix that several videos share: a.mp4 and a.mov."""
+    first: dict[PurePath, str] = {}
+    paths = [row["source"]["path"] for row in rows]
+    return {bare for path in paths if first.setdefault(bare := PurePath(path).with_suffix(""), path) != path}
+
+
+def place(event: dict[str, Any], alike: Collection[PurePath] = ()) -> PurePath:
+    """raw/a/b.mp4, third shot -> a/b-002, or a/b.mp4-002 if there is a b.mov too; only ever below the output folder."""
     relative = PurePath(event["source"]["path"])
     if relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"{relative} does not lie below the input folder.")
+    name = relative.name if relative.with_suffix("") in alike else relative.stem
     number = event["key"].rsplit("-", 1)[-1] if event["span"] else ""
-    return relative.with_name(f"{relative.stem}{'-' + number if number else ''}{suffix}")
+    return relative.with_name(f"{name}-{number}" if number else name)
 
 
-def _line(job: Job, event: dict[str, Any], verb: str, output: Path, overwrite: bool) -> str:
-    name = place(event, "")
+def _line(job: Job, event: dict[str, Any], verb: str, target: Path, overwrite: bool) -> str:
+    """Lay out one clip's artefact as `target` plus its suffix; the summary line."""
     if event["outcome"] != "kept":
         detail = (event["detail"].splitlines() or [""])[0]
-        return f"{name}: {event['outcome']}, {event['reason']}: {detail}"
+        return f"{place(event)}: {event['outcome']}, {event['reason']}: {detail}"
     records = {stage: job.store.read(stage, key) for stage, key in event["records"].items()}
     record = records[verb]
-    artefact = job.store.artefact(record)
-    target = output / place(event, artefact.path.suffix)
-    _place(artefact.path, record, target, overwrite)
-    write_atomically(target.with_suffix(".json"), (canonical(record.metrics) + "\n").encode())
-    if artefact.path.suffix == ".npz":
-        picture = target.with_suffix(".mp4")
-        if overwrite or not picture.exists():
-            preview(job.store.artefact(records["clips"]).path, artefact.path, picture)
-    return f"{target.relative_to(output)}: {summary(record.metrics)}"
+    made = target.with_name(target.name + Path(record.file).suffix)
+    _refuse_loss(made, record, overwrite)
+    with job.store.open(record) as file:
+        copy_atomically(file, made)
+    numbers = (canonical(record.metrics) + "\n").encode()
+    write_if_new(target.with_name(f"{target.name}.json"), numbers)
+    if made.suffix == ".npz":
+        with job.store.open(records["clips"]) as clip:
+            preview(clip, made, target.with_name(f"{target.name}.mp4"))
+    return f"{made.name}: {summary(record.metrics)}"
 
 
 def summary(metrics: dict[str, Any]) -> str:
@@ -86,18 +94,7 @@ def summary(metrics: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in plain.items())
 
 
-def _place(source: Path, record: Record, target: Path, overwrite: bool) -> None:
-    """Copy under a temporary name, then rename. UserError where another file of that name stands."""
-    if target.exists() and not overwrite:
-        from datagen.engine.files import file_sha256
-
-        if file_sha256(target) == record.sha256:
-            return
+def _refuse_loss(target: Path, record: Record, overwrite: bool) -> None:
+    """UserError where another file of that name stands."""
+    if target.exists() and not overwrite and file_sha256(target) != record.sha256:
         raise UserError(f"{target} exists and differs: add --overwrite to replace it, or choose another --output.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.engine.cli import command
+from datagen.engine.errors import UserError
 from datagen.engine.files import file_sha256
 from datagen.pack import FIELDS, read_index
 
@@ -19,6 +20,13 @@ from datagen.pack import FIELDS, read_index
 def problems(folder: Path) -> Iterator[str]:
     """One sentence per fault of a shards folder."""
     index = read_index(folder)
+    try:
+        yield from _problems(folder, index)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}/index.json is damaged ({error!r}): make the shards again.") from None
+
+
+def _problems(folder: Path, index: dict[str, Any]) -> Iterator[str]:
     named = {entry["file"] for entry in index["shards"]}
     for entry in index["shards"]:
         yield from _shard_problems(folder / entry["file"], entry)
@@ -32,6 +40,11 @@ def problems(folder: Path) -> Iterator[str]:
                 yield f"{entry['file']}: sample {key} is in {seen[key]} too"
             seen[key] = entry["file"]
     yield from _leaks(index)
+    for split, counts in index["splits"].items():
+        for name in ("samples", "frames"):
+            total = sum(entry[name] for entry in index["shards"] if entry["split"] == split)
+            if counts[name] != total:
+                yield f"index.json: {counts[name]} {name} in {split}, its shards say {total}"
 
 
 def members(path: Path) -> Iterator[tuple[str, str, bytes]]:
@@ -62,10 +75,18 @@ def _shard_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
 
 def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
     samples: dict[str, list[str]] = {}
+    frames = 0
     for key, field, data in members(path):
         samples.setdefault(key, []).append(field)
-        if field == "json" and json.loads(data).get("split") != entry["split"]:
+        if field != "json":
+            continue
+        said = json.loads(data)
+        frames += said.get("frames", 0)
+        if said.get("split") != entry["split"]:
             yield f"{path.name}: sample {key} is not marked {entry['split']}"
+    for name, found in (("samples", len(samples)), ("frames", frames)):
+        if entry[name] != found:
+            yield f"{path.name}: {found} {name}, the index says {entry[name]}"
     for key, fields in samples.items():
         if tuple(sorted(fields)) != FIELDS:
             yield f"{path.name}: sample {key} has {', '.join(sorted(fields))}, expected {', '.join(FIELDS)}"

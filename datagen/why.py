@@ -12,6 +12,8 @@ from typing import Any
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
 
+STORY = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", "agree")
+
 
 @command("datagen/why")
 def main(cfg: Any) -> int:
@@ -54,8 +56,8 @@ def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
     source = ", ".join(f"{k} {v}" for k, v in last["source"].items() if not isinstance(v, dict | list))
     yield f"{last['key']}"
     yield f"  from {source}{span}"
-    for stage, key in last["records"].items():
-        yield from _stage(stage, key, store)
+    for stage in (name for name in STORY if name in last["records"]):
+        yield from _stage(stage, last["records"][stage], store)
     yield f"  => {verdict(last)}"
     for event in events[:-1]:
         yield f"  earlier, {event['at']}: {verdict(event)}"

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
+from datagen import geometry, video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
-from datagen.mask import FACE, PERSON, PolygonMask, face_polygon, split
+from datagen.mask import PolygonMask, face_polygon, split
 from datagen.sources.people import look_of, person, portrait
 
 
@@ -42,20 +42,25 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def test_levels_survive_the_encoder(tmp_path):
-    """Shapes that move, as sharp as they come, at the settings of the stage."""
-    drawn = []
-    with video.Writer(tmp_path / "mask.mp4", 25, crf=12) as writer:
-        for n in range(12):
-            grey = np.zeros((512, 512), np.uint8)
-            cv2.ellipse(grey, (250 + 4 * n, 300), (180, 220), 0, 0, 360, PERSON, -1)
-            cv2.ellipse(grey, (250 + 5 * n, 240 - 2 * n), (70, 95), 10, 0, 360, FACE, -1)
-            drawn.append(grey)
-            writer.write(cv2.merge([grey] * 3))
-    seen = np.stack([rgb[..., 0] for rgb in video.frames(tmp_path / "mask.mp4")])
-    for before, after in zip(split(np.stack(drawn)), split(seen), strict=True):
+def test_levels_survive_the_encoder(monkeypatch, tmp_path):
+    """A person and a face that move, as sharp as they come, through the stage."""
+    monkeypatch.setattr(PolygonMask, "person", lambda self, rgb: rgb[..., 0] > 128)
+    frames, points = [], np.zeros((12, geometry.POINTS, 3), np.float32)
+    for n in range(12):
+        person = cv2.ellipse(np.zeros((512, 512), np.uint8), (250 + 4 * n, 300), (180, 220), 0, 0, 360, 255, -1)
+        frames.append(cv2.merge([person] * 3))
+        angles = np.linspace(0, 2 * np.pi, len(geometry.OVAL), endpoint=False)
+        points[n, geometry.OVAL, 0] = 250 + 5 * n + 70 * np.cos(angles)
+        points[n, geometry.OVAL, 1] = 240 - 2 * n + 95 * np.sin(angles)
+    grey, _ = masked(tmp_path, frames, Faces.of(points))
+    people, face = split(grey)
+    drawn_people = np.stack(frames)[..., 0] > 128
+    drawn_face = np.stack([face_polygon((512, 512), p) for p in points])
+    for before, after in ((drawn_people, people), (drawn_face, face)):
         assert (before == after).mean() >= 0.995
-        assert overlap(before, after) >= 0.995
+        assert overlap(before, after) >= 0.99
+    levels = [np.median(grey[where]) for where in (~people, people & ~face, face)]
+    assert levels == pytest.approx([0, 128, 255], abs=2)
 
 
 @pytest.mark.parametrize("who", [0, 3, 5])
@@ -73,9 +78,10 @@ def test_masks_lie_on_the_person_that_was_drawn(who, faces_of, tmp_path):
 
 def test_the_face_belongs_to_the_person_even_where_the_segmentation_misses_it(faces_of, tmp_path):
     frames = [portrait(person(0))] * 2
-    grey, _ = masked(tmp_path, frames, faces_of(frames), person_threshold=2.0)  # nothing is as certain as that
+    grey, metrics = masked(tmp_path, frames, faces_of(frames), person_threshold=2.0)  # nothing is as certain as that
     people, face = split(grey)
     assert face.any()
+    assert metrics["person_share"] == metrics["face_share"] > 0
     assert overlap(people, face) > 0.97  # nothing else was found; their edges are apart by a step of the encoder
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from datagen.verify import problems
 def sample(key: str, split: str = "train", group: str = "", size: int = 3000) -> Sample:
     def data(field: str) -> bytes:
         if field == "json":
-            return json.dumps({"key": key, "split": split}).encode()
+            return json.dumps({"key": key, "split": split, "frames": 100}).encode()
         if field == "faces.npz":
             file = io.BytesIO()
             np.savez_compressed(file, boxes=np.zeros((4, 4), np.float32))
@@ -97,12 +98,23 @@ def test_a_crash_while_shards_are_put_in_place_is_mended(tmp_path):
 
 
 def test_no_part_is_left_when_a_member_cannot_be_read(tmp_path):
-    broken = Sample("x", "train", 1, 1, "x", tuple(Member(f, "0" * 64, 1, tmp_path / "gone") for f in FIELDS))
+    gone = partial((tmp_path / "gone").open, "rb")
+    broken = Sample("x", "train", 1, 1, "x", tuple(Member(f, "0" * 64, 1, gone) for f in FIELDS))
     folder = tmp_path / "s"
     folder.mkdir()
     with pytest.raises(FileNotFoundError):
         pack([broken], folder, {})
     assert not list(folder.iterdir())
+
+
+def test_damaged_artefact_is_not_packed(tmp_path):
+    (tmp_path / "bad").write_bytes(b"other bytes")
+    broken = Sample(
+        "x", "train", 1, 1, "x", tuple(Member(f, "0" * 64, 1, partial((tmp_path / "bad").open, "rb")) for f in FIELDS)
+    )
+    with pytest.raises(UserError, match="an artefact in the store is damaged"):
+        make(tmp_path / "s", [broken])
+    assert not list((tmp_path / "s").iterdir())
 
 
 def test_tar_headers_are_bare(tmp_path):

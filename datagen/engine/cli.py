@@ -6,12 +6,12 @@ help.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from datagen.engine.errors import UserError, halting
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")
+TEXTS = ("input", "output", "store", "donors", "key")  # options that are text even where they look like a number
 HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 
 
@@ -41,28 +42,38 @@ def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], N
 
 def overrides(argv: list[str], switches: frozenset[str] = frozenset(), positional: str = "") -> list[str]:
     """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`; everything else as it is."""
-    result, words = [], iter(argv)
-    for word in words:
+    words, flags, result = deque(argv), [], []
+    while words:
+        word = words.popleft()
         name, equals, value = word.partition("=")
         if word in HYDRA_FLAGS:
-            result += [word, next(words, "")] if word in TAKES_VALUE else [word]
+            flags += [word, *([words.popleft()] if word in TAKES_VALUE and words else [])]
         elif name.startswith("--"):
             key = name[2:].replace("-", "_")
-            if not equals and key in switches:
-                value = "true"
-            elif not equals:
-                value = next(words, None) or _missing(name)
-            result.append(f"{key}={quoted(value)}")
-        elif positional and not equals and not word.startswith("-"):
-            result.append(f"{positional}={quoted(word)}")
-        else:
+            if not equals:
+                value = _value(name, words, key in switches)
+            result.append(f"{key}={quoted(value, key in TEXTS)}")
+        elif equals or word.startswith("~"):
             result.append(word)
-    return result
+        elif positional and not word.startswith("-"):
+            result.append(f"{positional}={quoted(word, True)}")
+        else:
+            raise UserError(f"{word!r} is no option: --name VALUE or name=VALUE is expected (see --help).")
+    return flags + result
 
 
-def quoted(value: str) -> str:
-    """A literal string for Hydra's grammar; numbers, booleans and null keep their type."""
-    if re.fullmatch(r"[A-Za-z0-9_./+-]+", value):
+def _value(name: str, words: deque[str], is_switch: bool) -> str:
+    """The word after a flag; a switch may stand without one."""
+    if is_switch and (not words or words[0] not in ("true", "false")):
+        return "true"
+    if not words:
+        raise UserError(f"{name} needs a value (see --help).")
+    return words.popleft()
+
+
+def quoted(value: str, is_text: bool = False) -> str:
+    """A literal value for Hydra's grammar; numbers, booleans and null keep their type unless it is a text."""
+    if not is_text and re.fullmatch(r"[A-Za-z0-9_./+-]+", value):
         return value
     return "'" + re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", value) + ("\\" if value.endswith("\\") else "") + "'"
 
@@ -76,10 +87,6 @@ def help_text(name: str) -> str:
     choices = [f"  {group}={'|'.join(_choices(group))}   (default {default})" for group, default in groups]
     tail = ["", "Choices (any key of theirs too, e.g. swap.seed=2):", *choices] if choices else []
     return "\n".join([*head, "", "Options (--name VALUE, or name=VALUE):", *rows, *tail])
-
-
-def _missing(name: str) -> str:
-    raise UserError(f"{name} needs a value (see --help).")
 
 
 def _options(name: str) -> tuple[list[str], dict[str, str]]:
@@ -127,8 +134,8 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
         OmegaConf.set_readonly(cfg, True)
         try:
             _refuse_missing(cfg)
-            with _native_stderr_muted():
-                results.append(function(cfg) or 0)
+            _mute_native_stderr()
+            results.append(function(cfg) or 0)
         except BaseException as error:  # Hydra would print its own lines about it
             errors.append(error)
 
@@ -192,6 +199,8 @@ def _sentence(error: Exception) -> str:
     match = re.search(r"Key '([\w.]+)' is not in struct|Could not override '([\w.]+)'", text)
     if match:
         key = match[1] or match[2]
+        if key == "input":
+            return "there is no option 'input': say source=folder source.input=FOLDER (see --help)."
         near = difflib.get_close_matches(key.rsplit(".", 1)[-1], _all_keys(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"there is no option {key!r}{hint} (see --help)."
@@ -207,20 +216,11 @@ def _all_keys() -> list[str]:
     return sorted({key for path in CONF.rglob("*.yaml") for key in re.findall(r"^(\w+):", path.read_text(), re.M)})
 
 
-@contextlib.contextmanager
-def _native_stderr_muted() -> Iterator[None]:
-    """Native libraries write notes to file descriptor 2 that are not for the user; Python's stderr stays."""
-    kept = os.dup(2)
-    before = sys.stderr
-    with open(os.devnull, "w") as sink, os.fdopen(kept, "w", buffering=1, closefd=False) as stderr:
+def _mute_native_stderr() -> None:
+    """Native libraries write notes to file descriptor 2 that are not for the user; Python's own stderr goes on."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(os.devnull, "w") as sink:
         os.dup2(sink.fileno(), 2)
-        sys.stderr = stderr
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)
-    os.close(kept)
 
 
 def run_as_command(module: str, verb: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def canonical(value: Any) -> str:
@@ -20,10 +21,28 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def copy_atomically(source: IO[bytes], path: Path) -> None:
+    """All of it or nothing: a temporary name beside it, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part(path)
+    try:
+        with part.open("wb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a killed run left half-written; only for the one who holds the folder's lock."""
+    for part in folder.rglob(".*.part*"):
+        part.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """All of it or nothing: a temporary name beside it, flushed to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = _part(path)
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -32,3 +51,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_if_new(path: Path, data: bytes) -> None:
+    """`write_atomically`, unless the file holds just that."""
+    if not path.exists() or path.read_bytes() != data:
+        write_atomically(path, data)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")

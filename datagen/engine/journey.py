@@ -29,6 +29,14 @@ class Journey:
     rules: Rules
     split: Stage | None = None
 
+    def __post_init__(self) -> None:
+        made = {self.source.name}
+        for stage in self.stages:
+            missing = set(stage.inputs) - made
+            if missing:
+                raise UserError(f"{stage.name} needs {', '.join(sorted(missing))} before it: add that stage.")
+            made.add(stage.name)
+
     def of(self, clip: Clip) -> list[Stage]:
         if self.split is not None and clip.span is None:
             return [self.source, self.split]
@@ -99,6 +107,22 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
     return outcome("split" if stage is journey.split else "kept")
 
 
+def outlook(clip: Clip, journey: Journey, store: Store) -> dict[str, bool]:
+    """Stage -> whether the store has its artefact, as far as this clip goes; nothing runs."""
+    there: dict[str, bool] = {}
+    for stage in journey.of(clip):
+        record = store.get(stage, clip) if all(there[name] for name in stage.inputs) else None
+        there[stage.name] = record is not None
+        if record is None:
+            continue
+        if record.outcome != "done":
+            break
+        clip = clip.with_artefact(stage.name, store.artefact(record))
+        if journey.rules.verdict(stage.name, clip):
+            break
+    return there
+
+
 def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]) -> Outcome:
     """`walk`, with every error turned into an outcome: the one place that catches everything."""
     try:
@@ -118,6 +142,7 @@ def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage
 def _compute(stage: Stage, clip: Clip, store: Store) -> Record:
     started = time.perf_counter()
     with store.workdir() as workdir:
+        clip = store.brought(clip, stage.inputs, workdir)
         try:
             artefact = stage(clip, workdir)
         except Reject as reject:

@@ -17,6 +17,7 @@ from typing import Any
 
 from datagen.engine.files import canonical
 
+DUPLICATE = "duplicate"  # found when all clips are known: the clip was counted as kept before
 CLASSES = ("kept", "filtered", "invalid", "failed")
 
 
@@ -100,6 +101,8 @@ def unfinished(path: Path) -> Books | None:
             books = Books()
         elif books is not None and event["event"] == "planned":
             books.planned += event["count"]
+        elif books is not None and event["event"] == "clip" and event.get("reason") == DUPLICATE:
+            books.move(DUPLICATE)
         elif books is not None and event["event"] == "clip":
             books.settle(event["outcome"], event.get("reason", ""))
         elif event["event"] == "end":

@@ -22,6 +22,8 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             message = f"{folder} is in use by another run: wait for its end, or choose another folder."
             raise UserError(message) from None
+        except OSError as error:  # some network file systems know no lock on a folder
+            print(f"note: {folder} cannot be locked ({error.strerror}); let no other run use it.", flush=True)
         yield
     finally:
         os.close(handle)

@@ -29,6 +29,9 @@ WORKER_ENVIRONMENT = {
 }
 
 
+START_S = 300  # for a worker to come up, models not counted
+
+
 class Pool(Protocol):
     def room(self, needs: Needs) -> bool: ...
     def submit(self, clip: Clip, needs: Needs) -> None: ...
@@ -174,7 +177,18 @@ class RayPool:
         options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_restarts": 0, "max_task_retries": 0}
         remote = self._ray.remote(**options)(Worker)
         actors = [remote.remote(self._journey, self._store, needs) for _ in range(count)]
-        self._ray.get([actor.ready.remote() for actor in actors])
+        try:
+            self._ray.get([actor.ready.remote() for actor in actors], timeout=START_S)
+        except self._ray.exceptions.GetTimeoutError:
+            free = {name: n for name, n in self._ray.available_resources().items() if name in ("CPU", "GPU")}
+            asked = f"{count} workers of {needs.cpus:g} CPU and {needs.gpus:g} GPU"
+            raise UserError(
+                f"Ray did not start {asked} within {START_S} s, free are {free}: lower --workers."
+            ) from None
+        except self._ray.exceptions.RayError as error:
+            raise UserError(
+                f"Ray cannot start a worker ({_first_line(error)}): run with --runner local to see why."
+            ) from None
         return actors
 
     def _start(self) -> None:
@@ -184,13 +198,17 @@ class RayPool:
         os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", **WORKER_ENVIRONMENT})
         import ray
 
-        options = {"address": "local", "include_dashboard": False, "log_to_driver": False, **self._options}
+        options = {"address": "local", "log_to_driver": False, **self._options}
         if options["address"] == "local":
             # short, because Ray's socket paths are limited; the same for every run with this lock, of which there is
             # one at a time, so that a killed run's leavings go with the next
             self._home = f"/tmp/mk-{os.getuid()}-{seed_of(self._lock.absolute()) % 2**32:08x}"
             shutil.rmtree(self._home, ignore_errors=True)
-            options |= {"_temp_dir": self._home, "num_cpus": max(self._workers, os.cpu_count() or 1)}
+            options |= {
+                "include_dashboard": False,
+                "_temp_dir": self._home,
+                "num_cpus": max(self._workers, os.cpu_count() or 1),
+            }
             options.setdefault("object_store_memory", 100 * 2**20)  # keys, paths and numbers only
         ray.init(logging_level=logging.ERROR, **options)
         self._ray = ray

@@ -44,6 +44,7 @@ class Loop:
     tries: Counter[str] = field(default_factory=Counter)
     ready: deque[Outcome] = field(default_factory=deque)  # waiting for a worker
     flying: int = 0
+    most_waiting: int = 1  # more, where stages differ in needs: one kind of worker must not starve for another
 
     def run(self, clips: Iterable[Clip]) -> Work:
         started = time.perf_counter()
@@ -60,18 +61,18 @@ class Loop:
     def _feed(self, planned: Iterator[Clip]) -> bool:
         """Give every free worker a clip; what the store already answers is settled on the way."""
         while True:
-            if not self.ready:
-                clip = next(planned, None)
-                if clip is None:
-                    return False
+            outcome = next((waiting for waiting in self.ready if self.pool.room(waiting.needs)), None)
+            if outcome is not None:
+                self.ready.remove(outcome)
+                self.pool.submit(outcome.clip, outcome.needs)
+                self.flying += 1
+            elif self.ready and len(self.ready) >= self.most_waiting:
+                return True
+            elif (clip := next(planned, None)) is not None:
                 self._plan(1)
                 self._take(guarded(clip, self.journey, self.store, lambda stage: False))
-                continue
-            if not self.pool.room(self.ready[0].needs):
-                return True
-            outcome = self.ready.popleft()
-            self.pool.submit(outcome.clip, outcome.needs)
-            self.flying += 1
+            else:
+                return bool(self.ready)
 
     def _plan(self, count: int) -> None:
         self.work.books.planned += count

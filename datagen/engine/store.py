@@ -15,10 +15,10 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datagen.clip import Artefact, Clip, Reject
 from datagen.engine.files import canonical, file_sha256, write_atomically
@@ -68,7 +68,7 @@ class Store:
         """The finished record, or None. A local artefact whose size is not as recorded counts as missing."""
         try:
             record = self.read(stage.name, self.key(stage, clip))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
         if record.outcome != "done" or not self.is_local:
             return record
@@ -120,11 +120,26 @@ class Store:
         return record
 
     def artefact(self, record: Record) -> Artefact:
-        """The artefact as a local file; fetched first where the store is remote."""
-        path = Path(self._where(record))
-        if not self.is_local and not os.path.isabs(record.file):
-            path = self._fetch(record)
-        return Artefact(path, record.metrics, record.sha256)
+        """The artefact where it lies; in a remote store nothing is fetched yet (`brought`, `local`)."""
+        return Artefact(Path(self._where(record)), record.metrics, record.sha256)
+
+    def brought(self, clip: Clip, stages: Iterable[str], workdir: Path) -> Clip:
+        """The clip with these stages' artefacts as local files, fetched into `workdir` where the store is remote."""
+        if self.is_local:
+            return clip
+        for stage in stages:
+            artefact = clip.artefacts[stage]
+            if not artefact.path.exists():
+                folder = workdir / "inputs" / stage
+                folder.mkdir(parents=True)
+                self._fs.get_file(str(artefact.path), str(folder / artefact.path.name))
+                clip = clip.with_artefact(stage, replace(artefact, path=folder / artefact.path.name))
+        return clip
+
+    def open(self, record: Record) -> IO[bytes]:
+        """The artefact's bytes, wherever it lies."""
+        path = self._where(record)
+        return open(path, "rb") if self.is_local or Path(path).exists() else self._fs.open(path, "rb")
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
@@ -187,15 +202,6 @@ class Store:
         else:
             self._fs.makedirs(os.path.dirname(target), exist_ok=True)
             self._fs.pipe_file(target, text.encode())
-
-    def _fetch(self, record: Record) -> Path:
-        path = self._scratch() / "fetched" / record.key / record.file
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{uuid.uuid4().hex}.part")
-            self._fs.get_file(self._where(record), str(part))
-            os.replace(part, path)
-        return path
 
 
 def _digest(value: Any) -> str:

@@ -59,6 +59,7 @@ class Folder:
     input: str
     license: str = "unknown"
     terms: str = "unknown: the owner of the videos decides"
+    leave_out: tuple[str, ...] = ()  # folders below the input that hold no input: the store, the output
 
     def plan(self) -> Iterator[Clip]:
         rights = {"license": self.license, "terms": self.terms}
@@ -76,12 +77,18 @@ class Folder:
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
             raise UserError(f"{root} should be a folder of videos, found {found}: name another --input.")
-        everything = [Path(at) / name for at, _, names in os.walk(root) for name in names]
+        everything = list(self._walk(root))
         files = [path for path in everything if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
         if not files:
             kinds = ", ".join(sorted(SUFFIXES))
             raise UserError(f"{root} holds {len(everything)} files but no video ({kinds}): name another --input.")
         return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+
+    def _walk(self, root: Path) -> Iterator[Path]:
+        closed = {Path(folder).resolve() for folder in self.leave_out}
+        for at, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if (Path(at) / name).resolve() not in closed]
+            yield from (Path(at) / name for name in names)
 
     def stage(self) -> Stage:
         return VideoFile(self.input)

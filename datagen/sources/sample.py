@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datagen.clip import Artefact, Clip, seed_of
+from datagen.engine.errors import UserError
 from datagen.sources.motion import KINDS, motion
 from datagen.sources.people import person
 from datagen.sources.talking_head import TalkingHead
@@ -33,6 +34,11 @@ class Sample:
     seconds: Sequence[float]
     fps: int = 25
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = all(type(n) is int and n >= 1 for n in (self.clips, self.people, self.fps))
+        if not whole or len(self.seconds) != 2 or not 0 < self.seconds[0] <= self.seconds[1]:
+            raise UserError("source: clips, people and fps are whole numbers from 1, seconds is [least, most].")
 
     def plan(self) -> Iterator[Clip]:
         """The clips in order of their keys."""

@@ -42,7 +42,7 @@ class FilterStyle(Stage):
     encodes = True
 
     def __post_init__(self):
-        self.looks = tuple(self.looks)
+        self.looks = (self.looks,) if isinstance(self.looks, str) else tuple(self.looks)
         unknown = [look for look in self.looks if look not in LOOKS]
         if unknown or not self.looks:
             raise ValueError(f"style.looks: {unknown or 'empty'}; choose from {', '.join(LOOKS)}")

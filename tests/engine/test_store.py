@@ -90,10 +90,12 @@ def test_remote_store_gives_the_same_keys_and_files(tmp_path):
     remote, local = Store("memory://megactor-test"), Store(str(tmp_path / "store"))
     (clip,) = clips("far")
     there, here = with_source(remote, clip), with_source(local, clip)
-    assert make(remote, Upper(), there).key == make(local, Upper(), here).key
+    brought = remote.brought(there, ["source"], tmp_path)
+    assert make(remote, Upper(), brought).key == make(local, Upper(), here).key
     record = remote.get(Upper(), there)
     assert record is not None
-    assert remote.artefact(record).path.read_text() == "FAR"
+    with remote.open(record) as file:
+        assert file.read() == b"FAR"
     remote.clear_scratch()
 
 

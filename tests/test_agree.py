@@ -1,0 +1,153 @@
+"""Does a twin still match its target: every way to fail shows in the metric that is there to see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datagen import video
+from datagen.agree import Agreement, compare
+from datagen.clip import Artefact, Clip
+from datagen.faces import MeshFaces
+from datagen.selection import Rule, Selection
+from datagen.sources.motion import Motion
+from tests.faults import head, poses
+
+COUNT, WHO = 26, 0
+TIME = np.arange(COUNT) / 25
+BLINK = np.exp(-(((TIME - 0.5) / 0.06) ** 2))
+
+
+def moves(gaze: float = 1.0) -> Motion:
+    """Speech, one blink, a turning head, eyes that sweep to and fro by `gaze` times 16 degrees."""
+    turn = np.sin(2 * np.pi * 1.1 * TIME)
+    mouth = 0.35 - 0.35 * np.cos(2 * np.pi * 3.3 * TIME)
+    sweep = 16 * gaze * np.cos(2 * np.pi * 0.9 * TIME)
+    return poses(COUNT, mouth=mouth, blink=BLINK, head_yaw=9 * turn, shift_x=4 * turn, gaze_yaw=sweep)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    return list(head(WHO).frames(moves()))
+
+
+@pytest.fixture(scope="module")
+def target(frames, tmp_path_factory) -> Clip:
+    """The clip with its measured face."""
+    folder = tmp_path_factory.mktemp("target")
+    clip = Clip("a", {}, artefacts={"clips": Artefact(written(folder / "clip.mp4", frames))})
+    return clip.with_artefact("faces", MeshFaces()(clip, folder))
+
+
+@pytest.fixture(scope="module")
+def agreement() -> Agreement:
+    return Agreement(twins=("swap",))
+
+
+@pytest.fixture
+def measured(target, agreement, tmp_path):
+    """Metrics of a twin with the given frames; the clip's own video by default."""
+
+    def measure(twin: list[np.ndarray] | None = None) -> dict[str, Any]:
+        path = target.path("clips") if twin is None else written(tmp_path / "twin.mp4", twin)
+        return agreement(target.with_artefact("swap", Artefact(path)), tmp_path).metrics["swap"]
+
+    return measure
+
+
+def written(path: Path, frames: list[np.ndarray]) -> Path:
+    with video.Writer(path, 25) as writer:
+        for rgb in frames:
+            writer.write(rgb)
+    return path
+
+
+def says_no(metrics: dict[str, Any], name: str, **bounds: Any) -> bool:
+    """Whether a rule on one metric of the twin rejects a clip with these metrics, giving its reason."""
+    selection = Selection([Rule(f"bad_{name}", f"agree.swap.{name}", **bounds)])
+    clip = Clip("a", {}, artefacts={"agree": Artefact(Path(), {"swap": metrics})})
+    verdict = selection.verdict("agree", clip)
+    assert verdict is None or verdict.reason == f"bad_{name}"
+    return verdict is not None
+
+
+def test_a_clip_agrees_with_itself(measured):
+    metrics = measured()
+    assert (metrics["flicker"], metrics["colour"], metrics["coverage"]) == (1, 0, 1)
+    assert metrics["similarity"] == pytest.approx(1, abs=0.003)
+    for name in ("landmarks", "mouth", "eyes", "shape"):
+        assert metrics[name] == pytest.approx(0, abs=3e-4), name
+    for name in ("pose_deg", "gaze_deg", "gaze_offset_deg"):
+        assert metrics[name] == pytest.approx(0, abs=0.1), name
+    for name in ("mouth_r", "blink_r"):
+        assert metrics[name] == pytest.approx(1, abs=1e-3), name
+
+
+def late(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [frames[0]] * 4 + frames[:-4]
+
+
+def mirrored(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [rgb[:, ::-1] for rgb in frames]
+
+
+def other_person(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return list(head(3).frames(moves()))
+
+
+def eyes_elsewhere(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return list(head(WHO).frames(moves(gaze=-1.0)))
+
+
+def frozen(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [frames[0]] * len(frames)
+
+
+def flickering(frames: list[np.ndarray]) -> list[np.ndarray]:
+    signs = [5 if n % 2 else -5 for n in range(len(frames))]
+    return [np.clip(rgb.astype(int) + sign, 0, 255).astype(np.uint8) for rgb, sign in zip(frames, signs, strict=True)]
+
+
+def faceless(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return frames[: COUNT // 2] + [np.full_like(frames[0], 128)] * (COUNT - COUNT // 2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "gates"),
+    [
+        (late, {"mouth_r": {"least": 0.8}, "blink_r": {"least": 0.7}}),
+        (mirrored, {"pose_deg": {"most": 8}, "gaze_deg": {"most": 8}}),
+        (other_person, {"similarity": {"least": 0.6}}),
+        (eyes_elsewhere, {"gaze_deg": {"most": 8}}),
+        (frozen, {"flicker": {"least": 0.5}, "landmarks": {"most": 0.02}, "mouth_r": {"least": 0.8}}),
+        (flickering, {"flicker": {"most": 1.5}}),
+        (faceless, {"coverage": {"least": 0.97}}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_spoilt_twin_is_seen_and_kept_out(spoil, gates, measured, frames):
+    good, spoilt = measured(), measured(spoil(frames))
+    for name, bounds in gates.items():
+        assert not says_no(good, name, **bounds), name
+        assert says_no(spoilt, name, **bounds), name
+
+
+def test_another_person_with_the_same_motion_moves_alike(measured, frames):
+    """What a good swap does: only who it is may change."""
+    metrics = measured(other_person(frames))
+    assert metrics["mouth_r"] > 0.9 and metrics["blink_r"] > 0.9
+    assert metrics["pose_deg"] < 6
+    assert metrics["gaze_deg"] < 8
+    assert metrics["flicker"] == pytest.approx(1, abs=0.35)
+
+
+def test_a_mouth_that_never_moves_does_not_pass_for_one_that_cannot_be_compared(target):
+    with np.load(target.path("faces"), allow_pickle=False) as file:
+        points = file["landmarks"].astype(np.float64)
+    still = np.repeat(points[:1], len(points), axis=0)
+    assert compare(points, points, TIME)["mouth_r"] == 1
+    assert says_no(compare(points, still, TIME), "mouth_r", least=0.8)
+    assert compare(still, points, TIME)["mouth_r"] is None
