@@ -32,7 +32,7 @@ def run_verb(cfg: DictConfig, verb: str) -> int:
             rows = list(events(job.ledger_path, run.ledger.run))
             alike = ambiguous(rows)
             for event in rows:
-                print(_line(job, event, verb, output / place(event, alike), cfg.overwrite), flush=True)
+                print(_line(job, event, verb, output, place(event, alike)), flush=True)
     print(work.books.line())
     print(f"results are in {output}")
     return exit_code(work.books)
@@ -69,23 +69,23 @@ def place(event: dict[str, Any], alike: Collection[PurePath] = ()) -> PurePath:
     return relative.with_name(f"{name}-{number}" if number else name)
 
 
-def _line(job: Job, event: dict[str, Any], verb: str, target: Path, overwrite: bool) -> str:
-    """Lay out one clip's artefact as `target` plus its suffix; the summary line."""
+def _line(job: Job, event: dict[str, Any], verb: str, output: Path, name: PurePath) -> str:
+    """Lay out one clip's artefact as `output`/`name` plus its suffix; the summary line."""
     if event["outcome"] != "kept":
         detail = (event["detail"].splitlines() or [""])[0]
-        return f"{place(event)}: {event['outcome']}, {event['reason']}: {detail}"
+        return f"{name}: {event['outcome']}, {event['reason']}: {detail}"
     records = {stage: job.store.read(stage, key) for stage, key in event["records"].items()}
-    record = records[verb]
+    record, target = records[verb], output / name
     made = target.with_name(target.name + Path(record.file).suffix)
-    _refuse_loss(made, record, overwrite)
-    with job.store.open(record) as file:
-        copy_atomically(file, made)
+    if not _stands(made, record, job.cfg.overwrite):
+        with job.store.open(record) as file:
+            copy_atomically(file, made)
+        if made.suffix == ".npz":
+            with job.store.open(records["clips"]) as clip:
+                preview(clip, made, target.with_name(f"{target.name}.mp4"))
     numbers = (canonical(record.metrics) + "\n").encode()
     write_if_new(target.with_name(f"{target.name}.json"), numbers)
-    if made.suffix == ".npz":
-        with job.store.open(records["clips"]) as clip:
-            preview(clip, made, target.with_name(f"{target.name}.mp4"))
-    return f"{made.name}: {summary(record.metrics)}"
+    return f"{made.relative_to(output)}: {summary(record.metrics)}"
 
 
 def summary(metrics: dict[str, Any]) -> str:
@@ -94,7 +94,11 @@ def summary(metrics: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in plain.items())
 
 
-def _refuse_loss(target: Path, record: Record, overwrite: bool) -> None:
-    """UserError where another file of that name stands."""
-    if target.exists() and not overwrite and file_sha256(target) != record.sha256:
+def _stands(target: Path, record: Record, overwrite: bool) -> bool:
+    """Whether the file is there and right. UserError where it differs and may not be replaced."""
+    if not target.exists():
+        return False
+    is_right = file_sha256(target) == record.sha256
+    if not is_right and not overwrite:
         raise UserError(f"{target} exists and differs: add --overwrite to replace it, or choose another --output.")
+    return is_right

@@ -6,12 +6,13 @@ help.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,8 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
         OmegaConf.set_readonly(cfg, True)
         try:
             _refuse_missing(cfg)
-            _mute_native_stderr()
-            results.append(function(cfg) or 0)
+            with _native_stderr_muted():
+                results.append(function(cfg) or 0)
         except BaseException as error:  # Hydra would print its own lines about it
             errors.append(error)
 
@@ -216,11 +217,18 @@ def _all_keys() -> list[str]:
     return sorted({key for path in CONF.rglob("*.yaml") for key in re.findall(r"^(\w+):", path.read_text(), re.M)})
 
 
-def _mute_native_stderr() -> None:
+@contextlib.contextmanager
+def _native_stderr_muted() -> Iterator[None]:
     """Native libraries write notes to file descriptor 2 that are not for the user; Python's own stderr goes on."""
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    with open(os.devnull, "w") as sink:
+    kept, before = os.dup(2), sys.stderr
+    with open(os.devnull, "w") as sink, os.fdopen(kept, "w", buffering=1) as stderr:
         os.dup2(sink.fileno(), 2)
+        sys.stderr = stderr
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
 
 
 def run_as_command(module: str, verb: str) -> None:
