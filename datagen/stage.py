@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ NO_GPU = Needs()
 
 
 @dataclass
-class Stage:
+class Stage(ABC):
     """One step of the journey for one clip.  `stage(clip, workdir) -> Artefact`; may raise Reject, Invalid, Transient.
 
     Subclasses are dataclasses: their fields are the parameters. Models are loaded on first use (`cached_property`),
@@ -53,8 +54,9 @@ class Stage:
         """Parameters travel to workers; models and whatever else was loaded does not."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  most have nothing to check
         """Called once before any work: UserError for what the user got wrong (a missing folder, missing weights)."""
 
+    @abstractmethod
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        raise NotImplementedError
+        """Make the clip's artefact below `workdir`."""

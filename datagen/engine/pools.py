@@ -210,7 +210,11 @@ class RayPool:
                 "num_cpus": max(self._workers, os.cpu_count() or 1),
             }
             options.setdefault("object_store_memory", 100 * 2**20)  # keys, paths and numbers only
-        ray.init(logging_level=logging.ERROR, **options)
+        try:
+            ray.init(logging_level=logging.ERROR, **options)
+        except (ConnectionError, RuntimeError, TypeError, ValueError) as error:
+            where = options["address"]
+            raise UserError(f"Ray ({where}) cannot be started or reached: {_first_line(error)}") from None
         self._ray = ray
         self._idle[NO_GPU] = self._actors(NO_GPU, self._workers)
         self.start_seconds = time.perf_counter() - started

@@ -48,8 +48,8 @@ class Store:
     """Artefacts under a folder or any fsspec URL; safe for many writers of the same key."""
 
     def __init__(self, root: str):
-        self.root = str(root)
-        self._fs, self._base = _filesystem(self.root)
+        self._fs, self._base = _filesystem(str(root))
+        self.root = str(root) if self._fs else self._base  # absolute: workers may stand elsewhere
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root}

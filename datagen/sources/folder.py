@@ -49,7 +49,7 @@ class VideoFile(Stage):
         return Artefact(path)
 
     def _path(self, clip: Clip) -> Path:
-        return Path(self.root).absolute() / clip.source["path"]
+        return Path(self.root) / clip.source["path"]
 
 
 @dataclass
@@ -91,4 +91,4 @@ class Folder:
             yield from (Path(at) / name for name in names)
 
     def stage(self) -> Stage:
-        return VideoFile(self.input)
+        return VideoFile(str(Path(self.input).absolute()))

@@ -45,6 +45,10 @@ class LandmarkSwap(Stage):
     colour: float = 0.85
     drift: float = 0.0185  # `agree`'s figure lies up to 0.0015 above what a few frames say
 
+    def __post_init__(self) -> None:
+        if self.donors != "sample":
+            self.donors = str(Path(self.donors).absolute())  # workers may stand elsewhere
+
     def parameters(self) -> dict[str, Any]:
         """`donors` and `seed` only choose: the choice itself is in `of_clip`."""
         return {"shape": self.shape, "colour": self.colour, "drift": self.drift}

@@ -90,14 +90,15 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.shards", "source.clips=x", "--dry-run"], "clips, people and fps are whole numbers from 1"),
         (["datagen.shards", "--store", "foo://x", "--dry-run"], "--store foo://x"),
         (["datagen.shards", "clips.size=511"], "clips.size is 511"),
+        (["datagen.shards", "--limit", "1", "ray.address=auto", "--store", "STORE", "--output", "STORE"], "Ray (auto)"),
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
         (["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"], "a metric of clips, faces"),
         (["datagen.why", "x", "--store", "nowhere"], "nowhere/ledger.jsonl does not exist"),
         (["datagen.swap", "--input", "conf", "--donors", "nowhere"], "conf holds"),
     ],
 )
-def test_mistakes_are_one_sentence(words, sentence):
-    result = run(*words)
+def test_mistakes_are_one_sentence(words, sentence, tmp_path):
+    result = run(*[word.replace("STORE", str(tmp_path / "store")) for word in words])
     assert result.returncode == 2, result.stderr
     assert sentence in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
