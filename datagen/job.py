@@ -45,8 +45,14 @@ class Job:
     @classmethod
     def of(cls, cfg: DictConfig) -> Job:
         """UserError that lists all mistakes of the configuration at once."""
-        _check(cfg)
-        made = {name: _make(cfg, name) for name in ("source", "shots", "select", *ORDER) if name in cfg}
+        mistakes, made = _mistakes(cfg), {}
+        for name in (name for name in ("source", "shots", "select", *ORDER) if name in cfg):
+            try:
+                made[name] = _make(cfg, name)
+            except UserError as error:
+                mistakes.append(str(error).removesuffix("."))
+        if mistakes:
+            raise UserError("; ".join(mistakes) + ".")
         source, selection = made["source"], made["select"]
         stages = [made[name] for name in ORDER if name in made]
         if isinstance(source, Folder):
@@ -112,7 +118,7 @@ class Session:
 
 @contextlib.contextmanager
 def session(job: Job, output: Path) -> Iterator[Session]:
-    """Lock store and output, say what an earlier run left, open the ledger; its `end` is written when all went well."""
+    """Lock store and output, say what an earlier run left, and open the ledger."""
     local = Path(job.ledger_path).parent
     make_folder(output)
     with contextlib.ExitStack() as locks:
@@ -192,7 +198,8 @@ def workers(cfg: DictConfig) -> int:
     return cfg.workers if cfg.workers is not None else len(os.sched_getaffinity(0))
 
 
-def _check(cfg: DictConfig) -> None:
+def _mistakes(cfg: DictConfig) -> list[str]:
+    """What is wrong with the command's own options."""
     mistakes = []
     for name in ("workers", "limit", "shard_samples", "shard_mb"):
         value = cfg.get(name)
@@ -203,8 +210,7 @@ def _check(cfg: DictConfig) -> None:
         mistakes.append(f"--runner is {cfg.runner!r}, {' or '.join(RUNNERS)} is expected")
     if not isinstance(cfg.deadline_s, int | float) or cfg.deadline_s <= 0:
         mistakes.append(f"--deadline-s is {cfg.deadline_s!r}, seconds above 0 are expected")
-    if mistakes:
-        raise UserError("; ".join(mistakes) + ".")
+    return mistakes
 
 
 def _make(cfg: DictConfig, name: str) -> Any:

@@ -77,12 +77,14 @@ def _line(job: Job, event: dict[str, Any], verb: str, output: Path, name: PurePa
     records = {stage: job.store.read(stage, key) for stage, key in event["records"].items()}
     record, target = records[verb], output / name
     made = target.with_name(target.name + Path(record.file).suffix)
-    if not _stands(made, record, job.cfg.overwrite):
+    stands = _stands(made, record, job.cfg.overwrite)
+    if not stands:
         with job.store.open(record) as file:
             copy_atomically(file, made)
-        if made.suffix == ".npz":
-            with job.store.open(records["clips"]) as clip:
-                preview(clip, made, target.with_name(f"{target.name}.mp4"))
+    picture = target.with_name(f"{target.name}.mp4")
+    if made.suffix == ".npz" and not (stands and picture.exists()):
+        with job.store.open(records["clips"]) as clip:
+            preview(clip, made, picture)
     numbers = (canonical(record.metrics) + "\n").encode()
     write_if_new(target.with_name(f"{target.name}.json"), numbers)
     return f"{made.relative_to(output)}: {summary(record.metrics)}"

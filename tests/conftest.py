@@ -19,6 +19,28 @@ MEDIA = REPOSITORY.parent / "shared" / "media"
 
 
 @pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Path:
+    """The store that all tests share whose subject is not what is computed."""
+    return tmp_path_factory.mktemp("shared") / "store"
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory, store) -> Path:
+    """The small sample's shards, made once for all tests, in this process."""
+    from tests import faults
+
+    return faults.sample_shards(tmp_path_factory.mktemp("sample"), store)
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory) -> Path:
+    """A folder of videos, made once: one.mp4 and sub/two.mp4 are talking heads, one file is no video."""
+    from tests import faults
+
+    return faults.raw(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="session")
 def media() -> Path:
     """Real clips, portraits and broken files; only where the project's footage lies beside the checkout."""
     if not MEDIA.is_dir():

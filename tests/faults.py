@@ -141,32 +141,21 @@ def computed(store: Path) -> dict[str, int]:
     return counts
 
 
-def shared_store(factory: pytest.TempPathFactory) -> Path:
-    """The store that all tests share whose subject is not what is computed."""
-    return factory.getbasetemp() / "store"
-
-
-def sample_shards(factory: pytest.TempPathFactory) -> Path:
-    """The small sample's shards, made once for all tests, in this process."""
-    output = factory.getbasetemp() / "sample"
-    if not (output / "index.json").exists():
-        made = call(
-            "datagen.shards", *SAMPLE, "--runner", "local", "--store", shared_store(factory), "--output", output
-        )
-        assert made.code == 0, made.err
+def sample_shards(output: Path, store: Path) -> Path:
+    """Make the small sample's shards in this process."""
+    made = call("datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output)
+    assert made.code == 0, made.err
     return output
 
 
-def raw(factory: pytest.TempPathFactory) -> Path:
-    """A folder of videos, made once: one.mp4 and sub/two.mp4 are talking heads, BROKEN is none."""
-    folder = factory.getbasetemp() / "raw"
-    if not folder.exists():
-        (folder / "sub").mkdir(parents=True)
-        count = 28
-        step = np.arange(count) - (count - 1) / 2
-        film(folder / "one.mp4", 2, poses(count, shift_x=3 * step, mouth=0.5 + 0.4 * np.sin(step)), numbered)
-        film(folder / "sub" / "two.mp4", 4, poses(count, gaze_yaw=step, head_yaw=0.4 * step))
-        (folder / BROKEN).write_text("no video")
+def raw(folder: Path) -> Path:
+    """Fill a folder of videos: one.mp4 and sub/two.mp4 are talking heads, BROKEN is none."""
+    (folder / "sub").mkdir()
+    count = 28
+    step = np.arange(count) - (count - 1) / 2
+    film(folder / "one.mp4", 2, poses(count, shift_x=3 * step, mouth=0.5 + 0.4 * np.sin(step)), numbered)
+    film(folder / "sub" / "two.mp4", 4, poses(count, gaze_yaw=step, head_yaw=0.4 * step))
+    (folder / BROKEN).write_text("no video")
     return folder
 
 

@@ -22,16 +22,6 @@ SUFFIX = {"clips": "mp4", "faces": "npz", "mask": "mp4", "gaze": "npz", "swap": 
 README = REPOSITORY / "README.md"
 
 
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory) -> Path:
-    return faults.raw(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
-    return faults.shared_store(tmp_path_factory)
-
-
 def verb(name: str, raw: Path, store: Path, *words: object) -> Run:
     return call(f"datagen.{name}", "--input", raw, "--store", store, "--runner", "local", *words)
 
@@ -148,8 +138,8 @@ def test_why_lists_the_clips_that_fit_and_knows_when_there_is_none(raw, store, t
     assert "no clip 'nobody'" in nobody.sentence
 
 
-def test_verify_tells_whole_shards_from_cut_ones(tmp_path_factory, tmp_path):
-    shards = faults.sample_shards(tmp_path_factory)
+def test_verify_tells_whole_shards_from_cut_ones(sample, tmp_path):
+    shards = sample
     whole = call("datagen.verify", "--input", shards)
     assert (whole.code, whole.out) == (0, f"{shards}: 2 shards with 2 samples are whole.\n")
     shutil.copytree(shards, tmp_path / "cut")

@@ -118,7 +118,7 @@ def correlations(clips: list[Seen]) -> list[float]:
     return [float(np.corrcoef(found[:, axis], true[:, axis])[0, 1]) for axis in (0, 1)]
 
 
-def follows(keys: list[str]) -> None:
+def check_follows(keys: list[str]) -> None:
     clips = [planned(key) for key in keys]
     sideways, updown = correlations(clips)
     assert sideways >= 0.95
@@ -131,12 +131,12 @@ def follows(keys: list[str]) -> None:
 
 
 def test_gaze_follows_the_truth():
-    follows(FEW)
+    check_follows(FEW)
 
 
 @pytest.mark.slow
 def test_gaze_follows_the_truth_in_the_whole_sample():
-    follows(list(PLAN))
+    check_follows(list(PLAN))
     amplitudes = {kind: [planned(key).amplitude for key in PLAN if key.endswith(kind)] for kind in KINDS}
     assert max(amplitudes["stare"]) < min(amplitudes["sweep"] + amplitudes["updown"])
 

@@ -30,21 +30,6 @@ KEPT = "planned 2 = kept 2 + filtered 0 + invalid 0 + failed 0"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
-    return faults.shared_store(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory) -> Path:
-    return faults.sample_shards(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory) -> Path:
-    return faults.raw(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
 def films(raw, store, tmp_path_factory) -> Path:
     """Shards of a folder of videos."""
     output = tmp_path_factory.mktemp("films")

@@ -19,8 +19,8 @@ STAGES = {"source", "clips", "faces", "mask", "gaze", "swap", "style", "agree"}
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory) -> Path:
-    return faults.sample_shards(tmp_path_factory)
+def shards(sample) -> Path:
+    return sample
 
 
 @pytest.fixture(scope="module")

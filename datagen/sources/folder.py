@@ -66,7 +66,7 @@ class Folder:
         for path in self.files():
             relative = path.relative_to(self.input)
             source = {"name": "folder", "path": relative.as_posix()}
-            yield Clip(key_of(relative), source, group=f"video:{relative.as_posix()}", rights=rights)
+            yield Clip(key_of(relative), source, rights=rights)
 
     def count(self) -> int:
         return len(self.files())

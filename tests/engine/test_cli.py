@@ -89,6 +89,7 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.shards", "-v"], "'-v' is no option"),
         (["datagen.shards", "source.clips=x", "--dry-run"], "clips, people and fps are whole numbers from 1"),
         (["datagen.shards", "--store", "foo://x", "--dry-run"], "--store foo://x"),
+        (["datagen.shards", "--workers", "0", "select.val_share=2"], "from 1 is expected; select.val_share is 2"),
         (["datagen.shards", "clips.size=511"], "clips.size is 511"),
         (["datagen.shards", "--limit", "1", "ray.address=auto", "--store", "STORE", "--output", "STORE"], "Ray (auto)"),
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
