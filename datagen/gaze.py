@@ -32,6 +32,7 @@ IRIS_RADIUS, TURN_RADIUS, EYE_DEPTH = 5.85, 10.0, 5.0
 RESPONSE = (0.8, 0.35)
 ARCH = 0.05  # per mm: and it lifts the iris by this times its way along the eye squared
 SMOOTHING_S = 0.04  # s.d. of the average over time; below the length of a saccade
+MAP_DEG = 2  # degrees: side of a cell of the map of where a clip looks
 SAMPLES_PER_S = 10.0
 KERNEL_S = 0.05  # s.d. of the average around each sample: as much smoothing at 12.5 fps as at 50
 
@@ -64,6 +65,12 @@ def amplitude(times: np.ndarray, gaze: np.ndarray) -> float:
     return float(np.rad2deg(np.percentile(np.arccos(np.clip(cosine, -1, 1)), 95)))
 
 
+def gaze_map(gaze: np.ndarray) -> list[list[int]]:
+    """[yaw, pitch, frames] for every cell of MAP_DEG degrees that is looked at, named by its middle; maps add."""
+    cells, counts = np.unique(np.rint(np.rad2deg(gaze) / MAP_DEG).astype(int), axis=0, return_counts=True)
+    return [[int(yaw) * MAP_DEG, int(pitch) * MAP_DEG, int(n)] for (yaw, pitch), n in zip(cells, counts, strict=True)]
+
+
 def open_eyes(points: np.ndarray, share: float, least: float) -> np.ndarray:
     """bool [T]: both eyes open at least `least` (lid distance over eye width) and `share` of what is usual in this
     clip.
@@ -78,7 +85,7 @@ class IrisGaze(Stage):
     """Iris geometry on FaceMesh points; needs no download. Yaw is good to some degrees, pitch is coarse."""
 
     name = "gaze"
-    version = 1
+    version = 2
     inputs = ("clips", "faces")
 
     open_share: float = 0.7
@@ -97,6 +104,7 @@ class IrisGaze(Stage):
         if known.any():
             for name, values in zip(("yaw", "pitch"), np.rad2deg(fields["gaze"][known]).T, strict=True):
                 metrics[name] = [round(float(v), 1) for v in np.percentile(values, [5, 50, 95])]
+        metrics["map"] = gaze_map(fields["gaze"][known])
         np.savez_compressed(workdir / "faces.npz", **fields)  # type: ignore[arg-type]
         return Artefact(workdir / "faces.npz", metrics)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from datagen.clip import Clip, Reject
@@ -41,8 +41,9 @@ class Rule:
     def stage(self) -> str:
         return self.metric.partition(".")[0]
 
-    def verdict(self, clip: Clip) -> Reject | None:
-        value = self._value(clip.metrics(self.stage))
+    def verdict(self, metrics: Mapping[str, Any]) -> Reject | None:
+        """What the rule says to the metrics of its stage."""
+        value = self._value(metrics)
         if value is None:
             return Reject(self.reason, f"{self.metric} could not be measured") if self.required else None
         if self.least is not None and value < self.least:
@@ -64,18 +65,19 @@ class Rule:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule file: rules in the journey's order, the share of groups for validation, what counts as a near-
-    duplicate.
+    """The rule file: rules in the journey's order, named subsets of what is kept, the share of groups for validation,
+    what counts as a near-duplicate.
     """
 
     rules: Sequence[Rule]
+    subsets: Mapping[str, Sequence[Rule]] = field(default_factory=dict)  # a clip is in it if all its rules hold
     val_share: float = 0.1
     salt: str = ""
     near_duplicate_bits: int = 20  # of 256
 
     def __post_init__(self) -> None:
-        rules = [rule if isinstance(rule, Rule) else _rule(rule) for rule in self.rules]
-        object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "rules", _rules(self.rules))
+        object.__setattr__(self, "subsets", {name: _rules(rules) for name, rules in self.subsets.items()})
         if not 0 <= self.val_share < 1:
             raise UserError(f"select.val_share is {self.val_share:g}: a share from 0 to below 1 is expected.")
         if not 0 <= self.near_duplicate_bits < 32:
@@ -83,12 +85,21 @@ class Selection:
 
     def verdict(self, stage: str, clip: Clip) -> Reject | None:
         """The first rule on this stage's metrics that says no."""
-        return next((no for rule in self.rules if rule.stage == stage and (no := rule.verdict(clip))), None)
+        rules = (rule for rule in self.rules if rule.stage == stage)
+        return next((no for rule in rules if (no := rule.verdict(clip.metrics(stage)))), None)
+
+    def subsets_of(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Names of the subsets that a kept clip is in, by its metrics of all stages."""
+        return sorted(n for n, rules in self.subsets.items() if not any(r.verdict(metrics[r.stage]) for r in rules))
 
     def split(self, group: str) -> str:
         """train or val, by the hash of the group's name alone: more data moves no group, unless it joins two."""
         digest = hashlib.sha256(f"{self.salt}\x1f{group}".encode()).digest()
         return "val" if int.from_bytes(digest[:8], "big") < self.val_share * 2**64 else "train"
+
+    def to_json(self) -> dict[str, Any]:
+        """As index.json keeps it: by which rules the shards were chosen."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,10 @@ def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[st
         if not (candidates[i].known_identity and candidates[j].known_identity):
             _join(joined, candidates[i].names[0], candidates[j].names[0])
     return {candidate.key: _root(joined, candidate.names[0]) for candidate in candidates}
+
+
+def _rules(given: Sequence[Any]) -> list[Rule]:
+    return [rule if isinstance(rule, Rule) else _rule(rule) for rule in given]
 
 
 def _rule(fields: Mapping[str, Any]) -> Rule:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
+from datagen.licences import licence_of
 
 if TYPE_CHECKING:
     from datagen.engine.store import Record, Store
     from datagen.job import Job
     from datagen.pack import Sample
-    from datagen.selection import Candidate
+    from datagen.selection import Candidate, Selection
 
 MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.mp4": "mask", "faces.npz": "gaze"}
 
@@ -56,23 +57,24 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     groups = selection.groups(candidates, job.selection.near_duplicate_bits)
     samples = (_sample(job, kept[key], records[key], group) for key, group in groups.items())
     losses = [row for row in rows if row["outcome"] != "kept"]
-    losses += [{**kept[key], "outcome": "filtered", "reason": DUPLICATE} for key in doubled]
-    fields = ("key", "outcome", "reason")
+    losses += [{**kept[key], "outcome": "filtered", "reason": DUPLICATE, "stage": "select"} for key in doubled]
+    fields = ("key", "outcome", "reason", "stage")
     rejects = sorted(({name: row[name] for name in fields} for row in losses), key=lambda row: row["key"])
-    extra = {"books": books.to_json(), "rejects": rejects}
+    extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
     return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, **options)
 
 
-def describe(row: dict[str, Any], records: dict[str, Record], group: str, split: str) -> dict[str, Any]:
+def describe(row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection) -> dict[str, Any]:
     """The sample's json: where it comes from, what may be done with it, what was measured, what made it."""
     clip = records["clips"].metrics
     source = records["source"]
-    made = {name: {"version": r.version, "backend": r.identity["backend"]} for name, r in records.items()}
+    made = {name: _maker(record) for name, record in records.items()}
     metrics = {name: r.metrics for name, r in records.items() if name != "source"}
     sample = {
         "key": row["key"],
-        "split": split,
+        "split": selection.split(group),
+        "subsets": selection.subsets_of(metrics),
         "group": group,
         "identity": row["identity"],
         "source": {**row["source"], "sha256": source.sha256},
@@ -87,6 +89,12 @@ def describe(row: dict[str, Any], records: dict[str, Record], group: str, split:
     if "truth" in source.metrics:
         sample["truth"] = _cut(source.metrics["truth"], clip)
     return sample
+
+
+def _maker(record: Record) -> dict[str, Any]:
+    """What made an artefact: backend, its version, its weights with their licences."""
+    weights = {f"{name} {version}": licence_of(name) for name, version in record.identity["weights"].items()}
+    return {"backend": record.identity["backend"], "version": record.version, "weights": weights}
 
 
 def _cut(truth: dict[str, Any], clip: dict[str, Any]) -> dict[str, Any]:
@@ -115,20 +123,27 @@ def _sample(job: Job, row: dict[str, Any], records: dict[str, Record], group: st
     from datagen.engine.files import canonical
     from datagen.pack import Member, Sample
 
-    split = job.selection.split(group)
-    text = canonical(describe(row, records, group, split)).encode()
+    text = canonical(describe(row, records, group, job.selection)).encode()
     members = [Member.of_bytes("json", text)]
     for field, stage in MEMBERS.items():
         record = records[stage]
         members.append(Member(field, record.sha256, record.bytes, partial(job.store.open, record)))
     clip = records["clips"].metrics
     ordered = tuple(sorted(members, key=lambda member: member.field))
-    return Sample(row["key"], split, clip["seconds"], clip["frames"], group, ordered)
+    return Sample(row["key"], job.selection.split(group), clip["seconds"], clip["frames"], group, ordered)
 
 
 def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
     fields = {name: value for name, value in row.items() if name not in ("event", "run", "at")}
-    return {**fields, "outcome": "filtered", "reason": reason, "detail": detail, "seconds": {}}
+    return {
+        **fields,
+        "outcome": "filtered",
+        "reason": reason,
+        "stage": "select",
+        "detail": detail,
+        "seconds": {},
+        "bytes": {},
+    }
 
 
 def _report(cfg: Any, work: Any, index: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in metrics.items():
         if isinstance(value, dict):
             yield from () if name == "truth" else _flat(value, f"{prefix}{name}.")
-        elif name != "fingerprints":
+        elif name not in ("fingerprints", "map"):
             yield f"{prefix}{name} {value}"
 
 

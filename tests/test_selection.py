@@ -36,9 +36,9 @@ def test_first_rule_that_says_no_gives_the_reason():
 
 def test_unmeasured_passes_unless_required():
     measured = clip(agree={"swap": {"mouth_r": None}})
-    assert Rule("r", "agree.swap.mouth_r", least=0.5).verdict(measured) is None
-    assert Rule("r", "agree.swap.mouth_r", least=0.5, required=True).verdict(measured) is not None
-    assert Rule("r", "faces.yaw.2", most=30).verdict(clip(faces={"yaw": [1, 2, 40]})) is not None
+    assert Rule("r", "agree.swap.mouth_r", least=0.5).verdict(measured.metrics("agree")) is None
+    assert Rule("r", "agree.swap.mouth_r", least=0.5, required=True).verdict(measured.metrics("agree")) is not None
+    assert Rule("r", "faces.yaw.2", most=30).verdict({"yaw": [1, 2, 40]}) is not None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_unmeasured_passes_unless_required():
     [
         lambda: Selection([{"reason": "r", "metrik": "clips.x"}]),
         lambda: Selection([], val_share=1.5),
-        lambda: Rule("r", "clips.x.y", least=1).verdict(clip(clips={"x": 3})),
+        lambda: Rule("r", "clips.x.y", least=1).verdict({"x": 3}),
     ],
 )
 def test_mistakes_in_the_rule_file_are_said(make):

@@ -71,8 +71,13 @@ class Outcome:
             "rights": dict(self.clip.rights),
             "span": self.clip.span,
             "records": {name: record.key for name, record in self.records.items()},
-            "seconds": {name: self.records[name].seconds for name in self.computed if name in self.records},
+            **self.costs(),
         }
+
+    def costs(self) -> dict[str, dict[str, Any]]:
+        """Seconds and bytes of what was made on the way to this outcome, by stage."""
+        made = {name: self.records[name] for name in self.computed if name in self.records}
+        return {"seconds": {n: r.seconds for n, r in made.items()}, "bytes": {n: r.bytes for n, r in made.items()}}
 
 
 def children(outcome: Outcome) -> list[Clip]:

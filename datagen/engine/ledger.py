@@ -1,6 +1,7 @@
 """Append-only record of what happened to every clip: one JSON object per line, whole lines only.
 
-Events: `start` (run, command), `clip` (an outcome, see `Outcome`), `end` (the books). A line cut off by a crash is
+Events: `start` (run, command, output), `planned` (count), `clip` (an outcome, see `Outcome`), `made` (what was computed
+before a clip moved on to other workers, or became its shots), `end` (the books). A line cut off by a crash is
 skipped when reading and closed before the next is written.
 """
 

@@ -83,6 +83,9 @@ class Loop:
             self.work.computed[stage] += 1
             before = self.work.seconds.get(stage, 0.0)
             self.work.seconds[stage] = before + outcome.records[stage].seconds
+        if outcome.computed and outcome.name in ("waiting", "split"):
+            records = {stage: outcome.records[stage].key for stage in outcome.computed}
+            self.ledger.append("made", key=outcome.clip.key, records=records, **outcome.costs())
         if outcome.name == "waiting":
             self.ready.append(outcome)
         elif outcome.name == "split":

@@ -1,0 +1,108 @@
+"""The numbers of a clip that statistics look at, by the names that the rule files give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datagen.engine.errors import UserError
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a clip. `path` leads to it as in a rule; of a list [p5, median, p95] `span` takes last - first."""
+
+    path: str
+    title: str
+    unit: str = ""
+    low: float = 0.0  # where histograms begin and end; values beyond are counted in the outermost bins
+    high: float = 1.0
+    better: str = ""  # "low" or "high" where one end is the good one: then it is a score, with its worst and best clips
+    span: bool = False
+    about: str = ""
+
+    @property
+    def name(self) -> str:
+        """For columns and JSON: unique, plain letters."""
+        return f"{self.path}.span" if self.span else self.path
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} [{self.unit}]" if self.unit else self.title
+
+    def of(self, metrics: Mapping[str, Any]) -> float:
+        """NaN where the clip has none; UserError where there is something that is no number."""
+        value: Any = metrics
+        for word in self.path.split("."):
+            if isinstance(value, Mapping):
+                value = value.get(word)
+            elif isinstance(value, list) and word.isdigit() and int(word) < len(value):
+                value = value[int(word)]
+            elif value is not None:
+                raise UserError(f"{self.path} is not there: {str(value)[:60]!r} was found on the way.")
+        if self.span and isinstance(value, list) and value:
+            value = _number(self.path, value[-1]) - _number(self.path, value[0])
+        return math.nan if value is None else _number(self.path, value)
+
+
+def _number(path: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{path} is {str(value)[:60]!r}, a number is expected.")
+    return float(value)
+
+
+CLIP = (
+    Measure("clips.seconds", "length", "s", 0, 20),
+    Measure("clips.source_fps", "source frame rate", "fps", 0, 64),
+    Measure("clips.face_px", "face size in the source", "px", 0, 640, about="height of the face in the source video"),
+    Measure("mask.person_share", "person", "share of the frame", 0, 1),
+    Measure("mask.face_share", "face", "share of the frame", 0, 0.5),
+)
+MOTION = (
+    Measure("gaze.amplitude_deg", "gaze amplitude", "deg", 0, 32, about="eye-in-head angle from its middle, p95"),
+    Measure("gaze.coverage", "gaze known", "share of frames", 0, 1, better="high"),
+    Measure("faces.yaw.1", "head yaw, median", "deg", -60, 60),
+    Measure("faces.pitch.1", "head pitch, median", "deg", -60, 60),
+    Measure("faces.roll.1", "head roll, median", "deg", -60, 60),
+    Measure("faces.yaw", "head turn", "deg", 0, 60, span=True, about="head yaw, p95 - p5"),
+    Measure("faces.mouth", "mouth movement", "openness", 0, 0.6, span=True, about="p95 - p5 of height over width"),
+    Measure("faces.eyes", "lid movement", "openness", 0, 0.4, span=True, about="p95 - p5 of height over width"),
+)
+
+
+def _twin(name: str, word: str) -> tuple[Measure, ...]:
+    def measure(key: str, title: str, unit: str, low: float, high: float, better: str, about: str = "") -> Measure:
+        return Measure(f"agree.{name}.{key}", f"{word}: {title}", unit, low, high, better, about=about)
+
+    distance = "of the interocular distance"
+    return (
+        measure("landmarks", "landmark drift", distance, 0, 0.06, "low", "mean of all points and frames"),
+        measure("mouth", "lip drift", distance, 0, 0.06, "low"),
+        measure("eyes", "eye drift", distance, 0, 0.06, "low"),
+        measure("pose_deg", "head pose error", "deg", 0, 8, "low"),
+        measure("gaze_deg", "gaze error", "deg", 0, 8, "low", "against each one's own neutral"),
+        measure("mouth_r", "mouth correlation", "r", 0, 1, "high"),
+        measure("blink_r", "blink correlation", "r", 0, 1, "high"),
+        measure("flicker", "flicker", "times the target's", 0, 3, "low"),
+        measure("similarity", "identity similarity", "0 to 1", 0, 1, "low", "face proportions and colour; should fall"),
+        measure("coverage", "face found", "share of frames", 0, 1, "high"),
+    )
+
+
+TWINS = {"swap": _twin("swap", "swapped"), "style": _twin("style", "styled")}
+MEASURES = (*CLIP, *MOTION, *TWINS["swap"], *TWINS["style"])
+
+
+def with_rules(rules: Iterable[Mapping[str, Any]]) -> tuple[Measure, ...]:
+    """MEASURES, and whatever else a rule asks for."""
+    known = {measure.path for measure in MEASURES if not measure.span}
+    asked = {str(rule["metric"]): rule for rule in rules if str(rule["metric"]) not in known}
+    return (*MEASURES, *(_of_rule(path, rule) for path, rule in sorted(asked.items())))
+
+
+def _of_rule(path: str, rule: Mapping[str, Any]) -> Measure:
+    bounds = [float(rule[end]) for end in ("least", "most") if rule.get(end) is not None]
+    far = 2 * max(map(abs, bounds), default=1.0) or 1.0
+    return Measure(path, path, low=min(0.0, 2 * min(bounds, default=0.0)), high=far)

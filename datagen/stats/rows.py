@@ -1,0 +1,109 @@
+"""Every clip of a folder of shards as a row of numbers, read from the json members; no video is opened."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen.engine.errors import UserError
+from datagen.stats.measures import Measure
+
+JSON_LIMIT = 16 * 2**20  # bytes; more is no sample of ours
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kept clip."""
+
+    key: str
+    shard: str
+    split: str
+    group: str
+    identity: str
+    source: str
+    rights: Mapping[str, Any]
+    seconds: float
+    frames: int
+    fps: float
+    subsets: tuple[str, ...]
+    sizes: Mapping[str, int]  # field -> bytes
+    values: np.ndarray  # float64, one for each measure, NaN where the clip has none
+    gaze_map: Sequence[Sequence[int]] = ()  # [yaw deg, pitch deg, frames]
+    stages: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
+    """The rows of a shard that `entry` of the index describes; UserError where it is not what the index says."""
+    count = 0
+    try:
+        if path.stat().st_size != entry["bytes"]:
+            raise UserError(f"it has {path.stat().st_size} bytes, its index says {entry['bytes']}")
+        for key, sizes, text in _samples(path):
+            yield _row(key, path.name, sizes, json.loads(text), measures)
+            count += 1
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).rstrip('.')}: {ADVICE}.") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: sample {key} lacks what a sample has ({error!r}): {ADVICE}.") from None
+    except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}): {ADVICE}.") from None
+    if count != entry["samples"]:
+        raise UserError(f"{path} holds {count} samples, its index says {entry['samples']}: {ADVICE}.")
+
+
+ADVICE = "`python -m datagen.verify` names every fault, the command that made the shards mends it"
+
+
+def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
+    """(key, bytes of each field, json) of a tar whose samples lie together, as WebDataset asks."""
+    last, text = "", b""
+    sizes: dict[str, int] = {}
+    with tarfile.open(path, "r:") as tar:
+        for info in tar:
+            key, _, name = info.name.partition(".")
+            if last and key != last:
+                yield last, sizes, text
+                sizes, text = {}, b""
+            last, sizes[name] = key, info.size
+            if name == "json":
+                text = _content(tar, info)
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all
+    if last:
+        yield last, sizes, text
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    if info.size > JSON_LIMIT:
+        raise UserError(f"{info.name} has {info.size} bytes, at most {JSON_LIMIT} are expected")
+    file = tar.extractfile(info)
+    if file is None:
+        raise UserError(f"{info.name} is no plain file")
+    return file.read()
+
+
+def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]) -> Row:
+    metrics = said["metrics"]
+    return Row(
+        key=key,
+        shard=shard,
+        split=str(said["split"]),
+        group=str(said["group"]),
+        identity=str(said["identity"]),
+        source=str(said["source"].get("path") or said["source"].get("name", "")),
+        rights=said["rights"],
+        seconds=float(metrics["clips"]["seconds"]),
+        frames=int(said["frames"]),
+        fps=float(said["fps"]),
+        subsets=tuple(map(str, said.get("subsets", ()))),
+        sizes=sizes,
+        values=np.array([measure.of(metrics) for measure in measures]),
+        gaze_map=metrics.get("gaze", {}).get("map", ()),
+        stages=said["stages"],
+    )
