@@ -52,7 +52,8 @@ def call(module: str, *words: object) -> Run:
     """`python -m module words` in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
     stage = partial(run_as_command, "__main__", module.partition(".")[2])  # a stage's module is a command only as main
-    command = getattr(importlib.import_module(module), "main", stage)
+    package = hasattr(importlib.import_module(module), "__path__")
+    command = getattr(importlib.import_module(f"{module}.__main__" if package else module), "main", stage)
     try:
         sys.argv = [module, *map(str, words)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ending:

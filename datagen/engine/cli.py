@@ -41,8 +41,13 @@ def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], N
     return decorate
 
 
-def overrides(argv: list[str], switches: frozenset[str] = frozenset(), positional: str = "") -> list[str]:
-    """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`; everything else as it is."""
+def overrides(
+    argv: list[str], switches: frozenset[str] = frozenset(), positional: str = "", pairs: frozenset[str] = frozenset()
+) -> list[str]:
+    """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`; everything else as it is.
+
+    Options in `pairs` take two words: `--compare a b` is `compare=['a','b']`.
+    """
     words, flags, result = deque(argv), [], []
     while words:
         word = words.popleft()
@@ -51,6 +56,10 @@ def overrides(argv: list[str], switches: frozenset[str] = frozenset(), positiona
             flags += [word, *([words.popleft()] if word in TAKES_VALUE and words else [])]
         elif name.startswith("--"):
             key = name[2:].replace("-", "_")
+            if key in pairs and not equals:
+                two = [quoted(_value(name, words, False), True) for _ in range(2)]
+                result.append(f"{key}=[{','.join(two)}]")
+                continue
             if not equals:
                 value = _value(name, words, key in switches)
             result.append(f"{key}={quoted(value, key in TEXTS)}")
@@ -68,7 +77,7 @@ def _value(name: str, words: deque[str], is_switch: bool) -> str:
     if is_switch and (not words or words[0] not in ("true", "false")):
         return "true"
     if not words:
-        raise UserError(f"{name} needs a value (see --help).")
+        raise UserError(f"{name} needs a value, or one more (see --help).")
     return words.popleft()
 
 
@@ -125,8 +134,7 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
     import hydra
     from omegaconf import OmegaConf
 
-    switches, positional = _switches(name)
-    sys.argv = [sys.argv[0], *overrides(argv, switches, positional)]
+    sys.argv = [sys.argv[0], *overrides(argv, *_kinds(name))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print one sentence
     results: list[int] = []
     errors: list[BaseException] = []
@@ -155,11 +163,12 @@ def _refuse_missing(cfg: Any) -> None:
         raise UserError(f"missing: {', '.join('--' + key.replace('_', '-') for key in missing)} (see --help).")
 
 
-def _switches(name: str) -> tuple[frozenset[str], str]:
-    """Options whose default is a truth value may stand without one; `# ... (positional)` marks the bare word's key."""
+def _kinds(name: str) -> tuple[frozenset[str], str, frozenset[str]]:
+    """Options whose default is a truth value may stand without one; comments mark the bare word's key, and pairs."""
     _, options = _options(name)
     switches = frozenset(k for k, text in options.items() if re.search(r"\(default (true|false)\)$", text))
-    return switches, next((k for k, text in options.items() if "(the bare word)" in text), "")
+    pairs = frozenset(k for k, text in options.items() if "(two values)" in text)
+    return switches, next((k for k, text in options.items() if "(the bare word)" in text), ""), pairs
 
 
 def _guarded(run: Callable[[], int]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.engine.ledger import read_ledger
+from datagen.stats.rows import text_of
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,12 @@ def _run(ledger: Path, wanted: set[str]) -> str | None:
 def _loss(row: Mapping[str, Any], event: Mapping[str, Any]) -> Loss:
     source, span = event.get("source", {}), event.get("span")
     return Loss(
-        key=str(row["key"]),
-        outcome=str(row["outcome"]),
-        reason=str(row["reason"]),
-        stage=str(row.get("stage") or event.get("stage", "")),
-        detail=str(event.get("detail", "")),
-        source=str(source.get("path") or source.get("name", "")),
+        key=text_of(row["key"]),
+        outcome=text_of(row["outcome"]),
+        reason=text_of(row["reason"]),
+        stage=text_of(row.get("stage") or event.get("stage", "")),
+        detail=text_of(event.get("detail", "")),
+        source=text_of(source.get("path") or source.get("name", "")),
         seconds=span[1] - span[0] if span else None,
         records=event.get("records", {}),
     )

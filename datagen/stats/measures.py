@@ -48,7 +48,7 @@ class Measure:
 
 
 def _number(path: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
         raise UserError(f"{path} is {str(value)[:60]!r}, a number is expected.")
     return float(value)
 
@@ -56,7 +56,10 @@ def _number(path: str, value: Any) -> float:
 CLIP = (
     Measure("clips.seconds", "length", "s", 0, 20),
     Measure("clips.source_fps", "source frame rate", "fps", 0, 64),
-    Measure("clips.face_px", "face size in the source", "px", 0, 640, about="height of the face in the source video"),
+    Measure("clips.face_px", "face size in the source", "px", 0, 640, about="side of the face in the source video"),
+    Measure("clips.other_faces", "second face in the crop", "share of frames", 0, 0.2),
+    Measure("clips.unique_fps", "differing pictures", "per s", 0, 64),
+    Measure("faces.coverage", "face measured", "share of frames", 0, 1),
     Measure("mask.person_share", "person", "share of the frame", 0, 1),
     Measure("mask.face_share", "face", "share of the frame", 0, 0.5),
 )
@@ -76,7 +79,7 @@ def _twin(name: str, word: str) -> tuple[Measure, ...]:
     def measure(key: str, title: str, unit: str, low: float, high: float, better: str, about: str = "") -> Measure:
         return Measure(f"agree.{name}.{key}", f"{word}: {title}", unit, low, high, better, about=about)
 
-    distance = "of the interocular distance"
+    distance = "of interocular"
     return (
         measure("landmarks", "landmark drift", distance, 0, 0.06, "low", "mean of all points and frames"),
         measure("mouth", "lip drift", distance, 0, 0.06, "low"),

@@ -27,20 +27,25 @@ class Row:
     group: str
     identity: str
     source: str
-    rights: Mapping[str, Any]
+    rights: Mapping[str, str]
     seconds: float
     frames: int
     fps: float
     subsets: tuple[str, ...]
     sizes: Mapping[str, int]  # field -> bytes
     values: np.ndarray  # float64, one for each measure, NaN where the clip has none
-    gaze_map: Sequence[Sequence[int]] = ()  # [yaw deg, pitch deg, frames]
+    gaze_map: Sequence[tuple[int, int, int]] = ()  # (yaw deg, pitch deg, frames)
     stages: Mapping[str, Any] = field(default_factory=dict)
+
+
+def text_of(value: Any) -> str:
+    """Words from data as text that can be shown and encoded: no control characters, no halves of characters."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
 
 
 def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
     """The rows of a shard that `entry` of the index describes; UserError where it is not what the index says."""
-    count = 0
+    count, key = 0, "?"
     try:
         if path.stat().st_size != entry["bytes"]:
             raise UserError(f"it has {path.stat().st_size} bytes, its index says {entry['bytes']}")
@@ -82,7 +87,7 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     if info.size > JSON_LIMIT:
         raise UserError(f"{info.name} has {info.size} bytes, at most {JSON_LIMIT} are expected")
-    file = tar.extractfile(info)
+    file = tar.extractfile(info) if info.isreg() else None
     if file is None:
         raise UserError(f"{info.name} is no plain file")
     return file.read()
@@ -93,17 +98,17 @@ def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], meas
     return Row(
         key=key,
         shard=shard,
-        split=str(said["split"]),
-        group=str(said["group"]),
-        identity=str(said["identity"]),
-        source=str(said["source"].get("path") or said["source"].get("name", "")),
-        rights=said["rights"],
+        split=text_of(said["split"]),
+        group=text_of(said["group"]),
+        identity=text_of(said["identity"]),
+        source=text_of(said["source"].get("path") or said["source"].get("name", "")),
+        rights={text_of(name): text_of(value) for name, value in said["rights"].items()},
         seconds=float(metrics["clips"]["seconds"]),
         frames=int(said["frames"]),
         fps=float(said["fps"]),
-        subsets=tuple(map(str, said.get("subsets", ()))),
+        subsets=tuple(map(text_of, said.get("subsets", ()))),
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
-        gaze_map=metrics.get("gaze", {}).get("map", ()),
+        gaze_map=[(int(yaw), int(pitch), int(n)) for yaw, pitch, n in metrics.get("gaze", {}).get("map", ())],
         stages=said["stages"],
     )

@@ -33,7 +33,8 @@ class Summary:
         gaze_map: Counter[tuple[int, int]] = Counter()
         for row in rows:
             sizes.update(row.sizes)
-            gaze_map.update({(yaw, pitch): frames for yaw, pitch, frames in row.gaze_map})
+            for yaw, pitch, frames in row.gaze_map:
+                gaze_map[yaw, pitch] += frames
         clips_of = {
             "split": Counter(row.split for row in rows),
             "group": Counter(row.group for row in rows),
