@@ -40,7 +40,7 @@ def test_tables_say_what_the_json_says(folder):
     shown = stats("--input", folder, "--store", folder.parent / "store").out
     told = json.loads(stats("--input", folder, "--store", folder.parent / "store", "--json").out)
     every = told["all"]
-    assert row(shown, "all")[:3] == [str(len(told["shards"])), "21", f"{every['frames']:,}"]
+    assert row(shown, "all", str(len(told["shards"])))[:2] == ["21", f"{every['frames']:,}"]
     assert row(shown, "train")[1] == str(every["splits"]["train"])
     assert row(shown, "planned")[:2] == ["30", "100.0%"] and row(shown, "=", "kept")[:2] == ["21", "70.0%"]
     for loss in told["losses"]:

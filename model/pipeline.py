@@ -1,0 +1,165 @@
+"""All parts of a model in one folder, in diffusers' layout, and a video from a reference picture and driving frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from model.animator import Animator, Reference
+from model.background import BackgroundTokens
+from model.latents import Latents
+from model.sampling import Loop, Window, windows
+
+
+class Driving(Protocol):
+    """The driving frames of a video whose length is known."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, frames: range) -> Tensor:
+        """Frames [3, n, H, W], grey in [0, 1]; asked for once each, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a video is made from noise."""
+
+    steps: int = 25
+    guidance: float = 4.5
+    seed: int = 42
+    window: int = 16
+    overlap: int = 8
+    closed: bool = False  # official: the end of the video is blended with its beginning
+    batch: int = 1  # windows at once
+
+
+class MegActorPipeline(DiffusionPipeline):
+    """`save_pretrained` and `from_pretrained` are diffusers': model_index.json and a folder for each part."""
+
+    def __init__(
+        self,
+        unet: Any,
+        reference_net: Any,
+        driven_encoder: Any,
+        vae: Any,
+        image_encoder: Any,
+        feature_extractor: Any,
+        scheduler: Any,
+    ):
+        super().__init__()
+        self.register_modules(
+            unet=unet,
+            reference_net=reference_net,
+            driven_encoder=driven_encoder,
+            vae=vae,
+            image_encoder=image_encoder,
+            feature_extractor=feature_extractor,
+            scheduler=scheduler,
+        )
+        self.animator = Animator(unet, reference_net, driven_encoder)
+        self.latents = Latents(vae)
+        self.background = BackgroundTokens(image_encoder, feature_extractor)
+
+    @property
+    def factor(self) -> int:
+        """Pixels to a latent."""
+        patch = getattr(self.vae.config, "patch", None)
+        return patch or 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def side(self) -> int:
+        """px of the pictures that this model makes."""
+        return self.driven_encoder.reference_side
+
+    @property
+    def driving_side(self) -> int:
+        """px of the driving frames: eight to a latent."""
+        return 8 * self.side // self.factor
+
+    @torch.no_grad()
+    def reference(self, picture: np.ndarray, background: np.ndarray, seed: int) -> Reference:
+        """RGB uint8 [S, S, 3] of `side` px; background bool [S, S]."""
+        device, dtype = self.device, self.unet.dtype
+        pixels = torch.from_numpy(picture).to(device, dtype).permute(2, 0, 1)[None] / 255
+        generator = torch.Generator("cpu").manual_seed(seed)
+        latents = self.latents.mean(pixels)
+        mask = torch.from_numpy(background).to(device, dtype)[None, None]
+        return Reference(
+            picture=pixels,
+            latents=latents,
+            sample=self.latents.sample(pixels, generator),
+            background=torch.nn.functional.interpolate(mask, size=latents.shape[2:], mode="nearest"),
+            tokens=self.background([picture * background[..., None].astype(np.uint8)]).to(dtype),
+        )
+
+    @torch.no_grad()
+    def animate(self, reference: Reference, driving: Driving, settings: Settings) -> Iterator[np.ndarray]:
+        """RGB uint8 [S, S, 3] frame after frame; memory does not grow with the video, unless it is `closed`."""
+        sampler = _Sampler(self, reference, driving, settings)
+        for frame, latents in sampler.loop().run():
+            del sampler.driven[frame]
+            rgb = self.latents.decode(latents[None])[0].permute(1, 2, 0)
+            yield (rgb.float().cpu().numpy() * 255).round().astype(np.uint8)
+
+
+class _Sampler:
+    """What one video's loop needs: features of each step, driven features of the frames in flight."""
+
+    def __init__(self, pipeline: MegActorPipeline, reference: Reference, driving: Driving, settings: Settings):
+        self.animator, self.scheduler = pipeline.animator, pipeline.scheduler
+        self.reference, self.driving, self.settings = reference, driving, settings
+        self.scheduler.set_timesteps(settings.steps, device=reference.latents.device)
+        self.features: dict[int, tuple[Tensor, ...]] = {}
+        self.driven: dict[int, Tensor] = {}  # frame -> [4, h, w]
+        self.read = 0
+        self.plan = windows(len(driving), settings.window, settings.overlap, settings.closed)
+
+    def loop(self) -> Loop:
+        steps, batch = len(self.scheduler.timesteps), self.settings.batch
+        return Loop(self.plan, steps, self.predict, self.step, self.start, batch)
+
+    def start(self, frame: int) -> Tensor:
+        """The same noise for a frame whatever the length of the video."""
+        latents = self.reference.latents[0]
+        generator = torch.Generator("cpu").manual_seed((self.settings.seed << 32) + frame)
+        noise = torch.randn(latents.shape, generator=generator) * self.scheduler.init_noise_sigma
+        return noise.to(latents)
+
+    def step(self, noise: Tensor, number: int, latents: Tensor) -> Tensor:
+        return self.scheduler.step(noise, self.scheduler.timesteps[number], latents).prev_sample
+
+    def predict(self, frames: Sequence[Window], steps: Sequence[int], latents: Tensor) -> Tensor:
+        driven = torch.stack([self._driven(window) for window in frames])
+        timesteps = self.scheduler.timesteps[list(steps)].to(latents.device)
+        features = tuple(torch.cat(level) for level in zip(*(self._features(step) for step in steps), strict=True))
+        reference = repeated(self.reference, len(frames))
+        return self.animator.guided(latents, timesteps, features, driven, reference, self.settings.guidance)
+
+    def _features(self, step: int) -> tuple[Tensor, ...]:
+        """The ReferenceNet is asked once for each step."""
+        if step not in self.features:
+            self.features[step] = self.animator.features(self.scheduler.timesteps[step][None], self.reference)
+        return self.features[step]
+
+    def _driven(self, window: Window) -> Tensor:
+        """[4, f, h, w]; the DrivenEncoder is asked once for each frame."""
+        while self.read <= max(window):
+            frames = range(self.read, min(self.read + self.settings.window, len(self.driving)))
+            pictures = self.driving.read(frames).to(self.reference.picture)
+            driven = self.animator.driven_encoder(pictures[None], self.reference.picture)[0]
+            self.driven |= dict(zip(frames, driven.unbind(1), strict=True))
+            self.read = frames.stop
+        return torch.stack([self.driven[frame] for frame in window], dim=1)
+
+
+def repeated(reference: Reference, count: int) -> Reference:
+    """The same reference for `count` clips, as views."""
+    parts = {f.name: getattr(reference, f.name) for f in fields(reference)}
+    return Reference(**{name: part.expand(count, *part.shape[1:]) for name, part in parts.items()})

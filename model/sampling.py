@@ -1,0 +1,113 @@
+"""From noise to latents: windows over time, and a denoising loop that needs no more memory for a longer video.
+
+A window of step s needs its frames at noise level s, and no others. So the loop does not take step after step over the
+whole video: it takes whatever window is furthest on among those whose frames are there. The numbers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Window = tuple[int, ...]
+
+
+def windows(frames: int, size: int = 16, overlap: int = 8, closed: bool = False) -> list[Window]:
+    """Frames of each window. The last is shifted back to end with the video; `closed`: it wraps to the beginning, as
+    the official one does.
+    """
+    if not 0 <= overlap < size:
+        raise ValueError(f"the overlap is {overlap}, 0 to {size - 1} is expected")
+    if frames <= size:
+        return [tuple(range(frames))]
+    if closed:
+        return [tuple((s + k) % frames for k in range(size)) for s in range(0, frames, size - overlap)]
+    starts = [*range(0, frames - size, size - overlap), frames - size]
+    return [tuple(range(s, s + size)) for s in starts]
+
+
+@dataclass
+class Level:
+    """One noise level: latents of the frames that have come so far, and of each what windows say of its noise."""
+
+    latents: dict[int, Tensor] = field(default_factory=dict)
+    noise: dict[int, Tensor] = field(default_factory=dict)
+    left: dict[int, int] = field(default_factory=dict)  # windows that still have to speak
+    done: int = 0  # windows that have spoken
+
+
+@dataclass
+class Loop:
+    """The denoising loop over `plan`, the windows of a video.
+
+    `predict(frames, steps, latents)` gives the noise [n, c, f, h, w] of n windows at once: their frames, their steps
+    (0 first), their latents. `step(noise, number, latents)` takes latents to the next level. `start(frame)` is the
+    noise [c, h, w] that a frame begins with.
+    """
+
+    plan: Sequence[Window]
+    steps: int
+    predict: Callable[[Sequence[Window], Sequence[int], Tensor], Tensor]
+    step: Callable[[Tensor, int, Tensor], Tensor]
+    start: Callable[[int], Tensor]
+    batch: int = 1  # windows at once
+    levels: list[Level] = field(init=False)
+    voices: dict[int, int] = field(init=False)  # frame -> windows that it is in
+
+    def __post_init__(self) -> None:
+        self.levels = [Level() for _ in range(self.steps + 1)]
+        self.voices = {}
+        for frame in (frame for window in self.plan for frame in window):
+            self.voices[frame] = self.voices.get(frame, 0) + 1
+
+    def run(self) -> Iterator[tuple[int, Tensor]]:
+        """(frame, latents [c, h, w]) in the order of the video."""
+        finished, following = self.levels[-1].latents, 0
+        while following < len(self.voices):
+            self._advance(self._ready())
+            while following in finished:
+                yield following, finished.pop(following)
+                following += 1
+
+    def _ready(self) -> list[tuple[int, int]]:
+        """(step, window) of up to `batch` windows whose frames are there, the furthest on first."""
+        found: list[tuple[int, int]] = []
+        for step in reversed(range(self.steps)):
+            level = self.levels[step]
+            for number in range(level.done, len(self.plan)):
+                if step and not all(frame in level.latents for frame in self.plan[number]):
+                    break
+                found.append((step, number))
+                if len(found) == self.batch:
+                    return found
+        return found
+
+    def _advance(self, chosen: Sequence[tuple[int, int]]) -> None:
+        frames = [self.plan[number] for _, number in chosen]
+        latents = torch.stack([self._window(step, self.plan[number]) for step, number in chosen])
+        noises = self.predict(frames, [step for step, _ in chosen], latents)
+        for (step, number), noise in zip(chosen, noises, strict=True):
+            self.levels[step].done += 1
+            self._hear(step, self.plan[number], noise)
+
+    def _window(self, step: int, window: Window) -> Tensor:
+        """Latents [c, f, h, w] of a window."""
+        here = self.levels[step].latents
+        if step == 0:
+            here |= {frame: self.start(frame) for frame in window if frame not in here}
+        return torch.stack([here[frame] for frame in window], dim=1)
+
+    def _hear(self, step: int, window: Window, noise: Tensor) -> None:
+        """Add up what a window says; a frame of which all have spoken goes to the next level."""
+        level = self.levels[step]
+        for place, frame in enumerate(window):
+            said = noise[:, place]
+            level.noise[frame] = level.noise[frame] + said if frame in level.noise else said
+            level.left[frame] = level.left.get(frame, self.voices[frame]) - 1
+            if level.left[frame] == 0:
+                del level.left[frame]
+                mean = level.noise.pop(frame) / self.voices[frame]
+                self.levels[step + 1].latents[frame] = self.step(mean, step, level.latents.pop(frame))

@@ -1,0 +1,151 @@
+"""The denoising UNet and the ReferenceNet: Stable Diffusion 1.5's UNet, once inflated over time, once cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from model.blocks import Dims, DownBlock, Flow, MidBlock, UpBlock
+from model.layers import ClipNorm, SpatialTransformer, stream
+
+# In the order in which both networks come to them: the blocks whose self-attention looks at the reference.
+REFERENCE_BLOCKS = (
+    "mid_block.attentions.0.transformer_blocks.0",
+    *(f"up_blocks.{i}.attentions.{j}.transformer_blocks.0" for i in (1, 2, 3) for j in (0, 1, 2)),
+)
+
+
+class UNet(ModelMixin, ConfigMixin):
+    """What both networks share: conv_in, time embedding, blocks."""
+
+    _supports_gradient_checkpointing = True
+
+    def __init__(self, in_channels: int, widths: Sequence[int], layers: int, dims: Dims):
+        super().__init__()
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(widths[0], dims.time)
+        last = len(widths) - 1
+        into = [widths[0], *widths]
+        self.down_blocks = nn.ModuleList(
+            DownBlock(into[i], out, layers, dims, attends=i < last, is_last=i == last) for i, out in enumerate(widths)
+        )
+        self.mid_block = MidBlock(widths[-1], dims)
+        skips = _skips(widths, layers)
+        self.up_blocks = nn.ModuleList()
+        x = widths[-1]
+        for i, out in enumerate(reversed(widths)):
+            taken = [skips.pop() for _ in range(layers + 1)]
+            self.up_blocks.append(UpBlock(x, out, taken, dims, attends=i > 0, is_last=i == last))
+            x = out
+
+    def flow(self, timestep: Tensor, context: Tensor, frames: int, reference: Sequence[Tensor] = ()) -> Flow:
+        """Timesteps [b] and context [b, n, d] for the blocks."""
+        time = self.time_embedding(self.time_proj(timestep).to(context.dtype))
+        return Flow(time, context, frames, iter(reference))
+
+    def down(self, x: Tensor, flow: Flow) -> tuple[Tensor, ...]:
+        """All skips of pictures [b*f, c, h, w]; the last is where the way up begins."""
+        x = stream(self.conv_in(x))
+        skips = [x]
+        for block in self.down_blocks:
+            x, more = block(x, flow)
+            skips += more
+        return tuple(skips)
+
+    def up(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
+        x, left = self.mid_block(skips[-1], flow), list(skips)
+        for block in self.up_blocks:
+            x = block(x, left, flow)
+        return x
+
+
+def _skips(widths: Sequence[int], layers: int) -> list[int]:
+    """Channels of all skips, in the order in which they are made."""
+    skips = [widths[0]]
+    for i, width in enumerate(widths):
+        skips += [width] * (layers + (i < len(widths) - 1))
+    return skips
+
+
+class DenoisingUNet(UNet):
+    """Noise of a clip's latents. Input channels: noisy, reference latents, background mask, driving features."""
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 13,
+        out_channels: int = 4,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        cross_attention_dim: int = 768,
+        num_attention_heads: int = 8,
+        norm_num_groups: int = 32,
+        motion_max_seq_length: int = 32,
+    ):
+        width = block_out_channels[0]
+        dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, motion_max_seq_length)
+        super().__init__(in_channels, block_out_channels, layers_per_block, dims)
+        self.conv_norm_out = ClipNorm(norm_num_groups, width, eps=1e-5)
+        self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor] = ()) -> Tensor:
+        """x [b, c, f, h, w], timesteps [b], context [b, n, d], features of `REFERENCE_BLOCKS` [b, m, c] or none.
+
+        Returns the noise [b, 4, f, h, w].
+        """
+        frames = x.shape[2]
+        skips = self.down(_pictures(x), self.flow(timestep, context, frames))
+        return self._noise(skips, self.flow(timestep, context, frames, reference))
+
+    def both(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Noise without and with the reference. The way down does not look at it: it is gone once for both."""
+        frames = x.shape[2]
+        skips = self.down(_pictures(x), self.flow(timestep, context, frames))
+        return (
+            self._noise(skips, self.flow(timestep, context, frames)),
+            self._noise(skips, self.flow(timestep, context, frames, reference)),
+        )
+
+    def _noise(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
+        y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
+        return self.conv_out(y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
+
+
+class ReferenceNet(UNet):
+    """Identity and background of a still picture, as the features that the denoiser's self-attentions look at."""
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 4,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        cross_attention_dim: int = 768,
+        num_attention_heads: int = 8,
+        norm_num_groups: int = 32,
+    ):
+        width = block_out_channels[0]
+        dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, max_frames=0)
+        super().__init__(in_channels, block_out_channels, layers_per_block, dims)
+        last = self.up_blocks[-1]
+        assert isinstance(last, UpBlock) and last.attentions is not None
+        last.attentions[-1] = SpatialTransformer(width, cross_attention_dim, num_attention_heads, norm_num_groups, True)
+
+    def forward(self, latents: Tensor, timestep: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """Latents [b, 4, h, w] without noise, the denoiser's timesteps [b], context [b, n, d] -> a feature
+        [b, h*w, c] for each of `REFERENCE_BLOCKS`.
+        """
+        flow = self.flow(timestep, context, frames=1)
+        self.up(self.down(latents, flow), flow)
+        return tuple(flow.features)
+
+
+def _pictures(x: Tensor) -> Tensor:
+    """b c f h w -> b*f c h w"""
+    return x.transpose(1, 2).flatten(0, 1)
