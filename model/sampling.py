@@ -6,6 +6,7 @@ whole video: it takes whatever window is furthest on among those whose frames ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,18 +16,27 @@ from torch import Tensor
 Window = tuple[int, ...]
 
 
-def windows(frames: int, size: int = 16, overlap: int = 8, closed: bool = False) -> list[Window]:
-    """Frames of each window. The last is shifted back to end with the video; `closed`: it wraps to the beginning, as
-    the official one does.
+def windows(frames: int, size: int = 16, overlap: int = 8, closed: bool = False, stride: int = 1) -> list[Window]:
+    """Frames of each window. The last is shifted back to end with the video.
+
+    `closed`: as the official ones, the last wraps to the beginning; a `stride` above 1 adds windows of every 2nd, 4th,
+    ... frame.
     """
     if not 0 <= overlap < size:
         raise ValueError(f"the overlap is {overlap}, 0 to {size - 1} is expected")
     if frames <= size:
         return [tuple(range(frames))]
     if closed:
-        return [tuple((s + k) % frames for k in range(size)) for s in range(0, frames, size - overlap)]
+        most = math.ceil(math.log2(frames / size)) + 1
+        steps = [2**i for i in range(min(stride, most))]
+        return [w for step in steps for w in _closed(frames, size, overlap, step)]
     starts = [*range(0, frames - size, size - overlap), frames - size]
     return [tuple(range(s, s + size)) for s in starts]
+
+
+def _closed(frames: int, size: int, overlap: int, step: int) -> list[Window]:
+    starts = range(0, frames, size * step - overlap)
+    return [tuple((s + k * step) % frames for k in range(size)) for s in starts]
 
 
 @dataclass
