@@ -110,5 +110,5 @@ def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], meas
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
         gaze_map=[(int(yaw), int(pitch), int(n)) for yaw, pitch, n in metrics.get("gaze", {}).get("map", ())],
-        stages=said["stages"],
+        stages={text_of(name): {**made, "weights": dict(made["weights"])} for name, made in said["stages"].items()},
     )

@@ -1,0 +1,288 @@
+"""The dataset card: README.md beside the shards in Hugging Face's form, made of the shards alone.
+
+The same shards give the same bytes. The last line holds the hash of everything before it, so that a card which a
+person has edited is known and never lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.errors import UserError
+from datagen.engine.files import write_if_new
+from datagen.pack import SPLITS
+from datagen.stats.dataset import JOURNEY, Dataset
+from datagen.stats.measures import TWINS
+from datagen.stats.rows import Row, text_of
+from datagen.stats.summary import Summary, distribution, total
+from datagen.stats.terminal import size
+
+PAGE = Path(__file__).parent / "page"
+HUB_SPLITS = {"train": "train", "val": "validation"}
+ARRAYS = {"boxes": (4,), "landmarks": (478, 2), "confidence": (), "gaze": (2,), "head": (3,), "eyes": ()}
+TASKS = ["image-to-video"]
+TAGS = ["webdataset", "video", "face", "portrait-animation", "talking-head", "face-swap", "synthetic", "megactor"]
+# Hugging Face's identifiers of the licences that pictures and data come under
+CC = {"by": (2.0, 2.5, 3.0, 4.0), "by-sa": (3.0, 4.0), "by-nd": (4.0,), "by-nc": (2.0, 3.0, 4.0)}
+CC |= {"by-nc-sa": (2.0, 3.0, 4.0), "by-nc-nd": (3.0, 4.0)}
+LICENCES = {f"cc-{kind}-{version}" for kind, versions in CC.items() for version in versions} | {
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "pddl", "odc-by", "odbl", "unlicense"),
+    *("cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "etalab-2.0", "gfdl", "c-uda", "unknown"),
+}
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+SHOWN = (
+    "clips.seconds", "clips.face_px", "gaze.amplitude_deg", "gaze.coverage", "faces.yaw.1", "faces.pitch.1",
+    "faces.yaw.span", "faces.mouth.span", "faces.eyes.span", "mask.face_share",
+)  # fmt: skip
+LONGEST = 300  # characters of a word from the data
+MOST = 40  # rows of a table
+MARK = "<!-- megactor-kit card, sha256 "
+TAIL = " of all before this line: once edited, the card is never replaced without being asked. -->\n"
+# What Markdown or a renderer makes something of; an underscore inside a word is none of it
+SPECIAL = re.compile(r"[\\`*{}\[\]#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=/)|(?<=www)\.", re.IGNORECASE)
+
+
+def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
+    """Write README.md at `path`; False, and nothing is written, where one stands that is not ours or was edited."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, the dataset card is a file: move the folder, or choose another --output.")
+    if path.exists() and not overwrite and not _is_ours(path.read_bytes()):
+        return False
+    write_if_new(path, _sealed(card(dataset)))
+    return True
+
+
+def card(dataset: Dataset) -> str:
+    """The whole card but its last line."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    pages = Environment(
+        loader=FileSystemLoader(PAGE),
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    pages.filters.update(size=size, duration=_duration, literal=lambda words: Markup(ascii(words)))
+    text = pages.get_template("card.md").render(_facts(dataset))
+    return f"---\n{head(dataset)}\n---\n\n{text}"
+
+
+def head(dataset: Dataset) -> str:
+    """The card's YAML."""
+    from huggingface_hub import DatasetCardData
+
+    files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in _entries(dataset)]
+    told = {
+        "pretty_name": "Portrait animation shards",
+        **_licence(row.rights.get("license", "") for row in dataset.rows),
+        "task_categories": TASKS,
+        "tags": TAGS,
+        "annotations_creators": ["machine-generated"],
+        "size_categories": [next((name for most, name in SIZES if dataset.summary.clips < most), "10M<n<100M")],
+        "configs": [{"config_name": "default", "data_files": files}] if files else None,
+        "dataset_info": _info(dataset) if files else None,
+    }
+    return DatasetCardData(**told).to_yaml(original_order=list(told))
+
+
+def shown(value: Any) -> Any:
+    """A value as Markdown: words as they are whatever they hold, numbers with three digits or separated thousands."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return value if hasattr(value, "__html__") else _escaped("-" if value is None else str(value))
+
+
+def _escaped(words: str) -> str:
+    line = " ".join(text_of(words).split())
+    short = line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    html = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return SPECIAL.sub(r"\\\g<0>", html)
+
+
+def _sealed(text: str) -> bytes:
+    data = text.encode()
+    return data + f"{MARK}{hashlib.sha256(data).hexdigest()}{TAIL}".encode()
+
+
+def _is_ours(data: bytes) -> bool:
+    text, _, _ = data.rpartition(MARK.encode())
+    return data == text + f"{MARK}{hashlib.sha256(text).hexdigest()}{TAIL}".encode()
+
+
+def _licence(said: Iterable[str]) -> dict[str, Any]:
+    """Hugging Face's identifiers where all clips' licences have one, else "other" with a name."""
+    words = sorted({word.strip() or "unknown" for word in said})
+    known = sorted({"-".join(word.lower().split()) for word in words})
+    if not words:
+        return {}
+    if LICENCES.issuperset(known):
+        return {"license": known[0] if len(known) == 1 else known}
+    slug = re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60] if len(words) == 1 else "several"
+    return {"license": "other", "license_name": slug or "see-the-card"}
+
+
+def _info(dataset: Dataset) -> dict[str, Any]:
+    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails where others differ."""
+    videos = ("mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
+    features = [
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+        {"name": "faces.npz", "struct": [{"name": name, **_array(shape)} for name, shape in ARRAYS.items()]},
+        {"name": "json", "dtype": "json"},
+        *({"name": name, "dtype": "video"} for name in videos),
+    ]
+    sums = {split: _sum(dataset, entries) for split, entries in _entries(dataset).items()}
+    splits = [{"name": HUB_SPLITS[s], "num_bytes": n.bytes, "num_examples": n.clips} for s, n in sums.items()]
+    download = sum(entry["bytes"] for entry in dataset.index["shards"])
+    return {"features": features, "splits": splits, "download_size": download, "dataset_size": dataset.summary.bytes}
+
+
+def _array(shape: Sequence[int]) -> dict[str, Any]:
+    """float32 [T, *shape] as Hugging Face writes it."""
+    inner: Any = "float32"
+    for length in reversed(shape):
+        inner = {"list": inner, "length": length}
+    return {"list": inner}
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    """What the template shows."""
+    rows = dataset.rows
+    entries = _entries(dataset)
+    words = [_rights(row) for row in rows]
+    return {
+        "splits": [_split(HUB_SPLITS[split], found, _sum(dataset, found)) for split, found in entries.items()],
+        "all": _split("all", dataset.index["shards"], dataset.summary),
+        "first": next(iter(entries), None),
+        "shared": {what: _shared(dataset, entries, what) for what in ("identity", "group")},
+        "books": dataset.books,
+        "losses": _table(dataset.funnel()),
+        "fps": sorted(dataset.summary.clips_of.get("fps", ()), key=float),
+        "shows": _shows(dataset),
+        "scores": _scores(dataset),
+        "rules": [_rule(dataset, rule) for rule in dataset.rules if "subset" not in rule],
+        "subsets": _subsets(dataset),
+        "select": dataset.index.get("select", {}),
+        "makers": _table(_makers(rows)),
+        "weights": _table(_weights(rows)),
+        "rights": _table(sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))),
+        "unknown": sum(licence.lower() == "unknown" for licence, *_ in words),
+        "made_up": sum(made_up for *_, made_up in words),
+    }
+
+
+def _entries(dataset: Dataset) -> dict[str, list[Mapping[str, Any]]]:
+    """split -> what the index says of its shards, for the splits that are there."""
+    shards = dataset.index["shards"]
+    found = {split: [entry for entry in shards if entry["split"] == split] for split in SPLITS}
+    return {split: entries for split, entries in found.items() if entries}
+
+
+def _sum(dataset: Dataset, entries: Iterable[Mapping[str, Any]]) -> Summary:
+    return total(dataset.summaries[entry["file"]] for entry in entries)
+
+
+def _split(name: str, entries: Sequence[Mapping[str, Any]], summary: Summary) -> dict[str, Any]:
+    counts = {what: len(summary.clips_of.get(what, ())) for what in ("identity", "group")}
+    sums = {"bytes": sum(entry["bytes"] for entry in entries), "seconds": summary.seconds, "frames": summary.frames}
+    return {"name": name, "files": len(entries), "clips": summary.clips, **sums, **counts}
+
+
+def _duration(seconds: float) -> str:
+    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1))
+    return f"{seconds / length:,.1f} {unit}"
+
+
+def _shared(dataset: Dataset, entries: Mapping[str, Sequence[Mapping[str, Any]]], what: str) -> int:
+    """Number of identities, or of groups, that are in more than one split."""
+    names = Counter(name for found in entries.values() for name in _sum(dataset, found).clips_of[what])
+    return sum(n > 1 for n in names.values())
+
+
+def _table(rows: Iterable[Any]) -> dict[str, Any]:
+    """The first rows, and how many more there are."""
+    everything = iter(rows)
+    return {"rows": list(islice(everything, MOST)), "more": sum(1 for _ in everything)}
+
+
+def _shows(dataset: Dataset) -> list[dict[str, Any]]:
+    chosen = [(i, measure) for i, measure in enumerate(dataset.measures) if measure.name in SHOWN]
+    return [{"measure": measure, **distribution(dataset.summary.column(i))} for i, measure in chosen]
+
+
+def _scores(dataset: Dataset) -> list[dict[str, Any]]:
+    """Every score of the swapped and the styled twin side by side."""
+    place = {measure.name: i for i, measure in enumerate(dataset.measures)}
+    pairs = zip(TWINS["swap"], TWINS["style"], strict=True)
+    return [
+        {
+            "key": swap.path.rpartition(".")[2],
+            "measure": swap,
+            "title": swap.title.partition(": ")[2],
+            "swap": distribution(dataset.summary.column(place[swap.name])),
+            "style": distribution(dataset.summary.column(place[style.name])),
+        }
+        for swap, style in pairs
+    ]
+
+
+def _rule(dataset: Dataset, rule: Mapping[str, Any]) -> dict[str, Any]:
+    measure = next(m for m in dataset.measures if m.path == rule["metric"] and not m.span)
+    ends = [f"at {end} {rule[end]}" for end in ("least", "most") if rule.get(end) is not None]
+    needed = ", and measured at all" if rule.get("required") else ""
+    return {"reason": rule["reason"], "measure": measure, "bound": " and ".join(ends) + needed}
+
+
+def _subsets(dataset: Dataset) -> list[dict[str, Any]]:
+    clips = dataset.summary.clips_of.get("subset", Counter())
+    rules: dict[str, list[str]] = {name: [] for name in clips}
+    for rule in dataset.rules:
+        if "subset" in rule:
+            told = _rule(dataset, rule)
+            words = f"{told['measure'].title} {told['bound']} {told['measure'].unit}"
+            rules.setdefault(rule["subset"], []).append(words.strip())
+    return [{"name": n, "clips": clips[n], "rules": "; ".join(words)} for n, words in sorted(rules.items())]
+
+
+def _rights(row: Row) -> tuple[str, str, str, str, bool]:
+    """(licence, terms, credit, source, is the person made up?) of the clip's source video."""
+    licence, terms, credit, source = (row.rights.get(n, "").strip() for n in ("license", "terms", "credit", "source"))
+    return licence or "unknown", terms, credit, source, row.rights.get("synthetic") == "True"
+
+
+def _makers(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
+    """(stage, backend, version, clips), in the order of the journey; several versions are several rows."""
+    made = Counter(
+        (stage, str(maker.get("backend", "?")), str(maker.get("version", "?")))
+        for row in rows
+        for stage, maker in row.stages.items()
+    )
+    return sorted(((*key, n) for key, n in made.items()), key=lambda row: (_place(row[0]), *row))
+
+
+def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
+    """(name and version, licence, stages, clips) of all weights that made the samples."""
+    clips: Counter[tuple[str, str]] = Counter()
+    stages: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        used = [(str(n), str(lic), stage) for stage, m in row.stages.items() for n, lic in m.get("weights", {}).items()]
+        clips.update({(name, licence) for name, licence, _ in used})
+        for name, licence, stage in used:
+            stages.setdefault((name, licence), set()).add(stage)
+    return [(*key, ", ".join(sorted(stages[key], key=_place)), n) for key, n in sorted(clips.items())]
+
+
+def _place(stage: str) -> tuple[int, str]:
+    """Sorts stages in the order of the journey."""
+    return JOURNEY.index(stage) if stage in JOURNEY else len(JOURNEY), stage
