@@ -1,0 +1,80 @@
+"""How plots look, and how they become SVG that may stand in a page as it is.  (Matplotlib, without pyplot)"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+WIDTH = 4.2  # inches, 403 px of a page; at 320 px the letters are still 9 px high
+# Okabe and Ito's colours, which all eyes can tell apart
+BLUE, SKY, ORANGE, RED, PURPLE = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7"
+GREY, PALE = "#666666", "#EEEEEE"
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.sans-serif": ["DejaVu Sans"],  # comes with Matplotlib; browsers without it take one that is no wider
+    "font.size": 9,
+    "lines.linewidth": 1.5,
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a $ is a $
+    "xtick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.color": GREY,
+    "ytick.labelcolor": "black",
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib as these plots want it, whatever the user's matplotlibrc says; as it was afterwards."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # browsers have fonts for what Matplotlib's lacks
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def shown(text: str, limit: int) -> str:
+    """Words from data as they may be drawn: one line, at most about `limit` letters wide."""
+    plain = " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[:999]).split())
+    wide = np.cumsum([_width(c) for c in plain])
+    return plain if not len(wide) or wide[-1] <= limit else plain[: int(np.sum(wide < limit))] + "\u2026"
+
+
+def _width(letter: str) -> float:
+    """About how wide a letter is, in letters."""
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 2
+    return 1.6 if letter in "MWmw@%" else 1.3 if letter.isupper() else 1
+
+
+def words(text: str) -> Figure:
+    """A picture that says only this."""
+    figure = Figure(figsize=(WIDTH, 0.5))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
+    return figure
+
+
+def svg(figure: Figure, name: str, title: str) -> str:
+    """An `<svg>` element: its bytes hang on the drawing and the name alone, its ids are not those of another name."""
+    file = io.StringIO()
+    matplotlib.rcParams["svg.hashsalt"] = name
+    FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = file.getvalue()
+    text = re.sub(r"\n\s*", "\n", text[text.index("<svg ") :])
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # counted anew in each figure
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)  # would style the whole page
+    label = html.escape(title, quote=True)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" style="stroke-linejoin:round" ', 1)
