@@ -11,7 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from model.blocks import Dims, DownBlock, Flow, MidBlock, UpBlock
-from model.layers import ClipNorm, SpatialTransformer, stream
+from model.layers import ClipNorm, SpatialTransformer, exact
 
 # In the order in which both networks come to them: the blocks whose self-attention looks at the reference.
 REFERENCE_BLOCKS = (
@@ -51,7 +51,7 @@ class UNet(ModelMixin, ConfigMixin):
 
     def down(self, x: Tensor, flow: Flow) -> tuple[Tensor, ...]:
         """All skips of pictures [b*f, c, h, w]; the last is where the way up begins."""
-        x = stream(self.conv_in(x))
+        x = exact(self.conv_in, x)
         skips = [x]
         for block in self.down_blocks:
             x, more = block(x, flow)
@@ -114,7 +114,7 @@ class DenoisingUNet(UNet):
 
     def _noise(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
         y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
-        return self.conv_out(y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
+        return exact(self.conv_out, y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
 
 
 class ReferenceNet(UNet):
