@@ -1,0 +1,281 @@
+"""One page about a dataset, complete in itself: no file beside it, no network, nothing in it that comes from data runs.
+
+DataTables comes from the package itables. The Content-Security-Policy allows two scripts, by the hash of their text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from datagen.engine.errors import UserError
+from datagen.engine.files import write_atomically
+from datagen.engine.store import Store
+from datagen.stats.dataset import JOURNEY, Dataset
+from datagen.stats.history import Loss
+from datagen.stats.measures import TWINS, Measure
+from datagen.stats.pictures import extremes, gallery, sheets, thumbnails
+from datagen.stats.plots import Plot, plots
+from datagen.stats.rows import Row
+from datagen.stats.summary import distribution
+from datagen.stats.terminal import size
+
+MARK = b'<meta name="generator" content="megactor-kit">'
+FACTS = ("clips.face_px", "gaze.amplitude_deg", "faces.yaw.span", "faces.mouth.span")  # of each clip in the gallery
+COUNTED = ("split", "group", "identity", "fps", "license", "subset")
+ENDS = ("mean", "min", "p5", "median", "p95", "max")
+LOST_SHOWN = 12  # clips of each reason, or as many as have a picture
+DETAIL_LENGTH = 300  # letters of a loss's detail; a traceback can have thousands
+WORDS = {  # column of the table -> kind of its filter
+    "key": "key",
+    "outcome": "word",
+    "stage": "word",
+    "reason": "word",
+    "detail": "word",
+    "split": "word",
+    "subsets": "list",
+    "identity": "word",
+    "source": "word",
+    "licence": "word",
+    "shard": "word",
+}
+NUMBERS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
+
+
+def write_report(dataset: Dataset, store: Store | None, path: Path, shown: int = 24, overwrite: bool = False) -> None:
+    """Write the page to `path`; the same dataset gives the same bytes. UserError where another's file is there.
+
+    `shown` is the number of clips in the gallery; without a store there are no pictures of lost clips.
+    """
+    if not overwrite and not _is_ours(path):
+        raise UserError(f"{path} was not written by this command: --overwrite replaces it, --output writes elsewhere.")
+    write_atomically(path, page(dataset, store, shown).encode(errors="replace"))
+
+
+def page(dataset: Dataset, store: Store | None, shown: int) -> str:
+    """The page's HTML."""
+    loader = jinja2.PackageLoader("datagen.stats", "page")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters |= {
+        "number": number,
+        "share": share,
+        "duration": duration,
+        "size": size,
+        "thousands": "{:,}".format,
+    }
+    return environment.get_template("report.html").render(
+        **_parts(),
+        **_pictures(dataset, shown),
+        **_counts(dataset),
+        plots=_grouped(plots(dataset)),
+        table=table(dataset),
+        lost=_lost(dataset, thumbnails(dataset, store)),
+        has_store=store is not None,
+        stages=_stages(dataset.rows),
+        rules=_rules(dataset),
+    )
+
+
+def table(dataset: Dataset) -> dict[str, Any]:
+    """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all clips, kept and lost.
+
+    A number that is not there is null; measures have six digits.
+    """
+    chosen = [index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"]
+    columns = [_column(name, name, kind=kind) for name, kind in WORDS.items()]
+    columns += [_column(name, name) for name in NUMBERS]
+    columns += [_column(m.name, m.title, m.unit, m.about) for m in (dataset.measures[index] for index in chosen)]
+    kept = [[*_kept_cells(row), *map(_rounded, row.values[chosen].tolist())] for row in dataset.rows]
+    nothing = [None] * len(chosen)
+    return {"columns": columns, "rows": kept + [[*_lost_cells(loss), *nothing] for loss in dataset.losses]}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """With that many digits, whole where it has more; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}g}" if abs(value) < 10 ** (digits - 1) else f"{value:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that reads best: 33.9 s, 5.2 min, 17.3 h."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def _is_ours(path: Path) -> bool:
+    """Nothing is there, or a page that was written here."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        return MARK in file.read(1000)
+
+
+def _parts() -> dict[str, str]:
+    """Scripts with their hashes and the styles, as they stand in the page."""
+    own, library = resources.files("datagen.stats") / "page", resources.files("itables") / "html"
+    scripts = {
+        "library": _globally((library / "dt_bundle.js").read_text("utf-8")),
+        "script": _inline((own / "report.js").read_text("utf-8")),
+    }
+    style = (library / "dt_bundle.css").read_text("utf-8") + (own / "report.css").read_text("utf-8")
+    return {**scripts, "hashes": " ".join(map(_hash, scripts.values())), "style": style}
+
+
+def _globally(module: str) -> str:
+    """The library as a script in the page, which cannot be imported by its name: its default export made global."""
+    found = re.search(r"export\s*\{[^{}]*?([\w$]+) as default\b", module)
+    if found is None:
+        raise UserError("itables holds no DataTables that is known here: install a version of itables >= 2.9, < 3.")
+    return _inline(f"{module}\nglobalThis.DataTable = {found[1]};\n")
+
+
+def _inline(script: str) -> str:
+    """With no words that HTML reads inside of a script; they may only stand in its strings and patterns."""
+    return re.sub(r"<(?=!--|/?script)", r"\\x3c", script, flags=re.IGNORECASE)
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _counts(dataset: Dataset) -> dict[str, Any]:
+    summary = dataset.summary
+    return {
+        "name": dataset.folder.resolve().name,
+        "books": dataset.books,
+        "summary": summary,
+        "of": {name: sorted(summary.clips_of.get(name, {}).items(), key=_most) for name in COUNTED},
+        "shards": len(dataset.index["shards"]),
+        "funnel": dataset.funnel(),
+        "ends": list(ENDS),
+        "numbers": [(m, *_ends(summary.column(i))) for i, m in enumerate(dataset.measures)],
+        "costs": dataset.to_json()["costs"],
+        "found": dataset.history.found,
+    }
+
+
+def _ends(values: np.ndarray) -> tuple[int, list[str]]:
+    """(how many there are, each of ENDS in words) of values [n]."""
+    told = distribution(values)
+    return told["count"], [number(told[name]) for name in ENDS]
+
+
+def _most(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _grouped(made: Iterable[Plot]) -> dict[str, list[Plot]]:
+    groups: dict[str, list[Plot]] = {}
+    for plot in made:
+        groups.setdefault(plot.group, []).append(plot)
+    return groups
+
+
+def _pictures(dataset: Dataset, shown: int) -> dict[str, Any]:
+    """The gallery, the worst and best of each score, and the pictures that these need besides."""
+    chosen, ends = gallery(dataset, shown), extremes(dataset)
+    far = {key for worst, best in ends.values() for key in (*worst, *best)}
+    rows = {row.key: row for row in dataset.rows}
+    made = sheets(dataset, [*chosen, *sorted(far - set(chosen))])
+    cards = {key: _card(rows[key], made[key], dataset.measures) for key in made}
+    return {
+        "gallery": [cards[key] for key in chosen],
+        "pool": [card for key, card in cards.items() if key not in set(chosen)],
+        "extremes": {name: {"worst": worst, "best": best} for name, (worst, best) in ends.items() if worst or best},
+        "scores": sorted((m for m in dataset.measures if any(ends.get(m.name, ()))), key=_of_no_twin),
+        "facts": [measure for measure in dataset.measures if measure.name in FACTS],
+        "twins": [(a.title.partition(": ")[2], a, b) for a, b in zip(TWINS["swap"], TWINS["style"], strict=True)],
+    }
+
+
+def _of_no_twin(measure: Measure) -> bool:
+    return measure not in (*TWINS["swap"], *TWINS["style"])
+
+
+def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, Any]:
+    values = dict(zip((measure.name for measure in measures), row.values.tolist(), strict=True))
+    return {"row": row, "sheets": pictures, "values": values}
+
+
+def _column(name: str, title: str, unit: str = "", about: str = "", kind: str = "number") -> dict[str, str]:
+    return {"name": name, "title": title, "unit": unit, "about": about, "kind": kind}
+
+
+def _kept_cells(row: Row) -> list[Any]:
+    words = [row.key, "kept", "", "", "", row.split, row.subsets, row.identity, row.source, _licence(row), row.shard]
+    return [*words, _rounded(row.seconds), row.frames, _rounded(row.fps)]
+
+
+def _lost_cells(loss: Loss) -> list[Any]:
+    words = [loss.key, loss.outcome, loss.stage, loss.reason, _first_line(loss.detail), "", (), "", loss.source, "", ""]
+    return [*words, None if loss.seconds is None else _rounded(loss.seconds), None, None]
+
+
+def _licence(row: Row) -> str:
+    return str(row.rights.get("license", "unknown"))
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")[:DETAIL_LENGTH]
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _lost(dataset: Dataset, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A group for each line of the funnel, with some of its clips: those that have a picture first."""
+    groups: dict[tuple[str, str, str], list[Loss]] = {}
+    for loss in dataset.losses:
+        groups.setdefault((loss.outcome, loss.stage, loss.reason), []).append(loss)
+    made = []
+    for outcome, stage, reason, count in dataset.funnel():
+        losses = sorted(groups[outcome, stage, reason], key=lambda loss: loss.key not in pictures)
+        seen = max(LOST_SHOWN, sum(loss.key in pictures for loss in losses))
+        cards = [
+            {"loss": loss, "detail": _first_line(loss.detail), "picture": pictures.get(loss.key)}
+            for loss in losses[:seen]
+        ]
+        made.append({"outcome": outcome, "stage": stage, "reason": reason, "count": count, "cards": cards})
+    return made
+
+
+def _stages(rows: Iterable[Row]) -> list[tuple[str, str, str, list[tuple[str, str]], int]]:
+    """(stage, backend, version, [(weights, licence)], clips), once for each way in which clips were made."""
+    ways: Counter[tuple] = Counter()
+    for row in rows:
+        for stage, made in row.stages.items():
+            weights = tuple(sorted((str(name), str(licence)) for name, licence in made.get("weights", {}).items()))
+            ways[stage, str(made.get("backend", "")), str(made.get("version", "")), weights] += 1
+    order = {stage: place for place, stage in enumerate(JOURNEY)}
+    return sorted(((*way, count) for way, count in ways.items()), key=lambda way: (order.get(way[0], len(order)), way))
+
+
+def _rules(dataset: Dataset) -> list[dict[str, Any]]:
+    """Each rule in words, with the number of clips that it took out, or took into its subset."""
+    titles = {measure.path: measure.label for measure in dataset.measures if not measure.span}
+    lost: Counter[str] = Counter()
+    for _, _, name, count in dataset.funnel():
+        lost[name] += count
+    unsaid = {"reason": "", "least": None, "most": None, "required": False}
+    rules = [{**unsaid, **rule} for rule in dataset.rules]
+    return [{**rule, "title": titles[rule["metric"]], "lost": lost[rule["reason"]]} for rule in rules]
