@@ -16,8 +16,8 @@ help: ## show this list
 shards: $(READY) ## raw video to training shards in data/shards: the sample, or ARGS="source=folder source.input=raw/"
 	@$(BIN)/python -m datagen.shards $(ARGS)
 
-stats: $(READY) ## what is in data/shards, and whether it is whole
-	@$(BIN)/python -m datagen.verify $(ARGS)
+stats: $(READY) ## what is in data/shards, what was lost and why; report.html and a dataset card beside them
+	@$(BIN)/python -m datagen.stats $(ARGS)
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest $(ARGS)
@@ -28,7 +28,9 @@ check: $(READY) ## format, lint, types
 	@$(BIN)/mypy
 
 bench: $(READY) ## speed: ratios measured side by side in one run, with their parts
-	@$(BIN)/python -m tests.benchmarks.journey $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.journey
+	@$(BIN)/python -m tests.benchmarks.stats
+	@$(BIN)/python -m tests.benchmarks.animator
 
 format: $(READY) ## write the code in the one format
 	@$(BIN)/ruff format .

@@ -93,6 +93,7 @@ def _same(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # torch's own, of its compiler
 def test_gradients_under_compile_are_the_same(animator, expected):
     compiled = torch.compile(copy.deepcopy(animator))
     found = {name.removeprefix("_orig_mod."): g for name, g in parts.gradients(compiled).items()}
