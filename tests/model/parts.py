@@ -33,10 +33,12 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 
 @cache
-def tiny():
+def tiny(levels: int = 4):
     """The tiny preset with random weights, its zero-initialised layers random too, so that every path matters."""
     torch.manual_seed(0)
-    pipeline = instantiate(OmegaConf.load(REPOSITORY / "conf" / "model" / "tiny.yaml"), _convert_="all")
+    preset = OmegaConf.load(REPOSITORY / "conf" / "model" / "tiny.yaml")
+    preset.unet.block_out_channels = preset.unet.block_out_channels[:levels]
+    pipeline = instantiate(preset, _convert_="all")
     for module in pipeline.animator.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.05)
