@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+import model.dct  # noqa: F401  diffusers looks a part's class up among what is imported
 from model.animator import Animator, Reference
 from model.background import BackgroundTokens
 from model.latents import Latents

@@ -1,0 +1,72 @@
+"""Weights of others into a model folder, and a model folder into an official checkpoint.
+
+python -m model.convert --megactor checkpoint-steps9000.ckpt --vae sd-vae-ft-mse --image-encoder clip --output model
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.engine.cli import command
+from datagen.engine.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@command("model_convert")
+def main(cfg: Any) -> int:
+    if (cfg.output is None) == (cfg.export is None):
+        raise UserError(
+            "--output FOLDER (weights in) or --export FILE --from FOLDER (weights out): one of them is needed."
+        )
+    if cfg.export is not None:
+        return _export(Path(str(cfg.export)), cfg["from"], _dtype(cfg.dtype), cfg.overwrite)
+    return _import(cfg)
+
+
+def _import(cfg: Any) -> int:
+    from model.convert import build
+    from model.convert.load import SOURCES
+
+    folder, dtype = Path(cfg.output), _dtype(cfg.dtype)
+    build.refuse_existing(folder, cfg.overwrite)
+    config = build.preset(str(cfg.preset))
+    shapes = build.skeleton(config)
+    loaded = [load(Path(str(cfg[name])), shapes) for name, load in SOURCES.items() if cfg[name] is not None]
+    for source in loaded:
+        print(source.report)
+    tensors = build.gathered(loaded)
+    pipeline = build.build(config, tensors, dtype)
+    build.save(pipeline, folder, cfg.overwrite)
+    for part, names in build.unloaded(pipeline, tensors).items():
+        count = sum(1 for _ in getattr(pipeline, part).parameters())
+        print(f"RANDOM: {len(names)} of {count} tensors of {part} are in no source.")
+    print(f"{folder}: {cfg.preset}, {cfg.dtype}.")
+    return 0
+
+
+def _export(path: Path, folder: str | None, dtype: torch.dtype, overwrite: bool) -> int:
+    if folder is None:
+        raise UserError("--export needs --from FOLDER, a model folder.")
+    from model.convert.build import load
+    from model.convert.write import write_official
+
+    count = write_official(load(Path(str(folder))), path, dtype, overwrite)
+    print(f"{path}: {count} tensors by their official names.")
+    return 0
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise UserError(f"--dtype is {name!r}, {' or '.join(DTYPES)} is expected.")
+    import torch
+
+    return getattr(torch, name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A model out of a preset and what sources hold; written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from hydra.utils import get_class
+from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+from torch import nn
+
+from datagen.engine.cli import CONF
+from datagen.engine.errors import UserError
+from model.convert.fit import Loaded, Tensors
+from model.pipeline import MegActorPipeline
+
+PARTS = ("unet", "reference_net", "driven_encoder", "vae", "image_encoder")
+
+
+def preset(name: str) -> Any:
+    """The configuration of conf/model/NAME.yaml, or of a YAML file of the user's."""
+    known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    path = CONF / "model" / f"{name}.yaml" if name in known else Path(name)
+    if not path.is_file():
+        raise UserError(f"there is no preset {name!r}: {' or '.join(known)}, or a YAML file like theirs, is expected.")
+    config = OmegaConf.load(path)
+    OmegaConf.resolve(config)
+    return config
+
+
+def instantiate(config: Any) -> Any:
+    """Plain lists and dicts as arguments: diffusers writes them into a part's config.json."""
+    return hydra_instantiate(config, _convert_="all")
+
+
+def skeleton(config: Any) -> MegActorPipeline:
+    """All names and shapes, no memory."""
+    with init_empty_weights(include_buffers=False):
+        return instantiate(config)
+
+
+def gathered(loaded: Sequence[Loaded]) -> dict[str, Tensors]:
+    """Tensors by part; a later source replaces what an earlier one said."""
+    parts: dict[str, Tensors] = {part: {} for part in PARTS}
+    for source in loaded:
+        for part, tensors in source.tensors.items():
+            parts[part] |= tensors
+    return parts
+
+
+def build(config: Any, tensors: dict[str, Tensors], dtype: torch.dtype) -> MegActorPipeline:
+    """The model. A part that is given whole is never initialised: its memory is taken once, or stays in the file."""
+    parts = {name: _part(config[name], tensors[name], dtype) for name in PARTS}
+    rest = {name: instantiate(config[name]) for name in config if name not in PARTS and name[0] != "_"}
+    return get_class(config["_target_"])(**parts, **rest)
+
+
+def unloaded(pipeline: MegActorPipeline, tensors: dict[str, Tensors]) -> dict[str, list[str]]:
+    """Parameters by part that no source holds."""
+    found = {
+        part: [n for n, _ in getattr(pipeline, part).named_parameters() if n not in tensors[part]] for part in PARTS
+    }
+    return {part: names for part, names in found.items() if names}
+
+
+def load(folder: Path) -> MegActorPipeline:
+    """A model folder, in float32; its safetensors only."""
+    if not (folder / "model_index.json").is_file():
+        raise UserError(f"{folder} is no model folder (no model_index.json in it): name one that model.convert wrote.")
+    try:
+        return MegActorPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        told = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"the model in {folder} cannot be loaded ({told}): make it again with model.convert."
+        ) from error
+
+
+def save(pipeline: MegActorPipeline, folder: Path, overwrite: bool = False) -> None:
+    """In diffusers' layout, safetensors; moved into place when it is whole."""
+    with _replacing(folder, overwrite, _bytes(pipeline)) as temporary:
+        pipeline.save_pretrained(temporary)
+
+
+def refuse_existing(folder: Path, overwrite: bool) -> None:
+    """Only a model may be overwritten, and only when asked for."""
+    if not folder.exists():
+        return
+    if not (folder / "model_index.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no model (no model_index.json in it): name another --output.")
+    if (folder / "model_index.json").is_file() and not overwrite:
+        raise UserError(f"{folder} holds a model: name another --output, or say --overwrite.")
+
+
+def _part(config: Any, tensors: Tensors, dtype: torch.dtype) -> nn.Module:
+    with init_empty_weights(include_buffers=False):
+        part = instantiate(config)
+    if dict(part.named_parameters()).keys() <= tensors.keys():
+        part.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=False, assign=True)
+    else:
+        part = instantiate(config)
+        part.load_state_dict(tensors, strict=False)
+    return nn.Module.to(part, dtype)  # diffusers' own warns of parts to be kept in float32, of which there are none
+
+
+def _bytes(pipeline: MegActorPipeline) -> int:
+    parts = (getattr(pipeline, name) for name in PARTS)
+    return sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path, overwrite: bool, needed: int) -> Iterator[Path]:
+    """A folder beside it to write into, which takes its place at the end."""
+    refuse_existing(folder, overwrite)
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if free < needed:
+        raise UserError(f"{folder.parent} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed: make room.")
+    temporary, old = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.{kind}") for kind in ("part", "old"))
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)

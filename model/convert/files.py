@@ -1,0 +1,130 @@
+"""Named tensors out of files that others wrote. Nothing in a file is run; what it is, its first bytes say."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from datagen.engine.errors import UserError
+
+# In a model's folder, as diffusers and transformers name them; full precision first.
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+NAMES = tuple(
+    f"{stem}{ending}"
+    for ending in (".safetensors", ".safetensors.index.json", ".bin", ".fp16.safetensors", ".fp16.bin")
+    for stem in STEMS
+)
+AGAIN = "copy or download it again."
+
+
+def locate(place: Path, *subfolders: str) -> Path:
+    """The file of weights: `place` itself, or in the folder `place`, a subfolder of it first."""
+    if not place.is_dir():
+        return place
+    for folder in (*(place / name for name in subfolders), place):
+        for name in NAMES:
+            if (folder / name).is_file():
+                return folder / name
+    expected = "/".join([*subfolders[:1], NAMES[0]])
+    raise UserError(f"{place} holds no weights, {expected} (or .bin) is expected in it: give that folder or the file.")
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when they are used."""
+    if path.name.endswith(".index.json"):
+        return {name: tensor for shard in _shards(path) for name, tensor in read(shard).items()}
+    head = _head(path)
+    if head[8:9] == b"{":
+        return _safetensors(path)
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        return _pickle(path)
+    raise UserError(
+        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {head[:8]!r}): {AGAIN}"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A model's config.json or an index of shards."""
+    try:
+        told = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
+    if not isinstance(told, dict):
+        raise UserError(f"{path} holds a {type(told).__name__}, an object is expected: {AGAIN}")
+    return told
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes, unless they already say that these are no weights."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, a file of weights is expected: name the file in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): a file of weights is expected.") from error
+    if not head:
+        raise UserError(f"{path} is empty: {AGAIN}")
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError(
+            f"{path} is a git-lfs pointer, not the weights it stands for: run `git lfs pull` in its folder."
+        )
+    if head.lstrip().startswith(b"<"):
+        raise UserError(f"{path} is a web page, not a file of weights: open its address in a browser, then {AGAIN}")
+    return head
+
+
+def _shards(index: Path) -> list[Path]:
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
+        raise UserError(f"{index} has no weight_map from tensors to files beside it: {AGAIN}")
+    return [index.with_name(name) for name in sorted(set(names.values()))]
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged or cut short ({_line(error)}): {AGAIN}") from error
+
+
+def _pickle(path: Path) -> dict[str, Tensor]:
+    is_zip = zipfile.is_zipfile(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except MemoryError:
+        raise
+    except Exception as error:  # broken bytes make an unpickler raise nearly anything
+        asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if asked is None:
+            raise UserError(f"{path} is damaged or cut short ({_line(error)}): {AGAIN}") from error
+        raise UserError(
+            f"{path} is a pickle that asks for {asked[1]}, which could run any code, so it is not loaded: "
+            "tensors only are expected; take the model's safetensors file."
+        ) from error
+    return _named(path, loaded)
+
+
+def _named(path: Path, loaded: Any) -> dict[str, Tensor]:
+    """The tensors of a state dict, bare or under "state_dict"; what else is there (epoch, step) is no weight."""
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    tensors = state.items() if isinstance(state, dict) else ()
+    found = {name: t.detach() for name, t in tensors if isinstance(name, str) and isinstance(t, Tensor)}
+    if not found:
+        raise UserError(
+            f"{path} holds no tensors with names (it is a {type(loaded).__name__}): a state dict is expected."
+        )
+    return found
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:120] or type(error).__name__

@@ -1,0 +1,58 @@
+"""A model under its official names again: safetensors, or the official checkpoint's own layout."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datagen.engine.errors import UserError
+from model.convert.load import DRIVEN
+from model.convert.names import is_motion, to_official
+from model.motion import positions
+
+PICKLES = (".ckpt", ".pt", ".pth")
+UNET, REFERENCE = "module.unet.", "module.appearance_encoder."  # the official loader insists on "module."
+
+
+def official_state_dict(pipeline: Any) -> dict[str, Tensor]:
+    """All names and shapes of an official checkpoint's UNet, with its tables of positions, and appearance encoder."""
+    unet = {to_official(name): tensor for name, tensor in pipeline.unet.state_dict().items()}
+    unet |= {DRIVEN + name: tensor for name, tensor in pipeline.driven_encoder.state_dict().items()}
+    unet |= _positions(unet, pipeline.unet.config.motion_max_seq_length)
+    reference = pipeline.reference_net.state_dict()
+    return {UNET + n: t for n, t in unet.items()} | {REFERENCE + n: t for n, t in reference.items()}
+
+
+def write_official(pipeline: Any, path: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False) -> int:
+    """How many tensors were written: to .safetensors, or to .ckpt as the official code saves it."""
+    if path.suffix not in (".safetensors", *PICKLES):
+        raise UserError(f"{path} ends in {path.suffix or 'nothing'}, .safetensors or {', '.join(PICKLES)} is expected.")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists: name another --export, or say --overwrite.")
+    state = {name: tensor.to(dtype).contiguous() for name, tensor in official_state_dict(pipeline).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        if path.suffix == ".safetensors":
+            save_file(state, part, metadata={"format": "pt"})
+        else:
+            torch.save({"epoch": 0, "global_step": 0, "state_dict": state}, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return len(state)
+
+
+def _positions(unet: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
+    """Two tables for each motion module, each its own tensor."""
+    queries = [name for name in unet if is_motion(name) and name.endswith(".to_q.weight")]
+    return {
+        name.replace("to_q.weight", "pos_encoder.pe"): positions(frames, unet[name].shape[0]).to(unet[name].dtype)
+        for name in queries
+    }

@@ -1,0 +1,84 @@
+"""What is there, fetch one, verify all.
+
+python -m model.weights list
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.cli import command
+from datagen.engine.errors import UserError
+from model.weights import WEIGHTS, Weight, find
+
+
+@command("model_weights")
+def run(cfg: Any) -> int:
+    chosen = WEIGHTS if cfg.name is None else (find(str(cfg.name)),)
+    if cfg.action not in ACTIONS:
+        raise UserError(f"{cfg.action!r} is no action: {' or '.join(ACTIONS)} is expected (see --help).")
+    return ACTIONS[cfg.action](chosen, Path(str(cfg.folder)))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The first word is the action."""
+    words = sys.argv[1:] if argv is None else argv
+    run([f"action={words[0]}", *words[1:]] if words and words[0] in ACTIONS else words)  # type: ignore[call-arg]
+
+
+def _list(weights: Sequence[Weight], folder: Path) -> int:
+    rows = [("name", "size", "licence", "needed by", "there")]
+    rows += [(w.name, w.size, w.licence, w.needed_by, _there(w, folder)) for w in weights]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _there(weight: Weight, folder: Path) -> str:
+    if not weight.files:
+        return "in its package"
+    missing = len(weight.missing(folder))
+    return "no" if missing == len(weight.files) else "in part" if missing else "yes"
+
+
+def _fetch(weights: Sequence[Weight], folder: Path) -> int:
+    if len(weights) > 1:
+        raise UserError(f"fetch what? {', '.join(weight.name for weight in weights if weight.files)} are known.")
+    (weight,) = weights
+    if not weight.files:
+        print(f"{weight.name} is in {weight.page}: nothing to fetch.")
+        return 0
+    print(f"{weight.name}: {weight.what}, {weight.page}, {weight.size}, licence: {weight.licence}")
+    if weight.missing(folder):
+        from model.weights.fetch import download
+
+        download(weight, folder)
+    print(f"{weight.path(folder)}: there.")
+    return 0
+
+
+def _verify(weights: Sequence[Weight], folder: Path) -> int:
+    """A line for every weight; exit code 1 if one that is there is not whole."""
+    from model.weights.check import has_checksums, problems
+
+    bad = 0
+    for weight in weights:
+        there = _there(weight, folder)
+        if there in ("no", "in its package"):
+            print(f"{weight.name}: {'not there' if weight.files else there}")
+            continue
+        whole = "whole" if has_checksums(weight, folder) else "can be read; no checksum is known for all of it"
+        found = list(problems(weight, folder))
+        print("\n".join(f"{weight.name}: {line}" for line in found or [whole]))
+        bad += len(found)
+    return 1 if bad else 0
+
+
+ACTIONS = {"list": _list, "fetch": _fetch, "verify": _verify}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Are the files of a weight what they should be? Nothing in them is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.errors import UserError
+from datagen.engine.files import file_sha256, write_atomically
+from model.weights import Weight
+
+RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the files that were fetched
+
+
+def recorded(weight: Weight, folder: Path) -> dict[str, Any]:
+    """What is known of the files that were fetched, by file."""
+    try:
+        return json.loads((folder / weight.name / RECORD).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def record(weight: Weight, name: str, sha256: str, folder: Path) -> None:
+    size = (folder / weight.name / name).stat().st_size
+    known = recorded(weight, folder) | {name: {"bytes": size, "sha256": sha256}}
+    write_atomically(folder / weight.name / RECORD, json.dumps(known, indent=1).encode())
+
+
+def has_checksums(weight: Weight, folder: Path) -> bool:
+    return {*weight.files} <= {*weight.sha256, *recorded(weight, folder)}
+
+
+def problems(weight: Weight, folder: Path) -> Iterator[str]:
+    """A sentence for each file that is missing, damaged or another than it should be."""
+    known = recorded(weight, folder)
+    for name in weight.files:
+        path = folder / weight.name / name
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif problem := _problem(path, known.get(name, {}), weight.sha256.get(name)):
+            yield problem
+
+
+def _problem(path: Path, known: dict[str, Any], stated: str | None) -> str | None:
+    """Size, then readable, then checksum: the cheap ones first."""
+    from model.convert.files import read, read_json
+
+    size, expected = path.stat().st_size, stated or known.get("sha256")
+    if size != known.get("bytes", size):
+        return f"{path} has {size} bytes, {known['bytes']} were fetched"
+    try:
+        _ = read_json(path) if path.suffix == ".json" else read(path)
+    except UserError as error:
+        return str(error)
+    if expected and (found := file_sha256(path)) != expected:
+        return f"{path} has sha256 {found[:12]}..., {expected[:12]}... is expected"
+    return None
