@@ -115,9 +115,9 @@ def read_index(folder: Path) -> dict[str, Any]:
     path = folder / "index.json"
     try:
         index = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no index.json: a folder written by `make shards` is expected.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}): make the shards again.") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise UserError(f"{path} is not an index of {FORMAT!r}: choose a folder written by `make shards`.")

@@ -12,6 +12,7 @@ from datagen.engine.errors import UserError
 from datagen.fingerprint import near_pairs
 
 MEASURED = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")
+LARGEST = 1e15  # a bound is below; NaN and infinity are not
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.least, self.most) if bound is not None]
-        if not bounds or not all(isinstance(bound, int | float) for bound in bounds):
+        if not bounds or not all(isinstance(bound, int | float) and abs(bound) < LARGEST for bound in bounds):
             raise UserError(f"rule {self.reason!r} needs a number: least, most, or both.")
         if self.stage not in MEASURED:
             raise UserError(

@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 import model.dct  # noqa: F401  diffusers looks a part's class up among what is imported
+from datagen.clip import seed_of
 from model.animator import Animator, Reference
 from model.background import BackgroundTokens
 from model.latents import Latents
@@ -129,7 +130,7 @@ class _Sampler:
     def start(self, frame: int) -> Tensor:
         """The same noise for a frame whatever the length of the video."""
         latents = self.reference.latents[0]
-        generator = torch.Generator("cpu").manual_seed((self.settings.seed << 32) + frame)
+        generator = torch.Generator("cpu").manual_seed(seed_of("noise", self.settings.seed, frame))
         noise = torch.randn(latents.shape, generator=generator) * self.scheduler.init_noise_sigma
         return noise.to(latents)
 

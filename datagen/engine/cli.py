@@ -20,7 +20,16 @@ from datagen.engine.errors import UserError, halting
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")
-TEXTS = ("input", "output", "store", "donors", "key")  # options that are text even where they look like a number
+TEXTS = (
+    "input",
+    "output",
+    "store",
+    "donors",
+    "key",
+    "reference",
+    "driving",
+    "weights",
+)  # options that are text even where they look like a number
 HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 
 
@@ -56,8 +65,8 @@ def overrides(
             flags += [word, *([words.popleft()] if word in TAKES_VALUE and words else [])]
         elif name.startswith("--"):
             key = name[2:].replace("-", "_")
-            if key in pairs and not equals:
-                two = [quoted(_value(name, words, False), True) for _ in range(2)]
+            if key in pairs:
+                two = [quoted(word, True) for word in (value or _value(name, words, False), _value(name, words, False))]
                 result.append(f"{key}=[{','.join(two)}]")
                 continue
             if not equals:
@@ -76,7 +85,7 @@ def _value(name: str, words: deque[str], is_switch: bool) -> str:
     """The word after a flag; a switch may stand without one."""
     if is_switch and (not words or words[0] not in ("true", "false")):
         return "true"
-    if not words:
+    if not words or words[0].startswith("--"):
         raise UserError(f"{name} needs a value, or one more (see --help).")
     return words.popleft()
 

@@ -75,9 +75,12 @@ class Outcome:
         }
 
     def costs(self) -> dict[str, dict[str, Any]]:
-        """Seconds and bytes of what was made on the way to this outcome, by stage."""
+        """Seconds and bytes of what was made on the way to this outcome, by stage; a file that stays where it is costs
+        none.
+        """
         made = {name: self.records[name] for name in self.computed if name in self.records}
-        return {"seconds": {n: r.seconds for n, r in made.items()}, "bytes": {n: r.bytes for n, r in made.items()}}
+        sizes = {name: 0 if record.is_external else record.bytes for name, record in made.items()}
+        return {"seconds": {name: record.seconds for name, record in made.items()}, "bytes": sizes}
 
 
 def children(outcome: Outcome) -> list[Clip]:

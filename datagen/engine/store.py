@@ -43,6 +43,11 @@ class Record:
     seconds: float = 0.0  # that the stage took; informs, is no part of any result
     identity: dict[str, Any] = field(default_factory=dict)  # what the key was made of
 
+    @property
+    def is_external(self) -> bool:
+        """Somebody else's file, where it was."""
+        return os.path.isabs(self.file)
+
 
 class Store:
     """Artefacts under a folder or any fsspec URL; safe for many writers of the same key."""

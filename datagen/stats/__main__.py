@@ -5,10 +5,12 @@ python -m datagen.stats --input data/shards
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
+from datagen.engine.errors import UserError
 
 if TYPE_CHECKING:
     from datagen.stats.dataset import Dataset
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 @command("datagen/stats")
 def main(cfg: Any) -> int:
+    if mistakes := list(_mistakes(cfg)):
+        raise UserError("; ".join(mistakes) + " (see --help).")
     if cfg.compare is not None:
         return _compare(cfg)
     dataset = _read(cfg, cfg.input)
@@ -23,10 +27,26 @@ def main(cfg: Any) -> int:
         return _print_json(dataset.to_json())
     from datagen.stats import terminal
 
+    lines = _write(cfg, dataset)  # first: a pipe may close while we print
     terminal.show(dataset)
-    for line in _write(cfg, dataset):
-        print(line)
+    print("\n".join(lines))
     return 0
+
+
+def _mistakes(cfg: Any) -> Iterator[str]:
+    folders = {"input": cfg.input, "store": cfg.store} | ({} if cfg.output is None else {"output": cfg.output})
+    for name, value in folders.items():
+        if not _is_text(value):
+            yield f"--{name} is {value!r}, a folder is expected"
+    if type(cfg.shown) is not int or cfg.shown < 0:
+        yield f"--shown is {cfg.shown!r}, a whole number from 0 is expected"
+    two = cfg.compare
+    if two is not None and (isinstance(two, str | int | float) or len(two) != 2 or not all(map(_is_text, two))):
+        yield f"--compare is {two!r}, two folders are expected: --compare A B"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _read(cfg: Any, folder: str) -> Dataset:
@@ -49,25 +69,29 @@ def _compare(cfg: Any) -> int:
 def _print_json(told: dict[str, Any]) -> int:
     import json
 
-    print(json.dumps(told, indent=1))
+    print(json.dumps(told, indent=1, allow_nan=False))
     return 0
 
 
 def _write(cfg: Any, dataset: Dataset) -> list[str]:
-    """Report and card where they are wanted; a line for each."""
-    folder, lines = Path(cfg.output or cfg.input), []
-    if cfg.report:
-        from datagen.engine.store import Store
-        from datagen.stats.report import write_report
+    """Card and report where they are wanted; a line for each."""
+    from datagen.engine.lock import make_folder
 
-        write_report(dataset, Store(cfg.store), folder / "report.html", cfg.shown, cfg.overwrite)
-        lines.append(f"{folder / 'report.html'}: open it in a browser.")
+    folder, lines = Path(cfg.output or cfg.input), []
+    if cfg.report or cfg.card:
+        make_folder(folder)
     if cfg.card:
         from datagen.stats.card import write_card
 
         is_ours = write_card(dataset, folder / "README.md", cfg.overwrite)
         kept = "was edited or is not ours and stays as it is; --overwrite replaces it."
         lines.append(f"{folder / 'README.md'}: {'the dataset card.' if is_ours else kept}")
+    if cfg.report:
+        from datagen.engine.store import Store
+        from datagen.stats.report import write_report
+
+        write_report(dataset, Store(cfg.store), folder / "report.html", cfg.shown, cfg.overwrite)
+        lines.append(f"{folder / 'report.html'}: open it in a browser.")
     return lines
 
 

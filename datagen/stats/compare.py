@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from rich.text import Text
 
 from datagen.stats.dataset import Dataset
-from datagen.stats.summary import Summary, distribution
-from datagen.stats.terminal import size, table, terminal
+from datagen.stats.summary import distribution
+from datagen.stats.terminal import short, size, table, terminal, words_of
+
+ROOMY = 100  # columns
 
 
 def show(first: Dataset, second: Dataset) -> None:
@@ -20,12 +21,12 @@ def show(first: Dataset, second: Dataset) -> None:
     console = terminal()
     told = to_json(first, second)
     for letter, dataset in (("A", first), ("B", second)):
-        console.print(Text(f"{letter}  {dataset.folder}"))
+        console.print(words_of(f"{letter}  {dataset.folder}"))
     console.print(_counts(first, second))
     console.print(_losses(told))
-    console.print(_measures(told, first))
+    console.print(_measures(told, first, has_room=console.width >= ROOMY))
     for sentence in _shared(told):
-        console.print(Text(sentence))
+        console.print(words_of(sentence))
 
 
 def to_json(first: Dataset, second: Dataset) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def separation(a: np.ndarray, b: np.ndarray) -> float | None:
 def _side(dataset: Dataset) -> dict[str, Any]:
     told = dataset.to_json()
     every = {name: value for name, value in told["all"].items() if name not in ("measures", "gaze_map")}
-    return {name: told[name] for name in ("folder", "books", "losses")} | {"all": every}
+    return {name: told[name] for name in ("folder", "books", "losses", "bytes")} | {"all": every}
 
 
 def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -74,19 +75,18 @@ def _overlap(first: Dataset, second: Dataset) -> dict[str, Any]:
 def _counts(first: Dataset, second: Dataset) -> Table:
     made = table("What is in them", "", "A", "B", "B / A")
     for name in ("clips", "frames", "seconds", "identities", "groups", "bytes"):
-        a, b = (_number(dataset.summary, name) for dataset in (first, second))
+        a, b = (_number(dataset, name) for dataset in (first, second))
         words = [size(n) if name == "bytes" else f"{n:,.0f}" for n in (a, b)]
         made.add_row(name, *words, f"{b / a:.2f}" if a else "-")
     for name in ("split", "subset", "fps", "license"):
         sides = [dataset.summary.clips_of.get(name, Counter()) for dataset in (first, second)]
         for value in sorted(sides[0].keys() | sides[1].keys()):
-            made.add_row(Text(f"{name} {value}"), *(f"{side.get(value, 0):,}" for side in sides), "")
+            made.add_row(words_of(f"{name} {value}"), *(f"{side.get(value, 0):,}" for side in sides), "")
     return made
 
 
-def _number(summary: Summary, name: str) -> float:
-    told = summary.to_json(())
-    return told["bytes"]["all"] if name == "bytes" else told[name]
+def _number(dataset: Dataset, name: str) -> float:
+    return dataset.bytes if name == "bytes" else dataset.summary.to_json(())[name]
 
 
 def _losses(told: Mapping[str, Any]) -> Table:
@@ -100,26 +100,27 @@ def _losses(told: Mapping[str, Any]) -> Table:
     rows = {f"- {outcome}: {reason}": [side.get((outcome, reason), 0) for side in sides] for outcome, reason in every}
     for what, counts in {"planned": planned, **rows, "= kept": kept}.items():
         shares = [f"{n / p:.1%}" if p else "-" for n, p in zip(counts, planned, strict=True)]
-        made.add_row(Text(what[:60]), f"{counts[0]:,}", shares[0], f"{counts[1]:,}", shares[1])
+        made.add_row(words_of(what[:60]), f"{counts[0]:,}", shares[0], f"{counts[1]:,}", shares[1])
     return made
 
 
-def _measures(told: Mapping[str, Any], dataset: Dataset) -> Table:
+def _measures(told: Mapping[str, Any], dataset: Dataset, has_room: bool) -> Table:
     labels = {measure.name: measure.label for measure in dataset.measures}
-    made = table("Clips: median, and p5 to p95", "measure", "A", "", "B", "", "B - A", "separation")
+    spreads = ["p5 to p95"] if has_room else []
+    made = table("Clips: medians", "measure", "A", *spreads, "B", *spreads, "B - A", "apart")
     for name, row in told["measures"].items():
-        cells = [cell for side in "ab" for cell in _cells(row[side])]
+        cells = [cell for side in "ab" for cell in _cells(row[side])[: 1 + has_room]]
         medians = row["a"]["median"], row["b"]["median"]
         change = "-" if None in medians else f"{medians[1] - medians[0]:+.3g}"
         apart = "-" if row["separation"] is None else f"{row['separation']:.2f}"
-        made.add_row(Text(labels.get(name, name)), *cells, change, apart)
+        made.add_row(words_of(labels.get(name, name)), *cells, change, apart)
     return made
 
 
 def _cells(told: Mapping[str, Any]) -> tuple[str, str]:
     if not told["count"]:
         return "-", ""
-    return f"{told['median']:.3g}", f"{told['p5']:.3g} to {told['p95']:.3g}"
+    return short(told["median"]), f"{short(told['p5'])} to {short(told['p95'])}"
 
 
 def _shared(told: Mapping[str, Any]) -> Iterator[str]:
@@ -128,4 +129,4 @@ def _shared(told: Mapping[str, Any]) -> Iterator[str]:
     if crossed := shared["groups_in_other_splits"]:
         what = f"{len(crossed):,} groups are in train of one and in val of the other, the first is {crossed[0]}"
         yield f"{what}: do not train on one and validate on the other."
-    yield "separation: Kolmogorov-Smirnov statistic, 0 the same distribution, 1 no overlap."
+    yield "apart: Kolmogorov-Smirnov statistic, 0 the same distribution, 1 no overlap."

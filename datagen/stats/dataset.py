@@ -11,10 +11,11 @@ from typing import Any
 
 from datagen.engine.errors import UserError
 from datagen.pack import read_index
-from datagen.stats.history import History, Loss, history
+from datagen.stats.history import Cost, History, Loss, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
+from datagen.stats.trust import checked, text_of
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,49 @@ class Dataset:
     def books(self) -> Mapping[str, Any]:
         return self.index["books"]
 
+    @property
+    def bytes(self) -> int:
+        """Of all shards' files."""
+        return sum(entry["bytes"] for entry in self.index["shards"])
+
+    @property
+    def splits(self) -> dict[str, tuple[int, int, Summary]]:
+        """split -> (shards, bytes of their files, statistics)."""
+        entries: dict[str, list[Mapping[str, Any]]] = {}
+        for entry in self.index["shards"]:
+            entries.setdefault(entry["split"], []).append(entry)
+        return {
+            split: (len(own), sum(e["bytes"] for e in own), total(self.summaries[e["file"]] for e in own))
+            for split, own in sorted(entries.items())
+        }
+
     def funnel(self) -> list[tuple[str, str, str, int]]:
         """(outcome, stage, reason, clips) of every loss, in the order of the journey, the largest first."""
         counts = Counter((loss.outcome, loss.stage, loss.reason) for loss in self.losses)
         rows = [(outcome, stage, reason, n) for (outcome, stage, reason), n in counts.items()]
         return sorted(rows, key=lambda row: (_place(row[1]), -row[3], row[0], row[2]))
 
+    @property
+    def costs(self) -> list[tuple[str, Cost]]:
+        """(stage, cost), in the order of the journey."""
+        return sorted(self.history.costs.items(), key=lambda cost: _place(cost[0]))
+
     def to_json(self) -> dict[str, Any]:
         """Everything that the terminal shows, for programs."""
-        costs = {stage: vars(cost) for stage, cost in sorted(self.history.costs.items(), key=lambda c: _place(c[0]))}
+        costs = {stage: vars(cost) for stage, cost in self.costs}
         losses = [dict(zip(("outcome", "stage", "reason", "clips"), row, strict=True)) for row in self.funnel()]
         return {
             "format": "megactor-kit stats 1",
-            "folder": str(self.folder),
+            "folder": text_of(self.folder),
             "books": {name: self.books[name] for name in ("planned", "kept", "filtered", "invalid", "failed")},
             "losses": losses,
             "rules": self.rules,
+            "bytes": self.bytes,
             "all": self.summary.to_json(self.measures),
+            "splits": {
+                split: {"shards": shards, "tar_bytes": size, **summary.to_json(self.measures)}
+                for split, (shards, size, summary) in self.splits.items()
+            },
             "shards": {file: summary.to_json(self.measures) for file, summary in self.summaries.items()},
             "costs": costs if self.history.found else None,
         }
@@ -88,26 +115,11 @@ def read_dataset(folder: Path, ledger: Path) -> Dataset:
     """UserError, one sentence, where the folder is no whole folder of shards."""
     index = read_index(folder)
     try:
-        select = index.get("select", {})
-        subsets = [rule for rules in select.get("subsets", {}).values() for rule in rules]
-        measures = with_rules([*select.get("rules", []), *subsets])
-        shards = {entry["file"]: folder / _plain(entry["file"]) for entry in index["shards"]}
-        _balanced(index)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{folder}/index.json is damaged ({error!r}): make the shards again.") from None
-    rows = {entry["file"]: list(read_rows(shards[entry["file"]], entry, measures)) for entry in index["shards"]}
-    return Dataset(folder, index, measures, rows, history(ledger, index))
-
-
-def _plain(name: str) -> str:
-    if Path(name).name != name:
-        raise ValueError(f"{name!r} is no plain file name")
-    return name
-
-
-def _balanced(index: Mapping[str, Any]) -> None:
-    """What the index says of itself agrees with itself."""
-    books, kept = index["books"], sum(entry["samples"] for entry in index["shards"])
-    lost = books["filtered"] + books["invalid"] + books["failed"]
-    if books["kept"] != kept or books["planned"] != kept + lost or len(index["rejects"]) != lost:
-        raise ValueError(f"planned {books['planned']}, {kept} in shards, {len(index['rejects'])} named as lost")
+        index = checked(index)
+    except UserError as error:
+        raise UserError(f"{folder}/index.json is damaged: {error}; make the shards again.") from None
+    select = index["select"]
+    subsets = [rule for rules in select.get("subsets", {}).values() for rule in rules]
+    measures = with_rules([*select.get("rules", []), *subsets])
+    rows = {entry["file"]: list(read_rows(folder / entry["file"], entry, measures)) for entry in index["shards"]}
+    return Dataset(folder, index, measures, rows, history(ledger, folder, index))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datagen.engine.errors import UserError
 from datagen.engine.ledger import read_ledger
-from datagen.stats.rows import text_of
+from datagen.stats.trust import number, text_of, whole
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage made for these shards, in this run or an earlier one of the same store."""
+    """What the artefacts of a stage for these shards took, whichever run of the same store made them."""
 
     artefacts: int = 0
     seconds: float = 0.0
     bytes: int = 0
+    unknown: int = 0  # artefacts of which the ledger does not say it
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.artefacts + other.artefacts, self.seconds + other.seconds, self.bytes + other.bytes)
+        return Cost(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -46,56 +48,113 @@ class History:
     found: bool = False
 
 
-def history(ledger: Path, index: Mapping[str, Any]) -> History:
-    """The run that made the shards of this index: the last that accounts for exactly its clips."""
+@dataclass(frozen=True)
+class Told:
+    """One event of the ledger about a clip, or a run's start."""
+
+    event: str
+    run: str
+    key: str = ""
+    outcome: str = ""
+    reason: str = ""
+    stage: str = ""
+    detail: str = ""
+    source: str = ""
+    output: str = ""
+    seconds: float | None = None
+    records: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[str, Cost] = field(default_factory=dict)  # stage -> what it took, of what was made here
+
+
+def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
+    """Of the run that made the shards of this index: the last that accounts for its clips just as it does."""
     lost = {row["key"]: row for row in index["rejects"]}
-    wanted = {key for entry in index["shards"] for key in entry["keys"]} | lost.keys()
-    run = _run(ledger, wanted)
+    fates = {key: ("kept", "") for entry in index["shards"] for key in entry["keys"]}
+    fates |= {key: (row["outcome"], row["reason"]) for key, row in lost.items()}
+    run = _run(ledger, folder, fates)
     if run is None:
-        return History(tuple(_loss(row, {}) for row in lost.values()))
-    made: dict[tuple[str, str], Cost] = {}  # every artefact once, whatever run made it
+        return History(tuple(_loss(row, None) for row in lost.values()))
+    told = {event.key: event for event in _events(ledger) if event.run == run and event.event == "clip"}
+    losses = tuple(_loss(row, told.get(key)) for key, row in lost.items())
+    return History(losses, _costs(ledger, run, fates), found=True)
+
+
+def _run(ledger: Path, folder: Path, fates: Mapping[str, tuple[str, str]]) -> str | None:
+    """The last run with exactly these outcomes, if there is one that wrote into this folder; runs of single stages do
+    not count.
+    """
+    found: dict[bool, str] = {}
+    for output, run, outcomes in _runs(ledger):
+        if outcomes == fates:
+            found[output == str(folder.absolute())] = run
+    return found.get(True, found.get(False))
+
+
+def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]:
+    """(output, run, key -> (outcome, reason)) of every run."""
+    output, current, outcomes = "", "", dict[str, tuple[str, str]]()
+    for event in _events(ledger):
+        if event.run != current:
+            yield output, current, outcomes
+            output, current, outcomes = event.output, event.run, {}
+        if event.event == "clip":
+            is_whole = event.outcome != "kept" or "agree" in event.records
+            outcomes[event.key] = (event.outcome, event.reason) if is_whole else ("kept", "by a single stage")
+    yield output, current, outcomes
+
+
+def _costs(ledger: Path, run: str, fates: Mapping[str, Any]) -> dict[str, Cost]:
+    """Every artefact once, whatever run made it."""
+    videos = fates.keys() | {key.rpartition("-")[0] for key in fates}  # a video's key is its shots' without number
+    made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
-    told: dict[str, dict[str, Any]] = {}
-    videos = wanted | {key.rpartition("-")[0] for key in wanted}  # a video's key is that of its shots without number
-    for event in read_ledger(ledger):
-        records = event.get("records", {})
-        for stage, seconds in event.get("seconds", {}).items():
-            size = event.get("bytes", {}).get(stage, 0)
-            made[stage, records[stage]] = Cost(1, seconds, size)
-        if event["event"] == "made" and event["key"] in videos:
-            used.update(records.items())
-        if event["run"] != run:
-            continue
-        used.update(records.items())
-        if event["event"] == "clip" and event["key"] in lost:
-            told[event["key"]] = event
+    for event in _events(ledger):
+        made |= {(stage, event.records[stage]): cost for stage, cost in event.made.items()}
+        if event.run == run or (event.event == "made" and event.key in videos):
+            used.update(event.records.items())
     costs: dict[str, Cost] = {}
-    for stage, key in used & made.keys():
-        costs[stage] = costs.get(stage, Cost()) + made[stage, key]
-    return History(tuple(_loss(row, told.get(key, {})) for key, row in lost.items()), costs, found=True)
+    for stage, key in used:
+        costs[stage] = costs.get(stage, Cost()) + made.get((stage, key), Cost(1, unknown=1))
+    return costs
 
 
-def _run(ledger: Path, wanted: set[str]) -> str | None:
-    """The last run whose clip events have exactly these keys."""
-    found, keys, current = None, set[str](), None
+def _events(ledger: Path) -> Iterator[Told]:
+    """Those of clips and starts; what is no event of ours is left out, the ledger only adds detail."""
+    if not ledger.is_file():
+        return
     for event in read_ledger(ledger):
-        if event["run"] != current:
-            found = current if keys == wanted else found
-            keys, current = set(), event["run"]
-        if event["event"] == "clip":
-            keys.add(event["key"])
-    return current if keys == wanted else found
+        if event["event"] in ("start", "clip", "made"):
+            try:
+                told = _told(event)
+            except (KeyError, TypeError, AttributeError, IndexError, UserError):
+                continue
+            yield told
 
 
-def _loss(row: Mapping[str, Any], event: Mapping[str, Any]) -> Loss:
+def _told(event: Mapping[str, Any]) -> Told:
+    if event["event"] == "start":
+        return Told("start", event["run"], output=text_of(event.get("output", "")))
     source, span = event.get("source", {}), event.get("span")
-    return Loss(
-        key=text_of(row["key"]),
-        outcome=text_of(row["outcome"]),
-        reason=text_of(row["reason"]),
-        stage=text_of(row.get("stage") or event.get("stage", "")),
-        detail=text_of(event.get("detail", "")),
+    records = {text_of(stage): text_of(key) for stage, key in event["records"].items()}
+    sizes = event.get("bytes", {})
+    return Told(
+        event=event["event"],
+        run=event["run"],
+        key=text_of(event["key"]),
+        **{name: text_of(event.get(name, "")) for name in ("outcome", "reason", "stage", "detail")},
         source=text_of(source.get("path") or source.get("name", "")),
-        seconds=span[1] - span[0] if span else None,
-        records=event.get("records", {}),
+        seconds=number(span[1], "span") - number(span[0], "span") if span else None,
+        records=records,
+        made={
+            stage: Cost(1, number(seconds, "seconds", 0), whole(sizes[stage], "bytes"))
+            for stage, seconds in event.get("seconds", {}).items()
+            if stage in records and stage in sizes
+        },
     )
+
+
+def _loss(row: Mapping[str, str], told: Told | None) -> Loss:
+    told = told or Told("clip", "")
+    stage = row["stage"] or told.stage
+    key = text_of(row["key"])
+    return Loss(key, row["outcome"], row["reason"], stage, told.detail, told.source, told.seconds, told.records)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datagen.engine.errors import UserError
+from datagen.stats.trust import number
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,8 @@ class Measure:
             elif value is not None:
                 raise UserError(f"{self.path} is not there: {str(value)[:60]!r} was found on the way.")
         if self.span and isinstance(value, list) and value:
-            value = _number(self.path, value[-1]) - _number(self.path, value[0])
-        return math.nan if value is None else _number(self.path, value)
-
-
-def _number(path: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
-        raise UserError(f"{path} is {str(value)[:60]!r}, a number is expected.")
-    return float(value)
+            value = number(value[-1], self.path) - number(value[0], self.path)
+        return math.nan if value is None else number(value, self.path)
 
 
 CLIP = (

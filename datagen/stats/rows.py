@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from datagen.clip import is_key
 from datagen.engine.errors import UserError
 from datagen.stats.measures import Measure
+from datagen.stats.trust import number, parse, text_of, whole
 
 JSON_LIMIT = 16 * 2**20  # bytes; more is no sample of ours
 
@@ -38,11 +39,6 @@ class Row:
     stages: Mapping[str, Any] = field(default_factory=dict)
 
 
-def text_of(value: Any) -> str:
-    """Words from data as text that can be shown and encoded: no control characters, no halves of characters."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
-
-
 def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
     """The rows of a shard that `entry` of the index describes; UserError where it is not what the index says."""
     count, key = 0, "?"
@@ -50,13 +46,13 @@ def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure])
         if path.stat().st_size != entry["bytes"]:
             raise UserError(f"it has {path.stat().st_size} bytes, its index says {entry['bytes']}")
         for key, sizes, text in _samples(path):
-            yield _row(key, path.name, sizes, json.loads(text), measures)
+            yield _row(key, path.name, sizes, parse(text), measures)
             count += 1
     except UserError as error:
         raise UserError(f"{path}: {str(error).rstrip('.')}: {ADVICE}.") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: sample {key} lacks what a sample has ({error!r}): {ADVICE}.") from None
-    except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
+    except (tarfile.TarError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}): {ADVICE}.") from None
     if count != entry["samples"]:
@@ -94,6 +90,8 @@ def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 
 def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]) -> Row:
+    if not is_key(key):
+        raise UserError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
     metrics = said["metrics"]
     return Row(
         key=key,
@@ -103,12 +101,16 @@ def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], meas
         identity=text_of(said["identity"]),
         source=text_of(said["source"].get("path") or said["source"].get("name", "")),
         rights={text_of(name): text_of(value) for name, value in said["rights"].items()},
-        seconds=float(metrics["clips"]["seconds"]),
-        frames=int(said["frames"]),
-        fps=float(said["fps"]),
+        seconds=number(metrics["clips"]["seconds"], "clips.seconds", 0),
+        frames=whole(said["frames"], "frames"),
+        fps=number(said["fps"], "fps", 0),
         subsets=tuple(map(text_of, said.get("subsets", ()))),
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
-        gaze_map=[(int(yaw), int(pitch), int(n)) for yaw, pitch, n in metrics.get("gaze", {}).get("map", ())],
-        stages={text_of(name): {**made, "weights": dict(made["weights"])} for name, made in said["stages"].items()},
+        gaze_map=[_cell(*cell) for cell in metrics.get("gaze", {}).get("map", ())],
+        stages={text_of(n): {**made, "weights": dict(made.get("weights", {}))} for n, made in said["stages"].items()},
     )
+
+
+def _cell(yaw: Any, pitch: Any, frames: Any) -> tuple[int, int, int]:
+    return whole(yaw, "gaze.map", -180), whole(pitch, "gaze.map", -180), whole(frames, "gaze.map")

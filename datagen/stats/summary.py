@@ -13,6 +13,7 @@ from datagen.stats.measures import Measure
 from datagen.stats.rows import Row
 
 QUANTILES = {"p5": 5, "median": 50, "p95": 95}
+BINS = 16  # of histograms in the terminal and in JSON; what lies beyond a measure's range is in the outermost
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Summary:
             "subsets": dict(sorted(self.clips_of.get("subset", Counter()).items())),
             "fps": dict(sorted(self.clips_of.get("fps", Counter()).items())),
             "licenses": dict(sorted(self.clips_of.get("license", Counter()).items())),
-            "measures": {m.name: distribution(self.column(i)) for i, m in enumerate(measures)},
+            "measures": {m.name: _told(self.column(i), m) for i, m in enumerate(measures)},
             "gaze_map": [[yaw, pitch, n] for (yaw, pitch), n in sorted(self.gaze_map.items())],
         }
 
@@ -100,6 +101,11 @@ def distribution(values: np.ndarray) -> dict[str, Any]:
     ends = {"mean": values.mean(), "sd": values.std(), "min": low, "max": high}
     numbers = {**ends, **dict(zip(QUANTILES, quantiles, strict=True))}
     return {"count": len(values), **{name: float(f"{value:.6g}") for name, value in numbers.items()}}
+
+
+def _told(values: np.ndarray, measure: Measure) -> dict[str, Any]:
+    counts, edges = histogram(values, measure, BINS)
+    return {**distribution(values), "histogram": {"from": edges[0], "to": edges[-1], "counts": counts.tolist()}}
 
 
 def histogram(values: np.ndarray, measure: Measure, bins: int) -> tuple[np.ndarray, np.ndarray]:

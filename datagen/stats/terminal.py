@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from datagen.stats.dataset import Dataset
+from datagen.stats.history import Cost
 from datagen.stats.measures import Measure
-from datagen.stats.summary import Summary, distribution, histogram
+from datagen.stats.summary import BINS, Summary, distribution, histogram
+from datagen.stats.trust import text_of
 
 BARS = " ▁▂▃▄▅▆▇█"
-BINS = 16
 SHOWN = (
     "clips.seconds", "clips.face_px", "gaze.amplitude_deg", "faces.yaw.1", "faces.pitch.1", "faces.roll.1",
     "faces.mouth.span", "agree.swap.landmarks", "agree.style.landmarks", "agree.swap.gaze_deg", "agree.style.gaze_deg",
@@ -27,7 +29,7 @@ WIDTH = 110  # columns where the output is no terminal
 def show(dataset: Dataset) -> None:
     """Print everything at a glance."""
     console = terminal()
-    for part in (_overview(dataset), _funnel(dataset), _histograms(dataset), _costs(dataset)):
+    for part in (*_overview(dataset), _funnel(dataset), _histograms(dataset), _costs(dataset)):
         console.print(part)
 
 
@@ -39,52 +41,39 @@ def terminal() -> Console:
 
 def table(title: str, *columns: str, words: int = 1) -> Table:
     """A plain table; the first `words` columns hold words, the others numbers."""
-    made = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=words_of(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        made.add_column(Text(name), justify="left" if number < words else "right", no_wrap=number >= words)
+        if number < words:
+            made.add_column(Text(name), min_width=16 if words == 1 else 6, overflow="fold")
+        else:
+            made.add_column(Text(name), justify="right", no_wrap=True)
     return made
 
 
-def _overview(dataset: Dataset) -> RenderableType:
-    made = table(
-        str(dataset.folder),
-        "split",
-        "shards",
-        "clips",
-        "frames",
-        "hours",
-        "identities",
-        "groups",
-        "size",
-        "fps",
-        "subsets",
-    )
-    files = {entry["file"]: entry["split"] for entry in dataset.index["shards"]}
-    for split in sorted(set(files.values())):
-        parts = [dataset.summaries[file] for file, name in files.items() if name == split]
-        made.add_row(*_counts(split, len(parts), sum(parts, start=Summary())))
+def words_of(value: Any) -> Text:
+    """Words from data: no markup, no control characters."""
+    return Text(text_of(value))
+
+
+def _overview(dataset: Dataset) -> Iterator[RenderableType]:
+    made = table(str(dataset.folder), "split", "shards", "clips", "frames", "hours", "identities", "size")
+    for split, (shards, tar_bytes, summary) in dataset.splits.items():
+        made.add_row(*_counts(split, shards, tar_bytes, summary))
     made.add_section()
-    made.add_row(*_counts("all", len(files), dataset.summary))
-    return made
+    entries = dataset.index["shards"]
+    made.add_row(*_counts("all", len(entries), dataset.bytes, dataset.summary))
+    yield made
+    for name, of in (("fps", "fps"), ("subsets", "subset"), ("licences", "license")):
+        counts = dataset.summary.clips_of.get(of, Counter())
+        yield words_of(f"{name}: " + (", ".join(f"{value} ({n:,})" for value, n in sorted(counts.items())) or "none"))
+    yield Text("identities: people, or where the source names none, groups of clips (one video, or nearly one face)\n")
 
 
-def _counts(name: str, shards: int, summary: Summary) -> list[Text]:
+def _counts(name: str, shards: int, tar_bytes: int, summary: Summary) -> list[Text]:
     told = summary.to_json(())
-    numbers = [told[key] for key in ("clips", "frames")]
-    return [
-        Text(str(word))
-        for word in (
-            name,
-            f"{shards:,}",
-            *(f"{number:,}" for number in numbers),
-            f"{summary.seconds / 3600:.3f}",
-            f"{told['identities']:,}",
-            f"{told['groups']:,}",
-            size(summary.bytes),
-            ", ".join(told["fps"]) or "-",
-            ", ".join(f"{name} {n}" for name, n in told["subsets"].items()) or "-",
-        )
-    ]
+    numbers = [f"{number:,}" for number in (shards, told["clips"], told["frames"])]
+    words = (name, *numbers, f"{summary.seconds / 3600:.3f}", f"{told['identities']:,}", size(tar_bytes))
+    return [words_of(word) for word in words]
 
 
 def _funnel(dataset: Dataset) -> RenderableType:
@@ -93,14 +82,14 @@ def _funnel(dataset: Dataset) -> RenderableType:
     rows = [(f"- {outcome}: {reason}", stage, n) for outcome, stage, reason, n in dataset.funnel()]
     for what, stage, count in [("planned", "", planned), *rows, ("= kept", "", dataset.books["kept"])]:
         share = count / planned if planned else 0.0
-        made.add_row(Text(what[:60]), Text(stage), f"{count:,}", f"{share:.1%}", Text("█" * round(24 * share)))
+        made.add_row(words_of(what[:60]), words_of(stage), f"{count:,}", f"{share:.1%}", Text("█" * round(24 * share)))
     made.columns[-1].justify = "left"
     return made
 
 
 def _histograms(dataset: Dataset) -> RenderableType:
-    made = table("Clips", "measure", "", "from - to", "p5", "median", "p95", "rule", words=2)
-    made.columns[1].no_wrap = True
+    made = table("Clips", "measure", "", "p5", "median", "p95", "rule")
+    made.columns[1].justify = "left"
     for number, measure in enumerate(dataset.measures):
         if measure.name in SHOWN:
             made.add_row(*_histogram(dataset.summary, number, measure, dataset.rules))
@@ -112,9 +101,8 @@ def _histogram(summary: Summary, number: int, measure: Measure, rules: Sequence[
     told = distribution(values)
     counts, _ = histogram(values, measure, BINS)
     bounds = " ".join(_bound(rule) for rule in rules if rule["metric"] == measure.path and not measure.span)
-    numbers = [_short(told[name]) for name in ("p5", "median", "p95")]
-    ends = f"{measure.low:g} - {measure.high:g}"
-    return [Text(word) for word in (measure.label, sparkline(counts), ends, *numbers, bounds)]
+    numbers = [short(told[name]) for name in ("p5", "median", "p95")]
+    return [words_of(word) for word in (measure.label, sparkline(counts), *numbers, bounds)]
 
 
 def _bound(rule: Mapping[str, Any]) -> str:
@@ -130,17 +118,24 @@ def sparkline(counts: Iterable[int]) -> str:
 
 
 def _costs(dataset: Dataset) -> RenderableType:
-    costs = dataset.to_json()["costs"]
-    if costs is None:
+    if not dataset.history.found:
         return Text("Seconds and bytes of each stage: the ledger of the run is not in this --store.\n")
     made = table("What it took", "stage", "artefacts", "seconds", "s each", "size")
-    for stage, cost in costs.items():
-        each = cost["seconds"] / cost["artefacts"]
-        made.add_row(stage, f"{cost['artefacts']:,}", f"{cost['seconds']:,.1f}", f"{each:.2f}", size(cost["bytes"]))
-    total = [sum(cost[name] for cost in costs.values()) for name in ("artefacts", "seconds", "bytes")]
+    for stage, cost in dataset.costs:
+        made.add_row(words_of(stage), *_cost(cost))
     made.add_section()
-    made.add_row("all", f"{total[0]:,}", f"{total[1]:,.1f}", "", size(total[2]))
+    whole = sum((cost for _, cost in dataset.costs), start=Cost())
+    made.add_row("all", *_cost(whole))
+    if whole.unknown:
+        made.caption = f"Without {whole.unknown:,} artefacts of which this ledger does not say what they took."
     return made
+
+
+def _cost(cost: Cost) -> list[str]:
+    known = cost.artefacts - cost.unknown
+    if not known:
+        return [f"{cost.artefacts:,}", "-", "-", "-"]
+    return [f"{cost.artefacts:,}", f"{cost.seconds:,.1f}", f"{cost.seconds / known:.2f}", size(cost.bytes)]
 
 
 def size(count: float) -> str:
@@ -152,5 +147,8 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+def short(value: float | None) -> str:
+    """Three digits, or a dash."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -18,7 +18,14 @@ from tests.conftest import REPOSITORY
 
 VIDEOS = {"mp4": 40, "swapped.mp4": 90, "styled.mp4": 140, "mask.mp4": 190}  # field -> grey level of its frames
 LOSSES = (("filtered", "small_face", "clips"), ("invalid", "damaged", "shots"), ("failed", "crash", "swap"))
-MAKERS = {"clips": "Clips", "faces": "MeshFaces", "gaze": "IrisGaze", "swap": "LandmarkSwap", "style": "FilterStyle"}
+MAKERS = {
+    "clips": "Clips",
+    "faces": "MeshFaces",
+    "gaze": "IrisGaze",
+    "swap": "LandmarkSwap",
+    "style": "FilterStyle",
+    "agree": "Agreement",
+}
 WEIGHTS = {"mediapipe 0.10.14": "Apache-2.0"}
 
 

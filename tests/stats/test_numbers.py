@@ -14,6 +14,7 @@ import pytest
 from datagen.engine.errors import UserError
 from datagen.engine.store import Store
 from datagen.stats.dataset import Dataset, read_dataset
+from datagen.stats.history import Cost
 from datagen.stats.measures import MEASURES, Measure
 from datagen.stats.summary import Summary, distribution, histogram
 from tests.faults import call, samples
@@ -114,10 +115,46 @@ def test_costs_and_lost_clips_come_from_the_ledger_of_the_run_that_made_the_shar
     book.write_text(book.read_text() + other.read_text().replace("run1", "run2"))
     dataset = read(folder, book)
     assert dataset.history.found
-    assert vars(dataset.history.costs["swap"]) == {"artefacts": 9, "seconds": 4.5, "bytes": 9000}
+    assert dataset.history.costs["swap"] == Cost(9, 4.5, 9000)
     assert [loss.source for loss in dataset.losses] == ["raw/6.mp4", "raw/7.mp4", "raw/8.mp4"]
     assert not read(folder, other).history.found
     assert read(folder, other).to_json()["costs"] is None
+
+
+def test_of_several_runs_the_one_with_these_outcomes_counts(tmp_path):
+    """Other rules, and a single stage over the same videos, leave the same keys in the same ledger."""
+    folder = made_up.shards(tmp_path / "shards", films=False)
+    book = made_up.ledger(tmp_path / "ledger.jsonl")
+    right = book.read_text()
+    stricter = right.replace("run1", "run2").replace("small_face", "other_rule").replace("said the stage", "wrong")
+    events = [json.loads(line) for line in right.replace("run1", "run3").splitlines()]
+    for event in events:
+        event |= {"records": {"clips": "another"}, "seconds": {"clips": 99}} if event["event"] == "clip" else {}
+    book.write_text(right + stricter + "".join(json.dumps(event) + "\n" for event in events))
+    found = read(folder, book).history
+    assert found.costs["clips"] == Cost(9, 4.5, 9000) and {loss.detail for loss in found.losses} == {"said the stage"}
+
+
+def test_artefacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_path):
+    folder = made_up.shards(tmp_path / "shards", films=False)
+    book = made_up.ledger(tmp_path / "ledger.jsonl")
+    book.write_text(book.read_text().replace('"seconds":{"agree"', '"seconds":{}, "x":{"agree"'))
+    assert read(folder, book).history.costs["swap"] == Cost(9, unknown=9)
+
+
+ODD = [{"run": 5}, {"run": "run1", "event": []}, {"records": [1]}, {"records": None}, {"seconds": "x"}, {"span": "ab"}]
+ODD += [{"span": [1]}, {"source": None}, {"seconds": {"swap": "1"}}, {"seconds": {"other": 1}}, {"bytes": {"swap": -1}}]
+
+
+@pytest.mark.parametrize("odd", [*ODD, "text", [1], None])
+def test_what_is_no_event_of_ours_is_left_out(odd, tmp_path):
+    folder = made_up.shards(tmp_path / "shards", films=False)
+    book = made_up.ledger(tmp_path / "ledger.jsonl")
+    before = read(folder, book).history
+    first = json.loads(book.read_text().splitlines()[2])
+    strange = {**first, "run": "run0", **odd} if isinstance(odd, dict) else odd
+    book.write_text(json.dumps(strange) + "\n" + "[" * 100_000 + "\n" + book.read_text())
+    assert read(folder, book).history == before
 
 
 def test_costs_of_the_real_sample(sample, store):
@@ -165,6 +202,15 @@ def rewrite(folder: Path, change) -> None:
     path.write_text(json.dumps(index))
 
 
+NUMBERS = {
+    "frames negative": b'"frames":-5',
+    "frames infinite": b'"frames":Infinity',
+    "frames true": b'"frames":true',
+    "fps is null": b'"fps":null,"frames":9',
+    "fps huge": b'"fps":1e999,"frames":9',
+}
+
+
 def spoil(folder: Path, how: str) -> None:
     tar = folder / "train-000000.tar"
     data = tar.read_bytes()
@@ -188,6 +234,25 @@ def spoil(folder: Path, how: str) -> None:
         rewrite(folder, lambda index: index["books"].update(planned=99))
     elif how == "path outside":
         rewrite(folder, lambda index: index["shards"][0].update(file="../x.tar"))
+    elif how == "deeply nested":
+        (folder / "index.json").write_text("[" * 100_000)
+    elif how == "shard twice":
+        rewrite(folder, lambda index: index["shards"].append(index["shards"][0]))
+    elif how == "no keys":
+        rewrite(folder, lambda index: index["shards"][0].pop("keys"))
+    elif how == "reject is null":
+        rewrite(folder, lambda index: index["rejects"].__setitem__(0, None))
+    elif how == "bound is text":
+        rewrite(folder, lambda index: index["select"]["rules"][0].update(least="9"))
+    elif how == "bound is huge":
+        rewrite(folder, lambda index: index["select"]["rules"][0].update(least=10**400))
+    elif how == "metric is a number":
+        rewrite(folder, lambda index: index["select"]["rules"][0].update(metric=5))
+    elif how in NUMBERS:
+        data = data.replace(b'"frames":', NUMBERS[how] + b',"x":', 1)[: len(data)]
+        tar.write_bytes(data)
+    elif how == "key turns the line":
+        tar.write_bytes(data.replace(b"clip-000000.", b"clip-0\r000.", 6))
     elif how == "lists missing":
         rewrite(folder, lambda index: index.pop("rejects"))
 
@@ -205,7 +270,9 @@ def spoil(folder: Path, how: str) -> None:
             "json damaged",
             "metric is text",
         ),
-        *("books do not balance", "path outside", "lists missing"),
+        *("books do not balance", "path outside", "lists missing", "deeply nested", "shard twice", "no keys"),
+        *("reject is null", "bound is text", "bound is huge", "metric is a number", "key turns the line"),
+        *("frames negative", "frames infinite", "frames true", "fps is null", "fps huge"),
     ],
 )
 def test_a_damaged_or_foreign_folder_is_one_sentence(how, tmp_path):
@@ -233,10 +300,10 @@ def test_members_that_are_no_files_are_refused(tmp_path):
 
 
 def test_words_that_cannot_be_shown_are_replaced(tmp_path):
-    words = {"source": "a\udcff\x1b[31m\u202eb.mp4", "identity": "Łukasz 寛 <b>"}
+    words = {"source": "a\udcff\x1b[31m\u202eb.mp4", "identity": "Łukasz 寛\u3000太 می\u200cخواهم <b>"}
     dataset = read(made_up.shards(tmp_path / "s", films=False, **words), NOWHERE)
     row = dataset.rows[0]
-    assert row.source == "a\ufffd\ufffd[31m\ufffdb.mp4" and row.identity == "Łukasz 寛 <b>"
+    assert row.source == "a\ufffd\ufffd[31m\ufffdb.mp4" and row.identity == words["identity"]
     row.source.encode()
 
 
@@ -247,7 +314,7 @@ def test_stats_open_no_video_and_leave_the_shards_alone(sample, tmp_path, monkey
         raise AssertionError("a video was opened")
 
     before = {path.name: path.read_bytes() for path in sample.iterdir()}
-    for name in ("probe", "frames", "at_indices"):
+    for name in ("probe", "read", "frames", "at_indices"):
         monkeypatch.setattr(video, name, refuse)
     ended = call("datagen.stats", "--input", sample, "--store", tmp_path, "--json")
     assert ended.code == 0 and json.loads(ended.out)["all"]["clips"] == 2
@@ -256,5 +323,6 @@ def test_stats_open_no_video_and_leave_the_shards_alone(sample, tmp_path, monkey
 
 def test_the_store_is_not_made_by_looking_for_it(sample, tmp_path):
     Store(tmp_path / "none")
-    call("datagen.stats", "--input", sample, "--store", tmp_path / "none", "--output", tmp_path / "out")
+    ended = call("datagen.stats", "--input", sample, "--store", tmp_path / "none", "--output", tmp_path / "out")
+    assert ended.code == 0 and (tmp_path / "out" / "report.html").exists()
     assert not (tmp_path / "none").exists()

@@ -41,7 +41,9 @@ def test_tables_say_what_the_json_says(folder):
     told = json.loads(stats("--input", folder, "--store", folder.parent / "store", "--json").out)
     every = told["all"]
     assert row(shown, "all", str(len(told["shards"])))[:2] == ["21", f"{every['frames']:,}"]
-    assert row(shown, "train")[1] == str(every["splits"]["train"])
+    for split, counts in told["splits"].items():
+        assert row(shown, split)[:2] == [str(counts["shards"]), str(counts["clips"])]
+        assert row(shown, split)[-2:] == size(counts["tar_bytes"]).split()
     assert row(shown, "planned")[:2] == ["30", "100.0%"] and row(shown, "=", "kept")[:2] == ["21", "70.0%"]
     for loss in told["losses"]:
         assert row(shown, "-", f"{loss['outcome']}:", loss["reason"])[:2] == [loss["stage"], str(loss["clips"])]
@@ -80,6 +82,55 @@ def test_a_group_in_train_of_one_and_val_of_the_other_is_a_leak(tmp_path):
     swapped = made_up.shards(tmp_path / "c", 4, films=False, identity=lambda n: "person3" if n == 0 else f"p{n}")
     shown = stats("--compare", usual, swapped).out
     assert "1 groups are in train of one and in val of the other, the first is identity:person3" in shown
+
+
+@pytest.mark.parametrize("compares", [False, True])
+def test_eighty_columns_are_enough_for_all_words(compares, folder, monkeypatch):
+    from rich.console import Console
+
+    from datagen.stats import compare, terminal
+
+    for module in (compare, terminal):
+        monkeypatch.setattr(module, "terminal", lambda: Console(width=80, markup=False))
+    words = ["--compare", folder, folder] if compares else ["--input", folder]
+    shown = stats(*words, "--store", folder.parent / "store").out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for told in ("gaze amplitude", "swapped: flicker", "planned", "identities", "small_face"):
+        assert told in shown, told
+    assert "\u2026" not in shown
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):
+    folder = made_up.shards(tmp_path / "a\x1b[31m", films=False, reason="r\x1b[31m", license="l\x9b")
+    index = json.loads((folder / "index.json").read_text())
+    for entry in index["shards"]:
+        entry["split"] = "tr\x1bain"
+    (folder / "index.json").write_text(json.dumps(index))
+    assert not set(stats("--input", folder, "--store", tmp_path).out) & {"\x1b", "\x9b"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--shown", "many"], "--shown is 'many', a whole number from 0 is expected"),
+        (["--shown", "-1"], "--shown is -1"),
+        (["input=null", "store=5"], "--input is None, a folder is expected; --store is 5, a folder is expected"),
+        (["compare=[a]"], "--compare is ['a'], two folders are expected: --compare A B"),
+        (["--compare=a"], "--compare needs a value, or one more"),
+        (["--compare", "a", "--json"], "--compare needs a value, or one more"),
+        (["--input", __file__], "holds no index.json"),
+    ],
+)
+def test_mistaken_options_are_one_sentence(words, told):
+    ended = call("datagen.stats", *words)
+    assert ended.code == 2 and told in ended.sentence, ended.err
+
+
+def test_an_output_that_cannot_be_is_one_sentence(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        ended = call("datagen.stats", "--input", folder, "--output", output, "--store", tmp_path)
+        assert ended.code == 2 and "cannot write to" in ended.sentence, ended.err
 
 
 def test_compare_takes_two_folders(folder):

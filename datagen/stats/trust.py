@@ -1,0 +1,95 @@
+"""What statistics are told by files that others may have written: numbers that are numbers, text that can be shown."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datagen.engine.errors import UserError
+from datagen.selection import Selection
+
+MOST = 1e15  # no number of ours is larger
+UNSHOWN = ("Cc", "Cs", "Co", "Zl", "Zp")  # Unicode categories: control, halves of characters, private use, line ends
+TURNING = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
+
+
+def number(value: Any, name: str, least: float = -MOST) -> float:
+    """UserError for what is no finite number from `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MOST:
+        raise UserError(f"{name} is {str(value)[:60]!r}, a number{' from 0' if least == 0 else ''} is expected.")
+    return float(value)
+
+
+def whole(value: Any, name: str, least: int = 0) -> int:
+    """UserError for what is no whole number from `least`."""
+    if type(value) is not int or not least <= value <= MOST:
+        raise UserError(f"{name} is {str(value)[:60]!r}, a whole number from {least} is expected.")
+    return value
+
+
+def text_of(value: Any) -> str:
+    """Words from data as text that can be shown and encoded: no control characters, none that turn the direction."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if _is_shown(c) else "\ufffd" for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character == "\n" or (unicodedata.category(character) not in UNSHOWN and character not in TURNING)
+
+
+def parse(text: bytes) -> Any:
+    """JSON without NaN and infinities; ValueError."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def checked(index: Mapping[str, Any]) -> dict[str, Any]:
+    """The index with every part that statistics use in its right form; UserError, without full stop, where not so."""
+    try:
+        shards = [_shard(entry) for entry in index["shards"]]
+        rejects = [_reject(row) for row in index["rejects"]]
+        names = ("planned", "kept", "filtered", "invalid", "failed")
+        books = {name: whole(index["books"][name], f"books.{name}") for name in names}
+        select = Selection(**index["select"]).to_json() if "select" in index else {}
+    except UserError as error:
+        raise UserError(str(error).rstrip(".")) from None
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"something is missing or of another kind ({error!r})") from None
+    _balanced(books, shards, rejects)
+    return {**index, "shards": shards, "rejects": rejects, "books": books, "select": select}
+
+
+def _shard(entry: Mapping[str, Any]) -> dict[str, Any]:
+    file, keys = entry["file"], entry["keys"]
+    if not isinstance(file, str) or Path(file).name != file or "\0" in file:
+        raise UserError(f"{str(file)[:60]!r} is no plain file name")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UserError(f"the keys of {file} are no list of texts")
+    sizes = {name: whole(entry[name], f"{name} of {file}") for name in ("bytes", "samples")}
+    return {**entry, **sizes, "split": text_of(entry["split"])}
+
+
+def _reject(row: Mapping[str, Any]) -> dict[str, str]:
+    if not isinstance(row["key"], str):
+        raise UserError(f"{str(row['key'])[:60]!r} is no key")
+    words = {name: text_of(row[name]) for name in ("outcome", "reason")}
+    return {**words, "key": row["key"], "stage": text_of(row.get("stage", ""))}
+
+
+def _balanced(books: Mapping[str, int], shards: list[dict[str, Any]], rejects: list[dict[str, str]]) -> None:
+    """What the index says of itself agrees with itself."""
+    kept, lost = sum(entry["samples"] for entry in shards), books["filtered"] + books["invalid"] + books["failed"]
+    if books["kept"] != kept or books["planned"] != kept + lost or len(rejects) != lost:
+        raise UserError(f"planned {books['planned']}, {kept} in shards, {len(rejects)} named as lost")
+    for name, words in (("shard", [e["file"] for e in shards]), ("key", [k for e in shards for k in e["keys"]])):
+        if len(set(words)) != len(words):
+            raise UserError(f"a {name} is named twice")
