@@ -36,6 +36,7 @@ class Probe:
     width: int
     height: int
     fps: float
+    start: float  # s: when the first picture stands by the file's own clock, which its sound shares
     seconds: float | None
     codec: str
     has_audio: bool
@@ -50,11 +51,11 @@ class Frame:
 def probe(path: str | Path) -> Probe:
     """Header of a video file. Raises Invalid("no_video" | "no_frames" | "unreadable" | "too_large" | "damaged")."""
     with closing(_Reader(path)) as reader:
-        width, height = reader.square_size[::-1] if reader.transposed else reader.square_size
+        size = reader.square_size[::-1] if reader.transposed else reader.square_size
         return Probe(
-            width=width,
-            height=height,
+            *size,
             fps=float(reader.stream.average_rate or 0),
+            start=reader.origin,
             seconds=_promised(reader.stream),
             codec=reader.stream.codec_context.name,
             has_audio=bool(reader.container.streams.audio),
@@ -91,8 +92,7 @@ def resample(frames: Iterable[Frame], fps: float, start: float = 0.0) -> Iterato
 
 def frames(path: str | Path) -> Iterator[np.ndarray]:
     """All frames of one of our own constant-rate files, RGB uint8 [H, W, 3]."""
-    for frame in read(path):
-        yield frame.rgb
+    return (frame.rgb for frame in read(path))
 
 
 def at_indices(path: str | Path, indices: Sequence[int]) -> np.ndarray:

@@ -1,0 +1,263 @@
+"""A portrait that moves like the person of a driving video.
+
+python -m model.animate --reference portrait.png --driving video.mp4 --output out.mp4
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.engine.cli import command
+from datagen.engine.errors import UserError
+from datagen.engine.files import canonical, file_sha256
+
+if TYPE_CHECKING:
+    from model.choose import Choice
+    from model.footage import Footage
+    from model.pipeline import MegActorPipeline, Settings
+    from model.portrait import Portrait
+
+LEAST = {"steps": 1, "seed": 0, "window": 1, "overlap": 0, "batch": 1}
+MOST = {"steps": 1000, "seed": 2**31 - 1}
+NOT_TOLD = ("reference", "driving", "output", "weights", "device", "dtype", "overwrite", "progress")
+LINE_EVERY = 15.0  # s between lines where there is no terminal
+PACKAGES = ("megactor-kit", "torch", "diffusers", "transformers", "av", "mediapipe")
+
+
+@command("animate")
+def main(cfg: Any) -> int:
+    if mistakes := list(_mistakes(cfg)):
+        raise UserError("; ".join(mistakes) + ".")
+    try:
+        animate(cfg)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written.", file=sys.stderr)
+        return 130
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+        raise UserError(_out_of_memory(cfg)) from None
+    return 0
+
+
+def animate(cfg: Any) -> None:
+    """Look at what is given, then load the model, then write the video."""
+    from datagen import video
+    from model import portrait
+    from model.choose import choose
+
+    choice = choose(cfg.preset, None if cfg.weights is None else str(cfg.weights), cfg.device, cfg.dtype)
+    still = portrait.read(Path(str(cfg.reference)))
+    driving = _looked(Path(str(cfg.driving)), cfg.progress)
+    for line in _remarks(choice, still, driving):
+        print(line, flush=True)
+    output = Path(str(cfg.output))
+    with _whole(output) as part:
+        pipeline = _pipeline(cfg, choice)
+        with _autocast(choice):
+            _write(cfg, part, pipeline, still, driving, _told(cfg, choice, still, driving))
+    size, sound = f"{pipeline.side}x{pipeline.side} px", "with" if video.probe(output).has_audio else "without"
+    print(f"{output}: {len(driving.shown)} frames, {_rate(driving)} frames/s, {size}, {sound} sound")
+
+
+def _write(
+    cfg: Any, path: Path, pipeline: MegActorPipeline, still: Portrait, driving: Footage, told: dict[str, str]
+) -> None:
+    from datagen.sound import SoundWriter
+    from model.footage import DrivingFrames
+
+    settings = _settings(cfg)
+    framed = still.framed(pipeline.side, cfg.margin, not cfg.official)
+    contour = framed.outline * pipeline.driving_side if cfg.contour_preserve else None
+    source = DrivingFrames(driving, pipeline.driving_side, contour, cfg.margin, not cfg.official)
+    with (
+        contextlib.closing(source) as frames,
+        _progress(pipeline, len(source), settings, cfg.progress) as bar,
+        SoundWriter(path, driving.rate, driving.path, metadata=told) as writer,
+    ):
+        reference = pipeline.reference(framed.picture, framed.background, settings.seed)
+        for rgb in pipeline.animate(reference, frames, settings):
+            writer.write(rgb)
+            bar.set_postfix_str(f"{writer.count} of {len(frames)} frames written", refresh=False)
+
+
+def _mistakes(cfg: Any) -> Iterator[str]:
+    """A part of a sentence for each mistake that the options alone show."""
+    for name, least in LEAST.items():
+        most = MOST.get(name, sys.maxsize)
+        if type(cfg[name]) is not int or not least <= cfg[name] <= most:
+            upper = f" to {most}" if name in MOST else ""
+            yield f"{name} is {cfg[name]!r}, a whole number from {least}{upper} is expected"
+    for name in ("guidance", "margin"):
+        value = cfg[name]
+        if not (isinstance(value, int | float) and 1 <= value < 1e6) and not (name == "margin" and value is None):
+            yield f"{name} is {value!r}, a number from 1 is expected"
+    yield from _output_mistakes(Path(str(cfg.output)), cfg)
+
+
+def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
+    inputs = (Path(str(cfg.reference)), Path(str(cfg.driving)))
+    if output.suffix.lower() != ".mp4":
+        yield f"output is {output}, a name that ends with .mp4 is expected"
+    elif output.is_dir():
+        yield f"output {output} is a folder, a file is expected"
+    elif output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        yield f"output {output} is one of the inputs, another name is expected"
+    elif output.exists() and not cfg.overwrite:
+        yield f"output {output} exists: add --overwrite to replace it, or choose another name"
+
+
+def _settings(cfg: Any) -> Settings:
+    from model.pipeline import Settings
+
+    same = {name: cfg[name] for name in ("steps", "seed", "window", "overlap", "batch")}
+    return Settings(**same, guidance=float(cfg.guidance), closed=cfg.closed or cfg.official)
+
+
+def _looked(path: Path, progress: bool) -> Footage:
+    from model.footage import look
+
+    with _bar(progress, unit=" pictures", desc="looking for the face", leave=False) as bar:
+        return look(path, bar.update)
+
+
+def _remarks(choice: Choice, still: Portrait, driving: Footage) -> Iterator[str]:
+    """What the user should know before the work."""
+    if choice.folder is None:
+        yield f"preset {choice.preset}: RANDOM WEIGHTS, so the new video shows noise; --weights names a trained model."
+    if still.faces > 1:
+        yield f"{still.path}: the largest of {still.faces} faces is taken."
+    count, missed = len(driving.found), int((~driving.found).sum())
+    if missed:
+        yield f"{driving.path}: no face in {missed} of {count} pictures; its place there is that before and after."
+    if not driving.is_steady:
+        yield f"{driving.path}: the frame rate varies; the new video has the mean, {_rate(driving)} frames/s."
+
+
+def _rate(driving: Footage) -> str:
+    return f"{float(driving.rate):.5g}"
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, which becomes it at the end; after an error nothing is left."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output.") from None
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
+    from model.schedule import official_inference
+
+    pipeline = choice.load()
+    most = pipeline.unet.config.motion_max_seq_length
+    if cfg.window > most or cfg.overlap >= cfg.window:
+        raise UserError(
+            f"window is {cfg.window}, overlap {cfg.overlap}: a window of at most {most} and less overlap are expected."
+        )
+    if cfg.official:
+        pipeline.register_modules(scheduler=official_inference())
+    return pipeline
+
+
+def _autocast(choice: Choice) -> Any:
+    import torch
+
+    return torch.autocast(choice.device.type, choice.dtype, enabled=choice.dtype is not torch.float32)
+
+
+def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[str, str]:
+    """The file's tags: that it is synthetic and how it was made, as JSON in the comment."""
+    comment = {
+        "synthetic": True,
+        "made_by": "MegActor-Kit, model.animate",
+        "model": choice.identity(),
+        "device": choice.device.type,
+        "dtype": str(choice.dtype),
+        "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD},
+        "reference": {"file": still.path.name, "sha256": file_sha256(still.path)},
+        "driving": {"file": driving.path.name, "sha256": file_sha256(driving.path)},
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+    return {"comment": canonical(comment)}
+
+
+def _version(package: str) -> str:
+    """Ours, too, may run from a checkout that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@contextlib.contextmanager
+def _progress(pipeline: MegActorPipeline, frames: int, settings: Settings, progress: bool) -> Iterator[Any]:
+    """A bar of denoised pictures: finished frames come late, when most of the work on the first windows is done."""
+    from model.sampling import windows
+
+    def tick(module: Any, inputs: Any, pictures: Any) -> None:
+        bar.update(len(pictures))
+
+    plan = windows(frames, settings.window, settings.overlap, settings.closed)
+    total = settings.steps * sum(map(len, plan))
+    with _bar(progress, total=total, unit=" steps", smoothing=0.05) as bar:
+        hook = pipeline.unet.conv_in.register_forward_hook(tick)
+        try:
+            yield bar
+        finally:
+            hook.remove()
+
+
+def _bar(progress: bool, **options: Any) -> Any:
+    """tqdm's bar in a terminal, elsewhere a line now and then."""
+    from tqdm import tqdm
+
+    class Lines(tqdm):
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+            if self.n:
+                print(self, file=sys.stderr, flush=True)
+            return True
+
+    if sys.stderr.isatty():
+        return tqdm(dynamic_ncols=True, disable=not progress, **options)
+    pauses = {"mininterval": LINE_EVERY, "maxinterval": LINE_EVERY}
+    return Lines(file=io.StringIO(), ncols=100, disable=not progress, **pauses, **options)
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Torch says it in a class of its own for a GPU, in a bare RuntimeError for a CPU."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _out_of_memory(cfg: Any) -> str:
+    ways = {
+        "--batch 1": cfg.batch > 1,
+        "--closed false": cfg.closed,
+        "--dtype bfloat16": cfg.dtype == "float32",
+        "a smaller --window and --overlap": cfg.window > 2,
+        "--preset tiny": cfg.preset != "tiny",
+    }
+    return f"out of memory: try {' or '.join(way for way, helps in ways.items() if helps)}; nothing was written."
+
+
+if __name__ == "__main__":
+    main()

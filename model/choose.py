@@ -1,0 +1,109 @@
+"""Which model a command runs, where, and in which numbers: decided and checked before any work, loaded when needed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from datagen.engine.cli import CONF
+from datagen.engine.errors import UserError
+from datagen.engine.files import canonical, file_sha256
+from model.convert.build import instantiate, preset
+from model.pipeline import MegActorPipeline
+from model.weights import FOLDER
+
+UNTRAINED = ("tiny",)  # presets that run with random weights where no others are named
+RANDOM = 0  # the seed of those
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A folder of weights, or none: then the preset with random ones."""
+
+    preset: str
+    folder: Path | None
+    device: torch.device
+    dtype: torch.dtype  # of the work, under autocast
+
+    def load(self) -> MegActorPipeline:
+        """UserError if the folder holds no whole model."""
+        kept = torch.float32 if self.device.type == "cpu" else self.dtype  # a CPU's norms take no mixture
+        pipeline = _random(self.preset, kept) if self.folder is None else _loaded(self.folder, kept)
+        pipeline.animator.eval()
+        return pipeline.to(self.device)
+
+    def identity(self) -> dict[str, str]:
+        """What tells this model from others."""
+        if self.folder is None:
+            return {"preset": self.preset, "weights": f"random, seed {RANDOM}"}
+        return {"folder": self.folder.resolve().name, "sha256": _digest(self.folder)}
+
+
+def choose(preset: str, weights: str | None, device: str = "auto", dtype: str = "auto") -> Choice:
+    """UserError for what is not there or not possible."""
+    presets = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    if preset not in presets:
+        raise UserError(f"there is no preset {preset!r}: {' or '.join(presets)} is expected.")
+    if dtype not in ("auto", *DTYPES):
+        raise UserError(f"dtype is {dtype!r}: auto, {' or '.join(DTYPES)} is expected.")
+    place = _device(device)
+    usual = "float32" if place.type == "cpu" else "bfloat16"
+    return Choice(preset, _folder(preset, weights), place, getattr(torch, usual if dtype == "auto" else dtype))
+
+
+def _folder(preset: str, weights: str | None) -> Path | None:
+    if weights is None and preset in UNTRAINED:
+        return None
+    folder = FOLDER / f"megactor-{preset}" if weights is None else Path(weights)
+    if not (folder / "model_index.json").is_file():
+        raise UserError(
+            f"there is no model in {folder}: make one there with python -m model.convert, name another with --weights, "
+            f"or try --preset {UNTRAINED[0]}, which has random weights."
+        )
+    return folder
+
+
+def _device(name: str) -> torch.device:
+    has_gpu = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if has_gpu else "cpu")
+    kind, _, number = name.partition(":")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
+    if not (number or "0").isdigit() or int(number or 0) >= count:
+        raise UserError(f"there is no device {name!r} here: {'auto, cpu or cuda' if has_gpu else 'cpu'} is expected.")
+    return torch.device(name)
+
+
+def _random(name: str, dtype: torch.dtype) -> MegActorPipeline:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM)
+        pipeline = instantiate(preset(name))
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            torch.nn.Module.to(
+                part, dtype
+            )  # diffusers' own warns of parts to be kept in float32, of which there are none
+    return pipeline
+
+
+def _loaded(folder: Path, dtype: torch.dtype) -> MegActorPipeline:
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    try:
+        return MegActorPipeline.from_pretrained(folder, use_safetensors=True, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise UserError(f"the model in {folder} cannot be loaded ({why}): make it again with model.convert.") from None
+
+
+def _digest(folder: Path) -> str:
+    """Of the names and contents of all files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    rows = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files]
+    return hashlib.sha256(canonical(rows).encode()).hexdigest()

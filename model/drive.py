@@ -1,0 +1,127 @@
+"""What drives: the face of a video alone on black, grey. The pure functions are training's too.
+
+Frames are float [n, 3, H, W], RGB; boxes xyxy in px [n, 4]; points [478, 2+] in px (datagen.geometry).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datagen import geometry
+
+ABOVE, BELOW = 0.4, 0.1  # shares of the squared face box that are kept above and below it
+PATCH = 1 / 8  # of the picture's side: how far the contour patches reach from their middles
+LUMA = (0.2989, 0.5870, 0.1140)
+BROWS = (*geometry.RIGHT_BROW, *geometry.LEFT_BROW)
+CONTOURS = (geometry.RIGHT_EYE, geometry.LEFT_EYE, (*geometry.OUTER_LIPS, *geometry.INNER_LIPS), BROWS)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Rows `top` to `top + side` and columns `left` to `left + side` of a picture, px."""
+
+    left: int
+    top: int
+    side: int
+
+    def place(self, places: np.ndarray, side: float) -> np.ndarray:
+        """Points [..., 2] or boxes [..., 4] of the picture in px of the square when that is `side` px."""
+        return (places - [self.left, self.top] * (places.shape[-1] // 2)) * (side / self.side)
+
+
+def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None) -> Square:
+    """The largest square around the middle of all boxes inside a picture of `size` (width, height) px.
+
+    Where that would cut the boxes, which lie at the picture's border, the square is shifted and holds them. With
+    `margin`, one that leaves (margin - 1) sides of the largest box free around all, shifted to lie inside.
+    """
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    middle = np.floor((low + high) / 2).astype(int)
+    extent = float((high - low).max())
+    if margin is None:
+        half = max(int(min(*middle, *(np.array(size) - middle))), int(np.ceil(extent / 2)))
+    else:
+        half = int(np.ceil((extent + (margin - 1) * float((boxes[:, 2:] - boxes[:, :2]).max())) / 2))
+    half = min(half, max(min(size) // 2, 1))
+    left, top = np.clip(middle - half, 0, np.maximum(np.array(size) - 2 * half, 0)).tolist()
+    return Square(left, top, min(2 * half, *size))
+
+
+def cropped(frames: Tensor, part: Square, side: int, antialias: bool = True) -> Tensor:
+    """[n, 3, side, side] of the same type; the official program shrinks without `antialias`, so that fine patterns
+    flicker.
+    """
+    cut = frames[:, :, part.top : part.top + part.side, part.left : part.left + part.side]
+    return F.interpolate(cut, (side, side), mode="bilinear", align_corners=False, antialias=antialias)
+
+
+def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
+    """Face boxes made square, with ABOVE and BELOW: whole px int [n, 4] of frames of `side` px."""
+    left, top, right, bottom = boxes.T.astype(np.float64)
+    taller = (bottom - top) - (right - left)
+    wider, higher = np.floor(np.maximum(taller, 0) / 2), np.floor(np.maximum(-taller, 0) / 2)
+    left, right, top, bottom = left - wider, right + wider, top - higher, bottom + higher
+    height = bottom - top
+    kept = np.stack([left, top - ABOVE * height, right, bottom + BELOW * height], axis=1)
+    return np.clip(kept, 0, side).astype(int)
+
+
+def only(frames: Tensor, boxes: np.ndarray) -> Tensor:
+    """Each frame black outside its whole-px boxes int [n, 4], or [n, k, 4] for several."""
+    inside = torch.zeros(len(frames), 1, *frames.shape[2:], dtype=torch.bool, device=frames.device)
+    for mask, row in zip(inside, boxes.reshape(len(frames), -1, 4).tolist(), strict=True):
+        for left, top, right, bottom in row:
+            mask[:, top:bottom, left:right] = True
+    return frames * inside
+
+
+def grey(frames: Tensor) -> Tensor:
+    """Three equal channels, in the range of `frames`."""
+    weights = torch.tensor(LUMA, dtype=frames.dtype, device=frames.device)
+    return torch.einsum("nchw,c->nhw", frames, weights)[:, None].expand(-1, 3, -1, -1)
+
+
+def warp(frames: Tensor, aspect: float, scale: float) -> Tensor:
+    """Training's augmentation (specification, 5.3, step 11): width over height times `aspect` by shrinking one of them,
+    then all enlarged by `scale` about the middle, to the nearest px; black where nothing is.
+    """
+    height, width = frames.shape[2:]
+    small = (height, int(aspect * width)) if aspect <= 1 else (int(height / aspect), width)
+    y = F.interpolate(frames, small, mode="bilinear", align_corners=False, antialias=True)
+    left, top = (width - small[1]) // 2, (height - small[0]) // 2
+    y = F.pad(y, (left, width - small[1] - left, top, height - small[0] - top))
+    theta = torch.tensor([[1 / scale, 0, 0], [0, 1 / scale, 0]], dtype=y.dtype, device=y.device)
+    grid = F.affine_grid(theta.expand(len(y), 2, 3), list(y.shape), align_corners=False)
+    return F.grid_sample(y, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def outline(points: np.ndarray) -> np.ndarray:
+    """Box xyxy [4] from the brows to the chin, as wide as the face: that of the 68 points that are usual elsewhere."""
+    found = geometry.box(points[geometry.OVAL])
+    found[1] = points[list(BROWS), 1].min()
+    return found
+
+
+def middles(points: np.ndarray) -> np.ndarray:
+    """Middles [4, 2] of the eyes, the mouth and the brows."""
+    return np.stack([points[list(group), :2].mean(axis=0) for group in CONTOURS])
+
+
+def patches(low: np.ndarray, high: np.ndarray, side: int) -> np.ndarray:
+    """Whole-px boxes int [4, 4] of what is kept around middles that stay between `low` and `high` [4, 2]."""
+    return np.clip(np.concatenate([low - PATCH * side, high + PATCH * side], axis=1), 0, side).astype(int)
+
+
+def aligned(frames: Tensor, source: np.ndarray, target: np.ndarray) -> Tensor:
+    """Frames stretched and shifted so that what lies in the box `source` comes to lie in the box `target`, px [4]."""
+    sides = np.array([frames.shape[3], frames.shape[2]])
+    stretch = (source[2:] - source[:2]) / (target[2:] - target[:2])
+    shift = stretch - 1 + 2 * (source[:2] - stretch * target[:2]) / sides
+    theta = torch.tensor([[stretch[0], 0, shift[0]], [0, stretch[1], shift[1]]], dtype=frames.dtype)
+    grid = F.affine_grid(theta.to(frames.device).expand(len(frames), 2, 3), list(frames.shape), align_corners=False)
+    return F.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
