@@ -154,16 +154,17 @@ def test_verify_tells_whole_shards_from_cut_ones(sample, tmp_path):
 
 
 def shown_commands() -> list[str]:
-    """The lines `python -m datagen...` of the README's sh blocks, without their comments."""
+    """The lines `python -m ...` of the README's sh blocks, without their comments."""
     blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.M | re.S) if README.exists() else []
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python -m datagen")]
+    return [line for line in lines if line.startswith("python -m ")]
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
 def test_the_readme_shows_every_command():
     shown = {line.split()[2] for line in shown_commands()}
-    assert shown == {f"datagen.{name}" for name in ("shards", "why", "verify", *SUFFIX)}
+    datagen = {f"datagen.{name}" for name in ("shards", "stats", "why", "verify", *SUFFIX)}
+    assert shown == datagen | {f"model.{name}" for name in ("animate", "convert", "weights")}
 
 
 @pytest.mark.parametrize("line", shown_commands())
@@ -172,7 +173,7 @@ def test_commands_of_the_readme_are_understood(line, capsys):
     _, _, module, *words = shlex.split(line)
     ended = call(module, *words, "--cfg", "job")
     assert ended.code == 0, ended.err
-    assert "store:" in ended.out or "input:" in ended.out
+    assert re.search(r"^(store|input|output|folder): ", ended.out, re.M), ended.out
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")

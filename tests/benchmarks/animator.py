@@ -9,6 +9,7 @@ size of Stable Diffusion 1.5 at 512 px: seconds a frame, memory, share of the ca
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +20,10 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.animator import Animator, Reference, joined
+from model.layers import Attention, TransformerBlock
 from model.pipeline import MegActorPipeline, Settings, repeated
 from model.sampling import windows
 from tests.conftest import REPOSITORY
@@ -71,6 +73,30 @@ def inputs(pipeline: MegActorPipeline, frames: int) -> tuple[Reference, Noise]:
     return reference, Noise(torch.rand(3, frames, pipeline.driving_side, pipeline.driving_side))
 
 
+class OfficialAttention(nn.Module):
+    """Under guidance all rows look at the reference; then those of the half without it are done again."""
+
+    def __init__(self, attention: Attention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Tensor, context: Tensor | None = None, more: Tensor | None = None) -> Tensor:
+        out = self.attention(x, context, more)
+        if more is not None:
+            half = len(x) // 2
+            out[:half] = self.attention(x[:half], context)
+        return out
+
+
+def official(pipeline: MegActorPipeline) -> MegActorPipeline:
+    """The same weights, with the attention of the official program."""
+    copied = copy.deepcopy(pipeline)
+    for module in list(copied.unet.modules()):
+        if isinstance(module, TransformerBlock):
+            module.attn1 = OfficialAttention(module.attn1)  # type: ignore[assignment]
+    return copied
+
+
 @torch.no_grad()
 def straightforward(pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings) -> Tensor:
     """Latents [4, f, h, w] by the official loop: the DrivenEncoder in every call, both halves of guidance in full,
@@ -84,16 +110,14 @@ def straightforward(pipeline: MegActorPipeline, reference: Reference, driving: N
     both = repeated(reference, 2)
     for timestep in scheduler.timesteps:
         times = timestep.expand(2).to(latents.device)
-        features = [level[1:] for level in animator.features(times, both)]
+        features = animator.features(times, both)
         total, count = torch.zeros_like(latents), torch.zeros(len(driving), 1, 1).to(latents)
         for window in map(list, plan):
-            driven = animator.driven_encoder(
-                driving.pictures[None, :, window].expand(2, -1, -1, -1, -1).to(latents), both.picture
-            )
-            x = joined(latents[None, :, window].expand(2, -1, -1, -1, -1), driven, both)
-            without = animator.unet(x[:1], times[:1], reference.tokens)
-            noise = animator.unet(x[1:], times[1:], reference.tokens, features)
-            total[:, window] += (without + settings.guidance * (noise - without))[0]
+            pictures = driving.pictures[None, :, window].expand(2, -1, -1, -1, -1).to(latents)
+            driven = animator.driven_encoder(pictures, both.picture)
+            noisy = latents[None, :, window].expand(2, -1, -1, -1, -1)
+            without, with_reference = animator.unet(joined(noisy, driven, both), times, both.tokens, features)
+            total[:, window] += without + settings.guidance * (with_reference - without)
             count[window] += 1
         latents = scheduler.step(total / count, timestep, latents).prev_sample
     return latents
@@ -112,15 +136,11 @@ def ours(pipeline: MegActorPipeline, reference: Reference, driving: Noise, setti
 
 def inference(name: str, pipeline: MegActorPipeline, rounds: int) -> None:
     reference, driving = inputs(pipeline, FRAMES)
-    results = [call(pipeline, reference, driving, SETTINGS) for call in (straightforward, ours)]
+    theirs_, given = official(pipeline), (reference, driving, SETTINGS)
+    results = [straightforward(theirs_, *given), ours(pipeline, *given)]
     error = float((results[1] - results[0]).norm() / results[0].norm())
-    theirs, own = side_by_side(
-        [
-            lambda: straightforward(pipeline, reference, driving, SETTINGS),
-            lambda: ours(pipeline, reference, driving, SETTINGS),
-        ],
-        rounds,
-    )
+    calls = [lambda: straightforward(theirs_, *given), lambda: ours(pipeline, *given)]
+    theirs, own = side_by_side(calls, rounds)
     print(f"\n{name}: {FRAMES} frames, {SETTINGS.steps} steps, windows of {SETTINGS.window}")
     print(
         f"  straightforward {theirs:.2f} s, ours {own:.2f} s: {theirs / own:.2f} times faster (goal 1.3), "
