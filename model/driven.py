@@ -41,6 +41,8 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
         if not all(side <= size < side + side // LAST_SIDE for size in reference.shape[2:]):
             sides = "x".join(map(str, reference.shape[2:]))
             raise ValueError(f"the reference is {sides} px, {side} to {side + side // LAST_SIDE - 1} are expected")
+        if driving.shape[3] % 8 or driving.shape[4] % 8:
+            raise ValueError(f"the driving frames are {tuple(driving.shape[3:])} px, multiples of 8 are expected")
         scale, shift = self.modulation(reference)
         frames = driving.shape[2]
         y = self.spatial(driving.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, frames))

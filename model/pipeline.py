@@ -115,7 +115,8 @@ class _Sampler:
     """What one video's loop needs: features of each step, driven features of the frames in flight."""
 
     def __init__(self, pipeline: MegActorPipeline, reference: Reference, driving: Driving, settings: Settings):
-        self.animator, self.scheduler = pipeline.animator, pipeline.scheduler
+        self.animator = pipeline.animator
+        self.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it keeps its steps in itself
         self.reference, self.driving, self.settings = reference, driving, settings
         self.scheduler.set_timesteps(settings.steps, device=reference.latents.device)
         self.features: dict[int, tuple[Tensor, ...]] = {}
@@ -132,7 +133,7 @@ class _Sampler:
         latents = self.reference.latents[0]
         generator = torch.Generator("cpu").manual_seed(seed_of("noise", self.settings.seed, frame))
         noise = torch.randn(latents.shape, generator=generator) * self.scheduler.init_noise_sigma
-        return noise.to(latents)
+        return noise.to(latents.device)
 
     def step(self, noise: Tensor, number: int, latents: Tensor) -> Tensor:
         return self.scheduler.step(noise, self.scheduler.timesteps[number], latents).prev_sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -12,12 +13,6 @@ from torch import Tensor, nn
 
 from model.blocks import Dims, DownBlock, Flow, MidBlock, UpBlock
 from model.layers import ClipNorm, SpatialTransformer, exact
-
-# In the order in which both networks come to them: the blocks whose self-attention looks at the reference.
-REFERENCE_BLOCKS = (
-    "mid_block.attentions.0.transformer_blocks.0",
-    *(f"up_blocks.{i}.attentions.{j}.transformer_blocks.0" for i in (1, 2, 3) for j in (0, 1, 2)),
-)
 
 
 class UNet(ModelMixin, ConfigMixin):
@@ -44,10 +39,17 @@ class UNet(ModelMixin, ConfigMixin):
             self.up_blocks.append(UpBlock(x, out, taken, dims, attends=i > 0, is_last=i == last))
             x = out
 
-    def flow(self, timestep: Tensor, context: Tensor, frames: int, reference: Sequence[Tensor] = ()) -> Flow:
-        """Timesteps [b] and context [b, n, d] for the blocks."""
-        time = self.time_embedding(self.time_proj(timestep).to(context.dtype))
-        return Flow(time, context, frames, iter(reference))
+    @property
+    def reference_blocks(self) -> list[str]:
+        """In the order in which both networks come to them: the blocks whose self-attention looks at the reference."""
+        attends = [(i, block.attentions) for i, block in enumerate(self.up_blocks) if isinstance(block, UpBlock)]
+        up = [(i, j) for i, attentions in attends for j in range(len(attentions or ()))]
+        places = ["mid_block.attentions.0", *(f"up_blocks.{i}.attentions.{j}" for i, j in up)]
+        return [f"{place}.transformer_blocks.0" for place in places]
+
+    def flow(self, timestep: Tensor, context: Tensor, frames: int) -> Flow:
+        """Timesteps [b] and context [b, n, d] for the blocks; no reference."""
+        return Flow(self.time_embedding(self.time_proj(timestep).to(context.dtype)), context, frames)
 
     def down(self, x: Tensor, flow: Flow) -> tuple[Tensor, ...]:
         """All skips of pictures [b*f, c, h, w]; the last is where the way up begins."""
@@ -95,22 +97,26 @@ class DenoisingUNet(UNet):
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor] = ()) -> Tensor:
-        """x [b, c, f, h, w], timesteps [b], context [b, n, d], features of `REFERENCE_BLOCKS` [b, m, c] or none.
-
-        Returns the noise [b, 4, f, h, w].
+        """x [b, c, f, h, w], timesteps [b], context [b, n, d], a feature [b, m, c] for each of `reference_blocks`, or
+        none. Returns the noise [b, 4, f, h, w]. ValueError where they do not fit.
         """
-        frames = x.shape[2]
-        skips = self.down(_pictures(x), self.flow(timestep, context, frames))
-        return self._noise(skips, self.flow(timestep, context, frames, reference))
+        self._check(x, reference)
+        flow = self.flow(timestep, context, x.shape[2])
+        return self._noise(self.down(_pictures(x), flow), looking(flow, reference))
 
     def both(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Noise without and with the reference. The way down does not look at it: it is gone once for both."""
-        frames = x.shape[2]
-        skips = self.down(_pictures(x), self.flow(timestep, context, frames))
-        return (
-            self._noise(skips, self.flow(timestep, context, frames)),
-            self._noise(skips, self.flow(timestep, context, frames, reference)),
-        )
+        self._check(x, reference)
+        flow = self.flow(timestep, context, x.shape[2])
+        skips = self.down(_pictures(x), flow)
+        return self._noise(skips, looking(flow, ())), self._noise(skips, looking(flow, reference))
+
+    def _check(self, x: Tensor, reference: Sequence[Tensor]) -> None:
+        if x.shape[2] > self.config.motion_max_seq_length:
+            raise ValueError(f"{x.shape[2]} frames, at most {self.config.motion_max_seq_length} fit into a window")
+        if reference and [len(feature) for feature in reference] != [len(x)] * len(self.reference_blocks):
+            found = [len(feature) for feature in reference]
+            raise ValueError(f"features of {found} clips, {len(self.reference_blocks)} of {len(x)} are expected")
 
     def _noise(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
         y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
@@ -139,11 +145,16 @@ class ReferenceNet(UNet):
 
     def forward(self, latents: Tensor, timestep: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """Latents [b, 4, h, w] without noise, the denoiser's timesteps [b], context [b, n, d] -> a feature
-        [b, h*w, c] for each of `REFERENCE_BLOCKS`.
+        [b, h*w, c] for each of `reference_blocks`.
         """
         flow = self.flow(timestep, context, frames=1)
         self.up(self.down(latents, flow), flow)
         return tuple(flow.features)
+
+
+def looking(flow: Flow, reference: Sequence[Tensor]) -> Flow:
+    """The same flow on its way up, past these features."""
+    return replace(flow, reference=iter(reference), features=[])
 
 
 def _pictures(x: Tensor) -> Tensor:

@@ -143,7 +143,8 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
     import hydra
     from omegaconf import OmegaConf
 
-    sys.argv = [sys.argv[0], *overrides(argv, *_kinds(name))]
+    switches, positional, pairs = _kinds(name)
+    sys.argv = [sys.argv[0], *overrides(argv, switches, positional, pairs)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print one sentence
     results: list[int] = []
     errors: list[BaseException] = []
@@ -152,6 +153,7 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
         OmegaConf.set_readonly(cfg, True)
         try:
             _refuse_missing(cfg)
+            _refuse_no_truth(cfg, switches)
             with _native_stderr_muted():
                 results.append(function(cfg) or 0)
         except BaseException as error:  # Hydra would print its own lines about it
@@ -170,6 +172,13 @@ def _refuse_missing(cfg: Any) -> None:
     missing = sorted(key for key in cfg if OmegaConf.is_missing(cfg, key)) or sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"missing: {', '.join('--' + key.replace('_', '-') for key in missing)} (see --help).")
+
+
+def _refuse_no_truth(cfg: Any, switches: frozenset[str]) -> None:
+    """`overwrite=no` is a text to YAML of today, and a text is true."""
+    wrong = [f"--{key.replace('_', '-')} is {cfg[key]!r}" for key in sorted(switches) if not isinstance(cfg[key], bool)]
+    if wrong:
+        raise UserError(f"{', '.join(wrong)}: true or false is expected.")
 
 
 def _kinds(name: str) -> tuple[frozenset[str], str, frozenset[str]]:

@@ -26,6 +26,7 @@ from model.animator import Animator, Reference, joined
 from model.layers import Attention, TransformerBlock
 from model.pipeline import MegActorPipeline, Settings, repeated
 from model.sampling import windows
+from model.unet import looking
 from tests.conftest import REPOSITORY
 
 WIDER = {"block_out_channels": [128, 192, 256, 256], "layers_per_block": 2, "num_attention_heads": 8}
@@ -170,7 +171,7 @@ def inference_parts(pipeline: MegActorPipeline, reference: Reference, driving: N
             skips, animator.unet.flow(time_, reference.tokens, frames)
         ),
         "UNet up with reference": lambda: animator.unet.up(
-            skips, animator.unet.flow(time_, reference.tokens, frames, features)
+            skips, looking(animator.unet.flow(time_, reference.tokens, frames), features)
         ),
         "decoding, a frame": lambda: pipeline.latents.decode(reference.sample),
     }

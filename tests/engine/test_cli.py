@@ -10,7 +10,7 @@ import pytest
 from datagen.engine.cli import help_text, overrides, quoted
 from tests.conftest import REPOSITORY
 
-COMMANDS = ["shards", "clips", "faces", "mask", "gaze", "swap", "style", "verify", "why"]
+COMMANDS = ["shards", "clips", "faces", "mask", "gaze", "swap", "style", "stats", "verify", "why"]
 
 
 def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
@@ -34,6 +34,17 @@ def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
 )
 def test_flags_become_overrides(words, expected):
     assert overrides(words, frozenset({"dry_run"}), "key") == expected
+
+
+def test_pairs_take_two_words():
+    words = ["--compare", "a b", "2", "--json"]
+    assert overrides(words, frozenset({"json"}), pairs=frozenset({"compare"})) == ["compare=['a b','2']", "json=true"]
+
+
+def test_switches_are_truth_values():
+    ended = run("datagen.stats", "json=no", "report=1")
+    assert ended.returncode == 2
+    assert ended.stderr == "error: --json is 'no', --report is 1: true or false is expected.\n"
 
 
 @pytest.mark.parametrize(

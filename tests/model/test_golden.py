@@ -19,7 +19,7 @@ from model.latents import Latents
 from model.motion import MotionModule
 from model.pipeline import MegActorPipeline, Settings, _Sampler
 from model.schedule import official_inference, official_training
-from model.unet import REFERENCE_BLOCKS, DenoisingUNet, ReferenceNet
+from model.unet import DenoisingUNet, ReferenceNet
 from tests.model.parts import GOLDEN, error, load
 
 ALIKE = 1e-5
@@ -97,14 +97,15 @@ def test_driven_encoder():
 def test_reference_features():
     golden = load("b_reference_net.safetensors")
     features = animator().features(case().timesteps, case().reference)
-    assert len(features) == len(REFERENCE_BLOCKS) == 10
-    for name, feature in zip(REFERENCE_BLOCKS, features, strict=True):
+    assert len(features) == len(animator().unet.reference_blocks) == 10
+    for name, feature in zip(animator().unet.reference_blocks, features, strict=True):
         assert error(feature, golden[f"out.bank.{name}"]) < ALIKE, name
 
 
 def test_reference_blocks_are_all_that_the_official_ones_are():
-    config()
-    assert set(REFERENCE_BLOCKS) == set(json.loads((GOLDEN / "manifest.json").read_text())["reference_blocks_in_order"])
+    blocks = animator().reference_net.reference_blocks
+    assert blocks == animator().unet.reference_blocks
+    assert set(blocks) == set(json.loads((GOLDEN / "manifest.json").read_text())["reference_blocks_in_order"])
 
 
 @torch.no_grad()
@@ -257,5 +258,5 @@ def test_half_precision():
         features = animator().features(c.timesteps, c.reference)
     assert error(noise, golden["out"]) < 0.02
     banks = load("b_reference_net.safetensors")
-    for name, feature in zip(REFERENCE_BLOCKS, features, strict=True):
+    for name, feature in zip(animator().unet.reference_blocks, features, strict=True):
         assert error(feature, banks[f"out.bank.{name}"]) < 0.02, name

@@ -161,3 +161,20 @@ def test_half_precision_stays_close(animator):
     with torch.autocast("cpu", torch.bfloat16):
         half = animator(*parts.clip(2), parts.reference(2))
     assert 1e-5 < parts.error(half, full) < 0.02
+
+
+@torch.no_grad()
+def test_inputs_that_do_not_fit_are_refused(animator):
+    noisy, timesteps, driving = parts.clip(2)
+    reference = parts.reference(2)
+    driven, features = animator.driven_encoder(driving, reference.picture), animator.features(timesteps, reference)
+    for wrong in (features[1:], (*features, features[0]), tuple(feature[:1] for feature in features)):
+        with pytest.raises(ValueError, match="are expected"):
+            animator.denoise(noisy, timesteps, wrong, driven, reference)
+    with pytest.raises(ValueError, match="33 frames, at most 32"):
+        longer = [part.repeat(1, 1, 11, 1, 1) for part in (noisy, driven)]
+        animator.denoise(longer[0], timesteps, features, longer[1], reference)
+    with pytest.raises(ValueError, match="multiples of 8"):
+        animator.driven_encoder(driving[..., 3:], reference.picture)
+    with pytest.raises(ValueError, match="64 to 79 are expected"):
+        animator.driven_encoder(driving, reference.picture[..., 1:])
