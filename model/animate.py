@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from model.portrait import Portrait
 
 LEAST = {"steps": 1, "seed": 0, "window": 1, "overlap": 0, "batch": 1}
-MOST = {"steps": 1000, "seed": 2**31 - 1}
+MOST = {"steps": 500, "seed": 2**31 - 1}
 NOT_TOLD = ("reference", "driving", "output", "weights", "device", "dtype", "overwrite", "progress")
 LINE_EVERY = 15.0  # s between lines where there is no terminal
 PACKAGES = ("megactor-kit", "torch", "diffusers", "transformers", "av", "mediapipe")
@@ -53,7 +53,9 @@ def animate(cfg: Any) -> None:
     from model import portrait
     from model.choose import choose
 
-    choice = choose(cfg.preset, None if cfg.weights is None else str(cfg.weights), cfg.device, cfg.dtype)
+    preset, weights = (None if value is None else str(value) for value in (cfg.preset, cfg.weights))
+    choice = choose(preset, weights, cfg.device, cfg.dtype)
+    _refuse_window(cfg.window, choice)
     still = portrait.read(Path(str(cfg.reference)))
     driving = _looked(Path(str(cfg.driving)), cfg.progress)
     for line in _remarks(choice, still, driving):
@@ -95,6 +97,8 @@ def _mistakes(cfg: Any) -> Iterator[str]:
         if type(cfg[name]) is not int or not least <= cfg[name] <= most:
             upper = f" to {most}" if name in MOST else ""
             yield f"{name} is {cfg[name]!r}, a whole number from {least}{upper} is expected"
+    if type(cfg.window) is int and type(cfg.overlap) is int and 1 <= cfg.window <= cfg.overlap:
+        yield f"overlap is {cfg.overlap}, less than the window of {cfg.window} is expected"
     for name in ("guidance", "margin"):
         value = cfg[name]
         if not (isinstance(value, int | float) and 1 <= value < 1e6) and not (name == "margin" and value is None):
@@ -112,6 +116,12 @@ def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
         yield f"output {output} is one of the inputs, another name is expected"
     elif output.exists() and not cfg.overwrite:
         yield f"output {output} exists: add --overwrite to replace it, or choose another name"
+
+
+def _refuse_window(window: int, choice: Choice) -> None:
+    most = choice.longest_window()
+    if window > most:
+        raise UserError(f"window is {window}, at most {most} frames are expected, which this model sees at once.")
 
 
 def _settings(cfg: Any) -> Settings:
@@ -165,11 +175,6 @@ def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
     from model.schedule import official_inference
 
     pipeline = choice.load()
-    most = pipeline.unet.config.motion_max_seq_length
-    if cfg.window > most or cfg.overlap >= cfg.window:
-        raise UserError(
-            f"window is {cfg.window}, overlap {cfg.overlap}: a window of at most {most} and less overlap are expected."
-        )
     if cfg.official:
         pipeline.register_modules(scheduler=official_inference())
     return pipeline
@@ -189,7 +194,7 @@ def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[s
         "model": choice.identity(),
         "device": choice.device.type,
         "dtype": str(choice.dtype),
-        "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD},
+        "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD} | {"preset": choice.preset},
         "reference": {"file": still.path.name, "sha256": file_sha256(still.path)},
         "driving": {"file": driving.path.name, "sha256": file_sha256(driving.path)},
         "versions": {name: _version(name) for name in PACKAGES},
@@ -251,12 +256,15 @@ def _is_memory(error: BaseException) -> bool:
 def _out_of_memory(cfg: Any) -> str:
     ways = {
         "--batch 1": cfg.batch > 1,
-        "--closed false": cfg.closed,
+        "--closed false": cfg.closed and not cfg.official,
+        "leaving out --official": cfg.official,
         "--dtype bfloat16": cfg.dtype == "float32",
         "a smaller --window and --overlap": cfg.window > 2,
-        "--preset tiny": cfg.preset != "tiny",
+        "--preset tiny": cfg.preset != "tiny" and cfg.weights is None,
     }
-    return f"out of memory: try {' or '.join(way for way, helps in ways.items() if helps)}; nothing was written."
+    helping = [way for way, helps in ways.items() if helps]
+    advice = " or ".join(helping) if helping else "a machine with more memory, or end other programs on this one"
+    return f"out of memory: try {advice}; nothing was written."
 
 
 if __name__ == "__main__":

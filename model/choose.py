@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from datagen.engine.cli import CONF
 from datagen.engine.errors import UserError
 from datagen.engine.files import canonical, file_sha256
 from model.convert.build import instantiate, preset
+from model.convert.folder import load, longest_window
 from model.pipeline import MegActorPipeline
 from model.weights import FOLDER
 
 UNTRAINED = ("tiny",)  # presets that run with random weights where no others are named
 RANDOM = 0  # the seed of those
+USUAL = "sd15"  # the preset where none is named
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -26,7 +26,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 class Choice:
     """A folder of weights, or none: then the preset with random ones."""
 
-    preset: str
+    preset: str | None  # none where a folder is named
     folder: Path | None
     device: torch.device
     dtype: torch.dtype  # of the work, under autocast
@@ -34,27 +34,36 @@ class Choice:
     def load(self) -> MegActorPipeline:
         """UserError if the folder holds no whole model."""
         kept = torch.float32 if self.device.type == "cpu" else self.dtype  # a CPU's norms take no mixture
-        pipeline = _random(self.preset, kept) if self.folder is None else _loaded(self.folder, kept)
+        pipeline = _random(self.preset or USUAL, kept) if self.folder is None else load(self.folder, kept)
         pipeline.animator.eval()
         return pipeline.to(self.device)
 
-    def identity(self) -> dict[str, str]:
+    def longest_window(self) -> int:
+        """The most frames that the model sees at once: what its files say, before it is loaded."""
+        if self.folder is not None:
+            return longest_window(self.folder)
+        return int(preset(self.preset or USUAL).unet.motion_max_seq_length)
+
+    def identity(self) -> dict[str, str | None]:
         """What tells this model from others."""
         if self.folder is None:
             return {"preset": self.preset, "weights": f"random, seed {RANDOM}"}
         return {"folder": self.folder.resolve().name, "sha256": _digest(self.folder)}
 
 
-def choose(preset: str, weights: str | None, device: str = "auto", dtype: str = "auto") -> Choice:
+def choose(preset: str | None, weights: str | None, device: str = "auto", dtype: str = "auto") -> Choice:
     """UserError for what is not there or not possible."""
     presets = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    if preset not in presets:
+    if preset is not None and weights is not None:
+        raise UserError(f"--preset {preset} and --weights {weights} name two models: leave one of them out.")
+    named = preset if weights is not None else preset or USUAL
+    if named is not None and named not in presets:
         raise UserError(f"there is no preset {preset!r}: {' or '.join(presets)} is expected.")
     if dtype not in ("auto", *DTYPES):
         raise UserError(f"dtype is {dtype!r}: auto, {' or '.join(DTYPES)} is expected.")
     place = _device(device)
     usual = "float32" if place.type == "cpu" else "bfloat16"
-    return Choice(preset, _folder(preset, weights), place, getattr(torch, usual if dtype == "auto" else dtype))
+    return Choice(named, _folder(preset or USUAL, weights), place, getattr(torch, usual if dtype == "auto" else dtype))
 
 
 def _folder(preset: str, weights: str | None) -> Path | None:
@@ -90,16 +99,6 @@ def _random(name: str, dtype: torch.dtype) -> MegActorPipeline:
                 part, dtype
             )  # diffusers' own warns of parts to be kept in float32, of which there are none
     return pipeline
-
-
-def _loaded(folder: Path, dtype: torch.dtype) -> MegActorPipeline:
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    try:
-        return MegActorPipeline.from_pretrained(folder, use_safetensors=True, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise UserError(f"the model in {folder} cannot be loaded ({why}): make it again with model.convert.") from None
 
 
 def _digest(folder: Path) -> str:

@@ -32,7 +32,7 @@ def _import(cfg: Any) -> int:
     from model.convert import build
     from model.convert.load import SOURCES
 
-    folder, dtype = Path(cfg.output), _dtype(cfg.dtype)
+    folder, dtype = Path(str(cfg.output)), _dtype(cfg.dtype)
     build.refuse_existing(folder, cfg.overwrite)
     config = build.preset(str(cfg.preset))
     shapes = build.skeleton(config)
@@ -52,9 +52,10 @@ def _import(cfg: Any) -> int:
 def _export(path: Path, folder: str | None, dtype: torch.dtype, overwrite: bool) -> int:
     if folder is None:
         raise UserError("--export needs --from FOLDER, a model folder.")
-    from model.convert.build import load
-    from model.convert.write import write_official
+    from model.convert.folder import load
+    from model.convert.write import refuse_export, write_official
 
+    refuse_export(path, overwrite)
     count = write_official(load(Path(str(folder))), path, dtype, overwrite)
     print(f"{path}: {count} tensors by their official names.")
     return 0

@@ -11,18 +11,22 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from hydra.errors import InstantiationException
 from hydra.utils import get_class
 from hydra.utils import instantiate as hydra_instantiate
-from omegaconf import OmegaConf
-from safetensors import SafetensorError
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
+from yaml import YAMLError
 
 from datagen.engine.cli import CONF
 from datagen.engine.errors import UserError
 from model.convert.fit import Loaded, Tensors
+from model.convert.write import refuse_place
 from model.pipeline import MegActorPipeline
 
 PARTS = ("unet", "reference_net", "driven_encoder", "vae", "image_encoder")
+NEEDED = (*PARTS, "feature_extractor", "scheduler")  # by a configuration
 
 
 def preset(name: str) -> Any:
@@ -31,9 +35,22 @@ def preset(name: str) -> Any:
     path = CONF / "model" / f"{name}.yaml" if name in known else Path(name)
     if not path.is_file():
         raise UserError(f"there is no preset {name!r}: {' or '.join(known)}, or a YAML file like theirs, is expected.")
-    config = OmegaConf.load(path)
-    OmegaConf.resolve(config)
+    try:
+        config = OmegaConf.load(path)
+        OmegaConf.resolve(config)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise _no_preset(name, known, " ".join(str(error).split())[:200]) from error
+    lacking = [key for key in ("_target_", *NEEDED) if not isinstance(config, DictConfig) or key not in config]
+    if lacking:
+        raise _no_preset(name, known, f"it has no {', '.join(lacking)}")
     return config
+
+
+def _no_preset(name: str, known: Sequence[str], why: str) -> UserError:
+    return UserError(
+        f"preset {name} is no model configuration ({why}): {' or '.join(known)}, "
+        f"or a YAML file like {CONF / 'model' / known[0]}.yaml, is expected."
+    )
 
 
 def instantiate(config: Any) -> Any:
@@ -43,8 +60,20 @@ def instantiate(config: Any) -> Any:
 
 def skeleton(config: Any) -> MegActorPipeline:
     """All names and shapes, no memory."""
-    with init_empty_weights(include_buffers=False):
-        return instantiate(config)
+    try:
+        with init_empty_weights(include_buffers=False):
+            pipeline = instantiate(config)
+    except (InstantiationException, OmegaConfBaseException) as error:
+        why = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the preset makes no model ({why}): a YAML file like those of conf/model is expected."
+        ) from error
+    if not isinstance(pipeline, MegActorPipeline):
+        raise UserError(
+            f"the preset makes a {type(pipeline).__name__}, a MegActorPipeline is expected: "
+            "take _target_ as in the files of conf/model."
+        )
+    return pipeline
 
 
 def gathered(loaded: Sequence[Loaded]) -> dict[str, Tensors]:
@@ -71,19 +100,6 @@ def unloaded(pipeline: MegActorPipeline, tensors: dict[str, Tensors]) -> dict[st
     return {part: names for part, names in found.items() if names}
 
 
-def load(folder: Path) -> MegActorPipeline:
-    """A model folder, in float32; its safetensors only."""
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"{folder} is no model folder (no model_index.json in it): name one that model.convert wrote.")
-    try:
-        return MegActorPipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        told = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"the model in {folder} cannot be loaded ({told}): make it again with model.convert."
-        ) from error
-
-
 def save(pipeline: MegActorPipeline, folder: Path, overwrite: bool = False) -> None:
     """In diffusers' layout, safetensors; moved into place when it is whole."""
     with _replacing(folder, overwrite, _bytes(pipeline)) as temporary:
@@ -91,7 +107,8 @@ def save(pipeline: MegActorPipeline, folder: Path, overwrite: bool = False) -> N
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Only a model may be overwritten, and only when asked for."""
+    """Only a model may be overwritten, and only when asked for; and there must be a place for it."""
+    refuse_place(folder, "--output")
     if not folder.exists():
         return
     if not (folder / "model_index.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):

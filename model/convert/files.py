@@ -41,7 +41,7 @@ def locate(place: Path, *subfolders: str) -> Path:
 def read(path: Path) -> dict[str, Tensor]:
     """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when they are used."""
     if path.name.endswith(".index.json"):
-        return {name: tensor for shard in _shards(path) for name, tensor in read(shard).items()}
+        return {name: tensor for shard in shards(path) for name, tensor in read(shard).items()}
     head = _head(path)
     if head[8:9] == b"{":
         return _safetensors(path)
@@ -83,7 +83,8 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _shards(index: Path) -> list[Path]:
+def shards(index: Path) -> list[Path]:
+    """The files that an index names, beside it."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
         raise UserError(f"{index} has no weight_map from tensors to files beside it: {AGAIN}")

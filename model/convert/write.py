@@ -31,10 +31,7 @@ def official_state_dict(pipeline: Any) -> dict[str, Tensor]:
 
 def write_official(pipeline: Any, path: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False) -> int:
     """How many tensors were written: to .safetensors, or to .ckpt as the official code saves it."""
-    if path.suffix not in (".safetensors", *PICKLES):
-        raise UserError(f"{path} ends in {path.suffix or 'nothing'}, .safetensors or {', '.join(PICKLES)} is expected.")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists: name another --export, or say --overwrite.")
+    refuse_export(path, overwrite)
     state = {name: tensor.to(dtype).contiguous() for name, tensor in official_state_dict(pipeline).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -47,6 +44,30 @@ def write_official(pipeline: Any, path: Path, dtype: torch.dtype = torch.float32
     finally:
         part.unlink(missing_ok=True)
     return len(state)
+
+
+def refuse_export(path: Path, overwrite: bool) -> None:
+    """UserError for a name that no export can have."""
+    if path.suffix not in (".safetensors", *PICKLES):
+        raise UserError(f"{path} ends in {path.suffix or 'nothing'}, .safetensors or {', '.join(PICKLES)} is expected.")
+    refuse_place(path, "--export")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, a file is expected: name another --export.")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists: name another --export, or say --overwrite.")
+
+
+def refuse_place(path: Path, option: str) -> None:
+    """UserError where nothing can be made: the nearest folder that exists must be one, and take new files."""
+    try:
+        path.exists()
+        above = next(each for each in path.absolute().parents if each.exists())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): name another {option}.") from error
+    if not above.is_dir():
+        raise UserError(f"{path} cannot be written ({above} is a file, a folder is expected): name another {option}.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written ({above} takes no new files): name another {option}.")
 
 
 def _positions(unet: dict[str, Tensor], frames: int) -> dict[str, Tensor]:

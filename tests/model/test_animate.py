@@ -93,7 +93,8 @@ def test_the_file_says_how_it_was_made(made, inputs):
     with av.open(str(made)) as container:
         told = json.loads(container.metadata["comment"])
     assert told["synthetic"] is True and told["model"] == {"preset": "tiny", "weights": "random, seed 0"}
-    assert told["settings"]["seed"] == 42 and told["settings"]["steps"] == 2 and told["dtype"] == "torch.float32"
+    assert told["settings"]["preset"] == "tiny" and told["settings"]["seed"] == 42
+    assert told["settings"]["steps"] == 2 and told["dtype"] == "torch.float32"
     assert told["reference"]["file"] == "portrait.png" and len(told["driving"]["sha256"]) == 64
     assert told["versions"]["torch"] == torch.__version__ and str(inputs) not in json.dumps(told)
 
@@ -140,12 +141,13 @@ def test_every_option_has_an_effect(option, made, inputs, tmp_path):
 def test_a_saved_model_gives_the_same_pictures(inputs, tmp_path, written):
     choose("tiny", None, "cpu").load().save_pretrained(tmp_path / "model")
     assert call(MODULE, *words(inputs, tmp_path / "random.mp4")).code == 0
-    run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--weights", tmp_path / "model"))
+    run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--weights", tmp_path / "model", "--preset", "null"))
     assert run.code == 0 and "RANDOM" not in run.out, run.err
     assert np.abs(np.stack(written[:COUNT]) - np.stack(written[COUNT:])).max() <= 1
     with av.open(str(tmp_path / "a.mp4")) as container:
-        told = json.loads(container.metadata["comment"])["model"]
-    assert told["folder"] == "model" and len(told["sha256"]) == 64
+        told = json.loads(container.metadata["comment"])
+    assert told["model"]["folder"] == "model" and len(told["model"]["sha256"]) == 64
+    assert told["settings"]["preset"] is None
 
 
 def test_half_precision_is_near(made, inputs, tmp_path):
@@ -172,14 +174,16 @@ def test_a_video_that_stands_is_kept_unless_asked(inputs, tmp_path):
 @pytest.mark.parametrize(
     "more, sentence",
     [
-        (("--steps", 0, "--seed", "x", "--batch", 1.5), "steps is 0, a whole number from 1 to 1000 is expected; "),
+        (("--steps", 0, "--seed", "x", "--batch", 1.5), "steps is 0, a whole number from 1 to 500 is expected; "),
         (("--guidance", 0.5), "guidance is 0.5, a number from 1 is expected"),
         (("--margin", "wide"), "margin is 'wide', a number from 1 is expected"),
-        (("--window", 33), "a window of at most 32 and less overlap are expected"),
-        (("--window", 8), "a window of at most 32 and less overlap are expected"),
+        (("--steps", 501), "steps is 501, a whole number from 1 to 500 is expected"),
+        (("--window", 33, "--driving", "absent.mp4"), "window is 33, at most 32 frames are expected"),
+        (("--window", 8, "--guidance", 0), "overlap is 8, less than the window of 8 is expected; guidance is 0"),
         (("--preset", "huge"), "there is no preset 'huge': sd15 or tiny is expected"),
         (("--preset", "sd15"), "there is no model in data/weights/megactor-sd15: make one there with"),
-        (("--weights", "nowhere"), "there is no model in nowhere"),
+        (("--weights", "nowhere", "--preset", "null"), "there is no model in nowhere"),
+        (("--weights", "nowhere"), "--preset tiny and --weights nowhere name two models: leave one of them out."),
         (("--device", "tpu"), "there is no device 'tpu' here"),
         (("--device", "cuda:99"), "there is no device 'cuda:99' here"),
         (("--dtype", "int8"), "dtype is 'int8'"),
@@ -236,8 +240,8 @@ def test_a_model_of_which_a_part_is_gone(inputs, tmp_path):
     folder = tmp_path / "model"
     choose("tiny", None, "cpu").load().save_pretrained(folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
-    run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--weights", folder))
-    assert run.code == 2 and f"the model in {folder} cannot be loaded" in run.err.splitlines()[-1]
+    run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--weights", folder, "--preset", "null"))
+    assert run.code == 2 and f"the model in {folder} cannot be loaded" in run.sentence
     assert list(tmp_path.iterdir()) == [folder]
 
 

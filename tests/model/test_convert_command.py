@@ -102,6 +102,10 @@ COMMANDS = {
     "nowhere is no model folder (no model_index.json in it)": ["--export", "out.ckpt", "--from", "nowhere"],
     "there is no preset 'sd21': sd15 or tiny": ["--output", "model", "--preset", "sd21"],
     "--dtype is 'float8'": ["--output", "model", "--dtype", "float8"],
+    "/dev/null/x cannot be written (/dev/null is a file": ["--output", "/dev/null/x", "--preset", "nowhere"],
+    "/dev/null/x.ckpt cannot be written (": ["--export", "/dev/null/x.ckpt", "--from", "nowhere"],
+    f"{'x' * 300}.ckpt cannot be written (": ["--export", f"{'x' * 300}.ckpt", "--from", "nowhere"],
+    f"{'x' * 300} cannot be written (": ["--output", "x" * 300],
     "missing.ckpt cannot be read": ["--output", "model", "--preset", "tiny", "--megactor", "missing.ckpt"],
 }
 
@@ -112,3 +116,40 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(sentence, tmp_path, m
     ended = call("model.convert", *COMMANDS[sentence])
     assert ended.code == 2 and sentence in ended.err and ended.err.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+PRESETS = {
+    "a: [1": "p.yaml is no model configuration (while parsing",
+    "\x00": "p.yaml is no model configuration (",
+    "[1, 2]": "it has no _target_, unet, reference_net",
+    "words": "is no model configuration (",
+    "": "or a YAML file like ",
+    "a: ${nothing.there}": "p.yaml is no model configuration (",
+    "_target_: builtins.dict\nunet: 1": "it has no reference_net, driven_encoder, vae",
+}
+
+
+@pytest.mark.parametrize("text", PRESETS)
+def test_a_preset_that_is_no_model_is_one_sentence(text, tmp_path):
+    (tmp_path / "p.yaml").write_text(text)
+    ended = call("model.convert", "--preset", tmp_path / "p.yaml", "--output", tmp_path / "model")
+    assert ended.code == 2 and PRESETS[text] in ended.sentence and "is expected." in ended.sentence
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "place, value, sentence",
+    [
+        ("unet.channels", 3, "the preset makes no model ("),
+        ("unet.block_out_channels", "wide", "the preset makes no model ("),
+        ("unet", 3, "a YAML file like those of conf/model is expected."),
+        ("vae._target_", "model.nothing.Here", "the preset makes no model ("),
+        ("_target_", "builtins.dict", "the preset makes a dict, a MegActorPipeline is expected"),
+    ],
+)
+def test_a_preset_with_wrong_settings_is_one_sentence(place, value, sentence, tmp_path):
+    config = checkpoints.small()
+    OmegaConf.update(config, place, value, merge=False, force_add=True)
+    OmegaConf.save(config, tmp_path / "p.yaml")
+    ended = call("model.convert", "--preset", tmp_path / "p.yaml", "--output", tmp_path / "model")
+    assert ended.code == 2 and sentence in ended.sentence and not (tmp_path / "model").exists()

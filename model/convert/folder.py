@@ -1,0 +1,155 @@
+"""A model folder, loaded strictly: every tensor by its name and shape, none left over, none made up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError, safe_open
+from transformers import CLIPVisionModelWithProjection
+from transformers.utils import logging as transformers_logging
+
+from datagen.engine.errors import UserError
+from model.convert.files import NAMES, read_json, shards
+from model.convert.fit import shortened
+from model.convert.names import modern
+from model.dct import DctAutoencoder
+from model.driven import DrivenEncoder
+from model.pipeline import MegActorPipeline
+from model.unet import DenoisingUNet, ReferenceNet
+
+CLASSES: dict[str, tuple[type, ...]] = {
+    "unet": (DenoisingUNet,),
+    "reference_net": (ReferenceNet,),
+    "driven_encoder": (DrivenEncoder,),
+    "vae": (AutoencoderKL, DctAutoencoder),
+    "image_encoder": (CLIPVisionModelWithProjection,),
+}
+COMPUTED = "position_ids"  # older transformers saved them; they are no weight
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> MegActorPipeline:
+    """Its safetensors only. UserError if the folder is no whole model or holds what is not of it."""
+    if not (folder / "model_index.json").is_file():
+        raise UserError(f"{folder} is no model folder (no model_index.json in it): name one that model.convert wrote.")
+    with _told(folder), _silence():
+        _compare(folder)
+        pipeline = MegActorPipeline.from_pretrained(folder, use_safetensors=True, dtype=dtype, local_files_only=True)
+        _refuse_meta(pipeline)
+    return pipeline
+
+
+def longest_window(folder: Path) -> int:
+    """The most frames that the model in this folder sees at once, without loading it."""
+    with _told(folder):
+        frames = read_json(folder / "unet" / "config.json").get("motion_max_seq_length", 32)
+        if type(frames) is not int:
+            raise ValueError(f"motion_max_seq_length in unet/config.json is {frames!r}, a whole number is expected")
+    return frames
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What is wrong with the folder, as one sentence."""
+    try:
+        yield
+    except BROKEN as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise
+        why = " ".join(str(error).split())[:600].rstrip(".") or type(error).__name__
+        raise UserError(f"the model in {folder} cannot be loaded ({why}): make it again with model.convert.") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without the bars, warnings and tables of the libraries, which are as they were afterwards."""
+    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+    before = [(each, each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
+    for each in libraries:
+        each.set_verbosity(50)  # CRITICAL
+        each.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for each, verbosity, has_bars in before:
+            each.set_verbosity(verbosity)
+            if has_bars:
+                each.enable_progress_bar()
+
+
+def _compare(folder: Path) -> None:
+    """ValueError that names the tensors of all parts that are missing, unknown or of another shape."""
+    index = read_json(folder / "model_index.json")
+    missing, unknown, wrong = [], [], []
+    for part in CLASSES:
+        expected, found = _expected(folder, part, index.get(part)), _found(folder / part)
+        if part == "vae":
+            found = {modern(name): shape for name, shape in found.items()}
+        missing += [f"{part} {name}" for name in expected if name not in found]
+        unknown += [f"{part} {name}" for name in found if name not in expected and not name.endswith(COMPUTED)]
+        both = {name: shape for name, shape in found.items() if expected.get(name, shape) != shape}
+        wrong += [f"{part} {name} is {_shape(both[name])}, not {_shape(expected[name])}" for name in both]
+    kinds = {"missing": missing, "unknown": unknown, "of another shape": wrong}
+    if any(kinds.values()):
+        raise ValueError("; ".join(f"{kind}: {shortened(names)}" for kind, names in kinds.items() if names))
+
+
+def _expected(folder: Path, part: str, told: Any) -> Shapes:
+    """By the part's config.json, without memory."""
+    name = told[1] if isinstance(told, list) and len(told) == 2 else told
+    kind: Any = {each.__name__: each for each in CLASSES[part]}.get(str(name))
+    if kind is None:
+        names = " or ".join(each.__name__ for each in CLASSES[part])
+        raise ValueError(f"model_index.json says that {part} is {name}, {names} is expected")
+    if not (folder / part / "config.json").is_file():
+        raise ValueError(f"there is no {part}/config.json")
+    with init_empty_weights(include_buffers=False):
+        if part == "image_encoder":
+            empty = kind(kind.config_class.from_pretrained(folder / part, local_files_only=True))
+        else:
+            empty = kind.from_config(kind.load_config(folder / part, local_files_only=True))
+    return {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+
+
+def _found(folder: Path) -> Shapes:
+    """By the headers of the part's safetensors, whole or in shards."""
+    files = [folder / name for name in NAMES if ".safetensors" in name and ".fp16" not in name]
+    present = [path for path in files if path.is_file()]
+    if len(present) != 1:
+        raise ValueError(f"{folder.name} holds {len(present)} files of weights, one .safetensors or index is expected")
+    found: Shapes = {}
+    for path in shards(present[0]) if present[0].suffix == ".json" else present:
+        found |= _header(path)
+    return found
+
+
+def _header(path: Path) -> Shapes:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.parent.name}/{path.name} is damaged or missing: {error}") from error
+
+
+def _refuse_meta(pipeline: MegActorPipeline) -> None:
+    """What no file filled; `_compare` leaves nothing of it, were it not for a loader's own ideas."""
+    empty = [
+        f"{part} {name}"
+        for part in CLASSES
+        for name, tensor in [*getattr(pipeline, part).named_parameters(), *getattr(pipeline, part).named_buffers()]
+        if tensor.is_meta
+    ]
+    if empty:
+        raise ValueError(f"left empty: {shortened(empty)}")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "one number"
