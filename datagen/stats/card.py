@@ -1,12 +1,10 @@
 """The dataset card: README.md beside the shards in Hugging Face's form, made of the shards alone.
 
-The same shards give the same bytes. The last line holds the hash of everything before it, so that a card which a
-person has edited is known and never lost.
+The same shards give the same bytes. What is true of the default backends alone is said only where they made the clips.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,16 +12,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import write_if_new
 from datagen.pack import SPLITS
-from datagen.stats.dataset import JOURNEY, Dataset
+from datagen.stats import seal
+from datagen.stats.dataset import Dataset
+from datagen.stats.facts import Way, backends, duration, place, rules, tar_bytes, ways
+from datagen.stats.films import frame_size
 from datagen.stats.measures import TWINS
-from datagen.stats.rows import Row, text_of
+from datagen.stats.rows import Row
 from datagen.stats.summary import Summary, distribution, total
 from datagen.stats.terminal import size
+from datagen.stats.trust import text_of
 
 PAGE = Path(__file__).parent / "page"
+DEFAULTS = {"faces": "MeshFaces", "gaze": "IrisGaze", "swap": "LandmarkSwap", "style": "FilterStyle"}
 HUB_SPLITS = {"train": "train", "val": "validation"}
 ARRAYS = {"boxes": (4,), "landmarks": (478, 2), "confidence": (), "gaze": (2,), "head": (3,), "eyes": ()}
 TASKS = ["image-to-video"]
@@ -31,7 +32,7 @@ TAGS = ["webdataset", "video", "face", "portrait-animation", "talking-head", "fa
 # Hugging Face's identifiers of the licences that pictures and data come under
 CC = {"by": (2.0, 2.5, 3.0, 4.0), "by-sa": (3.0, 4.0), "by-nd": (4.0,), "by-nc": (2.0, 3.0, 4.0)}
 CC |= {"by-nc-sa": (2.0, 3.0, 4.0), "by-nc-nd": (3.0, 4.0)}
-LICENCES = {f"cc-{kind}-{version}" for kind, versions in CC.items() for version in versions} | {
+HUB_LICENCES = {f"cc-{kind}-{version}" for kind, versions in CC.items() for version in versions} | {
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "pddl", "odc-by", "odbl", "unlicense"),
     *("cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "etalab-2.0", "gfdl", "c-uda", "unknown"),
 }
@@ -42,24 +43,25 @@ SHOWN = (
 )  # fmt: skip
 LONGEST = 300  # characters of a word from the data
 MOST = 40  # rows of a table
-MARK = "<!-- megactor-kit card, sha256 "
-TAIL = " of all before this line: once edited, the card is never replaced without being asked. -->\n"
 # What Markdown or a renderer makes something of; an underscore inside a word is none of it
 SPECIAL = re.compile(r"[\\`*{}\[\]#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=/)|(?<=www)\.", re.IGNORECASE)
 
 
 def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
     """Write README.md at `path`; False, and nothing is written, where one stands that is not ours or was edited."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, the dataset card is a file: move the folder, or choose another --output.")
-    if path.exists() and not overwrite and not _is_ours(path.read_bytes()):
+    if not (seal.is_free(path, "card") or overwrite):
         return False
-    write_if_new(path, _sealed(card(dataset)))
+    seal.write(path, card(dataset).encode(), "card")
     return True
 
 
 def card(dataset: Dataset) -> str:
     """The whole card but its last line."""
+    text = _pages().get_template("card.md").render(_counts(dataset) | _made(dataset))
+    return f"---\n{head(dataset)}\n---\n\n{text}"
+
+
+def _pages() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -71,16 +73,14 @@ def card(dataset: Dataset) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters.update(size=size, duration=_duration, literal=lambda words: Markup(ascii(words)))
-    text = pages.get_template("card.md").render(_facts(dataset))
-    return f"---\n{head(dataset)}\n---\n\n{text}"
+    pages.filters.update(size=size, duration=duration, literal=lambda words: Markup(ascii(words)))
+    return pages
 
 
 def head(dataset: Dataset) -> str:
     """The card's YAML."""
     from huggingface_hub import DatasetCardData
 
-    files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in _entries(dataset)]
     told = {
         "pretty_name": "Portrait animation shards",
         **_licence(row.rights.get("license", "") for row in dataset.rows),
@@ -88,9 +88,10 @@ def head(dataset: Dataset) -> str:
         "tags": TAGS,
         "annotations_creators": ["machine-generated"],
         "size_categories": [next((name for most, name in SIZES if dataset.summary.clips < most), "10M<n<100M")],
-        "configs": [{"config_name": "default", "data_files": files}] if files else None,
-        "dataset_info": _info(dataset) if files else None,
     }
+    if splits := _entries(dataset):
+        files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in splits]
+        told |= {"configs": [{"config_name": "default", "data_files": files}], "dataset_info": _info(dataset)}
     return DatasetCardData(**told).to_yaml(original_order=list(told))
 
 
@@ -110,42 +111,41 @@ def _escaped(words: str) -> str:
     return SPECIAL.sub(r"\\\g<0>", html)
 
 
-def _sealed(text: str) -> bytes:
-    data = text.encode()
-    return data + f"{MARK}{hashlib.sha256(data).hexdigest()}{TAIL}".encode()
-
-
-def _is_ours(data: bytes) -> bool:
-    text, _, _ = data.rpartition(MARK.encode())
-    return data == text + f"{MARK}{hashlib.sha256(text).hexdigest()}{TAIL}".encode()
-
-
 def _licence(said: Iterable[str]) -> dict[str, Any]:
     """Hugging Face's identifiers where all clips' licences have one, else "other" with a name."""
     words = sorted({word.strip() or "unknown" for word in said})
     known = sorted({"-".join(word.lower().split()) for word in words})
     if not words:
         return {}
-    if LICENCES.issuperset(known):
+    if HUB_LICENCES.issuperset(known):
         return {"license": known[0] if len(known) == 1 else known}
     slug = re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60] if len(words) == 1 else "several"
     return {"license": "other", "license_name": slug or "see-the-card"}
 
 
 def _info(dataset: Dataset) -> dict[str, Any]:
-    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails where others differ."""
+    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails where others differ.
+
+    In its words the download is the tars, and the dataset what is in them.
+    """
+    sums = {split: _sum(dataset, entries) for split, entries in _entries(dataset).items()}
+    return {
+        "features": _features(),
+        "splits": [{"name": HUB_SPLITS[s], "num_bytes": n.bytes, "num_examples": n.clips} for s, n in sums.items()],
+        "download_size": tar_bytes(dataset.index["shards"]),
+        "dataset_size": dataset.summary.bytes,
+    }
+
+
+def _features() -> list[dict[str, Any]]:
     videos = ("mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
-    features = [
+    return [
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
         {"name": "faces.npz", "struct": [{"name": name, **_array(shape)} for name, shape in ARRAYS.items()]},
         {"name": "json", "dtype": "json"},
         *({"name": name, "dtype": "video"} for name in videos),
     ]
-    sums = {split: _sum(dataset, entries) for split, entries in _entries(dataset).items()}
-    splits = [{"name": HUB_SPLITS[s], "num_bytes": n.bytes, "num_examples": n.clips} for s, n in sums.items()]
-    download = sum(entry["bytes"] for entry in dataset.index["shards"])
-    return {"features": features, "splits": splits, "download_size": download, "dataset_size": dataset.summary.bytes}
 
 
 def _array(shape: Sequence[int]) -> dict[str, Any]:
@@ -156,11 +156,9 @@ def _array(shape: Sequence[int]) -> dict[str, Any]:
     return {"list": inner}
 
 
-def _facts(dataset: Dataset) -> dict[str, Any]:
-    """What the template shows."""
-    rows = dataset.rows
+def _counts(dataset: Dataset) -> dict[str, Any]:
+    """What the template shows of the numbers."""
     entries = _entries(dataset)
-    words = [_rights(row) for row in rows]
     return {
         "splits": [_split(HUB_SPLITS[split], found, _sum(dataset, found)) for split, found in entries.items()],
         "all": _split("all", dataset.index["shards"], dataset.summary),
@@ -169,16 +167,28 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
         "books": dataset.books,
         "losses": _table(dataset.funnel()),
         "fps": sorted(dataset.summary.clips_of.get("fps", ()), key=float),
+        "frame_size": frame_size(dataset),
         "shows": _shows(dataset),
         "scores": _scores(dataset),
-        "rules": [_rule(dataset, rule) for rule in dataset.rules if "subset" not in rule],
+    }
+
+
+def _made(dataset: Dataset) -> dict[str, Any]:
+    """What the template shows of how the clips came to be, and under which terms."""
+    rows = dataset.rows
+    terms = Counter(map(_rights, rows))
+    found = ways(rows)
+    return {
+        "rules": [rule for rule in rules(dataset) if rule["subset"] is None],
         "subsets": _subsets(dataset),
         "select": dataset.index.get("select", {}),
-        "makers": _table(_makers(rows)),
+        "by_default": {stage: backends(rows, stage) == {backend} for stage, backend in DEFAULTS.items()},
+        "backends": {stage: sorted(backends(rows, stage)) for stage in DEFAULTS},
+        "makers": _table(_makers(found)),
         "weights": _table(_weights(rows)),
-        "rights": _table(sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))),
-        "unknown": sum(licence.lower() == "unknown" for licence, *_ in words),
-        "made_up": sum(made_up for *_, made_up in words),
+        "rights": _table(sorted(terms.items(), key=lambda item: (-item[1], item[0]))),
+        "unknown": sum(count for (licence, *_), count in terms.items() if licence.lower() == "unknown"),
+        "made_up": sum(count for (*_, made_up), count in terms.items() if made_up),
     }
 
 
@@ -195,13 +205,8 @@ def _sum(dataset: Dataset, entries: Iterable[Mapping[str, Any]]) -> Summary:
 
 def _split(name: str, entries: Sequence[Mapping[str, Any]], summary: Summary) -> dict[str, Any]:
     counts = {what: len(summary.clips_of.get(what, ())) for what in ("identity", "group")}
-    sums = {"bytes": sum(entry["bytes"] for entry in entries), "seconds": summary.seconds, "frames": summary.frames}
+    sums = {"bytes": tar_bytes(entries), "seconds": summary.seconds, "frames": summary.frames}
     return {"name": name, "files": len(entries), "clips": summary.clips, **sums, **counts}
-
-
-def _duration(seconds: float) -> str:
-    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1))
-    return f"{seconds / length:,.1f} {unit}"
 
 
 def _shared(dataset: Dataset, entries: Mapping[str, Sequence[Mapping[str, Any]]], what: str) -> int:
@@ -237,22 +242,14 @@ def _scores(dataset: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _rule(dataset: Dataset, rule: Mapping[str, Any]) -> dict[str, Any]:
-    measure = next(m for m in dataset.measures if m.path == rule["metric"] and not m.span)
-    ends = [f"at {end} {rule[end]}" for end in ("least", "most") if rule.get(end) is not None]
-    needed = ", and measured at all" if rule.get("required") else ""
-    return {"reason": rule["reason"], "measure": measure, "bound": " and ".join(ends) + needed}
-
-
 def _subsets(dataset: Dataset) -> list[dict[str, Any]]:
     clips = dataset.summary.clips_of.get("subset", Counter())
-    rules: dict[str, list[str]] = {name: [] for name in clips}
-    for rule in dataset.rules:
-        if "subset" in rule:
-            told = _rule(dataset, rule)
-            words = f"{told['measure'].title} {told['bound']} {told['measure'].unit}"
-            rules.setdefault(rule["subset"], []).append(words.strip())
-    return [{"name": n, "clips": clips[n], "rules": "; ".join(words)} for n, words in sorted(rules.items())]
+    words: dict[str, list[str]] = {name: [] for name in clips}
+    for rule in rules(dataset):
+        if rule["subset"] is not None:
+            asked = f"{rule['measure'].title} {rule['bound']} {rule['measure'].unit}".strip()
+            words.setdefault(rule["subset"], []).append(asked)
+    return [{"name": name, "clips": clips[name], "rules": "; ".join(asked)} for name, asked in sorted(words.items())]
 
 
 def _rights(row: Row) -> tuple[str, str, str, str, bool]:
@@ -261,14 +258,12 @@ def _rights(row: Row) -> tuple[str, str, str, str, bool]:
     return licence or "unknown", terms, credit, source, row.rights.get("synthetic") == "True"
 
 
-def _makers(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
+def _makers(found: Iterable[tuple[Way, int]]) -> list[tuple[str, str, str, int]]:
     """(stage, backend, version, clips), in the order of the journey; several versions are several rows."""
-    made = Counter(
-        (stage, str(maker.get("backend", "?")), str(maker.get("version", "?")))
-        for row in rows
-        for stage, maker in row.stages.items()
-    )
-    return sorted(((*key, n) for key, n in made.items()), key=lambda row: (_place(row[0]), *row))
+    clips: Counter[tuple[str, str, str]] = Counter()
+    for (stage, backend, version, _), count in found:
+        clips[stage, backend, version] += count
+    return [(*maker, count) for maker, count in clips.items()]
 
 
 def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
@@ -280,9 +275,4 @@ def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
         clips.update({(name, licence) for name, licence, _ in used})
         for name, licence, stage in used:
             stages.setdefault((name, licence), set()).add(stage)
-    return [(*key, ", ".join(sorted(stages[key], key=_place)), n) for key, n in sorted(clips.items())]
-
-
-def _place(stage: str) -> tuple[int, str]:
-    """Sorts stages in the order of the journey."""
-    return JOURNEY.index(stage) if stage in JOURNEY else len(JOURNEY), stage
+    return [(*key, ", ".join(sorted(stages[key], key=place)), n) for key, n in sorted(clips.items())]

@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,13 +19,14 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from datagen.gaze import MAP_DEG
 from datagen.stats.dataset import Dataset
+from datagen.stats.gaze_map import from_middle, gaze_map
 from datagen.stats.measures import TWINS, Measure
 from datagen.stats.summary import histogram
-from datagen.stats.svg import BLUE, GREY, ORANGE, PALE, PURPLE, RED, SKY, WIDTH, shown, style, svg, words
+from datagen.stats.svg import BLUE, BOTTOM, GREY, LEFT, ORANGE, PALE, PURPLE, RED, SKY, WIDTH, shown, style, svg, words
 
 GROUPS = ("losses", "clips", "eyes and head", "twins")
 GROUP_OF = {"clips": "clips", "mask": "clips", "faces": "eyes and head", "gaze": "eyes and head"}  # by a path's stage
-LEFT, RIGHT, BOTTOM, HEIGHT, ROW = 0.6, 0.3, 0.5, 1.4, 0.2  # inches: of a histogram, and of a line of words above it
+RIGHT, HEIGHT, ROW = 0.3, 1.4, 0.2  # inches: of a histogram, and of a line of words above it
 STEP = 0.36  # inches: a step of the funnel
 STEPS = 30  # losses that the funnel tells apart; the others are one step
 OUTCOMES = {"filtered": ORANGE, "invalid": PURPLE, "failed": RED}
@@ -130,44 +130,22 @@ def _step(axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, 
 
 
 def _gaze(dataset: Dataset) -> Plot:
-    """Where the eyes look in the head, in the cells of `datagen.gaze.gaze_map`."""
-    place = "gaze.map", "where the eyes look", "eyes and head"
-    cells = np.array([(*cell, frames) for cell, frames in dataset.summary.gaze_map.items() if frames > 0], float)
-    if not len(cells):
+    """Where the eyes look in the head, in the cells of `datagen.gaze.gaze_map`, each clip from its own middle."""
+    place = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
+    angles, frames = from_middle(dataset.rows)
+    total = frames.sum()
+    if not total:
         return Plot.of(*place, words("nothing measured"), "nothing measured")
-    angles, frames = cells[:, :2], cells[:, 2]
-    farthest, total = np.abs(angles).max(1), frames.sum()
+    farthest = np.abs(angles).max(1)
     far = int(np.clip(farthest.max(), NEAR, FARTHEST) // MAP_DEG)  # cells from the middle
     shares = np.zeros((2 * far + 1, 2 * far + 1))
     column, row = np.clip(np.rint(angles / MAP_DEG), -far, far).astype(int).T + far
     np.add.at(shares, (row, column), frames / total)
-    about = (
-        f"{total:,.0f} frames, {frames[np.hypot(*angles.T) <= 10].sum() / total:.1%} within 10 deg of straight ahead"
-    )
+    near = frames[np.hypot(*angles.T) <= 10].sum() / total
+    about = f"{total:,} frames, {near:.1%} within 10 deg of their clip's own middle; absolute zero is not calibrated"
     if beyond := frames[farthest > far * MAP_DEG].sum():
-        about += f"; {beyond:,.0f} beyond {far * MAP_DEG} deg are at the edge"
-    return Plot.of(*place, _map(shares, (far + 0.5) * MAP_DEG), about)
-
-
-def _map(shares: np.ndarray, end: float) -> Figure:
-    """Shares of all frames [pitch, yaw] from -end to end deg, as one sees them; colours go with the square root."""
-    high, side, most = 3.6, 2.8, shares.max()
-    figure = Figure(figsize=(WIDTH, high))
-    axes = figure.add_axes((LEFT / WIDTH, BOTTOM / high, side / WIDTH, side / high))
-    look: dict[str, Any] = {"cmap": "viridis_r", "vmin": 0, "vmax": 1, "origin": "lower", "interpolation": "none"}
-    root = np.ma.masked_equal(np.sqrt(shares / most), 0)
-    axes.imshow(root[:, ::-1], extent=(end, -end, -end, end), **look)  # yaw > 0 is to the left of the picture
-    axes.axhline(0, color=GREY, linewidth=0.5)
-    axes.axvline(0, color=GREY, linewidth=0.5)
-    axes.set_xlabel("gaze yaw [deg]: > 0 to the left of the picture")
-    axes.set_ylabel("gaze pitch [deg]: > 0 up", rotation_mode="anchor")
-    key = figure.add_axes(((LEFT + side + 0.15) / WIDTH, BOTTOM / high, 0.12 / WIDTH, side / high), xticks=[])
-    key.imshow(np.linspace(0, 1, 64)[:, None], extent=(0, 1, 0, 1), aspect="auto", **look)
-    ticks = np.array([tick for tick in MaxNLocator(4).tick_values(0, 100 * most) if tick <= 100 * most])
-    key.set_title("of frames", fontsize=9)
-    key.set_yticks(np.sqrt(ticks / (100 * most)), [f"{tick:.3g} %" for tick in ticks])
-    key.yaxis.tick_right()
-    return figure
+        about += f"; {beyond:,} beyond {far * MAP_DEG} deg are at the edge"
+    return Plot.of(*place, gaze_map(shares, (far + 0.5) * MAP_DEG), about)
 
 
 def _single(dataset: Dataset, measure: Measure) -> Plot:

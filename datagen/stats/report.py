@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ import jinja2
 import numpy as np
 
 from datagen.engine.errors import UserError
-from datagen.engine.files import write_atomically
 from datagen.engine.store import Store
-from datagen.stats.dataset import JOURNEY, Dataset
+from datagen.stats import seal
+from datagen.stats.dataset import Dataset
+from datagen.stats.facts import duration, rules, tar_bytes, ways
+from datagen.stats.films import frame_size
 from datagen.stats.history import Loss
 from datagen.stats.measures import TWINS, Measure
 from datagen.stats.pictures import extremes, gallery, sheets, thumbnails
@@ -30,10 +31,11 @@ from datagen.stats.rows import Row
 from datagen.stats.summary import distribution
 from datagen.stats.terminal import size
 
-MARK = b'<meta name="generator" content="megactor-kit">'
 FACTS = ("clips.face_px", "gaze.amplitude_deg", "faces.yaw.span", "faces.mouth.span")  # of each clip in the gallery
 COUNTED = ("split", "group", "identity", "fps", "license", "subset")
 ENDS = ("mean", "min", "p5", "median", "p95", "max")
+SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; a page with more would not open
+MOMENTS, FEW = 3, 1  # of each clip in the gallery, and of the other pictured ones
 LOST_SHOWN = 12  # clips of each reason, or as many as have a picture
 DETAIL_LENGTH = 300  # letters of a loss's detail; a traceback can have thousands
 WORDS = {  # column of the table -> kind of its filter
@@ -52,41 +54,51 @@ WORDS = {  # column of the table -> kind of its filter
 NUMBERS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
 
 
-def write_report(dataset: Dataset, store: Store | None, path: Path, shown: int = 24, overwrite: bool = False) -> None:
-    """Write the page to `path`; the same dataset gives the same bytes. UserError where another's file is there.
+def write_report(dataset: Dataset, store: Store, path: Path, shown: int = SHOWN, overwrite: bool = False) -> None:
+    """Write the page to `path`; the same dataset gives the same bytes. UserError where it cannot or must not be.
 
-    `shown` is the number of clips in the gallery; without a store there are no pictures of lost clips.
+    `shown` is the number of clips in the gallery; the store may have pictures of the lost clips.
     """
-    if not overwrite and not _is_ours(path):
-        raise UserError(f"{path} was not written by this command: --overwrite replaces it, --output writes elsewhere.")
-    write_atomically(path, page(dataset, store, shown).encode(errors="replace"))
+    if not 0 <= shown <= MOST_SHOWN:
+        raise UserError(f"shown is {shown}: 0 to {MOST_SHOWN} clips in the gallery are expected.")
+    if not (seal.is_free(path, "report") or overwrite):
+        raise UserError(
+            f"{path} was edited or not written by this command: --overwrite replaces it, --output writes elsewhere."
+        )
+    seal.write(path, page(dataset, store, shown).encode(errors="replace"), "report")
 
 
-def page(dataset: Dataset, store: Store | None, shown: int) -> str:
+def page(dataset: Dataset, store: Store, shown: int = SHOWN) -> str:
     """The page's HTML."""
-    loader = jinja2.PackageLoader("datagen.stats", "page")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            **_parts(),
+            **_pictures(dataset, shown),
+            **_counts(dataset),
+            **_lost(dataset, thumbnails(dataset, store)),
+            plots=_grouped(plots(dataset)),
+            table=table(dataset),
+            ways=ways(dataset.rows),
+            rules=rules(dataset),
+        )
     )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters |= {
-        "number": number,
-        "share": share,
-        "duration": duration,
-        "size": size,
-        "thousands": "{:,}".format,
-    }
-    return environment.get_template("report.html").render(
-        **_parts(),
-        **_pictures(dataset, shown),
-        **_counts(dataset),
-        plots=_grouped(plots(dataset)),
-        table=table(dataset),
-        lost=_lost(dataset, thumbnails(dataset, store)),
-        has_store=store is not None,
-        stages=_stages(dataset.rows),
-        rules=_rules(dataset),
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("datagen.stats", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    made.filters |= {"number": number, "share": share, "duration": duration, "size": size}
+    made.filters["thousands"] = "{:,}".format
+    return made
 
 
 def table(dataset: Dataset) -> dict[str, Any]:
@@ -114,30 +126,23 @@ def share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def duration(seconds: float) -> str:
-    """In the unit that reads best: 33.9 s, 5.2 min, 17.3 h."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
-
-
-def _is_ours(path: Path) -> bool:
-    """Nothing is there, or a page that was written here."""
-    if not path.exists():
-        return True
-    with path.open("rb") as file:
-        return MARK in file.read(1000)
-
-
 def _parts() -> dict[str, str]:
     """Scripts with their hashes and the styles, as they stand in the page."""
-    own, library = resources.files("datagen.stats") / "page", resources.files("itables") / "html"
+    own, library = Path(__file__).parent / "page", _library()
     scripts = {
         "library": _globally((library / "dt_bundle.js").read_text("utf-8")),
         "script": _inline((own / "report.js").read_text("utf-8")),
     }
     style = (library / "dt_bundle.css").read_text("utf-8") + (own / "report.css").read_text("utf-8")
     return {**scripts, "hashes": " ".join(map(_hash, scripts.values())), "style": style}
+
+
+def _library() -> Path:
+    """Where itables keeps DataTables; importing it would import pandas."""
+    found = importlib.util.find_spec("itables")
+    if found is None or found.origin is None:
+        raise UserError("the package itables is not installed: `pip install itables`.")
+    return Path(found.origin).parent / "html"
 
 
 def _globally(module: str) -> str:
@@ -168,8 +173,10 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
         "funnel": dataset.funnel(),
         "ends": list(ENDS),
         "numbers": [(m, *_ends(summary.column(i))) for i, m in enumerate(dataset.measures)],
-        "costs": dataset.to_json()["costs"],
+        "costs": dataset.costs,
         "found": dataset.history.found,
+        "bytes": tar_bytes(dataset.index["shards"]),
+        "frame_size": frame_size(dataset),
     }
 
 
@@ -194,8 +201,8 @@ def _pictures(dataset: Dataset, shown: int) -> dict[str, Any]:
     """The gallery, the worst and best of each score, and the pictures that these need besides."""
     chosen, ends = gallery(dataset, shown), extremes(dataset)
     far = {key for worst, best in ends.values() for key in (*worst, *best)}
-    rows = {row.key: row for row in dataset.rows}
-    made = sheets(dataset, [*chosen, *sorted(far - set(chosen))])
+    made = sheets(dataset, {**dict.fromkeys(sorted(far), FEW), **dict.fromkeys(chosen, MOMENTS)})
+    rows = {row.key: row for row in dataset.rows if row.key in made}
     cards = {key: _card(rows[key], made[key], dataset.measures) for key in made}
     return {
         "gallery": [cards[key] for key in chosen],
@@ -242,40 +249,28 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _lost(dataset: Dataset, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
+def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any]:
     """A group for each line of the funnel, with some of its clips: those that have a picture first."""
     groups: dict[tuple[str, str, str], list[Loss]] = {}
-    for loss in dataset.losses:
+    for loss in sorted(dataset.losses, key=lambda loss: (not pictures.get(loss.key), loss.key not in pictures)):
         groups.setdefault((loss.outcome, loss.stage, loss.reason), []).append(loss)
-    made = []
-    for outcome, stage, reason, count in dataset.funnel():
-        losses = sorted(groups[outcome, stage, reason], key=lambda loss: loss.key not in pictures)
-        seen = max(LOST_SHOWN, sum(loss.key in pictures for loss in losses))
-        cards = [
-            {"loss": loss, "detail": _first_line(loss.detail), "picture": pictures.get(loss.key)}
-            for loss in losses[:seen]
-        ]
-        made.append({"outcome": outcome, "stage": stage, "reason": reason, "count": count, "cards": cards})
-    return made
+    made = [
+        {"outcome": outcome, "stage": stage, "reason": reason, "count": count}
+        | {"cards": _loss_cards(groups[outcome, stage, reason], pictures)}
+        for outcome, stage, reason, count in dataset.funnel()
+    ]
+    return {"lost": made, "pictured": sum(map(bool, pictures.values()))}
 
 
-def _stages(rows: Iterable[Row]) -> list[tuple[str, str, str, list[tuple[str, str]], int]]:
-    """(stage, backend, version, [(weights, licence)], clips), once for each way in which clips were made."""
-    ways: Counter[tuple] = Counter()
-    for row in rows:
-        for stage, made in row.stages.items():
-            weights = tuple(sorted((str(name), str(licence)) for name, licence in made.get("weights", {}).items()))
-            ways[stage, str(made.get("backend", "")), str(made.get("version", "")), weights] += 1
-    order = {stage: place for place, stage in enumerate(JOURNEY)}
-    return sorted(((*way, count) for way, count in ways.items()), key=lambda way: (order.get(way[0], len(order)), way))
-
-
-def _rules(dataset: Dataset) -> list[dict[str, Any]]:
-    """Each rule in words, with the number of clips that it took out, or took into its subset."""
-    titles = {measure.path: measure.label for measure in dataset.measures if not measure.span}
-    lost: Counter[str] = Counter()
-    for _, _, name, count in dataset.funnel():
-        lost[name] += count
-    unsaid = {"reason": "", "least": None, "most": None, "required": False}
-    rules = [{**unsaid, **rule} for rule in dataset.rules]
-    return [{**rule, "title": titles[rule["metric"]], "lost": lost[rule["reason"]]} for rule in rules]
+def _loss_cards(losses: Sequence[Loss], pictures: Mapping[str, str | None]) -> list[dict[str, Any]]:
+    """The first of a group; "left_out" where a picture was not even looked for."""
+    seen = max(LOST_SHOWN, sum(bool(pictures.get(loss.key)) for loss in losses))
+    return [
+        {
+            "loss": loss,
+            "detail": _first_line(loss.detail),
+            "picture": pictures.get(loss.key),
+            "left_out": bool(loss.records) and loss.key not in pictures,
+        }
+        for loss in losses[:seen]
+    ]

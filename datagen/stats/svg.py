@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 WIDTH = 4.2  # inches, 403 px of a page; at 320 px the letters are still 9 px high
+LEFT, BOTTOM = 0.6, 0.5  # inches beside and below the axes
 # Okabe and Ito's colours, which all eyes can tell apart
 BLUE, SKY, ORANGE, RED, PURPLE = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7"
 GREY, PALE = "#666666", "#EEEEEE"

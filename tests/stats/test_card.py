@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ import numpy as np
 import pytest
 import yaml
 
-from datagen.engine.errors import UserError
 from datagen.stats import card as cards
 from datagen.stats.card import card, write_card
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.measures import with_rules
-from datagen.stats.rows import text_of
+from datagen.stats.terminal import size
+from datagen.stats.trust import text_of
 from tests import faults
 from tests.stats import made_up
 from tests.stats.markdown import Page, body
@@ -131,37 +130,6 @@ def test_the_same_dataset_gives_the_same_bytes(tmp_path):
     assert first.read_bytes() != second.read_bytes()
 
 
-EDITS: dict[str, Callable[[bytes], bytes]] = {
-    "foreign": lambda data: b"# Mine\n",
-    "empty": lambda data: b"",
-    "a word": lambda data: data.replace(b"Portrait animation shards", b"My people", 1),
-    "appended": lambda data: data + b"more\n",
-    "no last line": lambda data: data[: data.rstrip().rfind(b"\n") + 1],
-    "line ends": lambda data: data.replace(b"\n", b"\r\n"),
-    "no text": lambda data: b"\xff\xfe\x00",
-}
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_an_edited_card_is_never_lost(tmp_path, edit):
-    dataset, path = made(tmp_path, 3, 1), tmp_path / "README.md"
-    assert write_card(dataset, path)
-    ours = path.read_bytes()
-    edited = EDITS[edit](ours)
-    path.write_bytes(edited)
-    assert not write_card(dataset, path)
-    assert path.read_bytes() == edited
-    assert write_card(dataset, path, overwrite=True)
-    assert path.read_bytes() == ours
-    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["README.md"]
-
-
-def test_a_folder_in_the_card_s_place_is_one_sentence(tmp_path):
-    (tmp_path / "README.md").mkdir()
-    with pytest.raises(UserError, match="README.md is a folder, the dataset card is a file: move"):
-        write_card(made(tmp_path, 1, 0), tmp_path / "README.md", overwrite=True)
-
-
 def test_one_clip(tmp_path):
     shown = page(made(tmp_path, 1, 0))
     assert [row[:2] for row in shown.tables["split clips"]] == [["train", "1"], ["all", "1"]]
@@ -183,14 +151,14 @@ def test_none_kept(tmp_path):
     assert "```python" not in card(dataset)
 
 
-def test_ten_thousand_clips_of_many_terms(tmp_path):
+def test_thousands_of_clips_of_many_terms(tmp_path):
     dataset = made(
-        tmp_path, 10_000, 100, license=lambda number: f"terms {number % 50}", reason=lambda number: f"r{number}"
+        tmp_path, 1_200, 100, license=lambda number: f"terms {number % 50}", reason=lambda number: f"r{number}"
     )
     text = card(dataset)
     shown = Page(body(text))
-    assert shown.tables["split clips"][-1][1] == "10,000"
-    assert metadata(dataset)["size_categories"] == ["10K<n<100K"]
+    assert shown.tables["split clips"][-1][1] == "1,200"
+    assert metadata(dataset)["size_categories"] == ["1K<n<10K"]
     assert len(shown.tables["clips licence"]) == len(shown.tables["clips outcome"]) == cards.MOST
     assert "And 10 further terms" in shown.text and "And 60 further reasons" in shown.text
     assert len(text) < 40_000
@@ -225,11 +193,51 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
         ["swap", "LandmarkSwap", "1", "4"],
         ["swap", "Other", "7", "2"],
     ]
-    assert [row[0] for row in shown.tables["stage backend"]] == ["clips", "faces", "gaze", "swap", "swap", "style"]
+    assert [row[0] for row in shown.tables["stage backend"]] == [
+        *("clips", "faces", "gaze", "swap", "swap", "style", "agree"),
+    ]
     assert shown.tables["name and version licence"] == [
         ["inswapper 128", "non-commercial", "swap", "2"],
-        ["mediapipe 0.10.14", "Apache-2.0", "clips, faces, gaze, swap, style", "6"],
+        ["mediapipe 0.10.14", "Apache-2.0", "clips, faces, gaze, swap, style, agree", "6"],
     ]
+
+
+OF_DEFAULTS = {
+    "faces": ("1 where the face was found",),
+    "gaze": ("without a gaze model", "Absolute zero is not calibrated"),
+    "swap": ("The toolkit's own donors (personNN) are made up", "Both twins are made with", "surroundings"),
+    "style": ("as a drawing", "Both twins are made with", "surroundings"),
+}
+
+
+@pytest.mark.parametrize("stage", OF_DEFAULTS)
+def test_what_is_true_of_a_default_backend_alone_is_not_said_of_others(tmp_path, stage):
+    dataset = made(tmp_path, 6, 0)
+    usual = page(dataset).text
+    other = page(_made_by(dataset, stage, "Elsewhere")).text
+    for words in OF_DEFAULTS[stage]:
+        assert words in usual.replace("\n", " ") and words not in other.replace("\n", " ")
+    assert "Elsewhere" in other
+
+
+def _made_by(dataset: Dataset, stage: str, backend: str) -> Dataset:
+    """The same, as if one clip had been made by another backend."""
+    shards = {file: list(rows) for file, rows in dataset.shards.items()}
+    rows = next(iter(shards.values()))
+    maker = {"backend": backend, "version": 1, "weights": {}}
+    rows[0] = replace(rows[0], stages={**rows[0].stages, stage: maker})
+    return replace(dataset, shards=shards)
+
+
+def test_sizes_are_those_of_files_and_pictures(tmp_path):
+    folder = made_up.shards(tmp_path / "shards", 6, 0)
+    dataset = read_dataset(folder, tmp_path / "no ledger")
+    shown = page(dataset)
+    for row in shown.tables["split clips"]:
+        tars = folder.glob("*.tar" if row[0] == "all" else "train-*.tar" if row[0] == "train" else "val-*.tar")
+        assert row[7] == size(sum(tar.stat().st_size for tar in tars))
+    assert "Pictures have 64 x 64 px" in shown.text
+    assert "Pictures have" not in page(made(tmp_path / "no films", 6, 0)).text
 
 
 def test_a_person_in_both_splits_is_warned_of(tmp_path):

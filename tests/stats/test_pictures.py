@@ -17,10 +17,11 @@ import pytest
 
 from datagen import video
 from datagen.engine.store import Record, Store
-from datagen.stats import pictures
+from datagen.stats import films, pictures
 from datagen.stats.dataset import Dataset, read_dataset
+from datagen.stats.films import BLOCK, Reader, frame_size
 from datagen.stats.history import History, Loss
-from datagen.stats.pictures import BLOCK, PANELS, extremes, gallery, sheets, spread, thumbnails
+from datagen.stats.pictures import PANELS, sheets, spread, thumbnails
 from tests.stats.made_up import VIDEOS, film, shards
 
 LEVELS = [VIDEOS[field] for field in PANELS]
@@ -31,12 +32,6 @@ NO_PICTURE = 208
 def dataset(tmp_path) -> Dataset:
     """Six clips with films of five frames, each frame one level lighter than the one before."""
     folder = shards(tmp_path / "shards")
-    return read_dataset(folder, folder / "no ledger")
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory) -> Dataset:
-    folder = shards(tmp_path_factory.mktemp("many"), kept=60, films=False)
     return read_dataset(folder, folder / "no ledger")
 
 
@@ -70,7 +65,7 @@ def spoil(dataset: Dataset, name: str, data: bytes, at: int = 0) -> None:
 
 def test_each_panel_shows_its_video_at_its_moment(dataset):
     keys = [row.key for row in dataset.rows]
-    found = sheets(dataset, [keys[3], keys[0], "unknown"], moments=3, side=48)
+    found = sheets(dataset, dict.fromkeys((keys[3], keys[0], "unknown"), 3), side=48)
     assert list(found) == [keys[3], keys[0]]
     for strips in found.values():
         assert [panels(strip, 48) for strip in strips] == [near([v + step for v in LEVELS]) for step in (0, 2, 4)]
@@ -80,24 +75,24 @@ def test_each_panel_shows_its_video_at_its_moment(dataset):
 
 def test_same_bytes_whatever_else_is_asked_for(dataset):
     keys = [row.key for row in dataset.rows]
-    assert sheets(dataset, keys)[keys[2]] == sheets(dataset, [keys[2]])[keys[2]]
+    assert sheets(dataset, dict.fromkeys(keys, 2))[keys[2]] == sheets(dataset, {keys[2]: 2})[keys[2]]
 
 
 def test_colours_are_those_of_the_video(dataset, monkeypatch):
     colour = np.empty((48, 48, 3), np.uint8)
     colour[:] = (200, 60, 20)
-    monkeypatch.setattr(pictures.video, "read", lambda *_: (frame for frame in [video.Frame(0.0, colour)]))
-    ((strip,),) = sheets(dataset, [dataset.rows[0].key], moments=1, side=48).values()
+    monkeypatch.setattr(Reader, "picture", lambda *_: colour)
+    ((strip,),) = sheets(dataset, {dataset.rows[0].key: 1}, side=48).values()
     assert np.median(rgb(strip), axis=(0, 1)) == pytest.approx([200, 60, 20], abs=4)
 
 
 def test_no_other_clip_is_read(dataset):
     key, *others = [row.key for row in dataset.rows]
-    expected = sheets(dataset, [key])
+    expected = sheets(dataset, {key: 3})
     for other in others:
         for field in PANELS:
             spoil(dataset, f"{other}.{field}", bytes(200))
-    assert sheets(dataset, [key]) == expected
+    assert sheets(dataset, {key: 3}) == expected
 
 
 def header(name: str, size: int) -> bytes:
@@ -122,7 +117,7 @@ PLAYLIST = b"ffconcat version 1.0\nfile mp4\n"  # FFmpeg would show the target
 )
 def test_a_damaged_video_costs_its_panel_only(dataset, data, at):
     spoil(dataset, "clip-000000.swapped.mp4", data, at)
-    strips = sheets(dataset, ["clip-000000"], side=48)["clip-000000"]
+    strips = sheets(dataset, {"clip-000000": 3}, side=48)["clip-000000"]
     for step, strip in zip((0, 2, 4), strips, strict=True):
         target, _, styled, mask = (level + step for level in LEVELS)
         assert panels(strip, 48) == near([target, NO_PICTURE, styled, mask])
@@ -133,7 +128,7 @@ def test_a_damaged_target_does_not_hide_its_twins(dataset):
     spoil(dataset, f"{key}.mp4", bytes(300))
     short = replace(dataset.rows[0], frames=5)
     alone = Dataset(dataset.folder, dataset.index, dataset.measures, {dataset.rows[0].shard: [short]}, dataset.history)
-    (strip,) = sheets(alone, [key], moments=1, side=48)[key]
+    (strip,) = sheets(alone, {key: 1}, side=48)[key]
     assert panels(strip, 48) == near([NO_PICTURE, *(level + 2 for level in LEVELS[1:])])
 
 
@@ -141,65 +136,33 @@ def test_a_damaged_target_does_not_hide_its_twins(dataset):
 def test_odd_numbers_give_pictures(dataset, change):
     rows = [replace(dataset.rows[0], **change)]
     odd = Dataset(dataset.folder, dataset.index, dataset.measures, {dataset.rows[0].shard: rows}, dataset.history)
-    strips = sheets(odd, [rows[0].key], side=48)[rows[0].key]
+    strips = sheets(odd, {rows[0].key: 3}, side=48)[rows[0].key]
     assert [len(panels(strip, 48)) for strip in strips] == [4, 4, 4]
 
 
-def test_a_shard_that_is_gone_and_videos_that_are_too_large(dataset, monkeypatch):
+def test_a_shard_that_is_gone_and_videos_that_claim_too_much(dataset, monkeypatch):
     key = dataset.rows[0].key
-    monkeypatch.setattr(pictures, "LIMIT", len(film(40)) - 1)
-    assert panels(sheets(dataset, [key], 1, 48)[key][0], 48) == near([NO_PICTURE] * 4)
+    assert frame_size(dataset) == (64, 64)
+    monkeypatch.setattr(films, "MAX_PIXELS", 64 * 64 - 1)
+    assert panels(sheets(dataset, {key: 1}, 48)[key][0], 48) == near([NO_PICTURE] * 4)
     monkeypatch.undo()
     (dataset.folder / dataset.rows[0].shard).unlink()
-    assert panels(sheets(dataset, [key], 1, 48)[key][0], 48) == near([NO_PICTURE] * 4)
+    assert panels(sheets(dataset, {key: 1}, 48)[key][0], 48) == near([NO_PICTURE] * 4)
+    assert frame_size(dataset) is None
 
 
 def test_moments_are_even_and_follow_keyframes():
-    assert spread(100, 3) == [26, 51, 76]
+    assert spread(100, 3) == [25, 50, 75]
     assert spread(5, 3) == [0, 2, 4]
     assert spread(1, 3) == [0, 0, 0]
     for frames in range(1, 400):
-        for moments in range(1, 6):
+        for moments in range(1, 5):
             indices = spread(frames, moments)
             even = [(n + 0.5) * frames / moments for n in range(moments)]
             assert len(indices) == moments and indices == sorted(indices)
             assert all(0 <= index < frames for index in indices)
             assert max(abs(index - ideal) for index, ideal in zip(indices, even, strict=True)) <= 14
-            assert frames < 30 * moments + 15 or all(index % video.KEYFRAME_EVERY == 1 for index in indices)
-
-
-def test_gallery_is_spread_and_stays(many):
-    keys = [row.key for row in many.rows]
-    few = gallery(many, 10)
-    assert few == sorted(set(few)) and len(few) == 10 and set(few) <= set(keys)
-    assert few not in (sorted(keys)[:10], sorted(keys)[-10:])
-    assert set(few) < set(gallery(many, 11))
-    assert gallery(many, 1000) == sorted(keys)
-    assert gallery(many, 0) == []
-
-
-def test_extremes_are_those_of_a_recount(many):
-    found = extremes(many, 4)
-    scores = [measure for measure in many.measures if measure.better]
-    assert list(found) == [measure.name for measure in scores]
-    for measure in scores:
-        number = list(many.measures).index(measure)
-        rows = [row for row in many.rows if not math.isnan(row.values[number])]
-        worst, best = found[measure.name]
-        sign = 1 if measure.better == "low" else -1
-        assert worst == [row.key for row in sorted(rows, key=lambda row: (-sign * row.values[number], row.key))[:4]]
-        left = [row for row in rows if row.key not in worst]
-        assert best == [row.key for row in sorted(left, key=lambda row: (sign * row.values[number], row.key))[:4]]
-    assert found["agree.style.mouth_r"] == ([], [])  # never measured
-    assert found["gaze.coverage"][0] == sorted(row.key for row in many.rows)[:4]  # all are equal
-
-
-@pytest.mark.parametrize(("clips", "worst", "best"), [(1, 0, 1), (2, 1, 1), (5, 2, 3), (7, 3, 3)])
-def test_no_clip_is_both_worst_and_best(many, clips, worst, best):
-    few = Dataset(many.folder, many.index, many.measures, {"train-000000.tar": many.rows[:clips]}, many.history)
-    found = extremes(few)["agree.swap.landmarks"]
-    assert (len(found[0]), len(found[1])) == (worst, best)
-    assert not set(found[0]) & set(found[1])
+            assert frames < 30 * moments + 15 or all(index % video.KEYFRAME_EVERY == 0 for index in indices)
 
 
 def lost(dataset: Dataset, losses: Sequence[Loss]) -> Dataset:
@@ -234,7 +197,7 @@ def long_film(path: Path, seconds: int = 4) -> Path:
     return path
 
 
-def levels(found: dict[str, str]) -> dict[str, int]:
+def levels(found: dict[str, str | None]) -> dict[str, int]:
     return {key: round(float(rgb(uri).mean())) for key, uri in found.items()}
 
 
@@ -268,9 +231,9 @@ def test_what_is_gone_damaged_or_odd_has_no_picture(dataset, tmp_path):
     put(tmp_path, "source", 6, None, file=str(tmp_path))
     put(tmp_path, "source", 8, film(60), identity={})
     dataset = lost(dataset, [loss(number) for number in range(9)])
-    assert levels(thumbnails(dataset, Store(str(tmp_path)))) == near({"lost-008": 62})
-    assert thumbnails(dataset, Store(str(tmp_path / "nowhere"))) == {}
-    assert thumbnails(dataset, None) == {}
+    found = thumbnails(dataset, Store(str(tmp_path)))
+    assert len(found) == 9 and found.pop("lost-008") and not any(found.values())
+    assert not any(thumbnails(dataset, Store(str(tmp_path / "nowhere"))).values())
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
@@ -287,7 +250,9 @@ def test_clips_of_a_remote_store(dataset, tmp_path):
     remote = Store("memory://thumbnails")
     remote._fs.put(str(tmp_path / "clips"), "/thumbnails/clips", recursive=True)
     assert not remote.is_local
-    assert levels(thumbnails(lost(dataset, [loss(0), loss(1)]), remote)) == near({"lost-000": 62})
+    found = thumbnails(lost(dataset, [loss(0), loss(1)]), remote)
+    assert found.pop("lost-001") is None
+    assert levels(found) == near({"lost-000": 62})
 
 
 def test_every_reason_has_its_share(dataset, tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,6 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
 
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.measures import Measure
@@ -79,12 +76,6 @@ def with_values(dataset: Dataset, values: Mapping[str, Sequence[float]]) -> Data
             changed[names.index(name)] = column[number]
         rows.append(replace(row, values=changed))
     return Dataset(dataset.folder, dataset.index, dataset.measures, {"train-000000.tar": rows}, dataset.history)
-
-
-def with_gaze(dataset: Dataset, cells: Sequence[Sequence[int]]) -> Dataset:
-    """One clip that looks there."""
-    rows = {"train-000000.tar": [replace(dataset.rows[0], gaze_map=cells)]}
-    return Dataset(dataset.folder, dataset.index, dataset.measures, rows, dataset.history)
 
 
 def with_rules(dataset: Dataset, rules: Sequence[Mapping], measures: Sequence[Measure] = ()) -> Dataset:
@@ -249,28 +240,6 @@ def test_odd_thresholds(dataset):
     assert "rule: at most 1e+300 \u2192" in said(drawn["clips.seconds"])
     for name in ("clips.face_px", "gaze.coverage"):
         assert not [word for word in said(drawn[name]) if word.startswith("rule")]
-
-
-def test_gaze_is_drawn_as_it_is_seen(dataset):
-    """Yaw 10 is left of the middle, pitch 14 above it; the more frames, the darker."""
-    plot = by_name(with_gaze(dataset, [[10, 14, 30], [0, 0, 5]]))["gaze.map"]
-    shown_map = next(
-        e for e in tree(plot).iter("{http://www.w3.org/2000/svg}image") if e.get("width") == e.get("height")
-    )
-    picture = Image.open(io.BytesIO(base64.b64decode(shown_map.get(HREF).partition(",")[2])))
-    pixels = np.array(picture.convert("RGBA")).astype(int)
-    transform = [float(x) for x in re.findall(r"[-\d.]+", shown_map.get("transform", ""))]
-    pixels = pixels[::-1] if transform[3] < 0 else pixels
-    middle = len(pixels) // 2
-    looked = {(int(x) - middle, middle - int(y)) for y, x in np.argwhere(pixels[..., 3] > 0)}
-    assert looked == {(-5, 7), (0, 0)}  # cells of 2 degrees: to the right, up
-    assert pixels[middle - 7, middle - 5, :3].sum() < pixels[middle, middle, :3].sum()
-    assert plot.about == "35 frames, 14.3% within 10 deg of straight ahead."
-
-
-def test_gaze_far_out_is_counted_at_the_edge(dataset):
-    plot = by_name(with_gaze(dataset, [[10**9, 0, 3], [0, -80, 1], [0, 0, 4]]))["gaze.map"]
-    assert "4 beyond 44 deg are at the edge" in plot.about
 
 
 @pytest.mark.parametrize("word", HOSTILE)

@@ -22,12 +22,14 @@ for (const root of [document.getElementById("pool").content, document]) {
   }
 }
 
+const pictured = [...cards.values()].filter((card) => card.querySelector("img")).length;
+
 /** A clip's key that opens it. */
 function opener(key) {
   return make("button", { type: "button", className: "open", textContent: key });
 }
 
-const words = (value) => (Array.isArray(value) ? value.join(", ") : value === null ? "" : String(value));
+const words = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
 
 /* ---- colours ---- */
 
@@ -39,11 +41,12 @@ recolour();
 /* ---- worst and best ---- */
 
 function extreme(key, name) {
-  const card = cards.get(key).cloneNode(true);
+  const card = cards.get(key)?.cloneNode(true);
+  if (!card) return "";
   for (const value of card.querySelectorAll("[data-measure]")) {
     value.classList.toggle("chosen", value.dataset.measure === name);
   }
-  card.querySelector(".facts").prepend(make("strong", { textContent: words(byKey.get(key)[place.get(name)]) }));
+  card.querySelector(".facts").prepend(make("strong", { textContent: words(byKey.get(key)?.[place.get(name)]) }));
   return card;
 }
 
@@ -67,12 +70,14 @@ const unit = (column) => make("small", {}, column.unit ? ` ${column.unit}` : "")
 let opened = "";
 
 function open(key) {
+  const row = byKey.get(key);
+  if (!row) return;
   opened = key;
   const pictures = [...(cards.get(key)?.querySelectorAll("img") ?? [])].map((picture) => picture.cloneNode());
-  const none = make("p", { className: "note" }, "This report has no picture of this clip.");
+  const none = make("p", { className: "note" }, `Not among the ${pictured} clips that this report has pictures of.`);
   document.getElementById("detail-title").textContent = key;
   document.getElementById("detail-pictures").replaceChildren(...(pictures.length ? pictures : [none]));
-  document.getElementById("detail-values").replaceChildren(...told(byKey.get(key)));
+  document.getElementById("detail-values").replaceChildren(...told(row));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }
@@ -87,11 +92,13 @@ function told(row) {
     );
 }
 
-/** The clip before or after this one, in the order and with the filters of the table. */
+/** The next clip before or after this one that the filters leave, in the order of the table. */
 function step(by) {
-  const keys = table.rows({ search: "applied" }).data().toArray().map((row) => row[0]);
-  const key = keys[keys.indexOf(opened) + by];
-  if (key !== undefined) open(key);
+  const keys = (search) => table.rows({ search }).data().toArray().map((row) => row[0]);
+  const [all, left] = [keys("none"), new Set(keys("applied"))];
+  let at = all.indexOf(opened) + by;
+  while (at in all && !left.has(all[at])) at += by;
+  if (at in all) open(all[at]);
 }
 document.getElementById("previous").addEventListener("click", () => step(-1));
 document.getElementById("next").addEventListener("click", () => step(1));

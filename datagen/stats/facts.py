@@ -1,0 +1,68 @@
+"""What page and card both tell of a dataset, in the same words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from datagen.stats.dataset import JOURNEY, Dataset
+from datagen.stats.rows import Row
+
+Way = tuple[str, str, str, tuple[tuple[str, str], ...]]  # stage, backend, version, (weights, licence) of each
+
+
+def duration(seconds: float) -> str:
+    """In the unit that reads best: 33.9 s, 5.2 min, 17.3 h."""
+    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1))
+    return f"{seconds / length:,.1f} {unit}"
+
+
+def tar_bytes(entries: Iterable[Mapping[str, Any]]) -> int:
+    """What the files of these shards take."""
+    return sum(entry["bytes"] for entry in entries)
+
+
+def place(stage: str) -> tuple[int, str]:
+    """Sorts stages in the order of the journey."""
+    return JOURNEY.index(stage) if stage in JOURNEY else len(JOURNEY), stage
+
+
+def ways(rows: Iterable[Row]) -> list[tuple[Way, int]]:
+    """Each way in which a stage has worked with the number of its clips, in the order of the journey."""
+    found: Counter[Way] = Counter()
+    for row in rows:
+        found.update(_way(stage, made) for stage, made in row.stages.items())
+    return sorted(found.items(), key=lambda item: (place(item[0][0]), item))
+
+
+def backends(rows: Iterable[Row], stage: str) -> set[str]:
+    """Those that made this stage's part of the clips."""
+    return {str(row.stages.get(stage, {}).get("backend", "")) for row in rows}
+
+
+def rules(dataset: Dataset) -> list[dict[str, Any]]:
+    """Each rule's reason, measure and bounds in words, its subset or None, and the clips that it took out."""
+    measures = {measure.path: measure for measure in dataset.measures if not measure.span}
+    lost = Counter(loss.reason for loss in dataset.losses)
+    return [
+        {
+            "reason": rule["reason"],
+            "measure": measures[rule["metric"]],
+            "bound": bound(rule),
+            "subset": rule.get("subset"),
+            "lost": lost[rule["reason"]],
+        }
+        for rule in dataset.rules
+    ]
+
+
+def bound(rule: Mapping[str, Any]) -> str:
+    """In words: at least 8 and at most 20, and measured at all."""
+    ends = [f"at {end} {rule[end]}" for end in ("least", "most") if rule.get(end) is not None]
+    return " and ".join(ends) + (", and measured at all" if rule.get("required") else "")
+
+
+def _way(stage: str, made: Mapping[str, Any]) -> Way:
+    weights = sorted((str(name), str(licence)) for name, licence in made.get("weights", {}).items())
+    return stage, str(made.get("backend", "?")), str(made.get("version", "?")), tuple(weights)

@@ -1,0 +1,156 @@
+"""Pictures out of the videos in shards, decoded where they lie.
+
+Where `video.at_indices` decodes a whole stretch, a report of thousands of clips wants single pictures: a moment at a
+keyframe costs one packet, and a picture is scaled down before it becomes RGB.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from datagen.stats.dataset import Dataset
+from datagen.stats.rows import Row
+from datagen.video import MAX_PIXELS
+
+BLOCK = tarfile.BLOCKSIZE
+SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+UNPROBED = {"skip_frame": "all"}  # opening decodes no picture; what follows has a decoder of its own
+EARLY, LATE = 0.25, 0.75  # frames: how far from its moment a picture may be shown
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video in a shard. `start` and `size` in bytes."""
+
+    shard: Path
+    name: str
+    start: int
+    size: int
+
+    @contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """ValueError where another member, or none, lies there."""
+        with open(self.shard, "rb") as tar:
+            head = os.pread(tar.fileno(), BLOCK, self.start - BLOCK)
+            info = tarfile.TarInfo.frombuf(head, tarfile.ENCODING, "surrogateescape")
+            if (info.name, info.size) != (self.name, self.size):
+                raise ValueError(f"{self.name} is not there")
+            with reader(tar.fileno(), self.start, self.size) as opened:
+                yield opened
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An open video of constant rate."""
+
+    container: Any
+    stream: Any
+
+    @property
+    def frames(self) -> int:
+        """As many as the header says; 0 where it does not."""
+        return int(self.stream.frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width, height in px."""
+        return self.stream.width, self.stream.height
+
+    def picture(self, index: int, fps: float, side: int) -> np.ndarray:
+        """The frame with this index, no side above `side`, RGB uint8 [H, W, 3]; ValueError where there is none."""
+        picture = self._keyframe(index, fps) or self._decoded(index, fps)
+        if picture is None or picture.is_corrupt:
+            raise ValueError(f"no frame {index}")
+        scale = min(1.0, side / max(picture.width, picture.height))
+        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+        return picture.reformat(*size, format="rgb24", interpolation=SCALING).to_ndarray()
+
+    def _keyframe(self, index: int, fps: float) -> Any:
+        """The picture, where it is a keyframe: from its packet alone."""
+        self._seek(index, fps)
+        packet = next(self.container.demux(self.stream))
+        if not packet.is_keyframe or not self._is_at(packet.pts, index, fps):
+            return None
+        codec = self.stream.codec_context
+        return next(iter([*codec.decode(packet), *codec.decode(None)]), None)
+
+    def _decoded(self, index: int, fps: float) -> Any:
+        self._seek(index, fps)
+        pictures = self.container.decode(self.stream)
+        return next((picture for picture in pictures if self._is_at(picture.pts, index, fps)), None)
+
+    def _seek(self, index: int, fps: float) -> None:
+        """To the keyframe at or before the frame."""
+        self.container.seek(self._origin + round((index + EARLY) / fps / self.stream.time_base), stream=self.stream)
+
+    def _is_at(self, pts: int, index: int, fps: float) -> bool:
+        return -EARLY <= float((pts - self._origin) * self.stream.time_base) * fps - index < LATE
+
+    @property
+    def _origin(self) -> int:
+        return self.stream.start_time or 0
+
+
+@contextmanager
+def reader(handle: int, start: int, size: int) -> Iterator[Reader]:
+    """The MP4 in these bytes of an open file; ValueError or FFmpeg's error where there is none."""
+    words: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
+    with av.open(Part(handle, start, size), **words) as container:
+        stream = container.streams.video[0]
+        if not 0 < stream.width * stream.height <= MAX_PIXELS:
+            raise ValueError(f"{stream.width} x {stream.height} pixels")
+        stream.thread_type = "NONE"  # work is spread over clips
+        stream.codec_context.thread_count = 1
+        yield Reader(container, stream)
+
+
+class Part:
+    """A part of an open file, as a file for PyAV. `start` and `size` in bytes."""
+
+    def __init__(self, handle: int, start: int, size: int):
+        self._handle, self._start, self._size, self._place = handle, start, size, 0
+
+    def read(self, count: int) -> bytes:
+        data = os.pread(self._handle, max(min(count, self._size - self._place), 0), self._start + self._place)
+        self._place += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence] + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+
+def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[str, Film]]]:
+    """Each of these clips, and field -> where it lies, by the sizes and the order that reading the shards has found."""
+    for file, rows in dataset.shards.items():
+        end = 0
+        for row in rows:
+            starts = {}
+            for field, size in row.sizes.items():
+                starts[field] = end + BLOCK
+                end += BLOCK + -(-size // BLOCK) * BLOCK
+            if row.key in keys:
+                place = dataset.folder / file
+                yield row, {f: Film(place, f"{row.key}.{f}", start, row.sizes[f]) for f, start in starts.items()}
+
+
+def frame_size(dataset: Dataset) -> tuple[int, int] | None:
+    """Width and height in px of the first target; None where there is none that can be read."""
+    first = next((row.key for row in dataset.rows), "")
+    for _, found in films(dataset, {first}):
+        with suppress(Exception), found["mp4"].opened() as target:
+            return target.size
+    return None
