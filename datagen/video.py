@@ -1,4 +1,4 @@
-"""The only codec code: probe a video, read it upright by time or index, write one.  (PyAV)
+"""Probe a video, read it upright by time or index, write one.  (PyAV; the report's few pictures have stats/films.py)
 
 Pictures are RGB uint8 [H, W, 3], upright (display matrix applied) and with square pixels (sample aspect ratio applied).
 Times are seconds from the first frame's timestamp, never n / fps. Everything runs in one thread: work is spread over

@@ -74,9 +74,8 @@ def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
     run = _run(ledger, folder, fates)
     if run is None:
         return History(tuple(_loss(row, None) for row in lost.values()))
-    told = {event.key: event for event in _events(ledger) if event.run == run and event.event == "clip"}
-    losses = tuple(_loss(row, told.get(key)) for key, row in lost.items())
-    return History(losses, _costs(ledger, run, fates), found=True)
+    told, costs = _accounts(ledger, run, fates)
+    return History(tuple(_loss(row, told.get(key)) for key, row in lost.items()), costs, found=True)
 
 
 def _run(ledger: Path, folder: Path, fates: Mapping[str, tuple[str, str]]) -> str | None:
@@ -103,19 +102,22 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
     yield output, current, outcomes
 
 
-def _costs(ledger: Path, run: str, fates: Mapping[str, Any]) -> dict[str, Cost]:
-    """Every artefact once, whatever run made it."""
+def _accounts(ledger: Path, run: str, fates: Mapping[str, Any]) -> tuple[dict[str, Told], dict[str, Cost]]:
+    """(what the run says of each clip, what its artefacts took: every one once, whatever run made it)."""
     videos = fates.keys() | {key.rpartition("-")[0] for key in fates}  # a video's key is its shots' without number
     made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
+    told: dict[str, Told] = {}
     for event in _events(ledger):
         made |= {(stage, event.records[stage]): cost for stage, cost in event.made.items()}
         if event.run == run or (event.event == "made" and event.key in videos):
             used.update(event.records.items())
+        if event.run == run and event.event == "clip":
+            told[event.key] = event
     costs: dict[str, Cost] = {}
     for stage, key in used:
         costs[stage] = costs.get(stage, Cost()) + made.get((stage, key), Cost(1, unknown=1))
-    return costs
+    return told, costs
 
 
 def _events(ledger: Path) -> Iterator[Told]:
