@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +32,24 @@ class Animator(nn.Module):
         self.reference_net = reference_net
         self.driven_encoder = driven_encoder
 
-    def forward(self, noisy: Tensor, timestep: Tensor, driving: Tensor, reference: Reference) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timestep: Tensor, driving: Tensor, reference: Reference, without: Sequence[bool] = ()
+    ) -> Tensor:
         """The training call: noise [b, 4, f, h, w] of noisy latents at timesteps [b], driven by frames
-        [b, 3, f, H, W] in [0, 1].
+        [b, 3, f, H, W] in [0, 1]. Clips marked in `without` do not look at the ReferenceNet.
         """
         driven = self.driven_encoder(driving, reference.picture)
         features = self.features(timestep, reference)
-        return self.denoise(noisy, timestep, features, driven, reference)
+        if not any(without):
+            return self.denoise(noisy, timestep, features, driven, reference)
+        said = noisy.new_empty(noisy.shape)
+        for drops in sorted(set(without)):
+            rows = [row for row, each in enumerate(without) if each == drops]
+            looked = () if drops else tuple(feature[rows] for feature in features)
+            part = self.denoise(noisy[rows], timestep[rows], looked, driven[rows], chosen(reference, rows))
+            said = said.index_copy(0, torch.tensor(rows, device=said.device), part.to(said.dtype))
+        # every parameter is part of every step, as DDP wants it
+        return said + 0 * sum(feature.sum() for feature in features)
 
     def features(self, timestep: Tensor, reference: Reference) -> tuple[Tensor, ...]:
         """What the ReferenceNet says at the denoiser's timesteps [b]."""
@@ -65,6 +76,11 @@ class Animator(nn.Module):
         x = joined(noisy, driven, reference)
         without, with_reference = self.unet.both(x, timestep, reference.tokens, features)
         return without + guidance * (with_reference - without)
+
+
+def chosen(reference: Reference, rows: Sequence[int]) -> Reference:
+    """The references of some clips of a batch."""
+    return Reference(**{f.name: getattr(reference, f.name)[list(rows)] for f in fields(reference)})
 
 
 def joined(noisy: Tensor, driven: Tensor, reference: Reference) -> Tensor:

@@ -21,9 +21,13 @@ class BackgroundTokens:
     @torch.no_grad()
     def __call__(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """RGB uint8 [H, W, 3], the person black -> tokens [b, n, d], class token first (specification, 1.7)."""
-        values = self.pixels(pictures).to(self.image_encoder.device, self.image_encoder.dtype)
+        return self.encode(self.pixels(pictures).to(self.image_encoder.device))
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Tokens [b, n, d] of prepared pictures [b, 3, s, s]."""
         vision = self.image_encoder.vision_model
-        states = vision(pixel_values=values).last_hidden_state
+        states = vision(pixel_values=pixels.to(self.image_encoder.dtype)).last_hidden_state
         return self.image_encoder.visual_projection(vision.post_layernorm(states))
 
     def pixels(self, pictures: Sequence[np.ndarray]) -> Tensor:

@@ -18,7 +18,9 @@ COMMON: dict[str, Any] = {
 def ddim(zero_snr: bool = False, prediction: str = "epsilon") -> DDIMScheduler:
     """Stable Diffusion's own schedule, for training and for inference."""
     options = {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": zero_snr, "prediction_type": prediction}
-    return DDIMScheduler(**COMMON, **options)
+    # a schedule that ends in noise alone must be sampled from its end on (arXiv 2305.08891)
+    spacing = "leading" if prediction == "epsilon" else "trailing"
+    return DDIMScheduler(**COMMON, **options, timestep_spacing=spacing)
 
 
 def official_training() -> DDIMScheduler:

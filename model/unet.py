@@ -12,7 +12,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from model.blocks import Dims, DownBlock, Flow, MidBlock, UpBlock
-from model.layers import ClipNorm, SpatialTransformer, exact
+from model.layers import ClipNorm, SpatialTransformer, exact, stream
+from model.residual import Residual
 
 
 class UNet(ModelMixin, ConfigMixin):
@@ -89,27 +90,34 @@ class DenoisingUNet(UNet):
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
         motion_max_seq_length: int = 32,
+        residual: float | None = None,
     ):
         width = block_out_channels[0]
         dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, motion_max_seq_length)
         super().__init__(in_channels, block_out_channels, layers_per_block, dims)
         self.conv_norm_out = ClipNorm(norm_num_groups, width, eps=1e-5)
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+        self.difference = None if residual is None else Residual(residual)
+        if self.difference is not None:  # at first the guess alone
+            nn.init.zeros_(self.conv_out.weight)
+            nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor] = ()) -> Tensor:
         """x [b, c, f, h, w], timesteps [b], context [b, n, d], a feature [b, m, c] for each of `reference_blocks`, or
-        none. Returns the noise [b, 4, f, h, w]. ValueError where they do not fit.
+        none. Returns the noise, or the velocity, [b, 4, f, h, w]. ValueError where they do not fit.
         """
         self._check(x, reference)
         flow = self.flow(timestep, context, x.shape[2])
-        return self._noise(self.down(_pictures(x), flow), looking(flow, reference))
+        return self._whole(self._noise(self.down(_pictures(x), flow), looking(flow, reference)), x, timestep)
 
     def both(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Noise without and with the reference. The way down does not look at it: it is gone once for both."""
         self._check(x, reference)
         flow = self.flow(timestep, context, x.shape[2])
         skips = self.down(_pictures(x), flow)
-        return self._noise(skips, looking(flow, ())), self._noise(skips, looking(flow, reference))
+        said = (self._noise(skips, looking(flow, features)) for features in ((), reference))
+        without, with_reference = (self._whole(each, x, timestep) for each in said)
+        return without, with_reference
 
     def _check(self, x: Tensor, reference: Sequence[Tensor]) -> None:
         if x.shape[2] > self.config.motion_max_seq_length:
@@ -121,6 +129,14 @@ class DenoisingUNet(UNet):
     def _noise(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
         y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
         return exact(self.conv_out, y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
+
+
+    def _whole(self, said: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
+        """With what needs no learning, where the configuration has it."""
+        if self.difference is None:
+            return said
+        noisy, reference = x[:, : said.shape[1]], x[:, said.shape[1] : 2 * said.shape[1]]
+        return self.difference(stream(said), noisy, reference, timestep)
 
 
 class ReferenceNet(UNet):

@@ -95,8 +95,7 @@ def _same(tensor: Tensor) -> Tensor:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # torch's own, of its compiler
 def test_gradients_under_compile_are_the_same():
-    """Of two of the four levels, which have every kind of layer: compiling all takes ten minutes on two cores."""
-    small = copy.deepcopy(parts.tiny(2).animator)
+    small = copy.deepcopy(parts.tiny().animator)
     expected = parts.gradients(small)
     compiled = torch.compile(small)
     found = {name.removeprefix("_orig_mod."): g for name, g in parts.gradients(compiled).items()}

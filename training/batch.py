@@ -1,0 +1,61 @@
+"""What a training step takes: windows of clips, drawn once for all streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b windows of f frames. Pictures are float32 RGB in [0, 1]; S, D, h are the model's sides of pictures, driving
+    frames and latents. Every stream shows the same moments.
+    """
+
+    keys: tuple[str, ...]
+    twins: tuple[str, ...]  # what drives each: target, swapped or styled
+    positions: Tensor  # b  int64, of the samples in the endless order of training: the seed of all their randomness
+    frames: Tensor  # b f  int64, of the clip
+    reference_frames: Tensor  # b  int64
+    target: Tensor  # b 3 f S S
+    driving: Tensor  # b 3 f D D  the face alone on black, grey
+    reference: Tensor  # b 3 S S
+    background: Tensor  # b 1 h h  of the reference: 1 background, 0 person
+    clip_pixels: Tensor  # b 3 c c  the reference without the person, prepared for CLIP
+    mask: Tensor  # b f S S  uint8 of the target: 0 background, 128 person, 255 face
+    landmarks: Tensor  # b f 478 2  float32 px of the target pictures
+    latents: Tensor | None = None  # b 4 f h h  of the target, scaled, where they are cached
+    reference_latents: Tensor | None = None  # b 4 h h  of the reference, likewise
+    tokens: Tensor | None = None  # b n d  of clip_pixels, likewise
+    replaced: tuple[tuple[str, str], ...] = ()  # (key, reason) of samples that could not be read; others stand for them
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device; Lightning asks for it."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if torch.is_tensor(getattr(self, f.name))}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+
+    def pin_memory(self) -> Batch:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if torch.is_tensor(getattr(self, f.name))}
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one sample each as one; ValueError where some have cached parts and some have not."""
+    return Batch(**{f.name: _joined([getattr(batch, f.name) for batch in batches], f.name) for f in fields(Batch)})
+
+
+def _joined(parts: list[Any], name: str) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple(item for part in parts for item in part)
+    if any(part is None for part in parts):
+        if all(part is None for part in parts):
+            return None
+        raise ValueError(f"{name} is cached for some samples of the batch only")
+    return torch.cat(parts)

@@ -1,0 +1,88 @@
+"""Models out of a trainer's checkpoints, strictly, and where a run is to go on."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from datagen.engine.errors import UserError
+from model.convert.build import instantiate
+from model.convert.folder import load
+from model.pipeline import MegActorPipeline
+
+LAST = "last.ckpt"
+
+
+def pipeline(path: Path) -> MegActorPipeline:
+    """The model of a checkpoint, with the mean of its weights where that was kept. UserError if it is none."""
+    checkpoint = read(path)
+    own = fresh(checkpoint["model"]["config"], checkpoint["model"]["folder"], checkpoint["model"]["seed"])
+    fill(own, checkpoint, path)
+    return own
+
+
+def fresh(config: Any, folder: str | None, seed: int) -> MegActorPipeline:
+    """A model of a folder, or else with random weights. UserError if the folder's is not of this configuration."""
+    if folder is not None:
+        own = load(Path(folder))
+        _refuse_other(own, config, folder)
+        return own
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return instantiate(OmegaConf.create(config))
+
+
+def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """The animator's weights, key by key. UserError that names what is missing, left over or of another shape."""
+    weights = dict(checkpoint["state_dict"]) | _mean(checkpoint)
+    try:
+        own.animator.load_state_dict({name.removeprefix("animator."): value for name, value in weights.items()})
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:600]
+        raise UserError(f"{path} holds another model ({why}): name one of the same model.") from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours; no code in it is run. UserError if it is none."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint {path}: a .ckpt of a run, or a model folder, is expected.") from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} cannot be read ({why}): a whole checkpoint of python -m training.fit is expected."
+        ) from None
+    if not isinstance(checkpoint, dict) or not {"model", "state_dict", "position"} <= checkpoint.keys():
+        raise UserError(f"{path} is no checkpoint of python -m training.fit: name one, or a model folder.")
+    return checkpoint
+
+
+def _mean(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("Mean")]
+    return states[0]["mean"] if states else {}
+
+
+def _refuse_other(own: MegActorPipeline, config: Any, folder: str) -> None:
+    wanted = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    assert isinstance(wanted, dict)
+    wrong = []
+    for part in ("unet", "reference_net", "driven_encoder"):
+        for key, value in wanted[part].items():
+            found = getattr(own, part).config.get(key, value)
+            if key != "_target_" and _plain(found) != _plain(value):
+                wrong.append(f"{part}.{key} is {_plain(found)}, not {_plain(value)}")
+    if wrong:
+        raise UserError(
+            f"the model in {folder} is not the one that is trained ({'; '.join(wrong)}): set model=... alike."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,293 @@
+"""A sample of training from its shard: decoded, cropped, changed, and told apart from what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datagen.clip import seed_of
+from datagen.engine.errors import UserError
+from model import drive
+from model.drive import Square
+from training import decode
+from training.augment import Augmentation, Change
+from training.batch import Batch
+from training.decode import Unreadable
+from training.order import Order
+from training.shards import TWINS, Shelf
+from training.window import Window, Windows
+
+DARK = 5.0  # of 255: mean of a frame that cannot be a reference
+LOOKS = 8  # frames that are looked at for a reference that is not dark
+ATTEMPTS = 16  # samples after each other that may be unreadable
+CROPS = ("clip", "largest")
+Cache = Callable[[str, np.ndarray, int], dict[str, Tensor]]  # key, frames, reference frame -> fields of a Batch of one
+
+
+@dataclass(frozen=True)
+class Sides:
+    """px of a model's pictures and driving frames, and of its latents."""
+
+    picture: int
+    driving: int
+    latent: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a sample is cut out and changed: crop `clip`, the whole clip, or `largest`, the largest square around the
+    middle of all its faces (specification, 5.3, step 7); driving frames grey or in colour.
+    """
+
+    sides: Sides
+    preparation: Any  # of CLIP's pictures: a pipeline's feature_extractor
+    crop: str = "clip"
+    grey: bool = True
+
+
+@dataclass(frozen=True)
+class Faces:
+    boxes: np.ndarray  # float [T, 4]
+    landmarks: np.ndarray  # float [T, 478, 2]
+
+
+class Clip:
+    """Members of a sample of `count` frames, decoded as asked for."""
+
+    def __init__(self, count: int, members: dict[str, bytes]):
+        self.count, self.members = count, members
+        self.faces = _faces(members["faces.npz"], count)
+
+    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        """Index -> picture of a video. Raises Unreadable."""
+        try:
+            return decode.pictures(self.members[field], frames)
+        except Unreadable as error:
+            raise Unreadable(f"{field} {error}") from None
+
+
+class SmallClip:
+    """The same, decoded once and kept at `side` px."""
+
+    def __init__(self, clip: Clip, side: int):
+        self.faces, every = clip.faces, range(clip.count)
+        videos = [field for field in clip.members if field.endswith("mp4")]
+        self.videos = {f: decode.stills(clip.pictures(f, every), side, f == "mask.mp4") for f in videos}
+
+    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        return {int(frame): self.videos[field][int(frame)] for frame in frames}
+
+
+class Memory:
+    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time than decoding."""
+
+    def __init__(self, limit: float, side: int):
+        self.left, self.side = int(limit * 2**20), side
+        self.clips: dict[int, SmallClip] = {}
+
+    def kept(self, place: int, clip: Any, read: Callable[[], dict[str, bytes]]) -> Any:
+        """The clip, from now on small where there is room for it."""
+        if place in self.clips:
+            return self.clips[place]
+        members = read()
+        size = clip.count * self.side**2 * (3 * len(members) - 5)  # the mask has one channel, faces.npz is none
+        if size > self.left:
+            return clip
+        self.left -= size
+        self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
+        return self.clips[place]
+
+
+@dataclass
+class ClipSet(Dataset):
+    """Position in the endless order -> a Batch of one; the same whoever asks and whenever."""
+
+    shelf: Shelf
+    order: Order
+    windows: Windows
+    look: Look
+    augmentation: Augmentation
+    cache: Cache | None = None
+    memory: Memory | None = None
+
+    def __getitem__(self, position: int) -> Batch:
+        """An unreadable sample is replaced by the next of the same epoch and named in `replaced`."""
+        replaced: list[tuple[str, str]] = []
+        for attempt in range(min(ATTEMPTS, self.order.count)):
+            place = self.order.sample(position, attempt)
+            try:
+                return self._drawn(place, position, tuple(replaced))
+            except Unreadable as error:
+                replaced.append((self.shelf.key(place), str(error)))
+        told = "; ".join(f"{key} {reason}" for key, reason in replaced[:3])
+        raise UserError(
+            f"{len(replaced)} samples after each other cannot be read ({told}): python -m datagen.verify --input "
+            f"{self.shelf.folder} says what is wrong with the shards."
+        )
+
+    def sample(self, place: int, window: Window, change: Change | None = None, position: int = -1) -> Batch:
+        """A window of one's choice of the sample with this number, unchanged by default. Raises Unreadable."""
+        return self._batch(place, window, change or Augmentation().draw(torch.Generator()), position, ())
+
+    def generator(self, position: int) -> torch.Generator:
+        """From which all random numbers of a sample come."""
+        return torch.Generator().manual_seed(seed_of("sample", self.order.seed, position))
+
+    def _drawn(self, place: int, position: int, replaced: tuple[tuple[str, str], ...]) -> Batch:
+        generator = self.generator(position)
+        window = self.windows.draw(int(self.shelf.frames[place]), self.shelf.twins(place), generator)
+        return self._batch(place, window, self.augmentation.draw(generator), position, replaced)
+
+    def _batch(
+        self, place: int, window: Window, change: Change, position: int, replaced: tuple[tuple[str, str], ...]
+    ) -> Batch:
+        key = self.shelf.key(place)
+        fields = ["mp4", "mask.mp4", "faces.npz", *([TWINS[window.twin]] if window.twin != "target" else [])]
+        clip = self.memory and self.memory.clips.get(place)
+        if clip is None:
+            clip = Clip(int(self.shelf.frames[place]), self.shelf.read(place, fields))
+        if self.memory:
+            present = [TWINS[twin] for twin in self.shelf.twins(place)]
+            clip = self.memory.kept(place, clip, lambda: self.shelf.read(place, [*fields[:3], *present]))
+        reader = _Reader(self.look, clip, window)
+        shown = reader.changed(change)
+        frames, reference = window.frames, reader.reference
+        return Batch(
+            keys=(key,),
+            twins=(window.twin,),
+            positions=torch.tensor([position]),
+            frames=torch.from_numpy(frames)[None],
+            reference_frames=torch.tensor([reference]),
+            replaced=replaced,
+            **{name: tensor[None] for name, tensor in shown.items()},
+            **(self.cache(key, frames, reference) if self.cache else {}),
+        )
+
+
+class _Reader:
+    """One sample: what is decoded of it, and the square that is cut out."""
+
+    def __init__(self, look: Look, clip: Clip, window: Window):
+        self.look, self.clip, self.window = look, clip, window
+        self.faces = clip.faces
+        self.reference, self.target = self._target()
+        self.part = self._part()
+
+    def changed(self, change: Change) -> dict[str, Tensor]:
+        """The fields of a Batch that are pictures or places in them, without the batch's own dimension."""
+        side, latent = self.look.sides.picture, self.look.sides.latent
+        cut = self._cut([self.target[i] for i in (*self.window.frames.tolist(), self.reference)], side)
+        pictures = change.pictures(_float(cut))
+        levels = change.levels(self._levels())
+        background = (levels[-1] == 0).to(torch.uint8)
+        landmarks = self.part.place(self.faces.landmarks[self.window.frames], side)
+        return {
+            "target": pictures[:-1].transpose(0, 1),
+            "reference": pictures[-1],
+            "driving": self._driving(change, cut[:-1]).transpose(0, 1),
+            "background": F.interpolate(background[None, None].float(), (latent, latent), mode="nearest")[0],
+            "clip_pixels": self._clip_pixels(pictures[-1], background),
+            "mask": levels[:-1],
+            "landmarks": torch.from_numpy(change.landmarks(landmarks, side)).float(),
+        }
+
+    def _target(self) -> tuple[int, dict[int, Any]]:
+        """The reference's frame, and the decoded frames of the target; mostly one pass."""
+        candidates = self.window.references[:LOOKS].tolist()
+        wanted = [*self.window.frames.tolist(), candidates[0]]
+        found = self.clip.pictures("mp4", wanted)
+        for frame in candidates:
+            picture = found.get(frame) or self.clip.pictures("mp4", [frame])[frame]
+            if decode.rgb([picture], 32).mean() > DARK:
+                return frame, found | {frame: picture}
+        raise Unreadable(f"mp4 is dark in {len(candidates)} frames of {len(candidates)}")
+
+    def _part(self) -> Square:
+        width = self.target[self.reference].width
+        if self.look.crop == "clip":
+            return Square(0, 0, width)
+        frames = [*self.window.frames.tolist(), self.reference]
+        return drive.square(self.faces.boxes[frames], (width, width))
+
+    def _cut(self, shown: list[Any], side: int) -> Tensor:
+        """uint8 [n, 3, side, side]; scaled as it is decoded where the whole picture is taken."""
+        if self.look.crop == "clip":
+            return torch.from_numpy(decode.rgb(shown, side)).permute(0, 3, 1, 2)
+        whole = torch.from_numpy(decode.rgb(shown, shown[0].width)).permute(0, 3, 1, 2)
+        return drive.cropped(whole, self.part, side)
+
+    def _levels(self) -> Tensor:
+        """uint8 [f + 1, S, S] of the window and the reference."""
+        frames = [*self.window.frames.tolist(), self.reference]
+        found = self.clip.pictures("mask.mp4", frames)
+        shown, part = [found[frame] for frame in frames], self.part
+        return torch.from_numpy(decode.levels(shown, self.look.sides.picture, (part.left, part.top, part.side)))
+
+    def _driving(self, change: Change, target: Tensor) -> Tensor:
+        """[f, 3, D, D]: the face alone, by the boxes of the target, in step with it. Grey is one channel, shown thrice.
+
+        Each step on as few numbers as it needs: at 512 px, three channels of floats cost more than decoding.
+        """
+        side, frames = self.look.sides.driving, self.window.frames
+        pictures = self._driver(target)
+        if change.driving_colours or not self.look.grey:
+            coloured = _float(pictures)
+            coloured = change.driving_colours(coloured) if change.driving_colours else coloured
+            pictures = drive.grey(coloured)[:, :1] if self.look.grey else coloured
+        else:
+            pictures = _grey(pictures)
+        boxes = self.part.place(self.faces.boxes[frames], side)
+        alone = drive.only(pictures, drive.kept_boxes(boxes, side))
+        alone = drive.warp(alone, *change.warp) if change.warp else alone
+        return change.mirrored(alone).expand(-1, 3, -1, -1)
+
+    def _driver(self, target: Tensor) -> Tensor:
+        """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there already."""
+        side, twin = self.look.sides.driving, self.window.twin
+        if twin == "target" and side == target.shape[-1]:
+            return target
+        frames = self.window.frames.tolist()
+        found = self.target if twin == "target" else self.clip.pictures(TWINS[twin], frames)
+        return self._cut([found[i] for i in frames], side)
+
+    def _clip_pixels(self, reference: Tensor, background: Tensor) -> Tensor:
+        """[3, c, c]: as model.background prepares the reference without the person."""
+        rgb = ((reference * 255).round().to(torch.uint8) * background).permute(1, 2, 0).numpy()
+        return self.look.preparation(images=[rgb], return_tensors="pt").pixel_values[0]
+
+
+def _float(pictures: Tensor) -> Tensor:
+    """[n, 3, H, W] in [0, 1], laid out as a clip [3, n, H, W] so that no copy follows."""
+    clip = pictures.transpose(0, 1)
+    return torch.empty(clip.shape).copy_(clip).div_(255).transpose(0, 1)
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """[n, 1, H, W] in [0, 1]; as drive.grey, by OpenCV."""
+    weights = np.array([drive.LUMA], np.float32) / 255
+    levels = [cv2.transform(rgb.permute(1, 2, 0).numpy().astype(np.float32), weights) for rgb in pictures]
+    return torch.from_numpy(np.stack(levels))[:, None]
+
+
+def _faces(data: bytes, count: int) -> Faces:
+    """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            boxes, landmarks = file["boxes"], file["landmarks"]
+            shown = np.flatnonzero((file["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise Unreadable(f"faces.npz cannot be read ({error})") from None
+    if len(boxes) != count or not len(shown):
+        raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
+    nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
+    return Faces(boxes[nearest], landmarks[nearest])

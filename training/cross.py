@@ -1,0 +1,231 @@
+"""Cross pairs of the sample source, whose truth is known: one person's motion rendered on another's face.
+
+Whoever copies the driving person, as training without twins teaches, scores well on a person's own clips and badly
+here. All pictures of a case are framed alike, as training frames a window: the largest square around the middle of the
+faces of truth and reference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from datagen import geometry
+from datagen.agree import COLOUR_UNIT, SHAPE_UNIT
+from datagen.clip import seed_of
+from datagen.drift import watched
+from datagen.engine.errors import UserError
+from datagen.landmarks import FaceMesh
+from datagen.mask import PolygonMask
+from datagen.mesh import shape_ratios
+from datagen.pack import read_index
+from datagen.regions import face_polygon
+from datagen.sources.astronaut import SIZE
+from datagen.sources.motion import KINDS, Motion, motion
+from datagen.sources.people import look_of, person
+from datagen.sources.talking_head import TalkingHead
+from datagen.verify import members
+from model.drive import Square, cropped, grey, kept_boxes, only, square
+from model.pipeline import MegActorPipeline, Settings
+
+FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ
+TRIED = 12  # of those
+CLEARLY = 3.0  # units of `difference`: less is no test of identity
+OPEN = 0.1  # blink of a frame that may be the reference
+
+
+@dataclass(frozen=True, eq=False)
+class CrossCase:
+    """Pictures RGB uint8, f frames; points float64 px, NaN where no face was found; curves [f] by names of Motion."""
+
+    key: str
+    reference: np.ndarray  # 512 512 3
+    driving: np.ndarray  # f 512 512 3  another person
+    truth: np.ndarray  # f 512 512 3  the same motion of the reference's person
+    reference_points: np.ndarray  # 478 3
+    driving_points: np.ndarray  # f 478 3
+    truth_points: np.ndarray  # f 478 3
+    background: np.ndarray  # 512 512  bool, of the reference: neither person nor face
+    curves: dict[str, np.ndarray]
+    fps: float
+    people: tuple[str, str]  # reference, driving
+    numbers: tuple[int, int] | None = None  # these people in the sample source
+    part: Square | None = None  # of the pictures that it draws
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """Of the driving faces, xyxy px [f, 4]; where none was found, between its neighbours."""
+        boxes = geometry.box(self.driving_points)
+        known = np.flatnonzero(~np.isnan(boxes[:, 0]))
+        return np.stack([np.interp(np.arange(len(boxes)), known, side[known]) for side in boxes.T], axis=1)
+
+
+@dataclass(frozen=True)
+class CaseFrames:
+    """model.pipeline.Driving of a case: the driving face alone on black, grey, [3, n, side, side] in [0, 1]."""
+
+    case: CrossCase
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.case.driving)
+
+    def read(self, frames: range) -> Tensor:
+        rgb = torch.from_numpy(self.case.driving[frames.start : frames.stop]).permute(0, 3, 1, 2)
+        whole = Square(0, 0, rgb.shape[-1])
+        boxes = kept_boxes(whole.place(self.case.boxes[frames.start : frames.stop], self.side), self.side)
+        return grey(only(cropped(rgb, whole, self.side) / 255, boxes)).transpose(0, 1)
+
+
+def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings) -> np.ndarray:
+    """What a model makes of a case: RGB uint8 [f, S, S, 3] of its own side."""
+    side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
+    whole = Square(0, 0, pixels.shape[-1])
+    picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
+    share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[0, 0].numpy()
+    reference = pipeline.reference(picture, share >= 0.5, settings.seed)
+    return np.stack(list(pipeline.animate(reference, CaseFrames(case, pipeline.driving_side), settings)))
+
+
+def cross_cases(shards: Path, count: int = 6, frames: int = 40, stride: int = 1, seed: int = 0) -> list[CrossCase]:
+    """Cases of the people and motions of the val split, whose references no training has seen, clearest first.
+
+    UserError where the shards are not the sample source's, whose truth alone is known.
+    """
+    sources = _held_out(shards)
+    people = sorted({source["person"] for source in sources})
+    drivers = people + _further(people)
+    pairs = _pairs(people, drivers, count)
+    motions = _varied(sources)
+    return [_case(pair, motions[number % len(motions)], frames, stride, seed) for number, pair in enumerate(pairs)]
+
+
+def difference(one: int, other: int) -> float:
+    """How clearly two people of the sample differ: shape and skin colour, each in units of datagen.agree."""
+    a, b = (look_of(person(who)).points for who in (one, other))
+    shape = float(np.abs(np.log(shape_ratios(a) / shape_ratios(b))).mean())
+    colour = float(np.linalg.norm(np.subtract(person(one).skin, person(other).skin)))
+    return shape / SHAPE_UNIT + colour / COLOUR_UNIT
+
+
+def rendered(who: int, moves: Motion) -> np.ndarray:
+    """RGB uint8 [f, 512, 512, 3]"""
+    return np.stack(list(_head(who).frames(moves)))
+
+
+def taken(moves: Motion, frames: Sequence[int] | slice | np.ndarray) -> Motion:
+    """Some frames of a motion; its rate stays as it is."""
+    curves = {f.name: getattr(moves, f.name)[frames] for f in fields(moves) if f.name != "fps"}
+    return replace(moves, **curves)
+
+
+def _held_out(shards: Path) -> list[dict[str, Any]]:
+    """Sources of the val split's samples."""
+    index = read_index(shards)
+    told = [json.loads(data) for data in _documents(shards, index)]
+    sources = [sample["source"] for sample in told if sample["source"].get("name") == "sample"]
+    if not sources:
+        raise UserError(
+            f"the val split of {shards} holds no clip of the sample source, whose truth alone is known: make shards "
+            "with source=sample, or compare videos with --videos."
+        )
+    return sources
+
+
+def _documents(shards: Path, index: dict[str, Any]) -> Iterator[bytes]:
+    for entry in index["shards"]:
+        if entry["split"] == "val":
+            yield from (data for _, field, data in members(shards / entry["file"]) if field == "json")
+
+
+def _further(people: Sequence[int]) -> list[int]:
+    """Made-up people as drivers for those who differ clearly from nobody in val."""
+    lonely = [a for a in people if all(a == b or difference(a, b) < CLEARLY for b in people)]
+    return sorted({_furthest(who) for who in lonely})
+
+
+def _furthest(who: int) -> int:
+    return max(range(FURTHER, FURTHER + TRIED), key=lambda other: difference(who, other))
+
+
+def _pairs(references: Sequence[int], drivers: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """(reference, driver): everyone is as often the reference, drivers change, the clearest pairs first, both ways."""
+    apart = {(a, b): difference(a, b) for a in references for b in drivers if a != b}
+    chosen: list[tuple[int, int]] = []
+    while len(chosen) < count:
+        was, drove = Counter(a for a, _ in chosen), Counter(b for _, b in chosen)
+        again = Counter(chosen)
+        chosen.append(min(apart, key=lambda p: (was[p[0]], again[p], apart[p] < CLEARLY, drove[p[1]], -apart[p])))
+    return chosen
+
+
+def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One clip's motion of each kind, then a second of each, and so on."""
+    rank: Counter[str] = Counter()
+    rows: list[tuple[int, int, int]] = []
+    for source in sources:
+        rows.append((rank[source["motion"]], KINDS.index(source["motion"]), len(rows)))
+        rank[source["motion"]] += 1
+    return [sources[place] for _, _, place in sorted(rows)]
+
+
+def _case(pair: tuple[int, int], source: dict[str, Any], frames: int, stride: int, seed: int) -> CrossCase:
+    who, driver = pair
+    whole = motion(source["motion"], source["seconds"], source["fps"], source["seed"])
+    moves = taken(whole, slice(0, frames * stride, stride))
+    pictures = _still(who, source, seed)[None], rendered(driver, moves), rendered(who, moves)
+    mesh = FaceMesh()
+    still, driving, truth = (watched(mesh, each) for each in pictures)
+    faces = geometry.box(np.concatenate([still, truth]))
+    part = square(faces[~np.isnan(faces[:, 0])], (SIZE, SIZE))
+    cut = [_cut(each, part) for each in pictures]
+    placed = [_placed(points, part) for points in (still, driving, truth)]
+    person_seen = PolygonMask().person(cut[0][0]) | face_polygon(cut[0][0].shape, placed[0][0])
+    return CrossCase(
+        key=f"cross-{person(who).name}-{person(driver).name}-{source['motion']}-{source['seed']}",
+        reference=cut[0][0],
+        driving=cut[1],
+        truth=cut[2],
+        reference_points=placed[0][0],
+        driving_points=placed[1],
+        truth_points=placed[2],
+        background=~person_seen,
+        curves={f.name: getattr(moves, f.name) for f in fields(moves) if f.name != "fps"},
+        fps=source["fps"] / stride,
+        people=(person(who).name, person(driver).name),
+        numbers=pair,
+        part=part,
+    )
+
+
+def _cut(pictures: np.ndarray, part: Square) -> np.ndarray:
+    inside = pictures[:, part.top : part.top + part.side, part.left : part.left + part.side]
+    return np.stack([cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for rgb in inside])
+
+
+def _placed(points: np.ndarray, part: Square) -> np.ndarray:
+    return (points - [part.left, part.top, 0]) * (SIZE / part.side)
+
+
+def _still(who: int, source: dict[str, Any], seed: int) -> np.ndarray:
+    """A frame of the reference's person with open eyes, of another motion."""
+    rng = np.random.default_rng(seed_of("cross reference", seed, who, source["seed"]))
+    kind = str(rng.choice([kind for kind in KINDS if kind != source["motion"]]))
+    moves = motion(kind, 3.0, source["fps"], int(rng.integers(2**31)))
+    index = int(rng.choice(np.flatnonzero(moves.blink < OPEN)))
+    return rendered(who, taken(moves, [index]))[0]
+
+
+@lru_cache(maxsize=4)
+def _head(index: int) -> TalkingHead:
+    return TalkingHead(person(index))

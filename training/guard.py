@@ -1,0 +1,47 @@
+"""Where numbers stop being finite, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datagen.engine.errors import UserError
+from training.batch import Batch
+
+
+def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: int) -> UserError:
+    """The error for losses that are not finite: the forward pass once more, to find the first module that says so."""
+    found: list[str] = []
+    hooks = [module.register_forward_hook(_watch(name, found)) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            losses()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    where = found[0] if found else "none of the model's parts (the loss itself)"
+    return UserError(
+        f"the loss is not finite at step {step}: first in {where}, samples {', '.join(batch.keys)}; "
+        "try a lower optim.lr, trainer.precision=bf16-mixed instead of 16-mixed, or leave these samples out."
+    )
+
+
+def blame_gradients(model: nn.Module, batch_keys: str, step: int) -> UserError:
+    """The error for gradients that are not finite."""
+    bad = [name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+    return UserError(
+        f"gradients are not finite at step {step}: first in {bad[0] if bad else 'their norm'}, samples {batch_keys}; "
+        "try a lower optim.lr or trainer.precision=bf16-mixed instead of 16-mixed."
+    )
+
+
+def _watch(name: str, found: list[str]) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        parts = output if isinstance(output, tuple | list) else [output]
+        if any(torch.is_tensor(part) and not torch.isfinite(part).all() for part in parts):
+            found.append(name)
+
+    return hook

@@ -1,0 +1,95 @@
+"""What the network learns to say of a noisy clip, and how far off it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from datagen.clip import seed_of
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance adds to b clips; the same for a sample wherever and in whatever batch it is trained on."""
+
+    noise: Tensor  # b c f h w
+    timesteps: Tensor  # b  int64
+    without_reference: tuple[bool, ...]  # the ReferenceNet is not looked at
+    without_driving: tuple[bool, ...]  # the driving frames are black
+
+
+class Objective:
+    """Denoising of latents x at timestep t: x_t = sqrt(a_t) x + sqrt(1 - a_t) e, a_t from the schedule.
+
+    `noise_offset` s: e = N(0, 1) + s N(0, 1) constant over frames and pixels (specification, 4). `high_noise` k: t/1000
+    is 1 - u^k for uniform u; 1 is uniform. `min_snr` g weighs by min(snr, g) / snr for noise, / (snr + 1) for
+    velocity (arXiv 2303.09556, equation 5). Shares of clips are trained without reference, or driving frames.
+    """
+
+    def __init__(
+        self,
+        schedule: DDIMScheduler,
+        seed: int = 0,
+        noise_offset: float = 0.0,
+        high_noise: float = 1.0,
+        min_snr: float | None = None,
+        drop_reference: float = 0.0,
+        drop_driving: float = 0.0,
+    ):
+        self.prediction = schedule.config.prediction_type
+        self.steps = schedule.config.num_train_timesteps
+        self.signal = schedule.alphas_cumprod
+        self.seed, self.noise_offset, self.high_noise, self.min_snr = seed, noise_offset, high_noise, min_snr
+        self.drop_reference, self.drop_driving = drop_reference, drop_driving
+
+    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+        """For samples at these positions, with latents of `shape` [c, f, h, w]."""
+        noise, timesteps, references, drivings = zip(*(self._draw_one(p, shape) for p in positions), strict=True)
+        return Draw(torch.stack(noise).to(device), torch.tensor(timesteps, device=device), references, drivings)
+
+    def generator(self, purpose: str, position: int) -> torch.Generator:
+        """On the CPU, so that it says the same on every device."""
+        return torch.Generator().manual_seed(seed_of(purpose, self.seed, position) % 2**32)
+
+    def _draw_one(self, position: int, shape: Sequence[int]) -> tuple[Tensor, int, bool, bool]:
+        generator = self.generator("noise", position)
+        high, reference, driving = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        timestep = int((1 - high**self.high_noise) * self.steps)
+        noise = torch.randn(*shape, generator=generator)
+        noise = noise + self.noise_offset * torch.randn(shape[0], 1, 1, 1, generator=generator)
+        return noise, min(timestep, self.steps - 1), reference < self.drop_reference, driving < self.drop_driving
+
+    def noisy(self, latents: Tensor, draw: Draw) -> Tensor:
+        """x_t of latents [b, c, f, h, w]."""
+        signal = self._signal(draw.timesteps, latents)
+        return signal.sqrt() * latents + (1 - signal).sqrt() * draw.noise
+
+    def wanted(self, latents: Tensor, draw: Draw) -> Tensor:
+        """The noise, the velocity sqrt(a) e - sqrt(1 - a) x (arXiv 2202.00512), or the latents themselves."""
+        if self.prediction == "epsilon":
+            return draw.noise
+        if self.prediction == "sample":
+            return latents
+        signal = self._signal(draw.timesteps, latents)
+        return signal.sqrt() * draw.noise - (1 - signal).sqrt() * latents
+
+    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
+        """Mean squared error of each clip [b], float32, weighed."""
+        errors = (said.float() - wanted.float()).square().flatten(1).mean(1)
+        return errors if self.min_snr is None else errors * self._weights(draw.timesteps.to(errors.device))
+
+    def _weights(self, timesteps: Tensor) -> Tensor:
+        signal = self.signal.to(timesteps.device)[timesteps]
+        snr = signal / (1 - signal)
+        clipped = snr.clamp(max=self.min_snr)
+        if self.prediction == "sample":
+            return clipped
+        # without signal at all (zero-SNR) the weight for noise would be 0 / 0: its limit is 1
+        return clipped / (snr + 1) if self.prediction == "v_prediction" else (clipped / snr).nan_to_num(1.0)
+
+    def _signal(self, timesteps: Tensor, like: Tensor) -> Tensor:
+        return self.signal.to(like)[timesteps].view(-1, 1, 1, 1, 1)

@@ -1,0 +1,1 @@
+"""Measures of animated faces, each defined in its docstring with its source."""

@@ -1,0 +1,144 @@
+"""Anybody's videos against each other, frames matched by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen import video
+from datagen.clip import Invalid
+from datagen.engine.errors import UserError
+from datagen.landmarks import FaceMesh
+from training.metrics import leakage, pixels
+from training.metrics.faces import colours, motion_scores, seen
+from training.metrics.flicker import flicker
+from training.metrics.identity import Recogniser, likeness
+from training.metrics.perceptual import Lpips
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+MAX_SIDE = 512  # px
+OF_ONE_PERSON = ("landmarks", "mouth", "eyes")  # no measure between two people
+AGAINST = ("truth", "driving")
+
+
+@dataclass(frozen=True)
+class Film:
+    """The largest middle square of a video, at most MAX_SIDE px, of its first frames."""
+
+    path: Path
+    pictures: np.ndarray  # uint8 [f, S, S, 3]
+    fps: float
+    total: int  # frames of the file, as far as they were looked at
+
+    @classmethod
+    def read(cls, path: Path, most: int) -> Film:
+        """UserError where it cannot be read."""
+        try:
+            fps = video.probe(path).fps or 25.0
+            shown = [_square(frame.rgb) for frame in islice(video.read(path, None, 2 * MAX_SIDE), most + 1)]
+        except FileNotFoundError:
+            raise UserError(f"there is no video {path}: name two videos, or two folders, with --videos.") from None
+        except Invalid as error:
+            raise UserError(f"{path} cannot be compared: {error.detail}; a whole video is expected.") from None
+        return cls(path, np.stack(shown[:most]), fps, len(shown))
+
+    def first(self, count: int, side: int) -> np.ndarray:
+        return pixels.area(self.pictures[:count], side)
+
+
+@dataclass
+class VideoJudge:
+    """`against`: what the second video is, the truth or the driving video."""
+
+    against: str
+    most: int  # frames
+
+    @cached_property
+    def mesh(self) -> FaceMesh:
+        return FaceMesh()
+
+    @cached_property
+    def lpips(self) -> Lpips | str:
+        return Lpips.here()
+
+    @cached_property
+    def recogniser(self) -> Recogniser | str:
+        return Recogniser.here()
+
+    def films(self, output: Path, other: Path) -> tuple[Film, Film]:
+        return Film.read(output, self.most), Film.read(other, self.most)
+
+    def __call__(self, key: str, output: Film, other: Film, reference: np.ndarray | None) -> dict[str, Any]:
+        """Scores of a pair; `reference` is the portrait's RGB uint8 [H, W, 3]."""
+        films = output, other
+        count = min(len(film.pictures) for film in films)
+        side = min(film.pictures.shape[1] for film in films)
+        a, b = (film.first(count, side) for film in films)
+        points = seen(self.mesh, a), seen(self.mesh, b)
+        told = {"key": key, "frames": count, "side": side}
+        told |= {"lengths": [film.total for film in films]} if films[0].total != films[1].total else {}
+        scores: dict[str, Any] = {"flicker": flicker(a), f"flicker_{self.against}": flicker(b)}
+        scores |= self._truth(a, b) if self.against == "truth" else {}
+        scores |= self._motion(points[1], points[0], films[1].fps) | self._identity(a, points[0], b, points[1])
+        if reference is not None:
+            scores |= self._reference(_square(reference)[None], (a, points[0]), (b, points[1]))
+        return told | {name: None if value is None else round(float(value), 5) for name, value in scores.items()}
+
+    def _truth(self, output: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        found = {name: getattr(pixels, name)(output, truth) for name in ("l1", "psnr", "ssim")}
+        return found | ({} if isinstance(self.lpips, str) else {"lpips": self.lpips(output, truth)})
+
+    def _motion(self, other: np.ndarray, output: np.ndarray, fps: float) -> dict[str, Any]:
+        found = motion_scores(other, output, fps)
+        return {n: value for n, value in found.items() if self.against == "truth" or n not in OF_ONE_PERSON}
+
+    def _identity(
+        self, output: np.ndarray, points: np.ndarray, other: np.ndarray, others: np.ndarray
+    ) -> dict[str, Any]:
+        both = ~np.isnan((points + others)[:, 0, 0])
+        if not both.any():
+            return {}
+        tones = [colours(p, q)[both].mean(0) for p, q in ((output, points), (other, others))]
+        found: dict[str, Any] = likeness(others[both], points[both], float(np.linalg.norm(tones[0] - tones[1])))
+        if not isinstance(self.recogniser, str):
+            found["csim"] = self.recogniser.csim(output, points, other, others)
+        return {f"{name}_to_{self.against}": value for name, value in found.items()}
+
+    def _reference(self, still: np.ndarray, output: tuple[Any, Any], other: tuple[Any, Any]) -> dict[str, Any]:
+        """Likeness to the portrait, and against a driving video the estimated leakage."""
+        points = seen(self.mesh, still)
+        films = [output, (still, points), other]
+        if any(np.isnan(each[:, 0, 0]).all() for _, each in films):
+            return {}
+        looks = [leakage.looks(each, colours(pictures, each)) for pictures, each in films]
+        found: dict[str, Any] = leakage.of_looks(looks[0], looks[1], looks[2]) if self.against == "driving" else {}
+        if not isinstance(self.recogniser, str):
+            found["csim_to_reference"] = self.recogniser.csim(*output, still, points)
+        return found
+
+
+def paired(output: Path, other: Path) -> list[tuple[str, Path, Path]]:
+    """(key, output, other): two files, or those files of two folders that have the same names. UserError if none."""
+    if output.is_dir() != other.is_dir():
+        raise UserError(f"{output} and {other} are a folder and a file: two videos, or two folders, are expected.")
+    if not output.is_dir():
+        return [(output.stem, output, other)]
+    names = [{p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES} for folder in (output, other)]
+    both = sorted(names[0] & names[1])
+    if not both:
+        raise UserError(f"{output} and {other} have no video of the same name: the same names make pairs.")
+    return [(Path(name).stem, output / name, other / name) for name in both]
+
+
+def _square(rgb: np.ndarray) -> np.ndarray:
+    """The largest square in the middle, at most MAX_SIDE px."""
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = rgb[top : top + side, left : left + side]
+    return pixels.area(cut[None], MAX_SIDE)[0] if side > MAX_SIDE else np.ascontiguousarray(cut)

@@ -1,0 +1,153 @@
+"""Tars of the official MegActor data, read as they are; their videos cut alike."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from datagen import video
+from datagen.clip import Reject
+from datagen.clips import Clips, Crop, crop_of
+from datagen.engine.errors import UserError
+
+FIELDS = {"mp4": "mp4", "swapped.mp4": "swapped.mp4", "mp4_styled": "styled.mp4"}  # theirs -> ours
+PICKLE = ".pyd"
+
+
+@dataclass(frozen=True)
+class Official:
+    """A sample: its videos by our field names, files of a folder that the next sample takes over.
+
+    With a `fault`, why the tar cannot be read to its end: the sample that is cut off; its key is empty between samples.
+    """
+
+    tar: Path
+    key: str
+    films: dict[str, Path]
+    pickles: int = 0
+    fault: str = ""
+
+
+def tars(folder: Path) -> list[Path]:
+    """The .tar files below a folder; UserError where there are none."""
+    if found := sorted(folder.rglob("*.tar")):
+        return found
+    raise UserError(f"{folder} holds no .tar file: a folder of tars in the official layout is expected.")
+
+
+def samples(tar: Path, folder: Path) -> Iterator[Official]:
+    """The samples of a tar one after the other; members of a sample lie together, as WebDataset asks."""
+    films: dict[str, Path] = {}
+    key, pickles = "", 0
+    try:
+        with tarfile.open(tar, "r:*") as opened:
+            for info in (info for info in opened if info.isreg()):
+                name, field = _parted(info.name)
+                if key and name != key:
+                    yield Official(tar, key, films, pickles)
+                    films, pickles = {}, 0
+                key, pickles = name, pickles + info.name.endswith(PICKLE)
+                if field in FIELDS:
+                    films[FIELDS[field]] = _extracted(opened, info, folder / f"official.{FIELDS[field]}")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        yield Official(tar, key, {}, pickles, fault=str(error))
+        return
+    if key:
+        yield Official(tar, key, films, pickles)
+
+
+def _parted(member: str) -> tuple[str, str]:
+    """Key and field, at the first dot behind the last slash."""
+    folder, slash, file = member.rpartition("/")
+    name, _, field = file.partition(".")
+    return f"{folder}{slash}{name}", field
+
+
+def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Path:
+    file = tar.extractfile(info)
+    assert file is not None, info.name
+    with path.open("wb") as sink:
+        shutil.copyfileobj(file, sink, 2**20)
+    if path.stat().st_size != info.size:
+        raise tarfile.ReadError(f"{info.name} is cut off")
+    return path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which square of a target is taken from when to when, s."""
+
+    crop: Crop
+    span: tuple[float, float]
+
+
+@dataclass
+class Cutter(Clips):
+    """Cuts a target as datagen.clips does, or takes it whole where it is square, and its twins just like it."""
+
+    def plan(self, target: Path) -> Plan:
+        """Raises Reject("no_face" | "too_short")."""
+        probe = video.probe(target)
+        size = (probe.width, probe.height)
+        if probe.width == probe.height:
+            middle = np.array([[probe.width / 2, probe.height / 2]])
+            return Plan(Crop(probe.width, np.zeros(1), middle, size), (0.0, self.max_seconds))
+        cutter, watcher = self._watch(target, None, size)
+        scene = self._scene(cutter.spans(), watcher)
+        return Plan(crop_of(scene.track.smooth(0.12), size, self.margin), scene.span)
+
+    def cut(self, film: Path, plan: Plan, path: Path) -> int:
+        """Write the square; how many frames it has."""
+        most = int((plan.span[1] - plan.span[0]) * self.fps + 1e-3)
+        with video.Writer(path, self.fps, self.crf) as writer:
+            for square in self._cut(film, plan):
+                if writer.count == most:
+                    break
+                writer.write(square)
+            return writer.count
+
+    def _cut(self, film: Path, plan: Plan) -> Iterator[np.ndarray]:
+        """A picture of another size than the target's (styled ones are 512 px square) is stretched over it."""
+        shown = square = None
+        for frame in video.resample(video.read(film, plan.span), self.fps, plan.span[0]):
+            if frame.rgb is not shown or square is None:
+                shown = frame.rgb
+                square = plan.crop.cut(video.Frame(frame.time, _stretched(shown, plan.crop.frame)), self.size)
+            yield square
+
+
+def cut_all(cutter: Cutter, films: dict[str, Path], folder: Path) -> tuple[dict[str, Path], int, Plan]:
+    """Our field -> cut video of target and usable twins, their number of frames. Raises Reject: "no_target",
+    "no_twin", and what the target's own cut raises. A twin counts as absent where it cannot be read or is shorter.
+    """
+    if "mp4" not in films:
+        raise Reject("no_target", "there is no mp4")
+    plan = cutter.plan(films["mp4"])
+    cut = {"mp4": folder / "cut.mp4"}
+    count = cutter.cut(films["mp4"], plan, cut["mp4"])
+    if count < cutter.min_seconds * cutter.fps:
+        raise Reject("too_short", f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are wanted")
+    for field in sorted(films.keys() - {"mp4"}):
+        path = folder / f"cut.{field}"
+        if _twin_length(cutter, films[field], plan, path) == count:
+            cut[field] = path
+    if len(cut) == 1:
+        raise Reject("no_twin", "neither swapped nor styled video shows the target's frames")
+    return cut, count, plan
+
+
+def _twin_length(cutter: Cutter, film: Path, plan: Plan, path: Path) -> int:
+    try:
+        return cutter.cut(film, plan, path)
+    except Reject:
+        return 0
+
+
+def _stretched(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,67 @@
+"""Which parameters learn, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from datagen.engine.errors import UserError
+
+
+def train_only(model: nn.Module, paths: Sequence[str]) -> None:
+    """Parameters below these module paths learn, all others do not. UserError for a path that names nothing."""
+    names = [name for name, _ in model.named_modules()]
+    for path in paths:
+        if not any(fnmatchcase(name, path) for name in names):
+            raise UserError(
+                f"optim.trainable names {path!r}, which is no module: such as unet.*.motion_modules is expected."
+            )
+    for name, parameter in model.named_parameters():
+        parents = name.split(".")[:-1]
+        above = [".".join(parents[: n + 1]) for n in range(len(parents))]
+        parameter.requires_grad_(any(fnmatchcase(parent, path) for parent in above for path in paths))
+
+
+def groups(model: nn.Module, decay_all: bool = False) -> list[dict[str, Any]]:
+    """Trainable parameters; vectors, which are norms and biases, do not decay."""
+    own = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    flat = [] if decay_all else [parameter for parameter in own if parameter.ndim < 2]
+    rest = [parameter for parameter in own if decay_all or parameter.ndim >= 2]
+    return [group for group in ({"params": rest}, {"params": flat, "weight_decay": 0.0}) if group["params"]]
+
+
+def optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
+    """conf/optim/*.yaml."""
+    options = {"lr": cfg.lr, "betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
+    return _class(cfg)(groups(model, cfg.decay_all), **options)
+
+
+def _class(cfg: Any) -> Any:
+    if not cfg.eight_bit:
+        return torch.optim.AdamW
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            "optim.eight_bit wants the package bitsandbytes: pip install bitsandbytes, or leave it out."
+        ) from None
+    return AdamW8bit
+
+
+def schedule(own: torch.optim.Optimizer, cfg: Any, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Factors of the learning rate: linear warm-up, then constant, or a half cosine to zero at `steps`."""
+
+    def factor(step: int) -> float:
+        if step < cfg.warmup:
+            return (step + 1) / (cfg.warmup + 1)
+        if cfg.decay == "constant":
+            return 1.0
+        progress = (step - cfg.warmup) / max(steps - cfg.warmup, 1)
+        return 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
+
+    return torch.optim.lr_scheduler.LambdaLR(own, factor)
