@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help shards stats test check bench format clean
+.PHONY: help shards stats ablation test check bench format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ shards: $(READY) ## raw video to training shards in data/shards: the sample, or 
 
 stats: $(READY) ## what is in data/shards, what was lost and why; report.html and a dataset card beside them
 	@$(BIN)/python -m datagen.stats $(ARGS)
+
+ablation: $(READY) ## the tiny model with and without twins that drive: how much identity leaks
+	@$(BIN)/python -m training.ablation $(ARGS)
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest $(ARGS)

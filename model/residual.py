@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from model.schedule import ddim
 
 
 class Residual(nn.Module):
-    """Velocity of latents x = r + d, r the reference's and d of `variance` s2 (about the share that moves).
+    """Velocity of latents x = r + d, r the reference's and d of known `variances` s2, one for each channel.
 
     Of x_t = sqrt(a) x + sqrt(1 - a) e alone, the best linear guess is x' = r + k (x_t - sqrt(a) r), with
     k = sqrt(a) s2 / (a s2 + 1 - a). The velocity is (sqrt(a) x_t - x) / sqrt(1 - a); what the guess leaves of it has
@@ -17,17 +19,18 @@ class Residual(nn.Module):
     """
 
     signal: Tensor  # [1000]  a of each timestep
+    variances: Tensor  # [c 1 1 1]
 
-    def __init__(self, variance: float):
+    def __init__(self, variances: Sequence[float]):
         super().__init__()
-        self.variance = variance
-        # not saved: it is the schedule's
+        # not saved: the one is the configuration's, the other the schedule's
+        self.register_buffer("variances", torch.tensor(variances).view(-1, 1, 1, 1), persistent=False)
         self.register_buffer("signal", ddim(zero_snr=True, prediction="v_prediction").alphas_cumprod, persistent=False)
 
     def forward(self, said: Tensor, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
         """All [b, c, f, h, w], timesteps [b] -> velocity."""
         a = self.signal[timestep].view(-1, 1, 1, 1, 1)
-        rest = 1 - a
-        total = a * self.variance + rest
-        guess = reference + a.sqrt() * self.variance / total * (noisy - a.sqrt() * reference)
-        return (a.sqrt() * noisy - guess) / rest.sqrt() + (self.variance / total).sqrt() * said
+        rest, s2 = 1 - a, self.variances
+        total = a * s2 + rest
+        guess = reference + a.sqrt() * s2 / total * (noisy - a.sqrt() * reference)
+        return (a.sqrt() * noisy - guess) / rest.sqrt() + (s2 / total).sqrt() * said

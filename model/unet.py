@@ -90,7 +90,7 @@ class DenoisingUNet(UNet):
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
         motion_max_seq_length: int = 32,
-        residual: float | None = None,
+        residual: tuple[float, ...] | None = None,
     ):
         width = block_out_channels[0]
         dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, motion_max_seq_length)
@@ -98,9 +98,6 @@ class DenoisingUNet(UNet):
         self.conv_norm_out = ClipNorm(norm_num_groups, width, eps=1e-5)
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.difference = None if residual is None else Residual(residual)
-        if self.difference is not None:  # at first the guess alone
-            nn.init.zeros_(self.conv_out.weight)
-            nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor] = ()) -> Tensor:
         """x [b, c, f, h, w], timesteps [b], context [b, n, d], a feature [b, m, c] for each of `reference_blocks`, or
@@ -118,6 +115,12 @@ class DenoisingUNet(UNet):
         said = (self._noise(skips, looking(flow, features)) for features in ((), reference))
         without, with_reference = (self._whole(each, x, timestep) for each in said)
         return without, with_reference
+
+    def start_with_guess(self) -> None:
+        """Before training from random weights: with `residual`, say nothing beyond the guess."""
+        if self.difference is not None:
+            for parameter in self.conv_out.parameters():
+                nn.init.zeros_(parameter)
 
     def _check(self, x: Tensor, reference: Sequence[Tensor]) -> None:
         if x.shape[2] > self.config.motion_max_seq_length:

@@ -1,42 +1,47 @@
-"""What happens beside the steps: signals, clocks, bad samples, the guard over gradients."""
+"""What happens beside the steps: signals, clocks, bad samples, the guard over gradients, checkpoints."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 
-from datagen.engine.errors import UserError
 from training.batch import Batch
-from training.guard import blame_gradients
+from training.checkpoint import checkpoints, name_of
+from training.guard import blame_gradients, end_together
 
 STOP_EVERY = 10  # steps between the questions to all ranks whether one of them was asked to end
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM can send the last one before the time is up
 
 
 class Signals(Callback):
-    """SIGTERM and SIGINT end the training after the step at hand; the last checkpoint is of that step."""
+    """SIGINT, SIGTERM and SIGUSR1 end the training after the step at hand, with a checkpoint of that step."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = 0  # number of the signal; 0: none
         self.before: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After Lightning has set its own handlers, which talk to other ranks from within a handler, and hang."""
+        for number in SIGNALS:
             self.before[number] = signal.signal(number, self._ask)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if is_within_step(trainer) or (trainer.world_size > 1 and trainer.global_step % STOP_EVERY):
             return
-        if trainer.world_size > 1 and trainer.global_step % STOP_EVERY:
-            return
-        if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
-            self.asked = trainer.should_stop = True
+        if trainer.strategy.reduce_boolean_decision(bool(self.asked), all=False):
+            self.asked = self.asked or signal.SIGTERM
+            trainer.should_stop = True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for number, handler in self.before.items():
@@ -44,57 +49,68 @@ class Signals(Callback):
         self.before = {}
 
     def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
+        self.asked = number
 
 
 class Clock(Callback):
-    """Seconds a step waits for data, and samples per second, in the log."""
+    """Seconds of a step, how many of them it waits for data, and samples per second, in the log."""
 
     def __init__(self, every: int):
         self.every = every
-        self.ended: float | None = None
         self.began = 0.0
-        self.waited = self.worked = 0.0
-        self.samples = self.batches = 0
+        self._reset()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         self.began = time.perf_counter()
-        if self.ended is not None:
-            self.waited += self.began - self.ended
+        if pl_module.finished is not None:
+            self.waited += self.began - pl_module.finished
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        self.ended = time.perf_counter()
-        self.worked += self.ended - self.began
-        self.samples, self.batches = self.samples + len(batch) * trainer.world_size, self.batches + 1
-        if self.batches == self.every:
-            total = self.waited + self.worked
-            pl_module.log("time/samples_per_s", self.samples / total)
-            pl_module.log("time/waiting_for_data_s", self.waited / self.batches, prog_bar=True)
-            pl_module.log("time/step_s", self.worked / self.batches)
-            if torch.cuda.is_available():
-                pl_module.log("memory/gpu_gb", torch.cuda.max_memory_allocated() / 2**30)
-            self.waited = self.worked = 0.0
-            self.samples = self.batches = 0
+        self.worked += time.perf_counter() - self.began
+        self.samples += len(batch) * trainer.world_size
+        if is_within_step(trainer):
+            return
+        self.steps += 1
+        if trainer.global_step % self.every == 0:
+            self._log(pl_module)
+            self._reset()
+
+    def _log(self, module: LightningModule) -> None:
+        total = self.waited + self.worked
+        module.log("samples_per_s", self.samples / total)
+        module.log("time/waiting_for_data_s", self.waited / self.steps)
+        module.log("time/step_s", total / self.steps)
+        if torch.cuda.is_available():
+            module.log("memory/gpu_gb", torch.cuda.max_memory_allocated() / 2**30)
+
+    def _reset(self) -> None:
+        self.waited = self.worked = 0.0
+        self.samples = self.steps = 0
 
 
 class BadSamples(Callback):
-    """Reports samples that could not be read, and ends the training when there are more than `most`."""
+    """Reports samples that could not be read, and ends the training when there are more than `most` of all ranks."""
 
     def __init__(self, most: int):
         self.most = most
-        self.count = 0
+        self.count, self.last = 0, ""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         for key, reason in batch.replaced:
-            rank_zero_warn(f"sample {key} cannot be read ({reason}); another one stands for it.", stacklevel=2)
-        self.count += len(batch.replaced)
-        if self.count > self.most:
-            keys = ", ".join(f"{key} ({reason})" for key, reason in batch.replaced)
-            raise UserError(
-                f"{self.count} samples could not be read, at most {self.most} are allowed (data.most_bad), the last: "
-                f"{keys}; look at the shards with python -m datagen.verify."
+            self.count, self.last = self.count + 1, f"{key} ({reason})"
+            print(f"sample {key} cannot be read ({reason}): another one stands for it.", file=sys.stderr, flush=True)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        count = self._total(trainer)
+        if count > self.most:
+            end_together(
+                [
+                    f"{count} samples could not be read, at most {self.most} are allowed (most_bad), the last: "
+                    f"{self.last}; look at the shards with python -m datagen.verify."
+                ]
+                * bool(self.last)
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,9 +119,19 @@ class BadSamples(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.count = state_dict["count"]
 
+    def _total(self, trainer: Trainer) -> int:
+        if trainer.world_size == 1:
+            return self.count
+        return int(
+            trainer.strategy.reduce(torch.tensor(float(self.count), device=trainer.strategy.root_device), None, "sum")
+        )
+
 
 class Gradients(Callback):
-    """Logs the norm of the gradients before they are clipped; one that is not finite ends the training."""
+    """Clips the norm of the gradients and logs what it was before; one that is not finite ends the training.
+
+    Lightning calls this after a gradient scaler has been undone. DeepSpeed clips by itself.
+    """
 
     def __init__(self, clip: float | None):
         self.clip = clip
@@ -114,14 +140,64 @@ class Gradients(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         self.keys = ", ".join(batch.keys)
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         own = [p for p in pl_module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(own, self.clip or float("inf"))
-        if not torch.isfinite(norm) and not _scaled(trainer):
-            raise blame_gradients(pl_module, self.keys, trainer.global_step)
+        norm = self._clipped(trainer, own)
+        if norm is None:
+            return
+        if not torch.isfinite(norm):
+            self._end(trainer, pl_module)
         pl_module.log("gradients/norm", norm)
 
+    def _clipped(self, trainer: Trainer, own: list[torch.nn.Parameter]) -> Tensor | None:
+        """The norm of all gradients, of which a rank may have a share only; None where nobody tells it."""
+        most = float("inf") if self.clip is None else self.clip
+        if isinstance(trainer.model, FullyShardedDataParallel):
+            return trainer.model.clip_grad_norm_(most)
+        return torch.nn.utils.clip_grad_norm_(own, most) if own else None
 
-def _scaled(trainer: Trainer) -> bool:
-    """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step out."""
-    return getattr(trainer.precision_plugin, "scaler", None) is not None
+    def _end(self, trainer: Trainer, module: Any) -> None:
+        """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step out."""
+        end_together([module.trouble] if module.trouble else [])
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            end_together([blame_gradients(module, self.keys, trainer.global_step)])
+
+
+class Checkpoints(Checkpoint):
+    """step-00001000.ckpt every so many steps, and after the last one; the newest `keep` stay.
+
+    Lightning calls it after all other callbacks, which have then done their part of the step.
+    """
+
+    def __init__(self, folder: Path, every: int, keep: int):
+        self.folder, self.every, self.keep = folder, every, keep
+        self.step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        is_last = trainer.should_stop or step >= trainer.max_steps
+        if is_within_step(trainer) or step == self.step or not (is_last or step % self.every == 0):
+            return
+        self.step = step
+        trainer.save_checkpoint(self.folder / name_of(step))
+        if trainer.is_global_zero:
+            for old in checkpoints(self.folder)[self.keep :]:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+class AtEnd(Callback):
+    """Calls something on all ranks when the training is over, while weights and ranks are still in place."""
+
+    def __init__(self, act: Callable[[Trainer], None]):
+        self.act = act
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.act(trainer)
+
+
+def is_within_step(trainer: Trainer) -> bool:
+    """Whether the optimizer waits for further micro-steps."""
+    return trainer.fit_loop._should_accumulate()

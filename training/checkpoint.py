@@ -1,13 +1,21 @@
-"""Models out of a trainer's checkpoints, strictly, and where a run is to go on."""
+"""A run's checkpoints: written whole or not at all, found again, and models made of them, strictly.
+
+There is one rule: step-00001000.ckpt in the run's folder is the state after step 1000, and the newest whole one is what
+the run goes on from. DeepSpeed writes a folder of that name in its own way.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -16,7 +24,51 @@ from model.convert.build import instantiate
 from model.convert.folder import load
 from model.pipeline import MegActorPipeline
 
-LAST = "last.ckpt"
+
+class WholeFiles(TorchCheckpointIO):
+    """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        place = Path(path)
+        part = place.with_name(f".{place.name}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, place)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:08d}.ckpt"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those of a run, the newest first."""
+    return sorted(folder.glob("step-*.ckpt"), reverse=True)
+
+
+def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
+    """The newest whole checkpoint of a run, and the damaged ones that are newer, with the reason."""
+    damaged: dict[Path, str] = {}
+    for path in checkpoints(folder):
+        if (fault := _fault(path)) is None:
+            return path, damaged
+        damaged[path] = fault
+    return None, damaged
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint, every byte of it looked at."""
+    if path.is_dir():
+        return None if (path / "latest").is_file() else "it is not finished"  # DeepSpeed writes that file last
+    with contextlib.suppress(zipfile.BadZipFile, OSError):
+        with zipfile.ZipFile(path) as file:
+            bad = file.testzip()
+        return None if bad is None else f"{bad} in it is damaged"
+    return "it is not whole"
 
 
 def pipeline(path: Path) -> MegActorPipeline:
@@ -32,10 +84,14 @@ def fresh(config: Any, folder: str | None, seed: int) -> MegActorPipeline:
     if folder is not None:
         own = load(Path(folder))
         _refuse_other(own, config, folder)
+        # the run's own noise schedule, which may be another one than that of the stage before
+        own.register_modules(scheduler=instantiate(OmegaConf.create(config).scheduler))
         return own
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return instantiate(OmegaConf.create(config))
+        own = instantiate(OmegaConf.create(config))
+        own.unet.start_with_guess()
+        return own
 
 
 def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> None:

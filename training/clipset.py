@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +19,7 @@ from model.drive import Square
 from training import decode
 from training.augment import Augmentation, Change
 from training.batch import Batch
+from training.clips import Clip, Memory, SmallClip
 from training.decode import Unreadable
 from training.order import Order
 from training.shards import TWINS, Shelf
@@ -31,7 +29,18 @@ DARK = 5.0  # of 255: mean of a frame that cannot be a reference
 LOOKS = 8  # frames that are looked at for a reference that is not dark
 ATTEMPTS = 16  # samples after each other that may be unreadable
 CROPS = ("clip", "largest")
-Cache = Callable[[str, np.ndarray, int], dict[str, Tensor]]  # key, frames, reference frame -> fields of a Batch of one
+
+
+class Cache(Protocol):
+    """What need not be computed again."""
+
+    def among(self, references: np.ndarray) -> np.ndarray:
+        """Those frames that are kept as a reference; the first of a clip always is."""
+        ...
+
+    def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, Tensor]:
+        """Fields of a Batch of one. Raises Unreadable."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,59 +62,6 @@ class Look:
     preparation: Any  # of CLIP's pictures: a pipeline's feature_extractor
     crop: str = "clip"
     grey: bool = True
-
-
-@dataclass(frozen=True)
-class Faces:
-    boxes: np.ndarray  # float [T, 4]
-    landmarks: np.ndarray  # float [T, 478, 2]
-
-
-class Clip:
-    """Members of a sample of `count` frames, decoded as asked for."""
-
-    def __init__(self, count: int, members: dict[str, bytes]):
-        self.count, self.members = count, members
-        self.faces = _faces(members["faces.npz"], count)
-
-    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
-        """Index -> picture of a video. Raises Unreadable."""
-        try:
-            return decode.pictures(self.members[field], frames)
-        except Unreadable as error:
-            raise Unreadable(f"{field} {error}") from None
-
-
-class SmallClip:
-    """The same, decoded once and kept at `side` px."""
-
-    def __init__(self, clip: Clip, side: int):
-        self.faces, every = clip.faces, range(clip.count)
-        videos = [field for field in clip.members if field.endswith("mp4")]
-        self.videos = {f: decode.stills(clip.pictures(f, every), side, f == "mask.mp4") for f in videos}
-
-    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
-        return {int(frame): self.videos[field][int(frame)] for frame in frames}
-
-
-class Memory:
-    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time than decoding."""
-
-    def __init__(self, limit: float, side: int):
-        self.left, self.side = int(limit * 2**20), side
-        self.clips: dict[int, SmallClip] = {}
-
-    def kept(self, place: int, clip: Any, read: Callable[[], dict[str, bytes]]) -> Any:
-        """The clip, from now on small where there is room for it."""
-        if place in self.clips:
-            return self.clips[place]
-        members = read()
-        size = clip.count * self.side**2 * (3 * len(members) - 5)  # the mask has one channel, faces.npz is none
-        if size > self.left:
-            return clip
-        self.left -= size
-        self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
-        return self.clips[place]
 
 
 @dataclass
@@ -146,6 +102,9 @@ class ClipSet(Dataset):
     def _drawn(self, place: int, position: int, replaced: tuple[tuple[str, str], ...]) -> Batch:
         generator = self.generator(position)
         window = self.windows.draw(int(self.shelf.frames[place]), self.shelf.twins(place), generator)
+        if self.cache is not None:
+            kept = self.cache.among(window.references)
+            window = replace(window, references=kept if len(kept) else np.zeros(1, np.int64))
         return self._batch(place, window, self.augmentation.draw(generator), position, replaced)
 
     def _batch(
@@ -153,12 +112,7 @@ class ClipSet(Dataset):
     ) -> Batch:
         key = self.shelf.key(place)
         fields = ["mp4", "mask.mp4", "faces.npz", *([TWINS[window.twin]] if window.twin != "target" else [])]
-        clip = self.memory and self.memory.clips.get(place)
-        if clip is None:
-            clip = Clip(int(self.shelf.frames[place]), self.shelf.read(place, fields))
-        if self.memory:
-            present = [TWINS[twin] for twin in self.shelf.twins(place)]
-            clip = self.memory.kept(place, clip, lambda: self.shelf.read(place, [*fields[:3], *present]))
+        clip = self._clip(place, fields)
         reader = _Reader(self.look, clip, window)
         shown = reader.changed(change)
         frames, reference = window.frames, reader.reference
@@ -173,11 +127,20 @@ class ClipSet(Dataset):
             **(self.cache(key, frames, reference) if self.cache else {}),
         )
 
+    def _clip(self, place: int, fields: list[str]) -> Clip | SmallClip:
+        if self.memory is not None and place in self.memory.clips:
+            return self.memory.clips[place]
+        clip = Clip(int(self.shelf.frames[place]), self.shelf.read(place, fields))
+        if self.memory is None:
+            return clip
+        every = ["mp4", "mask.mp4", "faces.npz", *(TWINS[twin] for twin in self.shelf.twins(place))]
+        return self.memory.kept(place, clip, lambda: self.shelf.read(place, every))
+
 
 class _Reader:
     """One sample: what is decoded of it, and the square that is cut out."""
 
-    def __init__(self, look: Look, clip: Clip, window: Window):
+    def __init__(self, look: Look, clip: Clip | SmallClip, window: Window):
         self.look, self.clip, self.window = look, clip, window
         self.faces = clip.faces
         self.reference, self.target = self._target()
@@ -277,17 +240,3 @@ def _grey(pictures: Tensor) -> Tensor:
     weights = np.array([drive.LUMA], np.float32) / 255
     levels = [cv2.transform(rgb.permute(1, 2, 0).numpy().astype(np.float32), weights) for rgb in pictures]
     return torch.from_numpy(np.stack(levels))[:, None]
-
-
-def _faces(data: bytes, count: int) -> Faces:
-    """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            boxes, landmarks = file["boxes"], file["landmarks"]
-            shown = np.flatnonzero((file["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise Unreadable(f"faces.npz cannot be read ({error})") from None
-    if len(boxes) != count or not len(shown):
-        raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
-    nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
-    return Faces(boxes[nearest], landmarks[nearest])

@@ -72,10 +72,11 @@ class CrossCase:
 
 @dataclass(frozen=True)
 class CaseFrames:
-    """model.pipeline.Driving of a case: the driving face alone on black, grey, [3, n, side, side] in [0, 1]."""
+    """model.pipeline.Driving of a case: the driving face alone on black, grey or not, [3, n, side, side] in [0, 1]."""
 
     case: CrossCase
     side: int
+    is_grey: bool = True
 
     def __len__(self) -> int:
         return len(self.case.driving)
@@ -84,17 +85,18 @@ class CaseFrames:
         rgb = torch.from_numpy(self.case.driving[frames.start : frames.stop]).permute(0, 3, 1, 2)
         whole = Square(0, 0, rgb.shape[-1])
         boxes = kept_boxes(whole.place(self.case.boxes[frames.start : frames.stop], self.side), self.side)
-        return grey(only(cropped(rgb, whole, self.side) / 255, boxes)).transpose(0, 1)
+        alone = only(cropped(rgb, whole, self.side) / 255, boxes)
+        return (grey(alone) if self.is_grey else alone).transpose(0, 1)
 
 
-def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings) -> np.ndarray:
+def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings, is_grey: bool = True) -> np.ndarray:
     """What a model makes of a case: RGB uint8 [f, S, S, 3] of its own side."""
     side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
     whole = Square(0, 0, pixels.shape[-1])
     picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
     share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[0, 0].numpy()
     reference = pipeline.reference(picture, share >= 0.5, settings.seed)
-    return np.stack(list(pipeline.animate(reference, CaseFrames(case, pipeline.driving_side), settings)))
+    return np.stack(list(pipeline.animate(reference, CaseFrames(case, pipeline.driving_side, is_grey), settings)))
 
 
 def cross_cases(shards: Path, count: int = 6, frames: int = 40, stride: int = 1, seed: int = 0) -> list[CrossCase]:

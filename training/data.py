@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from datagen.engine.errors import UserError
 from training.augment import Augmentation
 from training.batch import Batch, joined
-from training.clipset import CROPS, Cache, ClipSet, Look, Memory, Sides
+from training.clips import Memory
+from training.clipset import CROPS, Cache, ClipSet, Look, Sides
 from training.order import Order, Positions, balanced
 from training.shards import shelf
 from training.window import Windows

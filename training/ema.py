@@ -24,6 +24,9 @@ class Mean(Callback):
         kept = self.mean if self.mean.keys() == own.keys() else own
         self.mean = {name: kept[name].detach().to(own[name].device, copy=True) for name in own}
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step = trainer.global_step
+
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if trainer.global_step == self.step:
@@ -34,15 +37,27 @@ class Mean(Callback):
         torch._foreach_lerp_(list(self.mean.values()), [own[name] for name in self.mean], 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"mean": self.mean, "step": self.step}
+        return {"mean": self.mean}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.mean, self.step = state_dict["mean"], state_dict["step"]
+        self.mean = state_dict["mean"]
 
 
 def trained(module: nn.Module) -> dict[str, Tensor]:
     """Parameters that learn, by name, detached."""
     return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+
+
+@contextlib.contextmanager
+def whole(model: Any) -> Iterator[None]:
+    """All weights on every rank for reading, where FSDP has shared them out."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    if isinstance(model, FullyShardedDataParallel):
+        with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+            yield
+    else:
+        yield
 
 
 @contextlib.contextmanager

@@ -8,19 +8,30 @@ from __future__ import annotations
 from typing import Any
 
 from datagen.engine.cli import command
+from datagen.engine.errors import UserError
+from training.settings import resolved
 
 
 @command("fit")
 def main(cfg: Any) -> int:
+    settings = resolved(cfg)
+    return _plan(settings) if settings.plan else _fit(settings)
+
+
+def _fit(settings: Any) -> int:
     from training.run import Run
 
-    run = Run.prepared(cfg)
-    if cfg.plan:
-        from training.plan import plan
+    return Run.prepared(settings).fit()
 
-        print(plan(run))
-        return 0
-    return run.fit()
+
+def _plan(settings: Any) -> int:
+    from training.plan import planned
+
+    plan = planned(settings)
+    print(plan.text)
+    if plan.mistakes:
+        raise UserError("; ".join(mistake.rstrip(".") for mistake in plan.mistakes) + ".")
+    return 0
 
 
 if __name__ == "__main__":

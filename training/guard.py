@@ -1,4 +1,4 @@
-"""Where numbers stop being finite, by name."""
+"""Where numbers stop being finite, by name, and how all ranks end together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from datagen.engine.errors import UserError
 from training.batch import Batch
+
+
+class Everywhere(UserError):
+    """Raised by all ranks at the same moment, so that only the first has to say it."""
 
 
 def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: int) -> UserError:
@@ -29,13 +33,29 @@ def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: in
     )
 
 
-def blame_gradients(model: nn.Module, batch_keys: str, step: int) -> UserError:
-    """The error for gradients that are not finite."""
+def blame_gradients(model: nn.Module, batch_keys: str, step: int) -> str:
+    """The sentence for gradients that are not finite."""
     bad = [name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
-    return UserError(
+    return (
         f"gradients are not finite at step {step}: first in {bad[0] if bad else 'their norm'}, samples {batch_keys}; "
         "try a lower optim.lr or trainer.precision=bf16-mixed instead of 16-mixed."
     )
+
+
+def end_together(sentences: list[str]) -> None:
+    """Called by all ranks alike: Everywhere with the first sentence that one of them has, if any."""
+    found = gathered(sentences)
+    if found:
+        raise Everywhere(found[0])
+
+
+def gathered(own: list[Any]) -> list[Any]:
+    """Those of all ranks, in their order."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return own
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, own)
+    return [item for part in parts for item in part]
 
 
 def _watch(name: str, found: list[str]) -> Callable[..., None]:

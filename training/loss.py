@@ -23,7 +23,8 @@ class Draw:
 
 
 class Objective:
-    """Denoising of latents x at timestep t: x_t = sqrt(a_t) x + sqrt(1 - a_t) e, a_t from the schedule.
+    """Denoising of latents x at timestep t: x_t = sqrt(a_t) x + sqrt(1 - a_t) e, a_t from `noise_schedule`, or else
+    from the model's own `schedule`, which also says what is predicted.
 
     `noise_offset` s: e = N(0, 1) + s N(0, 1) constant over frames and pixels (specification, 4). `high_noise` k: t/1000
     is 1 - u^k for uniform u; 1 is uniform. `min_snr` g weighs by min(snr, g) / snr for noise, / (snr + 1) for
@@ -39,10 +40,11 @@ class Objective:
         min_snr: float | None = None,
         drop_reference: float = 0.0,
         drop_driving: float = 0.0,
+        noise_schedule: DDIMScheduler | None = None,
     ):
         self.prediction = schedule.config.prediction_type
         self.steps = schedule.config.num_train_timesteps
-        self.signal = schedule.alphas_cumprod
+        self.signal = (noise_schedule or schedule).alphas_cumprod
         self.seed, self.noise_offset, self.high_noise, self.min_snr = seed, noise_offset, high_noise, min_snr
         self.drop_reference, self.drop_driving = drop_reference, drop_driving
 

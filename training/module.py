@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -25,20 +26,28 @@ class Trainee(LightningModule):
         super().__init__()
         self.animator = animator
         self.task, self.optim, self.identity = task, optim, identity
-        self.position = 0  # in the endless order of samples: of the first that has not been trained on
-        self.call: Any = torch.compile(animator) if compiles else animator
+        self.trouble = ""  # what this rank has to say of a loss that is not finite
+        self.finished: float | None = None  # s, when the last micro-step and all that hangs on it was over
+        # a module that is an attribute would be in every checkpoint a second time
+        self.call: tuple[Any] = (torch.compile(animator) if compiles else animator,)
 
     def on_fit_start(self) -> None:
         self.task.frozen.to(self.device, frozen_dtype(str(self.trainer.precision)))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        losses = self.task.losses(self.call, batch)
+        losses = self.task.losses(self.call[0], batch)
         if not torch.isfinite(losses).all():
-            raise blame(self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step)
-        self.position = int(batch.positions[0]) + (self.trainer.world_size - self.global_rank) * len(batch)
+            self._complain(batch)
+        position = int(batch.positions[0]) + (self.trainer.world_size - self.global_rank) * len(batch)
+        self._data.start(position)  # of the first sample that no rank has trained on
         loss = losses.mean()
-        self.log("loss/train", loss, prog_bar=True, sync_dist=True, batch_size=len(batch))
+        self.log("loss/train", loss, sync_dist=True, batch_size=len(batch))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("epoch", position / self._data.clips.order.count)
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.finished = time.perf_counter()  # after all callbacks
 
     def configure_optimizers(self) -> Any:
         own = optimizer(self.animator, self.optim)
@@ -46,11 +55,21 @@ class Trainee(LightningModule):
         return {"optimizer": own, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["position"], checkpoint["model"] = self.position, self.identity
+        checkpoint["position"], checkpoint["model"] = self._data.position, self.identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.position = checkpoint["position"]
-        self.trainer.datamodule.start(self.position)  # type: ignore[attr-defined]
+        self._data.start(checkpoint["position"])
+
+    @property
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def _complain(self, batch: Batch) -> None:
+        """One rank alone must not leave the others waiting for it: its bad gradients reach all, and all end there."""
+        error = blame(self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step)
+        if self.trainer.world_size == 1:
+            raise error
+        self.trouble = self.trouble or str(error)
 
 
 def frozen_dtype(precision: str) -> torch.dtype:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +17,29 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from datagen.engine.errors import UserError
-from datagen.engine.files import write_atomically
+from model.convert.folder import _silence
 from model.pipeline import MegActorPipeline, Settings
-from training.callbacks import BadSamples, Clock, Gradients, Signals
-from training.checkpoint import LAST, fill, fresh, read
-from training.clipset import Sides
+from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals
+from training.checkpoint import WholeFiles, fill, fresh, read
+from training.clipset import ClipSet, Sides
 from training.data import ClipData
-from training.ema import Mean, averaged
+from training.ema import Mean, averaged, whole
+from training.guard import Everywhere
 from training.module import Trainee
 from training.optimizer import optimizer, train_only
+from training.output import Output, plain
+from training.progress import Progress
 from training.task import Frozen, Task
 from training.validation import Validation
 
-SETTINGS = "config.json"  # in a run's folder: what it was started with
-FREE = ("max_steps", "plan", "overwrite", "progress", "log_every", "keep", "checkpoint_every", "hydra", "trainer")
-POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps")
+POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
+SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the training's state each
+PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
 
 
 @dataclass
@@ -42,103 +51,166 @@ class Run:
     data: ClipData
     trainee: Trainee
     resumed: Path | None  # the checkpoint to go on from
+    held: ClipSet | None  # the clips of the validation; none where it is off
 
     @classmethod
     def prepared(cls, cfg: Any) -> Run:
         """UserError, with all that is wrong, before anything is written."""
-        output = Path(str(cfg.output))
-        resumed = _resumable(cfg, output)
         mistakes: list[str] = list(_mistakes(cfg))
+        resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
         pipeline = _collect(mistakes, lambda: _pipeline(cfg))
-        data = _collect(mistakes, lambda: _data(cfg, pipeline)) if pipeline is not None else None
-        trainee = _collect(mistakes, lambda: _trainee(cfg, pipeline)) if pipeline is not None else None
+        data = held = trainee = None
+        if pipeline is not None:
+            data = _collect(mistakes, lambda: _data(cfg, pipeline))
+            trainee = _collect(mistakes, lambda: _trainee(cfg, pipeline))
+        if data is not None and cfg.validate_every:
+            held = _collect(mistakes, lambda: data.clipset("val"))
         if mistakes or pipeline is None or data is None or trainee is None:
             raise UserError("; ".join(mistake.rstrip(".") for mistake in mistakes) + ".")
-        return cls(cfg, pipeline, data, trainee, resumed)
+        return cls(cfg, pipeline, data, trainee, resumed, held)
+
+    @property
+    def output(self) -> Output:
+        return Output(Path(str(self.cfg.output)))
 
     def fit(self) -> int:
-        """Exit code: 0 at the end, 130 after an interruption, from which the same command goes on."""
-        output, signals = Path(str(self.cfg.output)), Signals()
-        output.mkdir(parents=True, exist_ok=True)
-        if self.resumed is None:
-            for name in (LAST, "model"):
-                path = output / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        write_atomically(output / SETTINGS, json.dumps(_plain(self.cfg), indent=1).encode())
-        trainer = _trainer(self.cfg, [*self._callbacks(), signals])
-        trainer.fit(self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True)
-        trainer.save_checkpoint(output / LAST)
-        if signals.asked:
-            return 130
-        if trainer.is_global_zero:
-            with averaged(trainer.callbacks, self.trainee):  # type: ignore[attr-defined]
-                self._save(output / "model")
+        """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the same command goes
+        on.
+
+        Where all ranks end together, the first alone has words and a code: Lightning would kill it for another's code.
+        """
+        signals = Signals()
+        with _quiet():
+            trainer = _trainer(self.cfg, [*self._callbacks(signals), signals])
+            if trainer.is_global_zero:
+                self.output.begin(self.cfg, self.resumed)
+            with _one_sentence(trainer):
+                trainer.fit(self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True)
+        return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
+
+    def _ended(self, trainer: Trainer, asked: int) -> int:
+        step = trainer.global_step
+        if asked:
+            print(f"interrupted after step {step}: the same command goes on from there.", file=sys.stderr)
+            return 128 + asked
+        print(f"{self.output.folder}: {step} steps, the model is in {self.output.model}")
         return 0
 
-    def _save(self, folder: Path) -> None:
-        """The whole model, as python -m model.animate --weights takes it; the old one goes when the new one is there."""
-        part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        self.pipeline.save_pretrained(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+    def _save(self, trainer: Trainer) -> None:
+        """The model made anew, because the frozen parts at hand may be in half precision."""
+        with whole(trainer.model), averaged(trainer.callbacks, self.trainee):  # type: ignore[attr-defined]
+            if trainer.is_global_zero:
+                own = fresh(**self.trainee.identity)
+                own.animator.load_state_dict(self.pipeline.animator.state_dict())
+                self.output.save(own)
 
-    def _callbacks(self) -> Iterator[Callback]:
-        cfg, output = self.cfg, Path(str(self.cfg.output))
+    def _callbacks(self, signals: Signals) -> Iterator[Callback]:
+        cfg, folder = self.cfg, self.output.folder
+        yield Clock(cfg.log_every)
         yield BadSamples(cfg.most_bad)
         yield Gradients(cfg.optim.clip)
         if cfg.optim.ema is not None:
             yield Mean(cfg.optim.ema)
-        yield Clock(cfg.log_every)
-        if cfg.logger is not None:
-            yield LearningRateMonitor("step")
-        if cfg.validate_every:
-            settings = Settings(steps=cfg.validation_steps, guidance=cfg.validation_guidance, seed=cfg.seed, window=16)
-            most = int(self.pipeline.unet.config.motion_max_seq_length)
-            clips, to = self.data.clipset("val"), output / "validation"
-            count, minutes = cfg.validation_cases, cfg.validation_minutes
-            yield Validation(clips, cfg.validate_every, count, min(24, most), settings, minutes, to)
         if cfg.progress:
-            yield TQDMProgressBar(refresh_rate=cfg.log_every)
-        yield ModelCheckpoint(
-            dirpath=output,
-            filename="step-{step:08d}",
-            auto_insert_metric_name=False,
-            every_n_train_steps=cfg.checkpoint_every,
-            save_top_k=cfg.keep,
-            monitor="step",
-            mode="max",
-            save_last=True,
+            yield Progress()
+        if self.held is not None:
+            yield self._validation(self.held)
+        yield Checkpoints(folder, cfg.checkpoint_every, cfg.keep)
+        yield AtEnd(lambda trainer: None if signals.asked else self._save(trainer))
+
+    def _validation(self, held: ClipSet) -> Validation:
+        cfg, most = self.cfg, int(self.pipeline.unet.config.motion_max_seq_length)
+        window = min(cfg.validation_window, most)
+        settings = Settings(
+            cfg.validation_steps, cfg.validation_guidance, cfg.seed, window=window, overlap=min(8, window // 2)
         )
+        to, minutes = self.output.folder / "validation", cfg.validation_minutes
+        return Validation(held, cfg.validate_every, cfg.validation_cases, 24, settings, minutes, to)
 
 
 def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
+    """UserError in Lightning's words where it cannot do what conf/trainer says."""
     options = {name: instantiate(value) if OmegaConf.is_config(value) else value for name, value in cfg.trainer.items()}
-    return Trainer(
-        **options,
-        max_steps=cfg.max_steps,
-        max_epochs=-1,
-        accumulate_grad_batches=cfg.accumulate,
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-        logger=instantiate(cfg.logger) if cfg.logger is not None else False,
-        log_every_n_steps=cfg.log_every,
-        enable_progress_bar=cfg.progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
+    # an environment of our own: Lightning's, asked to requeue a job, writes a checkpoint in the middle of a step
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    try:
+        return Trainer(
+            **options,
+            max_steps=cfg.max_steps,
+            max_epochs=-1,
+            accumulate_grad_batches=cfg.accumulate,
+            gradient_clip_val=cfg.optim.clip if _strategy(cfg) == "deepspeed" else None,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            plugins=[WholeFiles(), *slurm],
+            logger=instantiate(cfg.logger) if cfg.logger is not None else False,
+            default_root_dir=cfg.output,
+            log_every_n_steps=cfg.log_every,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+    except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(f"trainer: {why}: see conf/trainer for settings that work.") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's notes; children that it starts may speak, which inherit the stream that the command mutes."""
+    with contextlib.suppress(OSError, io.UnsupportedOperation):
+        os.dup2(sys.stderr.fileno(), 2)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), _silence():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _one_sentence(trainer: Trainer) -> Iterator[None]:
+    """What ended all ranks is said by the first; what a loader's process raised comes without its traceback."""
+    try:
+        yield
+    except Everywhere:
+        if trainer.is_global_zero:
+            raise
+    except UserError as error:
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+    except SystemExit:  # Lightning's answer to Ctrl-C before the first step
+        raise KeyboardInterrupt from None
 
 
 def _pipeline(cfg: Any) -> MegActorPipeline:
     """With the weights that training begins with."""
-    source = None if cfg.init_from is None else Path(str(cfg.init_from))
-    if source is None or source.suffix != ".ckpt":
-        return fresh(cfg.model, None if source is None else str(source), cfg.seed)
-    checkpoint = read(source)
-    pipeline = fresh(cfg.model, checkpoint["model"]["folder"], checkpoint["model"]["seed"])
-    fill(pipeline, checkpoint, source)
+    pipeline = fresh(**_identity(cfg))
+    source = _checkpoint(cfg)
+    if source is not None:
+        fill(pipeline, read(source), source)
     return pipeline
+
+
+def _identity(cfg: Any) -> dict[str, Any]:
+    """What `fresh` makes the model of, frozen parts included."""
+    config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
+    if source is not None:
+        return {**read(source)["model"], "config": config}
+    folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
+    return {"config": config, "folder": folder, "seed": cfg.seed}
+
+
+def _checkpoint(cfg: Any) -> Path | None:
+    """init_from, where it is no folder."""
+    source = None if cfg.init_from is None else Path(str(cfg.init_from))
+    return source if source is not None and source.suffix == ".ckpt" else None
 
 
 def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
@@ -147,8 +219,8 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
     if cfg.cache is not None:
         from training.cache import Cache
 
-        options["cache"] = Cache(Path(str(cfg.cache)), pipeline)
-    chosen = {name: value for name, value in _plain(cfg.data).items() if not name.startswith("_")}
+        options["cache"] = Cache(Path(str(cfg.cache)), pipeline, Path(str(cfg.data.input)))
+    chosen = {name: value for name, value in plain(cfg.data).items() if not name.startswith("_")}
     data = ClipData(**chosen, **options)  # Hydra would turn Sides into a dict
     data.setup()
     return data
@@ -162,16 +234,7 @@ def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
         pipeline.reference_net.enable_gradient_checkpointing()
     pipeline.animator.train()
     objective = instantiate(cfg.objective, schedule=pipeline.scheduler, seed=cfg.seed)
-    identity = {"config": OmegaConf.to_container(cfg.model, resolve=True), "seed": cfg.seed, "folder": _folder(cfg)}
-    return Trainee(pipeline.animator, Task(Frozen(pipeline), objective), cfg.optim, identity, cfg.compile)
-
-
-def _folder(cfg: Any) -> str | None:
-    """The model folder whose frozen parts this run uses."""
-    source = None if cfg.init_from is None else Path(str(cfg.init_from))
-    if source is None or source.suffix != ".ckpt":
-        return None if source is None else str(source.resolve())
-    return read(source)["model"]["folder"]
+    return Trainee(pipeline.animator, Task(Frozen(pipeline), objective), cfg.optim, _identity(cfg), cfg.compile)
 
 
 def _mistakes(cfg: Any) -> Iterator[str]:
@@ -183,21 +246,24 @@ def _mistakes(cfg: Any) -> Iterator[str]:
         yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not cfg.plan:
         yield "there is no GPU here: say trainer=cpu"
+    if cfg.optim.ema is not None and _strategy(cfg) in SHARDED:
+        yield f"optim.ema wants whole weights on every rank, which {_strategy(cfg)} has not: say optim.ema=null"
+    wanted = {"deepspeed": _strategy(cfg) == "deepspeed", "wandb": "Wandb" in str((cfg.logger or {}).get("_target_"))}
+    for package, is_wanted in wanted.items():
+        if is_wanted and importlib.util.find_spec(package) is None:
+            yield f"{PACKAGES[package]} wants the package {package}: pip install {package}, or choose another"
+
+
+def _strategy(cfg: Any) -> str:
+    """fsdp, deepspeed or what else conf/trainer names."""
+    said = cfg.trainer.strategy
+    name = str(said._target_ if OmegaConf.is_config(said) else said).lower()
+    return next((sharded for sharded in SHARDED if sharded in name), name)
 
 
 def _resumable(cfg: Any, output: Path) -> Path | None:
-    """last.ckpt of the same run; UserError where the settings are others and `overwrite` is not said."""
-    last, settings = output / LAST, output / SETTINGS
-    if not last.exists() or cfg.overwrite:
-        return None
-    before, now = json.loads(settings.read_text()) if settings.exists() else {}, _plain(cfg)
-    changed = sorted(name for name in {*before, *now} - set(FREE) if before.get(name) != now.get(name))
-    if changed and not cfg.plan:
-        raise UserError(
-            f"{output} holds a run with other settings ({', '.join(changed)}): choose another --output, "
-            "or say --overwrite to begin anew."
-        )
-    return last
+    """The checkpoint that this run goes on from, if there is one; UserError where it may not."""
+    return Output(output).resumed(cfg)
 
 
 def _collect(mistakes: list[str], make: Callable[[], Any]) -> Any:
@@ -206,9 +272,3 @@ def _collect(mistakes: list[str], make: Callable[[], Any]) -> Any:
     except UserError as error:
         mistakes.append(str(error))
         return None
-
-
-def _plain(cfg: Any) -> dict[str, Any]:
-    found = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(found, dict)
-    return {str(name): value for name, value in found.items() if name != "hydra"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ from model.animator import Reference
 from model.pipeline import MegActorPipeline, Settings
 from training.batch import Batch
 from training.clipset import ClipSet
-from training.ema import averaged
+from training.decode import Unreadable
+from training.ema import averaged, whole
+from training.guard import gathered
 from training.metrics.pixels import l1, psnr, ssim
 from training.module import Trainee
 from training.window import Window
@@ -41,23 +45,32 @@ class Case:
 
 
 def cases(clips: ClipSet, count: int, frames: int) -> list[Case]:
-    """The first `count` clips, each driven by itself and, where there is one, by a clip of another person."""
-    count = min(count, len(clips.shelf))
-    every = [clips.sample(place, _window(clips, place, frames)) for place in range(count)]
-    found = [Case(f"self-{b.keys[0]}", b, b.driving[0], b.target[0], True) for b in every]
-    for place, shown in enumerate(every):
-        others = [other for other in range(count) if clips.shelf.identities[other] != clips.shelf.identities[place]]
+    """The first `count` readable clips, each driven by itself and, where there is one, by a clip of another person."""
+    every = _readable(clips, count, frames)
+    found = [Case(f"self-{b.keys[0]}", b, b.driving[0], b.target[0], True) for b in every.values()]
+    who = clips.shelf.identities
+    for number, (place, shown) in enumerate(every.items()):
+        others = [driver for other, driver in every.items() if who[other] != who[place]]
         if others:
-            driver = every[others[place % len(others)]]
-            name = f"cross-{shown.keys[0]}"
-            found.append(Case(name, shown, driver.driving[0], driver.target[0], False))
+            driver = others[number % len(others)]
+            found.append(Case(f"cross-{shown.keys[0]}", shown, driver.driving[0], driver.target[0], False))
+    return found
+
+
+def _readable(clips: ClipSet, count: int, frames: int) -> dict[int, Batch]:
+    """Place -> the beginning of the clip, of the first `count` that can be read."""
+    found: dict[int, Batch] = {}
+    for place in range(len(clips.shelf)):
+        if len(found) < count:
+            with contextlib.suppress(Unreadable):
+                found[place] = clips.sample(place, _window(clips, place, frames))
     return found
 
 
 class Validation(Callback):
     """Every so many steps: the cases shared out over the ranks, videos and scores in the log, all as before afterwards.
 
-    A case that begins after `minutes` is left out, for all ranks alike.
+    A case that would begin after `minutes` is left out, for all ranks alike, but never all of them.
     """
 
     def __init__(
@@ -68,7 +81,7 @@ class Validation(Callback):
         self.cases: list[Case] = []
         self.step = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.step = trainer.global_step
         self.cases = cases(self.clips, self.count, self.frames)
 
@@ -79,7 +92,7 @@ class Validation(Callback):
         training = pl_module.animator.training
         pl_module.animator.eval()
         try:
-            with torch.no_grad(), averaged(trainer.callbacks, pl_module):  # type: ignore[attr-defined]
+            with torch.no_grad(), whole(trainer.model), averaged(trainer.callbacks, pl_module):  # type: ignore[attr-defined]
                 self._log(trainer, gathered(list(self._shown(trainer, pl_module))))
         finally:
             pl_module.animator.train(training)
@@ -90,11 +103,18 @@ class Validation(Callback):
         for first in range(0, len(self.cases), world):
             late = time.monotonic() - began > 60 * self.minutes
             if first and trainer.strategy.reduce_boolean_decision(late, all=False):
+                self._say_left_out(trainer, first)
                 return
             case = self.cases[min(first + rank, len(self.cases) - 1)]
-            made = animated(module.task.frozen.pipeline, case, self.settings, module.device)
+            with trainer.precision_plugin.forward_context():
+                made = animated(module.task.frozen.pipeline, case, self.settings, module.device)
             if first + rank < len(self.cases):
                 yield case.name, _scores(case, made), _grid(case, made)
+
+    def _say_left_out(self, trainer: Trainer, done: int) -> None:
+        if trainer.is_global_zero:
+            told = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
+            print(f"{told}, after {self.minutes:g} minutes (validation_minutes).", file=sys.stderr, flush=True)
 
     def _log(self, trainer: Trainer, found: list[tuple[str, dict[str, float], np.ndarray]]) -> None:
         if not trainer.is_global_zero:
@@ -134,15 +154,6 @@ class _Frames:
         return self.frames[:, frames.start : frames.stop]
 
 
-def gathered(own: list[Any]) -> list[Any]:
-    """Those of all ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return own
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, own)
-    return [item for part in parts for item in part]
-
-
 def _window(clips: ClipSet, place: int, frames: int) -> Window:
     """From the beginning, the last frame being the reference."""
     count = int(clips.shelf.frames[place])
@@ -168,7 +179,7 @@ def _uint8(pictures: Tensor) -> np.ndarray:
 
 def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:
     """TensorBoard shows it moving; its own writer of videos wants another package."""
-    writer = getattr(trainer.logger, "experiment", None)
+    writer: Any = getattr(trainer.logger, "experiment", None)
     if not hasattr(writer, "_get_file_writer"):
         return
     from tensorboard.compat.proto.summary_pb2 import Summary

@@ -29,6 +29,12 @@ TEXTS = (
     "reference",
     "driving",
     "weights",
+    "name",
+    "init_from",
+    "cache",
+    "checkpoint",
+    "features",
+    "readout",
 )  # options that are text even where they look like a number
 HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 

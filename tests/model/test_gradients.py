@@ -177,3 +177,21 @@ def test_inputs_that_do_not_fit_are_refused(animator):
         animator.driven_encoder(driving[..., 3:], reference.picture)
     with pytest.raises(ValueError, match="64 to 79 are expected"):
         animator.driven_encoder(driving, reference.picture[..., 1:])
+
+
+def test_clips_without_reference_do_not_look_at_it(animator):
+    (noisy, timesteps, driving), reference = parts.clip(3), parts.reference(3)
+    with torch.no_grad():
+        mixed = animator(noisy, timesteps, driving, reference, (True, False, True))
+        looking = animator(noisy, timesteps, driving, reference)
+        driven = animator.driven_encoder(driving, reference.picture)
+        alone = animator.denoise(noisy, timesteps, (), driven, reference)
+    assert parts.error(mixed[1], looking[1]) < 1e-5
+    assert parts.error(mixed[[0, 2]], alone[[0, 2]]) < 1e-5 and parts.error(looking[0], alone[0]) > 1e-3
+
+
+def test_every_parameter_has_a_gradient_where_no_clip_has_a_reference(animator):
+    noisy, timesteps, driving = parts.clip(1)
+    animator.zero_grad(set_to_none=True)
+    animator(noisy, timesteps, driving, parts.reference(1), (True,)).square().mean().backward()
+    assert all(p.grad is not None for p in animator.parameters())

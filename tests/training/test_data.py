@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from datagen import pack, video
@@ -23,6 +22,7 @@ from tests.training.numbered import GREYS, SIDE
 from training import decode
 from training.augment import Shape
 from training.batch import Batch
+from training.clips import Clip
 from training.clipset import DARK, ClipSet, _Reader
 from training.data import ClipData, Sides
 from training.window import Windows
@@ -185,7 +185,7 @@ def test_frames_without_a_face_take_the_place_of_the_nearest_that_has_one(shards
     window = clips.windows.draw(26, [], torch.Generator())
     place = next(i for i in range(len(clips.shelf)) if clips.shelf.frames[i] == 26)
     members = clips.shelf.read(place, ["mp4", "mask.mp4"]) | {"faces.npz": numbered.faces(26, range(10, 26))}
-    reader = _Reader(clips.look, members, 26, window)
+    reader = _Reader(clips.look, Clip(26, members), window)
     assert reader.faces.landmarks[:, 0, 0].tolist() == [*range(10), *[9.0] * 16]
 
 
@@ -264,13 +264,23 @@ def test_an_absent_twin_is_never_drawn(tmp_path):
     assert {b.twins[0] for b in batches(tmp_path, 3, twin_probability=1.0, twins=["swapped"])} == {"target"}
 
 
-def test_cached_parts_go_into_the_batch(shards):
-    def cache(key: str, frames: np.ndarray, reference: int) -> dict[str, torch.Tensor]:
+class Kept:
+    """A cache that knows every third frame as a reference."""
+
+    def among(self, references: np.ndarray) -> np.ndarray:
+        return references[references % 3 == 0]
+
+    def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, torch.Tensor]:
         return {"reference_latents": torch.full((1, 4), reference), "tokens": torch.tensor([int(key[-3:])])}
 
-    batch = clipset(shards, cache=cache)[2]
-    assert (batch.reference_latents == batch.reference_frames).all()
-    assert batch.keys == (f"clip-{int(batch.tokens):03d}",)
+
+def test_cached_parts_go_into_the_batch(shards):
+    cache = Kept()
+    found = [clipset(shards, cache=cache)[position] for position in range(6)]
+    for batch in found:
+        assert (batch.reference_latents == batch.reference_frames).all() and int(batch.reference_frames) % 3 == 0
+        assert batch.keys == (f"clip-{int(batch.tokens):03d}",)
+    assert len({int(batch.reference_frames) for batch in found}) > 1
     with pytest.raises(UserError, match="cached latents go with whole clips as they are, without jitter, flip, crop"):
         data(shards, cache=cache, jitter=0.1, flip=0.5, crop="largest")
 
@@ -284,9 +294,23 @@ def test_all_mistakes_of_the_options_are_told_together(shards):
 
 def test_the_configuration_names_every_option(shards):
     cfg = OmegaConf.load(REPOSITORY / "conf" / "data" / "shards.yaml")
-    made = instantiate(cfg, input=str(shards), sides=SIDES, preparation=numbered.Preparation(), seed=3)
+    given = {**OmegaConf.to_container(cfg), "input": str(shards)}
+    made = ClipData(**given, sides=SIDES, preparation=numbered.Preparation(), seed=3)
     plain = ClipData(str(shards), SIDES, numbered.Preparation(), seed=3)
     assert (made.windows, made.augmentation) == (plain.windows, plain.augmentation)
     options = set(inspect.signature(ClipData).parameters) - {"sides", "preparation", "seed", "split", "cache"}
-    assert options == set(cfg) - {"_target_", "_convert_"}
+    assert options == set(cfg)
     assert made.clipset("train").order.seed == 3
+
+
+def test_clips_in_memory_give_the_same_batches(shards):
+    options = {"sides": Sides(32, 32, 4), "jitter": 0.2, "flip": 0.5, "twin_probability": 0.7}
+    plain, kept = clipset(shards, **options), clipset(shards, **options, memory_mb=64)
+    for position in [*range(12), *range(12)]:
+        one, other = plain[position], kept[position]
+        assert one.keys == other.keys and one.twins == other.twins
+        for name in ("target", "driving", "reference", "background", "mask", "landmarks"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+    assert len(kept.memory.clips) == len(kept.shelf)
+    small = clipset(shards, **options, memory_mb=0.3)
+    assert torch.equal(small[0].target, plain[0].target) and len(small.memory.clips) < len(small.shelf)

@@ -1,0 +1,167 @@
+"""What the trainer's tests share: shards and a model so small that a fit takes a second or two, and what a run left."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from datagen import pack
+from tests import faults
+from tests.training import numbered
+from training.checkpoint import checkpoints
+from training.loss import Draw, Objective
+
+SMALL = (
+    *("model=tiny", "trainer=cpu", "model.unet.block_out_channels=[32,32]"),
+    *("model.unet.num_attention_heads=1", "data.frames=2", "data.workers=0", "optim.lr=1e-3", "optim.warmup=5"),
+    *("log_every=1", "validate_every=0", "checkpoint_every=1000", "progress=false"),
+)
+
+
+class Poisoned(Objective):
+    """At the sample with position `bad` the loss is not finite, or with `hidden` its gradient alone."""
+
+    def __init__(self, *args: Any, bad: int, hidden: bool = False, **options: Any):
+        super().__init__(*args, **options)
+        self.bad, self.hidden = bad, hidden
+        self.positions: Sequence[int] = ()
+
+    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+        self.positions = positions
+        return super().draw(positions, shape, device)
+
+    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
+        losses = super().loss(said, wanted, draw)
+        if self.bad not in self.positions:
+            return losses
+        return losses + (0 * said.sum()).abs().sqrt() if self.hidden else losses * float("nan")
+
+
+POISON = "objective._target_=tests.training.fits.Poisoned"
+
+
+def shards(folder: Path, held_identity: str | None = None) -> Path:
+    """Clips of 8 frames, five to learn and three held back, each of another person or these three of one."""
+    told = {} if held_identity is None else {"identity": held_identity}
+    samples = [numbered.sample(folder, f"train-{number}", 8, "train") for number in range(5)]
+    samples += [numbered.sample(folder, f"val-{number}", 8, "val", **told) for number in range(3)]
+    pack.pack(samples, folder, {}, shard_samples=4)
+    return folder
+
+
+def words(data: Path, output: Path, *more: str) -> list[str]:
+    return [*SMALL, f"data.input={data}", "--output", str(output), *more]
+
+
+def fit(data: Path, output: Path, *more: str, code: int = 0) -> faults.Run:
+    """python -m training.fit in this process."""
+    ended = faults.call("training.fit", *words(data, output, *more))
+    assert ended.code == code, ended.err
+    return ended
+
+
+def fit_code(arguments: list[str], environment: dict[str, str], log: Path, result: Any) -> None:
+    """In a process of its own: its words on stderr go to `log`, the exit code to a queue."""
+    torch.set_num_threads(1)
+    os.environ |= environment
+    with log.open("w") as sink:
+        os.dup2(sink.fileno(), 2)
+    ended = faults.call("training.fit", *arguments)
+    log.write_text(log.read_text() + ended.err)
+    result.put(ended.code)
+
+
+def background(arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> tuple[Any, Any]:
+    """(process, queue of its exit code)."""
+    context = _server()
+    result = context.Queue()
+    process = context.Process(target=fit_code, args=(arguments, environment or {}, log, result))
+    process.start()
+    return process, result
+
+
+def ranks(count: int, arguments: list[str], log: Path) -> list[int]:
+    """Exit codes of `count` processes that train together as under torchrun; rank n's words go to log-n."""
+    port, together = _free_port(), [*arguments, f"trainer.devices={count}", "trainer.strategy=ddp"]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
+    started = []
+    for rank in range(count):
+        environment = shared | {"LOCAL_RANK": str(rank)}
+        started.append(background(together, log.with_name(f"{log.name}-{rank}"), environment))
+    codes = [result.get(timeout=90) for _, result in started]
+    for process, _ in started:
+        process.join(30)
+    return codes
+
+
+@cache
+def _server() -> Any:
+    """Forks processes that have the imports behind them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.run", "tests.training.fits"])
+    return context
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def state(output: Path) -> dict[str, Any]:
+    """What the newest checkpoint of a run holds."""
+    return torch.load(checkpoints(output)[0], weights_only=True)
+
+
+def logged(output: Path) -> dict[str, list[tuple[int, float]]]:
+    """Tag -> (step, value) of a run's TensorBoard log, those of all its files."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for events in _events(output):
+        for tag in events.Tags()["scalars"]:
+            found.setdefault(tag, []).extend((event.step, event.value) for event in events.Scalars(tag))
+    return {tag: sorted(values) for tag, values in found.items()}
+
+
+def images(output: Path) -> set[str]:
+    return {tag for events in _events(output) for tag in events.Tags()["images"]}
+
+
+def _events(output: Path) -> Iterator[EventAccumulator]:
+    for file in sorted((output / "log").glob("events.*")):
+        yield EventAccumulator(str(file)).Reload()
+
+
+def differences(found: Any, expected: Any, differ: Callable[[Tensor, Tensor], bool], where: str = "") -> Iterator[str]:
+    """Places in two nested states whose tensors `differ`, or whose other values are not equal."""
+    if torch.is_tensor(found) and torch.is_tensor(expected):
+        if found.shape != expected.shape or differ(found, expected):
+            yield where
+    elif isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
+        for key in found:
+            yield from differences(found[key], expected[key], differ, f"{where}/{key}")
+    elif isinstance(found, list | tuple) and isinstance(expected, list | tuple) and len(found) == len(expected):
+        yield from _in_order(zip(found, expected, strict=True), differ, where)
+    elif found != expected:
+        yield f"{where}: {found!r}, not {expected!r}"
+
+
+def _in_order(pairs: Iterable[tuple[Any, Any]], differ: Callable[[Tensor, Tensor], bool], where: str) -> Iterator[str]:
+    for number, (one, other) in enumerate(pairs):
+        yield from differences(one, other, differ, f"{where}/{number}")
+
+
+def bits_differ(found: Tensor, expected: Tensor) -> bool:
+    return not torch.equal(found, expected)
+
+
+def far(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().max() > 1e-4)

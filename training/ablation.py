@@ -1,0 +1,172 @@
+"""Does the driving person's identity leak? The same small training with and without twins that drive.
+
+python -m training.ablation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.engine.cli import command
+from datagen.engine.errors import UserError
+from datagen.engine.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from training.cross import CrossCase
+    from training.metrics.score import Judge
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "none": ("data.twin_probability=0",),
+    "twins": (),
+    "swapped": ("data.twins=[swapped]",),
+    "styled": ("data.twins=[styled]",),
+    "none-colour": ("data.twin_probability=0", "data.grey=false"),
+    "twins-colour": ("data.grey=false",),
+}
+SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
+SAMPLING = {"steps": 3, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
+
+
+@command("ablation")
+def main(cfg: Any) -> int:
+    unknown = sorted(set(cfg.variants) - set(VARIANTS))
+    if unknown:
+        raise UserError(f"variants names {', '.join(unknown)}: some of {', '.join(VARIANTS)} are expected.")
+    output = Path(str(cfg.output))
+    runs = [(variant, seed, output / f"{variant}-{seed}") for seed in cfg.seeds for variant in cfg.variants]
+    _train(cfg, runs)
+    _measure(cfg, runs, output)
+    return 0
+
+
+def _train(cfg: Any, runs: Sequence[tuple[str, int, Path]]) -> None:
+    with ThreadPoolExecutor(cfg.jobs) as pool:
+        failed = [path for path, code in pool.map(lambda run: _fit(cfg, *run), runs) if code]
+    if failed:
+        raise UserError(f"{len(failed)} trainings failed: {failed[0]}/output.txt says why.")
+
+
+def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
+    if (folder / "model" / "model_index.json").exists():
+        return folder, 0
+    folder.mkdir(parents=True, exist_ok=True)
+    options = (
+        f"output={folder}",
+        f"data.input={cfg.input}",
+        f"seed={seed}",
+        f"max_steps={cfg.steps}",
+        "data.workers=0",
+    )
+    quiet = ("validate_every=0", "progress=false", "logger=null", "checkpoint_every=100000")
+    words = [sys.executable, "-m", "training.fit", "+experiment=smoke", *options, *quiet, *VARIANTS[variant]]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    with (folder / "output.txt").open("wb") as log:
+        done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False)
+    print(f"{folder.name}: {'trained' if done.returncode == 0 else 'failed'}", flush=True)
+    return folder, done.returncode
+
+
+def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:
+    from training.cross import cross_cases
+    from training.metrics.score import Judge, Settings
+
+    cases = cross_cases(Path(str(cfg.input)), cfg.cases, cfg.frames)
+    own = [_alone(case) for case in cases]
+    cross = Judge(cases, Settings(mesh=False, folder=Path(str(cfg.readout))))
+    alone = Judge(own, Settings(mesh=False, readout=False))
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, list[np.ndarray]] = {}
+    for variant, seed, folder in runs:
+        pictures: list[np.ndarray] = []
+        for scores in _scores(folder, "colour" in variant, cross, alone, pictures):
+            rows.append({"variant": variant, "seed": seed, **scores})
+        shown.setdefault(variant, pictures)
+    write_atomically(output / "summary.json", (json.dumps(rows, indent=1) + "\n").encode())
+    text = table(rows)
+    write_atomically(output / "table.md", text.encode())
+    _sheet(cases, shown, output / "pictures.png")
+    print(text, end="")
+
+
+def _alone(case: CrossCase) -> CrossCase:
+    """The same motion, the reference's person driving."""
+    assert case.numbers is not None
+    return replace(case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2)
+
+
+def _scores(
+    folder: Path, is_colour: bool, cross: Judge, alone: Judge, pictures: list[np.ndarray]
+) -> Iterator[Mapping[str, Any]]:
+    """A row for each case; `pictures` gets the outputs."""
+    from model.convert.folder import load
+    from model.pipeline import Settings
+    from training.cross import animated
+
+    pipeline = load(folder / "model")
+    pipeline.animator.eval()
+    settings = Settings(**SAMPLING)  # type: ignore[arg-type]
+
+    def animate(case: CrossCase) -> np.ndarray:
+        made = animated(pipeline, case, settings, not is_colour)
+        pictures.append(made)
+        return made
+
+    others = cross(animate)
+    count = len(pictures)
+    itself = alone(animate)
+    del pictures[count:]
+    for row, same in zip(others, itself, strict=True):
+        yield row | {"self_psnr": same["psnr"]}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: means and 95 % intervals over the cases, of each variant and seed, and of all its seeds."""
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    lines = [f"| driving in training | seed | {' | '.join(SHOWN)} |", f"|---|---|{'---|' * len(SHOWN)}"]
+    for name in names:
+        seeds = sorted({row["seed"] for row in rows if row["variant"] == name})
+        for seed in [*seeds, None]:
+            own = [row for row in rows if row["variant"] == name and seed in (None, row["seed"])]
+            cells = [_cell(own, score) for score in SHOWN]
+            lines.append(f"| {name} | {'all' if seed is None else seed} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
+    import numpy as np
+
+    from training.metrics.table import interval
+
+    told = interval(score, np.array([row[score] for row in rows if row.get(score) is not None]))
+    return f"{told['mean']:.2f} [{told['low']:.2f}, {told['high']:.2f}]"
+
+
+def _sheet(cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]], path: Path) -> None:
+    """A row for each case: reference, driving person, truth, then each variant's output at the same moment."""
+    import numpy as np
+    from PIL import Image
+
+    from training.metrics.pixels import area
+
+    rows = []
+    for number, case in enumerate(cases):
+        moment = len(case.truth) // 2
+        still = np.stack([case.reference, case.driving[moment], case.truth[moment]])
+        outputs = [pictures[number][moment] for pictures in shown.values()]
+        side = len(outputs[0])
+        rows.append(np.concatenate([*area(still, side), *outputs], axis=1))
+    Image.fromarray(np.concatenate(rows)).resize((rows[0].shape[1] * 2, len(rows) * side * 2), 0).save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""One clip as training reads it: its videos decoded as asked for, or once and kept small."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from training import decode
+from training.decode import Unreadable
+
+
+@dataclass(frozen=True)
+class Faces:
+    boxes: np.ndarray  # float [T, 4]
+    landmarks: np.ndarray  # float [T, 478, 2]
+
+
+class Clip:
+    """Members of a sample of `count` frames, decoded as asked for."""
+
+    def __init__(self, count: int, members: dict[str, bytes]):
+        self.count, self.members = count, members
+        self.faces = _faces(members["faces.npz"], count)
+
+    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        """Index -> picture of a video. Raises Unreadable."""
+        try:
+            return decode.pictures(self.members[field], frames)
+        except Unreadable as error:
+            raise Unreadable(f"{field} {error}") from None
+
+
+class SmallClip:
+    """The same, decoded once and kept at `side` px."""
+
+    def __init__(self, clip: Clip, side: int):
+        self.faces, every = clip.faces, range(clip.count)
+        videos = [field for field in clip.members if field.endswith("mp4")]
+        self.videos = {f: decode.stills(clip.pictures(f, every), side, f == "mask.mp4") for f in videos}
+
+    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        return {int(frame): self.videos[field][int(frame)] for frame in frames}
+
+
+class Memory:
+    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time than decoding."""
+
+    def __init__(self, limit: float, side: int):
+        self.left, self.side = int(limit * 2**20), side
+        self.clips: dict[int, SmallClip] = {}
+
+    def kept(self, place: int, clip: Clip, read: Callable[[], dict[str, bytes]]) -> Clip | SmallClip:
+        """The clip, from now on small where there is room for it."""
+        members = read()
+        size = clip.count * self.side**2 * (3 * len(members) - 5)  # the mask has one channel, faces.npz is none
+        if size > self.left:
+            return clip
+        self.left -= size
+        self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
+        return self.clips[place]
+
+
+def _faces(data: bytes, count: int) -> Faces:
+    """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            boxes, landmarks = file["boxes"], file["landmarks"]
+            shown = np.flatnonzero((file["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise Unreadable(f"faces.npz cannot be read ({error})") from None
+    if len(boxes) != count or not len(shown):
+        raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
+    nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
+    return Faces(boxes[nearest], landmarks[nearest])

@@ -1,0 +1,72 @@
+"""Files beside shards: a tar of one safetensors file for each sample, of which single rows are read."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from datagen.pack import add_member
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in which tar a sample's file lies, in bytes."""
+
+    path: Path
+    offset: int
+
+    def rows(self, wanted: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so many."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            length = int.from_bytes(file.read(8), "little")
+            told = json.loads(file.read(length))
+            start = self.offset + 8 + length
+            return {name: _rows(file, start, told[name], numbers) for name, numbers in wanted.items()}
+
+
+def _rows(file: Any, start: int, told: dict[str, Any], numbers: np.ndarray) -> Tensor:
+    count, *shape = told["shape"]
+    size = 2 * int(np.prod(shape))
+    data = bytearray()
+    for number in numbers.tolist():
+        if not 0 <= number < count:
+            raise IndexError(f"row {number} of {count}")
+        file.seek(start + told["data_offsets"][0] + number * size)
+        data += file.read(size)
+    return torch.frombuffer(data, dtype=torch.float16).view(len(numbers), *shape)
+
+
+def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[str]:
+    """Write (key, tensors by name) as they come, all of it or nothing; the keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, keys = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part"), []
+    try:
+        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, tensors in samples:
+                halves = {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
+                add_member(tar, f"{key}{SUFFIX}", save(halves))
+                keys.append(key)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return keys
+
+
+def places(path: Path) -> dict[str, Place]:
+    """Key -> where its file lies."""
+    with tarfile.open(path, "r:") as tar:
+        return {info.name.removesuffix(SUFFIX): Place(path, info.offset_data) for info in tar}
