@@ -133,7 +133,6 @@ class DenoisingUNet(UNet):
         y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
         return exact(self.conv_out, y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
 
-
     def _whole(self, said: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
         """With what needs no learning, where the configuration has it."""
         if self.difference is None:

@@ -34,7 +34,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "twins-colour": ("data.grey=false",),
 }
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
-SAMPLING = {"steps": 3, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
+SAMPLING = {"steps": 2, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
 
 
 @command("ablation")

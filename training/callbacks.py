@@ -31,10 +31,15 @@ class Signals(Callback):
         self.asked = 0  # number of the signal; 0: none
         self.before: dict[int, Any] = {}
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Processes of the loader, which start now, are to stay deaf: the step at hand still waits for their data."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After Lightning has set its own handlers, which talk to other ranks from within a handler, and hang."""
         for number in SIGNALS:
             self.before[number] = signal.signal(number, self._ask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if is_within_step(trainer) or (trainer.world_size > 1 and trainer.global_step % STOP_EVERY):
@@ -47,6 +52,7 @@ class Signals(Callback):
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = number

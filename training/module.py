@@ -12,7 +12,7 @@ from torch import Tensor
 from model.animator import Animator
 from training.batch import Batch
 from training.guard import blame
-from training.optimizer import optimizer, schedule
+from training.optimizer import optimizer, schedule, vectors
 from training.task import Task
 
 
@@ -28,6 +28,7 @@ class Trainee(LightningModule):
         self.task, self.optim, self.identity = task, optim, identity
         self.trouble = ""  # what this rank has to say of a loss that is not finite
         self.finished: float | None = None  # s, when the last micro-step and all that hangs on it was over
+        self.vectors = vectors(animator)
         # a module that is an attribute would be in every checkpoint a second time
         self.call: tuple[Any] = (torch.compile(animator) if compiles else animator,)
 
@@ -50,7 +51,7 @@ class Trainee(LightningModule):
         self.finished = time.perf_counter()  # after all callbacks
 
     def configure_optimizers(self) -> Any:
-        own = optimizer(self.animator, self.optim)
+        own = optimizer(self.animator, self.optim, self.vectors)
         rates = schedule(own, self.optim, self.trainer.max_steps)
         return {"optimizer": own, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 

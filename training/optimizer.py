@@ -27,18 +27,26 @@ def train_only(model: nn.Module, paths: Sequence[str]) -> None:
         parameter.requires_grad_(any(fnmatchcase(parent, path) for parent in above for path in paths))
 
 
-def groups(model: nn.Module, decay_all: bool = False) -> list[dict[str, Any]]:
-    """Trainable parameters; vectors, which are norms and biases, do not decay."""
-    own = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    flat = [] if decay_all else [parameter for parameter in own if parameter.ndim < 2]
-    rest = [parameter for parameter in own if decay_all or parameter.ndim >= 2]
+def vectors(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that are norms and biases; to be asked before FSDP makes vectors of all."""
+    return frozenset(name for name, parameter in model.named_parameters() if parameter.ndim < 2)
+
+
+def groups(
+    model: nn.Module, decay_all: bool = False, without_decay: frozenset[str] | None = None
+) -> list[dict[str, Any]]:
+    """Trainable parameters; those `without_decay`, by default the vectors, do not decay."""
+    still = frozenset() if decay_all else vectors(model) if without_decay is None else without_decay
+    own = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    flat = [parameter for name, parameter in own.items() if name in still]
+    rest = [parameter for name, parameter in own.items() if name not in still]
     return [group for group in ({"params": rest}, {"params": flat, "weight_decay": 0.0}) if group["params"]]
 
 
-def optimizer(model: nn.Module, cfg: Any) -> torch.optim.Optimizer:
+def optimizer(model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None) -> torch.optim.Optimizer:
     """conf/optim/*.yaml."""
     options = {"lr": cfg.lr, "betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
-    return _class(cfg)(groups(model, cfg.decay_all), **options)
+    return _class(cfg)(groups(model, cfg.decay_all, without_decay), **options)
 
 
 def _class(cfg: Any) -> Any:

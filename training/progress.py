@@ -37,9 +37,12 @@ class Progress(Callback):
 
 
 class _Lines(tqdm):
+    said = 0  # steps when the last line was printed
+
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        if self.n > self.initial:
+        if self.n > max(self.initial, self.said):
             print(self, file=sys.stderr, flush=True)
+            self.said = self.n
         return True
 
 

@@ -38,6 +38,7 @@ from training.task import Frozen, Task
 from training.validation import Validation
 
 POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
+NOT_NEGATIVE = ("validate_every", "validation_cases", "most_bad", "seed")
 SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the training's state each
 PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
 
@@ -239,9 +240,10 @@ def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
 
 def _mistakes(cfg: Any) -> Iterator[str]:
     """Those of the options alone."""
-    for name in POSITIVE:
-        if type(cfg[name]) is not int or cfg[name] < 1:
-            yield f"{name} is {cfg[name]!r}, a whole number from 1 is expected"
+    for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
+        for name in names:
+            if type(cfg[name]) is not int or cfg[name] < least:
+                yield f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
     if cfg.optim.decay not in ("constant", "cosine"):
         yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not cfg.plan:

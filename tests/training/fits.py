@@ -70,7 +70,8 @@ def fit(data: Path, output: Path, *more: str, code: int = 0) -> faults.Run:
 
 
 def fit_code(arguments: list[str], environment: dict[str, str], log: Path, result: Any) -> None:
-    """In a process of its own: its words on stderr go to `log`, the exit code to a queue."""
+    """In a process and group of its own: its words on stderr go to `log`, the exit code to a queue."""
+    os.setsid()
     torch.set_num_threads(1)
     os.environ |= environment
     with log.open("w") as sink:
@@ -82,7 +83,7 @@ def fit_code(arguments: list[str], environment: dict[str, str], log: Path, resul
 
 def background(arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> tuple[Any, Any]:
     """(process, queue of its exit code)."""
-    context = _server()
+    context = server()
     result = context.Queue()
     process = context.Process(target=fit_code, args=(arguments, environment or {}, log, result))
     process.start()
@@ -91,7 +92,7 @@ def background(arguments: list[str], log: Path, environment: dict[str, str] | No
 
 def ranks(count: int, arguments: list[str], log: Path) -> list[int]:
     """Exit codes of `count` processes that train together as under torchrun; rank n's words go to log-n."""
-    port, together = _free_port(), [*arguments, f"trainer.devices={count}", "trainer.strategy=ddp"]
+    port, together = free_port(), [*arguments, f"trainer.devices={count}", "trainer.strategy=ddp"]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
     started = []
     for rank in range(count):
@@ -104,14 +105,14 @@ def ranks(count: int, arguments: list[str], log: Path) -> list[int]:
 
 
 @cache
-def _server() -> Any:
+def server() -> Any:
     """Forks processes that have the imports behind them."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.run", "tests.training.fits"])
     return context
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

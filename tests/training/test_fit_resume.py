@@ -56,12 +56,13 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_with_a_checkpoint_of_the_step(small, tmp_path, number):
+def test_a_signal_to_all_processes_ends_with_a_checkpoint_of_the_step(small, tmp_path, number):
+    """As a terminal and SLURM send it: to the loader's processes, too."""
     output, said = tmp_path / "run", tmp_path / "said"
-    arguments = fits.words(small, output, "max_steps=100000", "checkpoint_every=5")
+    arguments = fits.words(small, output, "max_steps=100000", "checkpoint_every=5", "data.workers=1")
     process, code = fits.background(arguments, said)
     faults.until(lambda: checkpoints(output))
-    os.kill(process.pid, number)
+    os.killpg(process.pid, number)
     assert code.get(timeout=30) == 128 + number
     step = fits.state(output)["global_step"]
     assert f"interrupted after step {step}: the same command goes on from there." in said.read_text()

@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.training import fits
 from training.checkpoint import checkpoints
 
-MANY = ("max_steps=0", "optim.decay=linear", "data.batch=0", "optim.trainable=[unets]")
+MANY = ("max_steps=0", "most_bad=-1", "optim.decay=linear", "data.batch=0", "optim.trainable=[unets]")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,13 @@ def test_weights_of_another_model_are_refused(small, begun, tmp_path, source):
 
 def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
     said = fits.fit(small, tmp_path / "run", *MANY, code=2).sentence
-    for word in ("max_steps is 0", "optim.decay is 'linear'", "batch is 0", "'unets', which is no module"):
+    for word in (
+        "max_steps is 0",
+        "most_bad is -1",
+        "optim.decay is 'linear'",
+        "batch is 0",
+        "'unets', which is no module",
+    ):
         assert word in said
     assert not (tmp_path / "run").exists()
 
