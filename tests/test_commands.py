@@ -164,7 +164,8 @@ def shown_commands() -> list[str]:
 def test_the_readme_shows_every_command():
     shown = {line.split()[2] for line in shown_commands()}
     datagen = {f"datagen.{name}" for name in ("shards", "stats", "why", "verify", *SUFFIX)}
-    assert shown == datagen | {f"model.{name}" for name in ("animate", "convert", "weights")}
+    model = {f"model.{name}" for name in ("animate", "convert", "weights")}
+    assert shown == datagen | model | {f"training.{name}" for name in ("fit", "evaluate", "prepare", "cache")}
 
 
 @pytest.mark.parametrize("line", shown_commands())

@@ -72,6 +72,7 @@ def fit(data: Path, output: Path, *more: str, code: int = 0) -> faults.Run:
 def fit_code(arguments: list[str], environment: dict[str, str], log: Path, result: Any) -> None:
     """In a process and group of its own: its words on stderr go to `log`, the exit code to a queue."""
     os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # for the loader, as everywhere on Linux
     torch.set_num_threads(1)
     os.environ |= environment
     with log.open("w") as sink:

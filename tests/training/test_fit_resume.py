@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -45,6 +46,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path,
     arguments = fits.words(small, output, EMA, "data.workers=2", "checkpoint_every=3", "keep=1")
     process, _ = fits.background([*arguments, "max_steps=10000"], tmp_path / "said")
     faults.until(lambda: checkpoints(output))
+    loaders = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     (last,) = checkpoints(output)[-1:]
@@ -53,6 +55,8 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path,
     fits.fit(small, output, EMA, "max_steps=20", "keep=1")
     assert f"goes on from {last}" in capfd.readouterr().err
     assert_same(output, whole, logs=False)
+    assert len(loaders) == 2
+    faults.until(lambda: not faults.alive(loaders), 20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
