@@ -34,6 +34,8 @@ bench: $(READY) ## speed: ratios measured side by side in one run, with their pa
 	@$(BIN)/python -m tests.benchmarks.journey
 	@$(BIN)/python -m tests.benchmarks.stats
 	@$(BIN)/python -m tests.benchmarks.animator
+	@$(BIN)/python -m tests.benchmarks.loader
+	@$(BIN)/python -m tests.benchmarks.trainer
 
 format: $(READY) ## write the code in the one format
 	@$(BIN)/ruff format .

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ class Signals(Callback):
 
     def __init__(self) -> None:
         self.asked = 0  # number of the signal; 0: none
-        self.before: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Processes of the loader, which start now, are to stay deaf: the step at hand still waits for their data."""
@@ -38,7 +39,7 @@ class Signals(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After Lightning has set its own handlers, which talk to other ranks from within a handler, and hang."""
         for number in SIGNALS:
-            self.before[number] = signal.signal(number, self._ask)
+            signal.signal(number, self._ask)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -48,14 +49,32 @@ class Signals(Callback):
             self.asked = self.asked or signal.SIGTERM
             trainer.should_stop = True
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        self.before = {}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = number
+
+
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """Afterwards signals are handled as before, and no process of the loader is left: after an error they may still
+    run, and they hear nothing gentler than this.
+    """
+    handlers, before = {number: signal.getsignal(number) for number in SIGNALS}, multiprocessing.active_children()
+    try:
+        yield
+    finally:
+        _kill([process for process in multiprocessing.active_children() if process not in before])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _kill(processes: list[Any]) -> None:
+    """While torch does not look, which would raise an error of its own for it."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in processes:
+        process.kill()
+        process.join()
+    signal.signal(signal.SIGCHLD, handler)
 
 
 class Clock(Callback):

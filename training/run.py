@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from datagen.engine.errors import UserError
 from model.convert.folder import _silence
 from model.pipeline import MegActorPipeline, Settings
-from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals
+from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
 from training.checkpoint import WholeFiles, fill, fresh, read
 from training.clipset import ClipSet, Sides
 from training.data import ClipData
@@ -85,7 +85,7 @@ class Run:
             trainer = _trainer(self.cfg, [*self._callbacks(signals), signals])
             if trainer.is_global_zero:
                 self.output.begin(self.cfg, self.resumed)
-            with _one_sentence(trainer):
+            with contained(), _one_sentence(trainer):
                 trainer.fit(self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True)
         return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
 

@@ -251,7 +251,7 @@ def test_an_interruption_leaves_nothing(inputs, tmp_path):
     with started(log, MODULE, *words(inputs, output, "--steps", 400)) as process:
         until(lambda: output.parent.is_dir() and any(path.stat().st_size == 0 for path in output.parent.iterdir()))
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(60) == 130, log.read_text()
     assert not list(output.parent.iterdir()) and "interrupted: nothing was written" in log.read_text()
 
 
