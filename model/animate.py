@@ -197,12 +197,12 @@ def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[s
         "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD} | {"preset": choice.preset},
         "reference": {"file": still.path.name, "sha256": file_sha256(still.path)},
         "driving": {"file": driving.path.name, "sha256": file_sha256(driving.path)},
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
     }
     return {"comment": canonical(comment)}
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     """Ours, too, may run from a checkout that is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 

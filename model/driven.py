@@ -20,6 +20,7 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
         out_channels: int = 4,
         channels: tuple[int, ...] = (16, 32, 64, 128),
         reference_channels: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256, 512),
+        gain: float = 1.0,
     ):
         super().__init__()
         self.spatial_conv_layers = nn.ModuleList(_spatial(channels))
@@ -35,14 +36,20 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
         """px: the smallest reference picture; up to a quarter more gives the same."""
         return LAST_SIDE * 2 ** (len(self.config.reference_channels) - 1)
 
+    @property
+    def shrinks(self) -> int:
+        """Driving px to a latent, each way: eight in the paper, of four stages."""
+        return 2 ** (len(self.config.channels) - 1)
+
     def forward(self, driving: Tensor, reference: Tensor) -> Tensor:
         """Driving frames [b, 3, f, H, W] and reference [b, 3, S, S], RGB in [0, 1] -> [b, 4, f, H/8, W/8]."""
         side = self.reference_side
         if not all(side <= size < side + side // LAST_SIDE for size in reference.shape[2:]):
             sides = "x".join(map(str, reference.shape[2:]))
             raise ValueError(f"the reference is {sides} px, {side} to {side + side // LAST_SIDE - 1} are expected")
-        if driving.shape[3] % 8 or driving.shape[4] % 8:
-            raise ValueError(f"the driving frames are {tuple(driving.shape[3:])} px, multiples of 8 are expected")
+        if driving.shape[3] % self.shrinks or driving.shape[4] % self.shrinks:
+            size = tuple(driving.shape[3:])
+            raise ValueError(f"the driving frames are {size} px, multiples of {self.shrinks} are expected")
         scale, shift = self.modulation(reference)
         frames = driving.shape[2]
         y = self.spatial(driving.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, frames))
@@ -63,11 +70,12 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
         return scale, shift
 
     def _initialise(self) -> None:
-        """Convolutions He by fan-in, no scale or shift at first."""
+        """Convolutions He by fan-in, the last one times `gain`; no scale or shift at first."""
         for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             nn.init.normal_(conv.weight, std=math.sqrt(2 / conv.weight[0].numel()))
             assert conv.bias is not None
             nn.init.zeros_(conv.bias)
+        self.spatial_conv_out.weight.data *= self.config.gain
         for parameter in self.refer_linears_out.parameters():
             nn.init.zeros_(parameter)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
-SHORT = 16  # frames, or tokens
+SHORT = 512  # tokens: what a picture of 16 x 16 and its reference have together
 
 
 def stream(x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Attention(nn.Module):
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(c)) v. Torch's own for a CPU is several times slower where few frames look at each other."""
+    """softmax(q k' / sqrt(c)) v. Torch's own for a CPU is slower for few tokens, several times for a few frames."""
     if q.device.type == "cpu" and max(q.shape[-2], k.shape[-2]) <= SHORT:
         return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
     return F.scaled_dot_product_attention(q, k, v)

@@ -82,8 +82,8 @@ class MegActorPipeline(DiffusionPipeline):
 
     @property
     def driving_side(self) -> int:
-        """px of the driving frames: eight to a latent."""
-        return 8 * self.side // self.factor
+        """px of the driving frames."""
+        return self.driven_encoder.shrinks * self.side // self.factor
 
     @torch.no_grad()
     def reference(self, picture: np.ndarray, background: np.ndarray, seed: int) -> Reference:

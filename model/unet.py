@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -105,13 +106,14 @@ class DenoisingUNet(UNet):
         """
         self._check(x, reference)
         flow = self.flow(timestep, context, x.shape[2])
-        return self._whole(self._noise(self.down(_pictures(x), flow), looking(flow, reference)), x, timestep)
+        skips = self.down(_pictures(self._heard(x, timestep)), flow)
+        return self._whole(self._noise(skips, looking(flow, reference)), x, timestep)
 
     def both(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Noise without and with the reference. The way down does not look at it: it is gone once for both."""
         self._check(x, reference)
         flow = self.flow(timestep, context, x.shape[2])
-        skips = self.down(_pictures(x), flow)
+        skips = self.down(_pictures(self._heard(x, timestep)), flow)
         said = (self._noise(skips, looking(flow, features)) for features in ((), reference))
         without, with_reference = (self._whole(each, x, timestep) for each in said)
         return without, with_reference
@@ -133,12 +135,21 @@ class DenoisingUNet(UNet):
         y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
         return exact(self.conv_out, y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
 
+    def _heard(self, x: Tensor, timestep: Tensor) -> Tensor:
+        """The input as the network hears it."""
+        if self.difference is None:
+            return x
+        heard = self.difference.heard(*self._latents(x), timestep)
+        return torch.cat([heard.to(x.dtype), x[:, heard.shape[1] :]], dim=1)
+
     def _whole(self, said: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
         """With what needs no learning, where the configuration has it."""
-        if self.difference is None:
-            return said
-        noisy, reference = x[:, : said.shape[1]], x[:, said.shape[1] : 2 * said.shape[1]]
-        return self.difference(stream(said), noisy, reference, timestep)
+        return said if self.difference is None else self.difference(stream(said), *self._latents(x), timestep)
+
+    def _latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy ones and the reference's, of the input."""
+        channels = self.config.out_channels
+        return x[:, :channels], x[:, channels : 2 * channels]
 
 
 class ReferenceNet(UNet):

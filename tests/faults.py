@@ -28,7 +28,15 @@ from datagen.sources.talking_head import TalkingHead
 from datagen.verify import members
 from tests.conftest import REPOSITORY
 
-SAMPLE = ("--limit", "2", "source.seconds=[1.1,1.2]", "--shard-samples", "1")  # two clips, two shards
+SAMPLE = (
+    "--limit",
+    "2",
+    "source.clips=12",
+    "source.people=6",
+    "source.seconds=[1.1,1.2]",
+    "--shard-samples",
+    "1",
+)  # two clips, two shards
 BROKEN = "broken.mp4"  # in `raw`, with the name of the file that cannot be read
 
 

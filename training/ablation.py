@@ -34,7 +34,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "twins-colour": ("data.grey=false",),
 }
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
-SAMPLING = {"steps": 2, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
+SAMPLING = {"steps": 1, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
 
 
 @command("ablation")
@@ -53,27 +53,33 @@ def _train(cfg: Any, runs: Sequence[tuple[str, int, Path]]) -> None:
     with ThreadPoolExecutor(cfg.jobs) as pool:
         failed = [path for path, code in pool.map(lambda run: _fit(cfg, *run), runs) if code]
     if failed:
-        raise UserError(f"{len(failed)} trainings failed: {failed[0]}/output.txt says why.")
+        raise UserError(f"{len(failed)} trainings failed: {_said(failed[0])} says why.")
 
 
 def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     if (folder / "model" / "model_index.json").exists():
         return folder, 0
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     options = (
         f"output={folder}",
         f"data.input={cfg.input}",
         f"seed={seed}",
         f"max_steps={cfg.steps}",
         "data.workers=0",
+        "data.jitter=0",  # nothing but the data keeps identities apart
     )
-    quiet = ("validate_every=0", "progress=false", "logger=null", "checkpoint_every=100000")
+    quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
     words = [sys.executable, "-m", "training.fit", "+experiment=smoke", *options, *quiet, *VARIANTS[variant]]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with (folder / "output.txt").open("wb") as log:
+    with _said(folder).open("wb") as log:
         done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False)
     print(f"{folder.name}: {'trained' if done.returncode == 0 else 'failed'}", flush=True)
     return folder, done.returncode
+
+
+def _said(folder: Path) -> Path:
+    """What a training printed."""
+    return folder.with_name(f"{folder.name}.txt")
 
 
 def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:

@@ -138,9 +138,9 @@ def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
 
 def _told(cfg: Any, features: Features | None, **more: Any) -> dict[str, Any]:
     """What was measured with what: for the JSON of every clip."""
-    from model.animate import _version
+    from model.animate import version_of
 
-    told = {"versions": {name: _version(name) for name in PACKAGES}, **more}
+    told = {"versions": {name: version_of(name) for name in PACKAGES}, **more}
     told["measured"] = {name: cfg[name] for name in ("mode", "cases", "frames", "stride", "seed")}
     return told | ({} if features is None else {"features": features.told})
 

@@ -28,7 +28,8 @@ class Objective:
 
     `noise_offset` s: e = N(0, 1) + s N(0, 1) constant over frames and pixels (specification, 4). `high_noise` k: t/1000
     is 1 - u^k for uniform u; 1 is uniform. `min_snr` g weighs by min(snr, g) / snr for noise, / (snr + 1) for
-    velocity (arXiv 2303.09556, equation 5). Shares of clips are trained without reference, or driving frames.
+    velocity (arXiv 2303.09556, equation 5). `of_latents` weighs errors of velocity by 1 - a: these are errors of the
+    latents, and steps with little noise count little. Shares of clips are trained without reference, or driving frames.
     """
 
     def __init__(
@@ -38,10 +39,14 @@ class Objective:
         noise_offset: float = 0.0,
         high_noise: float = 1.0,
         min_snr: float | None = None,
+        of_latents: bool = False,
         drop_reference: float = 0.0,
         drop_driving: float = 0.0,
         noise_schedule: DDIMScheduler | None = None,
     ):
+        if of_latents and (min_snr is not None or schedule.config.prediction_type != "v_prediction"):
+            raise ValueError("objective.of_latents is for a model that predicts velocity, without objective.min_snr")
+        self.of_latents = of_latents
         self.prediction = schedule.config.prediction_type
         self.steps = schedule.config.num_train_timesteps
         self.signal = (noise_schedule or schedule).alphas_cumprod
@@ -82,10 +87,12 @@ class Objective:
     def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
         """Mean squared error of each clip [b], float32, weighed."""
         errors = (said.float() - wanted.float()).square().flatten(1).mean(1)
-        return errors if self.min_snr is None else errors * self._weights(draw.timesteps.to(errors.device))
+        return errors * self._weights(draw.timesteps.to(errors.device))
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         signal = self.signal.to(timesteps.device)[timesteps]
+        if self.min_snr is None:
+            return 1 - signal if self.of_latents else torch.ones_like(signal)
         snr = signal / (1 - signal)
         clipped = snr.clamp(max=self.min_snr)
         if self.prediction == "sample":

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from datagen.engine.errors import UserError
+from training.muon import Muon
 
 
 def train_only(model: nn.Module, paths: Sequence[str]) -> None:
@@ -46,10 +47,25 @@ def groups(
 def optimizer(model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None) -> torch.optim.Optimizer:
     """conf/optim/*.yaml."""
     options = {"lr": cfg.lr, "betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
-    return _class(cfg)(groups(model, cfg.decay_all, without_decay), **options)
+    own = groups(model, cfg.decay_all, without_decay)
+    return _class(cfg)(_parted(model, own) if cfg.muon else own, **options)
+
+
+def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Matrices inside the networks apart, for Muon: not those at their ends (arXiv 2502.16982, section 2.1)."""
+    ends = {"conv_in", "conv_out", "spatial_conv_out"}
+    inner = {id(p) for name, p in model.named_parameters() if p.ndim > 1 and not ends & {*name.split(".")}}
+    parted = []
+    for group in own:
+        for is_inner in (True, False):
+            parameters = [p for p in group["params"] if (id(p) in inner) == is_inner]
+            parted += [{**group, "params": parameters, "orthogonal": is_inner}] if parameters else []
+    return parted
 
 
 def _class(cfg: Any) -> Any:
+    if cfg.muon:
+        return Muon
     if not cfg.eight_bit:
         return torch.optim.AdamW
     try:

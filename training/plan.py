@@ -25,7 +25,7 @@ from training.data import ClipData
 from training.memory import Memory, estimate
 from training.optimizer import optimizer, train_only
 from training.output import Output
-from training.run import _mistakes
+from training.run import option_mistakes
 
 FPS = 25  # of all clips in shards
 
@@ -48,7 +48,7 @@ class Plan:
 def planned(cfg: Any) -> Plan:
     """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes nothing."""
     cfg = OmegaConf.merge(cfg, {"plan": False})  # as the run itself would be told
-    plan = Plan(mistakes=list(_mistakes(cfg)))
+    plan = Plan(mistakes=list(option_mistakes(cfg)))
     plan.add("settings", lambda: OmegaConf.to_yaml(cfg).rstrip())
     plan.add("run", lambda: _run(cfg))
     try:

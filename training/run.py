@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -22,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from datagen.engine.errors import UserError
-from model.convert.folder import _silence
+from model.convert.folder import silence
 from model.pipeline import MegActorPipeline, Settings
 from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
 from training.checkpoint import WholeFiles, fill, fresh, read
@@ -57,7 +58,7 @@ class Run:
     @classmethod
     def prepared(cls, cfg: Any) -> Run:
         """UserError, with all that is wrong, before anything is written."""
-        mistakes: list[str] = list(_mistakes(cfg))
+        mistakes: list[str] = list(option_mistakes(cfg))
         resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
         pipeline = _collect(mistakes, lambda: _pipeline(cfg))
         data = held = trainee = None
@@ -144,7 +145,7 @@ def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
             use_distributed_sampler=False,
             callbacks=callbacks,
             plugins=[WholeFiles(), *slurm],
-            logger=instantiate(cfg.logger) if cfg.logger is not None else False,
+            logger=instantiate(cfg.logger) if cfg.logger else False,
             default_root_dir=cfg.output,
             log_every_n_steps=cfg.log_every,
             enable_checkpointing=True,
@@ -168,7 +169,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), _silence():
+        with warnings.catch_warnings(), silence():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             yield
     finally:
@@ -234,11 +235,25 @@ def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.reference_net.enable_gradient_checkpointing()
     pipeline.animator.train()
-    objective = instantiate(cfg.objective, schedule=pipeline.scheduler, seed=cfg.seed)
-    return Trainee(pipeline.animator, Task(Frozen(pipeline), objective), cfg.optim, _identity(cfg), cfg.compile)
+    return Trainee(
+        pipeline.animator,
+        Task(Frozen(pipeline), _objective(cfg, pipeline.scheduler)),
+        cfg.optim,
+        _identity(cfg),
+        cfg.compile,
+    )
 
 
-def _mistakes(cfg: Any) -> Iterator[str]:
+def _objective(cfg: Any, schedule: Any) -> Any:
+    try:
+        return instantiate(cfg.objective, schedule=schedule, seed=cfg.seed)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise UserError(f"{error.__cause__}.") from None
+        raise
+
+
+def option_mistakes(cfg: Any) -> Iterator[str]:
     """Those of the options alone."""
     for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
         for name in names:
@@ -246,6 +261,9 @@ def _mistakes(cfg: Any) -> Iterator[str]:
                 yield f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
     if cfg.optim.decay not in ("constant", "cosine"):
         yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
+    if cfg.optim.muon and (cfg.optim.eight_bit or _strategy(cfg) in SHARDED):
+        other = "optim.eight_bit=true" if cfg.optim.eight_bit else f"trainer.strategy={_strategy(cfg)}"
+        yield f"optim.muon does not go with {other}: say optim.muon=false"
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not cfg.plan:
         yield "there is no GPU here: say trainer=cpu"
     if cfg.optim.ema is not None and _strategy(cfg) in SHARDED:

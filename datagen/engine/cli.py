@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,9 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
     from omegaconf import OmegaConf
 
     switches, positional, pairs = _kinds(name)
-    sys.argv = [sys.argv[0], *overrides(argv, switches, positional, pairs)]
+    own = overrides(argv, switches, positional, pairs)
+    _refuse_no_choice(own)
+    sys.argv = [sys.argv[0], *own]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print one sentence
     results: list[int] = []
     errors: list[BaseException] = []
@@ -169,6 +171,14 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
     if errors:
         raise errors[0]
     return max(results, default=0)
+
+
+def _refuse_no_choice(overrides: Sequence[str]) -> None:
+    """`logger=null`, of which Hydra says nothing but a traceback."""
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if value == "null" and (choices := _choices(name.lstrip("+"))):
+            raise UserError(f"{override}: one of {', '.join(choices)} is expected.")
 
 
 def _refuse_missing(cfg: Any) -> None:

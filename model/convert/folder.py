@@ -40,7 +40,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> MegActorPipeline:
     """Its safetensors only. UserError if the folder is no whole model or holds what is not of it."""
     if not (folder / "model_index.json").is_file():
         raise UserError(f"{folder} is no model folder (no model_index.json in it): name one that model.convert wrote.")
-    with _told(folder), _silence():
+    with _told(folder), silence():
         _compare(folder)
         pipeline = MegActorPipeline.from_pretrained(folder, use_safetensors=True, dtype=dtype, local_files_only=True)
         _refuse_meta(pipeline)
@@ -69,7 +69,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Without the bars, warnings and tables of the libraries, which are as they were afterwards."""
     libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
     before = [(each, each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]

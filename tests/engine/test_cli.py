@@ -11,6 +11,7 @@ from datagen.engine.cli import help_text, overrides, quoted
 from tests.conftest import REPOSITORY
 
 COMMANDS = ["shards", "clips", "faces", "mask", "gaze", "swap", "style", "stats", "verify", "why"]
+TRAINING = ["fit", "prepare", "cache", "evaluate", "ablation"]
 
 
 def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
@@ -67,6 +68,15 @@ def test_help_names_every_option_and_an_example(name):
             assert len(line.split(None, 1)) == 2, line
 
 
+@pytest.mark.parametrize("name", TRAINING)
+def test_help_of_training_names_every_option_and_an_example(name):
+    text = help_text(name)
+    assert f"python -m training.{name}" in text or f"make {name}" in text
+    for line in text.splitlines():
+        if line.startswith("  --"):
+            assert len(line.split(None, 1)) == 2, line
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_pays_for_no_heavy_import(name):
     result = subprocess.run(
@@ -106,6 +116,15 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
         (["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"], "a metric of clips, faces"),
         (["datagen.why", "x", "--store", "nowhere"], "nowhere/ledger.jsonl does not exist"),
+        (
+            ["training.fit", "+experiment=smoke", "logger=null"],
+            "logger=null: one of none, tensorboard, wandb is expected",
+        ),
+        (
+            ["training.fit", "+experiment=smoke", "optim.eight_bit=true"],
+            "optim.muon does not go with optim.eight_bit=true",
+        ),
+        (["training.fit", "+experiment=smoke", "objective.min_snr=5"], "objective.of_latents is for a model that"),
         (["datagen.swap", "--input", "conf", "--donors", "nowhere"], "conf holds"),
     ],
 )

@@ -49,9 +49,9 @@ def reference(batch: int, seed: int = 0, side: int = 64) -> Reference:
     draw = torch.Generator().manual_seed(seed)
     return Reference(
         picture=torch.rand(batch, 3, side, side, generator=draw),
-        latents=torch.randn(batch, 64, side // 8, side // 8, generator=draw),
-        sample=torch.randn(batch, 64, side // 8, side // 8, generator=draw),
-        background=(torch.rand(batch, 1, side // 8, side // 8, generator=draw) > 0.5).float(),
+        latents=torch.randn(batch, 16, side // 4, side // 4, generator=draw),
+        sample=torch.randn(batch, 16, side // 4, side // 4, generator=draw),
+        background=(torch.rand(batch, 1, side // 4, side // 4, generator=draw) > 0.5).float(),
         tokens=torch.randn(batch, 17, 32, generator=draw),
     )
 
@@ -59,7 +59,7 @@ def reference(batch: int, seed: int = 0, side: int = 64) -> Reference:
 def clip(batch: int, frames: int = 3, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """(noisy latents, timesteps, driving frames) for the tiny preset."""
     draw = torch.Generator().manual_seed(seed)
-    noisy = torch.randn(batch, 64, frames, 8, 8, generator=draw)
+    noisy = torch.randn(batch, 16, frames, 16, 16, generator=draw)
     timesteps = torch.randint(0, 1000, (batch,), generator=draw)
     return noisy, timesteps, torch.rand(batch, 3, frames, 64, 64, generator=draw)
 

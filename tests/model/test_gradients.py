@@ -173,7 +173,7 @@ def test_inputs_that_do_not_fit_are_refused(animator):
     with pytest.raises(ValueError, match="33 frames, at most 32"):
         longer = [part.repeat(1, 1, 11, 1, 1) for part in (noisy, driven)]
         animator.denoise(longer[0], timesteps, features, longer[1], reference)
-    with pytest.raises(ValueError, match="multiples of 8"):
+    with pytest.raises(ValueError, match="multiples of 4"):
         animator.driven_encoder(driving[..., 3:], reference.picture)
     with pytest.raises(ValueError, match="64 to 79 are expected"):
         animator.driven_encoder(driving, reference.picture[..., 1:])

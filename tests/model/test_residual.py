@@ -36,6 +36,19 @@ def test_what_the_guess_leaves_open_has_unit_variance(step):
     assert left == pytest.approx(torch.ones(2), abs=0.1)
 
 
+def test_what_it_hears_is_the_guess_in_deviations():
+    steps = [0, 700, 999]
+    latents, noisy, reference, velocity, timesteps = drawn(steps)
+    residual = Residual(VARIANCES)
+    signal = residual.signal[timesteps].view(-1, 1, 1, 1, 1)
+    said = residual(torch.zeros_like(noisy), noisy, reference, timesteps)
+    guess = signal.sqrt() * noisy - (1 - signal).sqrt() * said
+    heard = residual.heard(noisy, reference, timesteps)
+    deviations = torch.tensor(VARIANCES).sqrt().view(-1, 1, 1, 1)
+    assert torch.allclose(heard, (guess - reference) / deviations, atol=1e-3)
+    assert not heard[2].any()  # all is noise: nothing to hear
+
+
 def test_no_other_linear_guess_is_better():
     _, noisy, reference, velocity, timesteps = drawn([700])
     guess = Residual(VARIANCES)(torch.zeros_like(noisy), noisy, reference, timesteps)

@@ -83,6 +83,23 @@ def test_min_snr_weighs_as_its_authors_do(prediction):
     assert torch.allclose(found, weights.get(prediction, snr.clamp(max=5)).float(), rtol=1e-4)
 
 
+def test_errors_of_velocity_weighed_as_those_of_latents():
+    own = objective("v_prediction", zero_snr=True, of_latents=True)
+    draw = own.draw(range(6), SHAPE, CPU)
+    latents, error = torch.randn(6, *SHAPE), torch.randn(6, *SHAPE)
+    noisy, said = own.noisy(latents, draw), own.wanted(latents, draw) + error
+    signal = own.signal[draw.timesteps].view(-1, 1, 1, 1, 1)
+    meant = signal.sqrt() * noisy - (1 - signal).sqrt() * said
+    found = own.loss(said, own.wanted(latents, draw), draw)
+    assert torch.allclose(found, (meant - latents).square().flatten(1).mean(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"prediction": "epsilon"}, {"prediction": "v_prediction", "min_snr": 5.0}])
+def test_errors_of_latents_are_for_velocity_alone(options):
+    with pytest.raises(ValueError, match="objective.of_latents"):
+        objective(of_latents=True, **options)
+
+
 def test_no_signal_is_no_division_by_nothing():
     own = Objective(ddim(zero_snr=True), seed=0, min_snr=5.0)
     draw = Draw(torch.zeros(1, *SHAPE), torch.tensor([999]), (False,), (False,))

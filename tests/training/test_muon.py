@@ -1,0 +1,89 @@
+"""Muon: orthogonal steps for matrices, AdamW's for the rest."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from training.muon import Muon, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
+def test_singular_values_come_to_about_one(shape):
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    left, values, right = torch.linalg.svd(orthogonal(matrix), full_matrices=False)
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    assert values.min() > 0.5 and values.max() < 1.3
+    assert torch.nn.functional.cosine_similarity((left @ right).flatten(), (u @ v).flatten(), dim=0) > 0.99
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 4))
+
+
+def loss(net):
+    return net(torch.rand(5, 3, 3, 3, generator=torch.Generator().manual_seed(1))).square().sum()
+
+
+def grouped(net, **options):
+    matrices, vectors = ([p for p in net.parameters() if (p.ndim > 1) == flag] for flag in (True, False))
+    groups = [{"params": matrices, "orthogonal": True}, {"params": vectors, "weight_decay": 0.0}]
+    return Muon(groups, lr=0.01, weight_decay=0.1, **options)
+
+
+def stepped(net, own, steps):
+    for _ in range(steps):
+        own.zero_grad()
+        loss(net).backward()
+        own.step()
+
+
+def test_the_loss_falls_and_steps_have_the_promised_size():
+    net = model()
+    before, own = copy.deepcopy(net), grouped(net)
+    stepped(net, own, 1)
+    weight, old = net[0].weight.detach(), before[0].weight.detach()
+    step = weight - old * (1 - 0.01 * 0.1)
+    assert 0.1 * 0.01 < step.square().mean().sqrt() < 0.3 * 0.01
+    stepped(net, own, 20)
+    assert loss(net) < 0.5 * loss(before)
+
+
+def test_a_closure_that_forgets_old_gradients_forgets_all():
+    net, other = model(), model()
+    stepped(net, grouped(net), 3)
+    own = grouped(other)
+
+    def closure():
+        own.zero_grad()
+        value = loss(other)
+        value.backward()
+        return value
+
+    for _ in range(3):
+        assert own.step(closure) > 0
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+def test_vectors_learn_as_by_adamw():
+    net, other = model(), model()
+    stepped(net, grouped(net), 1)
+    vectors = [p for p in other.parameters() if p.ndim == 1]
+    stepped(other, torch.optim.AdamW(vectors, lr=0.01, weight_decay=0.0), 1)
+    assert torch.equal(net[0].bias, other[0].bias)
+
+
+def test_state_goes_on_exactly():
+    whole, begun = model(), model()
+    stepped(whole, grouped(whole), 6)
+    own = grouped(begun)
+    stepped(begun, own, 3)
+    again = copy.deepcopy(begun)
+    later = grouped(again)
+    later.load_state_dict(copy.deepcopy(own.state_dict()))
+    stepped(again, later, 3)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
