@@ -1,4 +1,4 @@
-"""DrivenEncoder: the driving frames as four channels at the latents' resolution, tuned by the reference picture."""
+"""DrivenEncoder: the driving frames as a few channels at the latents' resolution, tuned by the reference picture."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
         return 2 ** (len(self.config.channels) - 1)
 
     def forward(self, driving: Tensor, reference: Tensor) -> Tensor:
-        """Driving frames [b, 3, f, H, W] and reference [b, 3, S, S], RGB in [0, 1] -> [b, 4, f, H/8, W/8]."""
+        """Driving frames [b, 3, f, H, W] and reference [b, 3, S, S], RGB in [0, 1] -> [b, 4, f, H/8, W/8], or as many
+        channels and px to a latent as configured.
+        """
         side = self.reference_side
         if not all(side <= size < side + side // LAST_SIDE for size in reference.shape[2:]):
             sides = "x".join(map(str, reference.shape[2:]))

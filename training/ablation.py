@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datagen.engine.cli import command
+from datagen.engine.cli import command, quoted
 from datagen.engine.errors import UserError
 from datagen.engine.files import write_atomically
 
@@ -33,17 +33,25 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "none-colour": ("data.twin_probability=0", "data.grey=false"),
     "twins-colour": ("data.grey=false",),
 }
+LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
 SAMPLING = {"steps": 1, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
 
 
 @command("ablation")
 def main(cfg: Any) -> int:
-    unknown = sorted(set(cfg.variants) - set(VARIANTS))
+    unknown = sorted({*cfg.variants, *cfg.once} - set(VARIANTS))
     if unknown:
-        raise UserError(f"variants names {', '.join(unknown)}: some of {', '.join(VARIANTS)} are expected.")
+        raise UserError(f"variants or once names {', '.join(unknown)}: some of {', '.join(VARIANTS)} are expected.")
+    for name, least in LEAST.items():
+        if type(cfg[name]) is not int or cfg[name] < least:
+            raise UserError(f"--{name} is {cfg[name]!r}, a whole number from {least} is expected.")
+    if not cfg.seeds or not all(type(seed) is int and seed >= 0 for seed in cfg.seeds):
+        raise UserError(f"seeds is {list(cfg.seeds)}, whole numbers from 0 are expected.")
     output = Path(str(cfg.output))
-    runs = [(variant, seed, output / f"{variant}-{seed}") for seed in cfg.seeds for variant in cfg.variants]
+    chosen = [(variant, seed) for seed in cfg.seeds for variant in cfg.variants]
+    chosen += [(variant, cfg.seeds[0]) for variant in cfg.once]
+    runs = [(variant, seed, output / f"{variant}-{seed}") for variant, seed in dict.fromkeys(chosen)]
     _train(cfg, runs)
     _measure(cfg, runs, output)
     return 0
@@ -57,28 +65,32 @@ def _train(cfg: Any, runs: Sequence[tuple[str, int, Path]]) -> None:
 
 
 def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
-    if (folder / "model" / "model_index.json").exists():
-        return folder, 0
-    folder.parent.mkdir(parents=True, exist_ok=True)
     options = (
-        f"output={folder}",
-        f"data.input={cfg.input}",
+        f"output={quoted(str(folder))}",
+        f"data.input={quoted(str(cfg.input))}",
         f"seed={seed}",
         f"max_steps={cfg.steps}",
         "data.workers=0",
-        "data.jitter=0",  # nothing but the data keeps identities apart
+        *("data.jitter=0", "data.reshape=0"),  # nothing but the data keeps identities apart
     )
     quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
-    words = [sys.executable, "-m", "training.fit", "+experiment=smoke", *options, *quiet, *VARIANTS[variant]]
+    told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
+    first = " ".join(told) + "\n"
+    if (folder / "model" / "model_index.json").exists() and _said(folder).read_text().startswith(first):
+        return folder, 0
+    words = [sys.executable, "-m", "training.fit", *told]
+    folder.parent.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with _said(folder).open("wb") as log:
+        log.write(first.encode())
+        log.flush()
         done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False)
     print(f"{folder.name}: {'trained' if done.returncode == 0 else 'failed'}", flush=True)
     return folder, done.returncode
 
 
 def _said(folder: Path) -> Path:
-    """What a training printed."""
+    """How a training was called, and what it printed."""
     return folder.with_name(f"{folder.name}.txt")
 
 
@@ -136,16 +148,26 @@ def _scores(
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: means and 95 % intervals over the cases, of each variant and seed, and of all its seeds."""
+    """Markdown: means and 95 % intervals over the cases, of each seed, and of the cases' means over all seeds."""
     names = list(dict.fromkeys(row["variant"] for row in rows))
     lines = [f"| driving in training | seed | {' | '.join(SHOWN)} |", f"|---|---|{'---|' * len(SHOWN)}"]
     for name in names:
         seeds = sorted({row["seed"] for row in rows if row["variant"] == name})
         for seed in [*seeds, None]:
-            own = [row for row in rows if row["variant"] == name and seed in (None, row["seed"])]
+            all_own = [row for row in rows if row["variant"] == name]
+            own = [row for row in all_own if row["seed"] == seed] if seed is not None else _over_seeds(all_own)
             cells = [_cell(own, score) for score in SHOWN]
             lines.append(f"| {name} | {'all' if seed is None else seed} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A row for each case: its seeds are no cases of their own."""
+    cases: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        cases.setdefault(row["key"], []).append(row)
+    told = [{name: [row[name] for row in own if row.get(name) is not None] for name in SHOWN} for own in cases.values()]
+    return [{name: sum(values) / len(values) for name, values in row.items() if values} for row in told]
 
 
 def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
@@ -153,7 +175,10 @@ def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
 
     from training.metrics.table import interval
 
-    told = interval(score, np.array([row[score] for row in rows if row.get(score) is not None]))
+    values = np.array([row[score] for row in rows if row.get(score) is not None])
+    if not len(values):
+        return "none"
+    told = interval(score, values)
     return f"{told['mean']:.2f} [{told['low']:.2f}, {told['high']:.2f}]"
 
 

@@ -60,8 +60,8 @@ class Memory:
         size = clip.count * self.side**2 * (3 * len(members) - 5)  # the mask has one channel, faces.npz is none
         if size > self.left:
             return clip
-        self.left -= size
         self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
+        self.left -= size
         return self.clips[place]
 
 

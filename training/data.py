@@ -87,7 +87,8 @@ class ClipData(LightningDataModule):
         order = Order(len(found), self.seed, weights)
         side = max(self.look.sides.picture, self.look.sides.driving)
         memory = Memory(self.memory_mb, side) if self.memory_mb else None
-        return ClipSet(found, order, self.windows, self.look, self.augmentation, self.cache, memory)
+        cache = self.cache if split == self.split else None  # others ask for frames that it may not have
+        return ClipSet(found, order, self.windows, self.look, self.augmentation, cache, memory)
 
     def start(self, position: int) -> None:
         """The sample that training goes on with: the first that it has not yet seen, whatever workers have fetched."""
@@ -112,7 +113,9 @@ class ClipData(LightningDataModule):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 mistakes.append(f"{name} is {value!r}, a whole number from {least} is expected")
-        if self.memory_mb and self.look.crop != "clip":
+        if not (type(self.memory_mb) in (int, float) and self.memory_mb >= 0):
+            mistakes.append(f"memory_mb is {self.memory_mb!r}, a number from 0 is expected")
+        elif self.memory_mb and self.look.crop != "clip":
             mistakes.append("memory_mb keeps whole clips: crop=clip is expected")
         if self.look.crop not in CROPS:
             mistakes.append(f"crop is {self.look.crop!r}, {' or '.join(CROPS)} is expected")

@@ -81,8 +81,10 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
     from training.metrics.own import self_cases
     from training.metrics.score import Judge
     from training.metrics.score import Settings as Judging
+    from training.options import refuse_long
 
     pipeline, weights = _pipeline(cfg)
+    refuse_long(cfg.window, pipeline, "--window")
     if cfg.mode == "self":
         cases = self_cases(Path(str(cfg.input)), cfg.cases, cfg.frames, cfg.stride)
     else:
@@ -161,7 +163,8 @@ def _distance(sets: tuple[list[Any], list[Any]]) -> dict[str, Any]:
 
     from training.metrics.frechet import frechet
 
-    real, made = (np.concatenate(each) for each in sets)
+    # a clip too short for a network of clips has no row
+    real, made = (np.concatenate([part for part in each if len(part)] or each[:1]) for each in sets)
     value = frechet(real, made)
     return {"frechet": None if np.isnan(value) else value, "real": len(real), "made": len(made)}
 

@@ -44,6 +44,11 @@ class Objective:
         drop_driving: float = 0.0,
         noise_schedule: DDIMScheduler | None = None,
     ):
+        for name, value in (("drop_reference", drop_reference), ("drop_driving", drop_driving)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"objective.{name} is {value!r}, a share from 0 to 1 is expected")
+        if not (high_noise > 0 and noise_offset >= 0 and (min_snr is None or min_snr > 0)):
+            raise ValueError("objective.high_noise and min_snr are above 0, noise_offset is not below")
         if of_latents and (min_snr is not None or schedule.config.prediction_type != "v_prediction"):
             raise ValueError("objective.of_latents is for a model that predicts velocity, without objective.min_snr")
         self.of_latents = of_latents

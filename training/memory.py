@@ -92,7 +92,7 @@ def estimate(cfg: Any, checkpointing: bool) -> Memory:
 
 
 def state(parameters: int, eight_bit: bool) -> int:
-    """Bytes of AdamW's two means; of one byte each in blocks of 256 that share a float32, or float32."""
+    """Bytes of AdamW's two means; of one byte each in blocks of 256 that share a float32, or float32. Muon has less."""
     return 2 * parameters + 2 * 4 * (parameters // 256) if eight_bit else 8 * parameters
 
 

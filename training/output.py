@@ -70,6 +70,8 @@ class Output:
         """Make the folder ready to write in; what a run that is not gone on with has left goes."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if resumed is None:  # before new settings lie beside old checkpoints
+                self._clear()
             write_atomically(self.folder / SETTINGS, json.dumps(plain(cfg), indent=1).encode())
         except PermissionError as error:
             raise UserError(f"{self.folder} cannot be written ({error.strerror}): choose another --output.") from None
@@ -77,7 +79,6 @@ class Output:
             raise UserError(f"{self.folder} is, or is in, a file: choose another --output.") from None
         clear_parts(self.folder)
         if resumed is None:
-            self._clear()
             return
         for path, fault in newest(self.folder)[1].items():
             print(f"{path} is damaged ({fault}): put aside as {path.name}.damaged.", file=sys.stderr, flush=True)

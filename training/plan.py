@@ -24,8 +24,8 @@ from training.clipset import Sides
 from training.data import ClipData
 from training.memory import Memory, estimate
 from training.optimizer import optimizer, train_only
+from training.options import option_mistakes, refuse_long
 from training.output import Output
-from training.run import option_mistakes
 
 FPS = 25  # of all clips in shards
 
@@ -75,6 +75,7 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     chosen: Any = OmegaConf.to_container(cfg.data)
     data = ClipData(**chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed)
     data.setup()
+    refuse_long(data.windows.frames, pipeline)
     if cfg.validate_every:
         data.clipset("val")
     if cfg.cache is not None:

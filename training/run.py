@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
 import os
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
@@ -33,15 +31,11 @@ from training.ema import Mean, averaged, whole
 from training.guard import Everywhere
 from training.module import Trainee
 from training.optimizer import optimizer, train_only
+from training.options import option_mistakes, refuse_long, strategy
 from training.output import Output, plain
 from training.progress import Progress
 from training.task import Frozen, Task
 from training.validation import Validation
-
-POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
-NOT_NEGATIVE = ("validate_every", "validation_cases", "most_bad", "seed")
-SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the training's state each
-PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
 
 
 @dataclass
@@ -141,7 +135,7 @@ def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
             max_steps=cfg.max_steps,
             max_epochs=-1,
             accumulate_grad_batches=cfg.accumulate,
-            gradient_clip_val=cfg.optim.clip if _strategy(cfg) == "deepspeed" else None,
+            gradient_clip_val=cfg.optim.clip if strategy(cfg) == "deepspeed" else None,
             use_distributed_sampler=False,
             callbacks=callbacks,
             plugins=[WholeFiles(), *slurm],
@@ -225,6 +219,7 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
     chosen = {name: value for name, value in plain(cfg.data).items() if not name.startswith("_")}
     data = ClipData(**chosen, **options)  # Hydra would turn Sides into a dict
     data.setup()
+    refuse_long(data.windows.frames, pipeline)
     return data
 
 
@@ -251,34 +246,6 @@ def _objective(cfg: Any, schedule: Any) -> Any:
         if isinstance(error.__cause__, ValueError):
             raise UserError(f"{error.__cause__}.") from None
         raise
-
-
-def option_mistakes(cfg: Any) -> Iterator[str]:
-    """Those of the options alone."""
-    for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
-        for name in names:
-            if type(cfg[name]) is not int or cfg[name] < least:
-                yield f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
-    if cfg.optim.decay not in ("constant", "cosine"):
-        yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
-    if cfg.optim.muon and (cfg.optim.eight_bit or _strategy(cfg) in SHARDED):
-        other = "optim.eight_bit=true" if cfg.optim.eight_bit else f"trainer.strategy={_strategy(cfg)}"
-        yield f"optim.muon does not go with {other}: say optim.muon=false"
-    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not cfg.plan:
-        yield "there is no GPU here: say trainer=cpu"
-    if cfg.optim.ema is not None and _strategy(cfg) in SHARDED:
-        yield f"optim.ema wants whole weights on every rank, which {_strategy(cfg)} has not: say optim.ema=null"
-    wanted = {"deepspeed": _strategy(cfg) == "deepspeed", "wandb": "Wandb" in str((cfg.logger or {}).get("_target_"))}
-    for package, is_wanted in wanted.items():
-        if is_wanted and importlib.util.find_spec(package) is None:
-            yield f"{PACKAGES[package]} wants the package {package}: pip install {package}, or choose another"
-
-
-def _strategy(cfg: Any) -> str:
-    """fsdp, deepspeed or what else conf/trainer names."""
-    said = cfg.trainer.strategy
-    name = str(said._target_ if OmegaConf.is_config(said) else said).lower()
-    return next((sharded for sharded in SHARDED if sharded in name), name)
 
 
 def _resumable(cfg: Any, output: Path) -> Path | None:

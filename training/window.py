@@ -40,6 +40,9 @@ class Windows:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 yield f"{name} is {value!r}, a whole number from 1 is expected"
+        share = self.twin_probability
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            yield f"twin_probability is {share!r}, a number from 0 to 1 is expected"
         if self.reference not in REFERENCES:
             yield f"reference is {self.reference!r}, {' or '.join(REFERENCES)} is expected"
         if not set(self.twins) <= set(TWINS) or len(set(self.twins)) < len(self.twins):

@@ -116,15 +116,6 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
         (["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"], "a metric of clips, faces"),
         (["datagen.why", "x", "--store", "nowhere"], "nowhere/ledger.jsonl does not exist"),
-        (
-            ["training.fit", "+experiment=smoke", "logger=null"],
-            "logger=null: one of none, tensorboard, wandb is expected",
-        ),
-        (
-            ["training.fit", "+experiment=smoke", "optim.eight_bit=true"],
-            "optim.muon does not go with optim.eight_bit=true",
-        ),
-        (["training.fit", "+experiment=smoke", "objective.min_snr=5"], "objective.of_latents is for a model that"),
         (["datagen.swap", "--input", "conf", "--donors", "nowhere"], "conf holds"),
     ],
 )

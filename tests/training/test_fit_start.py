@@ -71,6 +71,16 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
         (["trainer.strategy=best"], "trainer: "),
         (["trainer.precision=7"], "trainer: "),
         (["data.input=nowhere"], "nowhere"),
+        (["logger=null"], "logger=null: one of none, tensorboard, wandb is expected"),
+        (["optim.muon=true", "optim.eight_bit=true"], "optim.muon does not go with optim.eight_bit=true"),
+        (["optim.muon=true", "trainer=fsdp"], "optim.muon does not go with trainer.strategy=fsdp"),
+        (["optim.lr=-1"], "optim.lr is -1, a number above 0 is expected"),
+        (["optim.betas=[0.9,1]"], "optim.betas is [0.9, 1], numbers from 0 to below 1 are expected"),
+        (["optim.ema=2"], "optim.ema is 2, a number between 0 and 1 or null is expected"),
+        (["objective.high_noise=0"], "objective.high_noise and min_snr are above 0"),
+        (["objective.of_latents=true", "objective.min_snr=5"], "objective.of_latents is for a model that"),
+        (["data.frames=40"], "frames"),
+        (["data.twin_probability=5"], "twin_probability is 5, a number from 0 to 1 is expected"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what is missing without a GPU")

@@ -1,0 +1,73 @@
+"""What can be wrong with the options of a run, before anything is made of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from datagen.engine.errors import UserError
+from model.pipeline import MegActorPipeline
+
+POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
+NOT_NEGATIVE = ("validate_every", "validation_cases", "most_bad", "seed")
+SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the training's state each
+PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
+OPTIM: dict[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (lambda x: 0 < x < float("inf"), "a number above 0 is"),
+    "betas": (lambda x: 0 <= x < 1, "numbers from 0 to below 1 are"),
+    "eps": (lambda x: x > 0, "a number above 0 is"),
+    "weight_decay": (lambda x: x >= 0, "a number from 0 is"),
+    "warmup": (lambda x: x >= 0, "a number from 0 is"),
+    "clip": (lambda x: x > 0, "a number above 0 or null is"),
+    "ema": (lambda x: 0 < x < 1, "a number between 0 and 1 or null is"),
+}
+OFF = ("clip", "ema")  # may be null
+
+
+def option_mistakes(cfg: Any) -> Iterator[str]:
+    """Those of the options alone."""
+    for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
+        for name in names:
+            if type(cfg[name]) is not int or cfg[name] < least:
+                yield f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
+    yield from _optim_mistakes(cfg.optim)
+    if cfg.optim.decay not in ("constant", "cosine"):
+        yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
+    if cfg.optim.muon and (cfg.optim.eight_bit or strategy(cfg) in SHARDED):
+        other = "optim.eight_bit=true" if cfg.optim.eight_bit else f"trainer.strategy={strategy(cfg)}"
+        yield f"optim.muon does not go with {other}: say optim.muon=false"
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not cfg.plan:
+        yield "there is no GPU here: say trainer=cpu"
+    if cfg.optim.ema is not None and strategy(cfg) in SHARDED:
+        yield f"optim.ema wants whole weights on every rank, which {strategy(cfg)} has not: say optim.ema=null"
+    wanted = {"deepspeed": strategy(cfg) == "deepspeed", "wandb": "Wandb" in str((cfg.logger or {}).get("_target_"))}
+    for package, is_wanted in wanted.items():
+        if is_wanted and importlib.util.find_spec(package) is None:
+            yield f"{PACKAGES[package]} wants the package {package}: pip install {package}, or choose another"
+
+
+def strategy(cfg: Any) -> str:
+    """fsdp, deepspeed or what else conf/trainer names."""
+    said = cfg.trainer.strategy
+    name = str(said._target_ if OmegaConf.is_config(said) else said).lower()
+    return next((sharded for sharded in SHARDED if sharded in name), name)
+
+
+def refuse_long(frames: int, pipeline: MegActorPipeline, name: str = "data.frames") -> None:
+    """UserError for a window that the motion modules have no positions for."""
+    most = int(pipeline.unet.config.motion_max_seq_length)
+    if frames > most:
+        raise UserError(f"{name} is {frames}, at most {most} frames are expected, which this model sees at once.")
+
+
+def _optim_mistakes(optim: Any) -> Iterator[str]:
+    for name, (fits, wanted) in OPTIM.items():
+        value = optim[name]
+        for one in value if name == "betas" else [value]:
+            if not (name in OFF and one is None) and not (type(one) in (int, float) and fits(one)):
+                yield f"optim.{name} is {value!r}, {wanted} expected"
+                break
