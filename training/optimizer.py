@@ -45,10 +45,13 @@ def groups(
 
 
 def optimizer(model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None) -> torch.optim.Optimizer:
-    """conf/optim/*.yaml."""
+    """conf/optim/*.yaml. UserError in torch's words for numbers that it refuses."""
     options = {"lr": cfg.lr, "betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
     own = groups(model, cfg.decay_all, without_decay)
-    return _class(cfg)(_parted(model, own) if cfg.muon else own, **options)
+    try:
+        return _class(cfg)(_parted(model, own) if cfg.muon else own, **options)
+    except ValueError as error:
+        raise UserError(f"optim: {error}.") from None
 
 
 def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
