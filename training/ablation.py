@@ -75,22 +75,23 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     )
     quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
     told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
-    first = " ".join(told) + "\n"
-    if (folder / "model" / "model_index.json").exists() and _said(folder).read_text().startswith(first):
+    finished = f"finished: {' '.join(told)}\n"
+    if _said(folder).exists() and _said(folder).read_text().endswith(finished):
         return folder, 0
     words = [sys.executable, "-m", "training.fit", *told]
     folder.parent.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with _said(folder).open("wb") as log:
-        log.write(first.encode())
-        log.flush()
         done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False)
+        if done.returncode == 0:
+            log.seek(0, os.SEEK_END)
+            log.write(finished.encode())
     print(f"{folder.name}: {'trained' if done.returncode == 0 else 'failed'}", flush=True)
     return folder, done.returncode
 
 
 def _said(folder: Path) -> Path:
-    """How a training was called, and what it printed."""
+    """What a training printed, and at its end how it was called."""
     return folder.with_name(f"{folder.name}.txt")
 
 
