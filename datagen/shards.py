@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
-from datagen.licences import licence_of
+from model.weights import licence_of
 
 if TYPE_CHECKING:
     from datagen.engine.store import Record, Store

@@ -13,24 +13,38 @@ from datagen.engine.errors import UserError
 
 FOLDER = Path("data/weights")
 UNKNOWN = "unknown"
+BY_HAND = "by hand"
+PAGES = {
+    "huggingface": "https://huggingface.co/",
+    "github": "https://github.com/",
+    "modelscope": "https://modelscope.cn/models/",
+}
 
 
 @dataclass(frozen=True)
 class Weight:
-    """Files of a Hugging Face repository, or (without files) of a Python package."""
+    """Files of a place on the network, or (without files) what a Python package carries."""
 
     name: str
     what: str
-    source: str  # a Hugging Face repository, or a package
+    source: (
+        str  # at its host: OWNER/NAME at huggingface and modelscope, OWNER/NAME/releases/download/TAG at github, a URL
+    )
     licence: str
     needed_by: str
-    files: tuple[str, ...] = ()  # by their path in the repository
+    files: tuple[str, ...] = ()  # by their path there
     bytes: int = 0  # about; 0 is unknown
-    sha256: Mapping[str, str] = field(default_factory=dict)  # by file, where a page of Hugging Face states it
+    sha256: Mapping[str, str] = field(default_factory=dict)  # by file, where the host's page states it
+    host: str = (
+        "huggingface"  # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
+    )
 
     @property
     def page(self) -> str:
-        return f"https://huggingface.co/{self.source}" if self.files else f"the Python package {self.source}"
+        """Where a person finds it."""
+        if not self.files:
+            return f"the Python package {self.source}"
+        return self.source if self.host == BY_HAND else PAGES[self.host] + self.source
 
     @property
     def size(self) -> str:
@@ -113,7 +127,16 @@ WEIGHTS = (
         },
     ),
     Weight("mediapipe", "faces, landmarks, person mask", "mediapipe", "Apache-2.0", "datagen"),
+    Weight(
+        "scenedetect", "no weights: the shot detector, named for its version", "scenedetect", "BSD-3-Clause", "datagen"
+    ),
+    Weight("scikit-image", "NASA's portrait in the sample", "scikit-image", "public domain (NASA)", "datagen"),
 )
+
+
+def licence_of(name: str) -> str:
+    """Of a stage's weights, by the name that the stage gives them."""
+    return next((weight.licence for weight in WEIGHTS if weight.name == name), UNKNOWN)
 
 
 def find(name: str) -> Weight:
@@ -127,14 +150,15 @@ def require(name: str, folder: Path = FOLDER) -> Path:
     """Where a weight lies: its file, or its folder; one sentence on how to get it where it does not."""
     weight = find(name)
     if weight.missing(folder):
-        raise UserError(by_hand(weight, folder))
+        raise UserError(how_to_get(weight, folder))
     return weight.path(folder)
 
 
-def by_hand(weight: Weight, folder: Path) -> str:
+def how_to_get(weight: Weight, folder: Path) -> str:
     """What is missing and how to get it."""
     files, where = ", ".join(weight.missing(folder)), folder / weight.name
-    return (
-        f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is not in {where}: put {files} "
-        f"of {weight.page} there, or run `python -m model.weights fetch {weight.name}` where there is a network."
-    )
+    told = f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is not in {where}"
+    put = f"put {files} of {weight.page} there"
+    if weight.host == BY_HAND:
+        return f"{told}: {put}."
+    return f"{told}: {put}, or run `python -m model.weights fetch {weight.name}` where there is a network."

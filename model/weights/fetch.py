@@ -10,7 +10,7 @@ from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_down
 
 from datagen.engine.errors import UserError
 from datagen.engine.files import file_sha256
-from model.weights import Weight, by_hand
+from model.weights import Weight, how_to_get
 from model.weights.check import record
 
 UNREACHED = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.FileMetadataError, httpx.HTTPError)
@@ -23,12 +23,12 @@ def download(weight: Weight, folder: Path) -> None:
     except errors.GatedRepoError as error:
         raise UserError(f"{weight.page} asks for consent: accept its terms there, then run `hf auth login`.") from error
     except (errors.RepositoryNotFoundError, errors.RemoteEntryNotFoundError) as error:
-        raise UserError(f"{weight.page} has it no longer; {by_hand(weight, folder)}") from error
+        raise UserError(f"{weight.page} has it no longer; {how_to_get(weight, folder)}") from error
     except RuntimeError as error:  # huggingface_hub's faster transport
         raise UserError(f"the download was cut off ({error}): run the same command again.") from error
     except UNREACHED as error:
         reason = "HF_HUB_OFFLINE forbids the network" if constants.HF_HUB_OFFLINE else f"{weight.page} does not answer"
-        raise UserError(f"{reason}; {by_hand(weight, folder)}") from error
+        raise UserError(f"{reason}; {how_to_get(weight, folder)}") from error
 
 
 def _download(weight: Weight, names: list[str], folder: Path) -> None:
