@@ -20,7 +20,7 @@ from datagen.clip import Clip
 from datagen.engine.errors import UserError
 from datagen.engine.files import clear_parts
 from datagen.engine.journey import Journey, guarded, outlook
-from datagen.engine.ledger import Books, Ledger, unfinished
+from datagen.engine.ledger import Books, Ledger, Settled, unfinished
 from datagen.engine.lock import locked, make_folder
 from datagen.engine.pools import LocalPool, Pool, RayPool
 from datagen.engine.progress import Progress
@@ -94,7 +94,7 @@ class Session:
         loop = Loop(job.journey, job.store, pool, self.ledger, progress, most_waiting=16 if len(kinds) > 1 else 1)
         try:
             with interruptible():
-                return loop.run(job.clips())
+                return loop.run(_new_first(job))
         except BaseException:
             progress.close()
             print(loop.work.books.line(), flush=True)
@@ -166,6 +166,16 @@ def ledger_path(store: str) -> Path:
     if "://" not in local:
         return Path(local) / "ledger.jsonl"
     return Path("data") / "ledgers" / store.replace("://", "-").replace("/", "-") / "ledger.jsonl"
+
+
+def _new_first(job: Job) -> Iterator[Clip]:
+    """Clips of which an earlier run knew no end, then the others, which mostly need no work: workers do not wait until
+    the store has said so of a million of them.
+    """
+    known = Settled(job.ledger_path)
+    yield from (clip for clip in job.clips() if clip.key not in known)
+    if known:
+        yield from (clip for clip in job.clips() if clip.key in known)
 
 
 def _with_children(job: Job) -> Iterator[Clip]:

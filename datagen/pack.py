@@ -27,7 +27,7 @@ SPLITS = ("train", "val")
 MARK = ".packing"  # stands while shards are being put in place: those there are ours, whole or not
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A file of a sample: its bytes, or where they are, with their hash and size."""
 
@@ -47,11 +47,12 @@ class Member:
         with self.source() as file:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise UserError(f"an artefact in the store is damaged ({file.name}): delete its folder and run again.")
+            where = getattr(file, "name", self.field)
+            raise UserError(f"an artefact in the store is damaged ({where}): delete its folder and run again.")
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     key: str
     split: str
