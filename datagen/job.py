@@ -26,6 +26,7 @@ from datagen.engine.pools import LocalPool, Pool, RayPool
 from datagen.engine.progress import Progress
 from datagen.engine.run import Loop, Work, interruptible
 from datagen.engine.store import Store
+from datagen.exclude import Excluded
 from datagen.sources.folder import Folder
 
 ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
@@ -46,6 +47,11 @@ class Job:
     def of(cls, cfg: DictConfig) -> Job:
         """UserError that lists all mistakes of the configuration at once."""
         mistakes, made = _mistakes(cfg), {}
+        excluded = Excluded()
+        try:
+            excluded = Excluded.read(cfg.exclude)
+        except UserError as error:
+            mistakes.append(str(error).removesuffix("."))
         for name in (name for name in ("source", "shots", "select", *ORDER) if name in cfg):
             try:
                 made[name] = _make(cfg, name)
@@ -60,7 +66,7 @@ class Job:
         source.count()  # says at once what is wrong with the input
         for stage in stages:
             stage.check()
-        journey = Journey(source.stage(), stages, selection, made.get("shots"))
+        journey = Journey(source.stage(), stages, selection, made.get("shots"), excluded)
         try:
             store = Store(cfg.store)
         except (ValueError, ImportError) as error:

@@ -66,8 +66,9 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     del candidates
     samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
+    gone = {row["key"] for row in rejects if row["reason"] == "excluded"}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
-    return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, **options)
+    return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, excluded=gone, **options)
 
 
 def describe(row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection) -> dict[str, Any]:
