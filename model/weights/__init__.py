@@ -38,13 +38,16 @@ class Weight:
     host: str = (
         "huggingface"  # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
     )
+    revision: str = ""  # commit, branch or tag at huggingface and modelscope; "" is the newest
 
     @property
     def page(self) -> str:
         """Where a person finds it."""
         if not self.files:
             return f"the Python package {self.source}"
-        return self.source if self.host == BY_HAND else PAGES[self.host] + self.source
+        if self.host == BY_HAND:
+            return self.source
+        return PAGES[self.host] + self.source.replace("/releases/download/", "/releases/tag/")
 
     @property
     def size(self) -> str:

@@ -216,7 +216,7 @@ def test_the_list_says_where_everything_stands(tmp_path):
     told = call("model.weights", "--folder", tmp_path)
     assert told.code == 0
     head, *rows = told.out.splitlines()
-    assert head.split() == ["name", "size", "licence", "needed", "by", "there"]
+    assert head.split() == ["name", "size", "licence", "needed", "by", "host", "there"]
     assert [row.split()[0] for row in rows] == [weight.name for weight in WEIGHTS]
     assert "about 3.4 GB   CreativeML Open RAIL-M" in told.out
     assert re.search(r"^megactor +unknown +unknown \(code: ", told.out, re.M)
