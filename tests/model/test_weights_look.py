@@ -9,6 +9,7 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from onnx import TensorProto, helper, save
@@ -36,6 +37,10 @@ def old_checkpoint(path: Path) -> None:
     torch.save({"weight": torch.rand(300, 300)}, path, _use_new_zipfile_serialization=False)
 
 
+def arrays(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"model": {"weight": np.ones((300, 300), np.float32)}}, protocol=2))
+
+
 def archive(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("model.onnx", bytes(range(256)) * 400)
@@ -50,6 +55,7 @@ KINDS = {
     "parse.pt": torchscript,
     "gaze.pkl": checkpoint,
     "net.pth": old_checkpoint,
+    "pose.pkl": arrays,
     "pack.zip": archive,
     "vocab.json": settings,
 }
@@ -103,7 +109,7 @@ def test_a_pickle_that_would_run_code_is_not_run(tmp_path):
             return Path.touch, (tmp_path / "ran",)
 
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(Evil(), protocol=2))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="is a pickle that asks for"):
         look(tmp_path / "a.pkl")
     assert not (tmp_path / "ran").exists()
 
