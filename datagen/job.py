@@ -27,6 +27,7 @@ from datagen.engine.progress import Progress
 from datagen.engine.run import Loop, Work, interruptible
 from datagen.engine.store import Store
 from datagen.sources.folder import Folder
+from model.weights import is_free, licence_of
 
 ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
 RUNNERS = ("ray", "local")
@@ -128,6 +129,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
         before = unfinished(job.ledger_path)
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
+        tell_licences(job)
         job.store.clear_scratch()
         ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
         try:
@@ -140,6 +142,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
 
 def dry_run(job: Job) -> Books:
     """Which artefacts are there and which would be made; writes nothing."""
+    tell_licences(job)
     hits: dict[str, int] = {}
     misses: dict[str, int] = {}
     books = Books()
@@ -158,6 +161,15 @@ def dry_run(job: Job) -> Books:
         print(f"{name:<8} {hits.get(name, 0):>8} there {misses.get(name, 0):>8} to make")
     print(books.line())
     return books
+
+
+def tell_licences(job: Job) -> None:
+    """A line for every weight in use that is not known to be free for commercial use."""
+    journey = job.journey
+    for stage in filter(None, (journey.source, journey.split, *journey.stages)):
+        for name in stage.weights():
+            if not is_free(licence := licence_of(name)):
+                print(f"licence: {stage.name} {name}: {licence}", flush=True)
 
 
 def ledger_path(store: str) -> Path:

@@ -14,6 +14,7 @@ from datagen.engine.errors import UserError
 FOLDER = Path("data/weights")
 UNKNOWN = "unknown"
 BY_HAND = "by hand"
+FREE = ("Apache-2.0", "MIT", "BSD-", "CC0", "CC-BY-4.0", "public domain", "CreativeML Open RAIL")  # for commercial use
 PAGES = {
     "huggingface": "https://huggingface.co/",
     "github": "https://github.com/",
@@ -140,6 +141,11 @@ WEIGHTS = (
 def licence_of(name: str) -> str:
     """Of a stage's weights, by the name that the stage gives them."""
     return next((weight.licence for weight in WEIGHTS if weight.name == name), UNKNOWN)
+
+
+def is_free(licence: str) -> bool:
+    """Whether it is known to let results be used commercially."""
+    return licence.startswith(FREE)
 
 
 def find(name: str) -> Weight:
