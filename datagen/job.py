@@ -163,15 +163,6 @@ def dry_run(job: Job) -> Books:
     return books
 
 
-def tell_licences(job: Job) -> None:
-    """A line for every weight in use that is not known to be free for commercial use."""
-    journey = job.journey
-    for stage in filter(None, (journey.source, journey.split, *journey.stages)):
-        for name in stage.weights():
-            if not is_free(licence := licence_of(name)):
-                print(f"licence: {stage.name} {name}: {licence}", flush=True)
-
-
 def ledger_path(store: str) -> Path:
     """Beside the artefacts; for a remote store in a local folder named after it."""
     local = store.removeprefix("file://")
@@ -203,6 +194,15 @@ def exit_code(books: Books) -> int:
     if books.classes["failed"]:
         print("some clips failed: `python -m datagen.why KEY` says why; the same command tries them again.")
     return int(books.classes["failed"] > 0)
+
+
+def tell_licences(job: Job) -> None:
+    """A line for every weight in use that is not known to be free for commercial use."""
+    journey = job.journey
+    for stage in filter(None, (journey.source, journey.split, *journey.stages)):
+        for name in stage.weights():
+            if not is_free(licence := licence_of(name)):
+                print(f"licence: {stage.name} {name}: {licence}", flush=True)
 
 
 def workers(cfg: DictConfig) -> int:

@@ -100,6 +100,11 @@ def test_a_missing_weight_is_told_with_what_fetches_it(doctor):
     assert doctor("swap=toy").code == 0  # the other weight is not what its check asks for
 
 
+def test_what_no_command_mends_is_named_too(doctor):
+    ended = doctor("source=folder", "source.input=/none", "swap=toy")
+    assert ended.out.endswith(f"\nto mend\n  {FETCH}\n  source=folder: see above\n\nnot all that is chosen can run\n")
+
+
 def test_a_weight_for_a_variant_is_told_for_it_alone(doctor):
     weights = backends(doctor("swap=toy", "swap.gpus=1", "--json"))["swap=toy"]["weights"]
     assert [weight["name"] for weight in weights] == ["toy", "spare", "asked"]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from datagen.doctor.backends import Backend, all_of, chosen
@@ -13,6 +14,8 @@ from datagen.doctor.machine import Fact, facts
 from datagen.doctor.packages import Package, packages
 from model.weights import FOLDER, WEIGHTS, Weight
 from model.weights.check import there
+
+SHORT = 90  # characters on a backend that is not chosen
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,27 @@ class Report:
             f"weights in {self.weights}": _columns(
                 (w.name, there(w, self.weights), w.size, f"licence: {w.licence}", w.needed_by) for w in WEIGHTS
             ),
-            "to mend": self.mend or ["nothing" if self.is_ready else "see above"],
+            "to mend": [*self.mend, *self._by_hand()] or ["nothing"],
         }
         lines = [line for title, part in parts.items() for line in (title, *(f"  {line}" for line in part), "")]
         return "\n".join([*lines, "all that is chosen can run" if self.is_ready else "not all that is chosen can run"])
 
+    def _by_hand(self) -> Iterator[str]:
+        """What no command mends."""
+        yield from (f"{fact.name}: see above" for fact in self.facts if fact.problem)
+        for backend in self.backends:
+            if backend.is_chosen and backend.problem and not backend.mend:
+                yield f"{backend.choice}: see above"
+
     def _lines(self, backend: Backend) -> Iterator[str]:
-        state = "cannot run" if backend.problem else "ready"
-        mark = "" if backend.is_chosen else " (not chosen)"
-        yield f"{backend.choice:<20} {state}{mark}: {backend.problem or backend.what}"
-        if backend.is_chosen:
-            yield from (
-                f"    {weight.name}: {there(weight, self.weights)}; licence: {weight.licence}"
-                for weight in backend.weights
-            )
-            yield from (f"    $ {line}" for line in backend.mend)
+        state, words = ("cannot run", backend.problem) if backend.problem else ("ready", backend.what)
+        if not backend.is_chosen:
+            yield f"{backend.choice:<20} {state} (not chosen): {shorten(words, SHORT, placeholder='...')}"
+            return
+        yield f"{backend.choice:<20} {state}: {words}"
+        for weight in backend.weights:
+            yield f"    {weight.name}: {there(weight, self.weights)}; licence: {weight.licence}"
+        yield from (f"    $ {line}" for line in backend.mend)
 
     def _backend(self, backend: Backend) -> dict[str, Any]:
         return {

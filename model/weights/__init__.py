@@ -165,9 +165,15 @@ def require(name: str, folder: Path = FOLDER) -> Path:
 
 def how_to_get(weight: Weight, folder: Path) -> str:
     """What is missing and how to get it."""
-    files, where = ", ".join(weight.missing(folder)), folder / weight.name
+    files, where = _several(weight, weight.missing(folder)), folder / weight.name
     told = f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is not in {where}"
     put = f"put {files} of {weight.page} there"
     if weight.host == BY_HAND:
         return f"{told}: {put}."
     return f"{told}: {put}, or run `python -m model.weights fetch {weight.name}` where there is a network."
+
+
+def _several(weight: Weight, files: list[str], most: int = 4) -> str:
+    if len(files) <= most:
+        return ", ".join(files)
+    return f"{files[0]} and {len(files) - 1} more files (python -m model.weights list {weight.name})"

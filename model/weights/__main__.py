@@ -36,6 +36,8 @@ def _list(weights: Sequence[Weight], folder: Path) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for name in weights[0].files if len(weights) == 1 else ():
+        print(f"  {name}")
     return 0
 
 
