@@ -28,6 +28,7 @@ from datagen.engine.run import Loop, Work, interruptible
 from datagen.engine.store import Store
 from datagen.exclude import Excluded
 from datagen.sources.folder import Folder
+from model.weights import is_free, licence_of
 
 ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
 RUNNERS = ("ray", "local")
@@ -134,6 +135,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
         before = unfinished(job.ledger_path)
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
+        tell_licences(job)
         job.store.clear_scratch()
         ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
         try:
@@ -146,6 +148,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
 
 def dry_run(job: Job) -> Books:
     """Which artefacts are there and which would be made; writes nothing."""
+    tell_licences(job)
     hits: dict[str, int] = {}
     misses: dict[str, int] = {}
     books = Books()
@@ -207,6 +210,15 @@ def exit_code(books: Books) -> int:
     if books.classes["failed"]:
         print("some clips failed: `python -m datagen.why KEY` says why; the same command tries them again.")
     return int(books.classes["failed"] > 0)
+
+
+def tell_licences(job: Job) -> None:
+    """A line for every weight in use that is not known to be free for commercial use."""
+    journey = job.journey
+    for stage in filter(None, (journey.source, journey.split, *journey.stages)):
+        for name in stage.weights():
+            if not is_free(licence := licence_of(name)):
+                print(f"licence: {stage.name} {name}: {licence}", flush=True)
 
 
 def workers(cfg: DictConfig) -> int:

@@ -42,13 +42,13 @@ def read(path: Path) -> dict[str, Tensor]:
     """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when they are used."""
     if path.name.endswith(".index.json"):
         return {name: tensor for shard in shards(path) for name, tensor in read(shard).items()}
-    head = _head(path)
-    if head[8:9] == b"{":
+    first = head(path)
+    if first[8:9] == b"{":
         return _safetensors(path)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
+    if first[:2] == b"PK" or first[:1] == b"\x80":
         return _pickle(path)
     raise UserError(
-        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {head[:8]!r}): {AGAIN}"
+        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {first[:8]!r}): {AGAIN}"
     )
 
 
@@ -63,24 +63,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return told
 
 
-def _head(path: Path) -> bytes:
+def head(path: Path) -> bytes:
     """The first bytes, unless they already say that these are no weights."""
     if path.is_dir():
         raise UserError(f"{path} is a folder, a file of weights is expected: name the file in it.")
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            first = file.read(64)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): a file of weights is expected.") from error
-    if not head:
+    if not first:
         raise UserError(f"{path} is empty: {AGAIN}")
-    if head.startswith(b"version https://git-lfs"):
+    if first.startswith(b"version https://git-lfs"):
         raise UserError(
             f"{path} is a git-lfs pointer, not the weights it stands for: run `git lfs pull` in its folder."
         )
-    if head.lstrip().startswith(b"<"):
+    if first.lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page, not a file of weights: open its address in a browser, then {AGAIN}")
-    return head
+    return first
 
 
 def shards(index: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from datagen.engine.errors import UserError
 FOLDER = Path("data/weights")
 UNKNOWN = "unknown"
 BY_HAND = "by hand"
+FREE = ("Apache-2.0", "MIT", "BSD-", "CC0", "CC-BY-4.0", "public domain", "CreativeML Open RAIL")  # for commercial use
 PAGES = {
     "huggingface": "https://huggingface.co/",
     "github": "https://github.com/",
@@ -38,13 +39,16 @@ class Weight:
     host: str = (
         "huggingface"  # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
     )
+    revision: str = ""  # commit, branch or tag at huggingface and modelscope; "" is the newest
 
     @property
     def page(self) -> str:
         """Where a person finds it."""
         if not self.files:
             return f"the Python package {self.source}"
-        return self.source if self.host == BY_HAND else PAGES[self.host] + self.source
+        if self.host == BY_HAND:
+            return self.source
+        return PAGES[self.host] + self.source.replace("/releases/download/", "/releases/tag/")
 
     @property
     def size(self) -> str:
@@ -139,6 +143,11 @@ def licence_of(name: str) -> str:
     return next((weight.licence for weight in WEIGHTS if weight.name == name), UNKNOWN)
 
 
+def is_free(licence: str) -> bool:
+    """Whether it is known to let results be used commercially."""
+    return licence.startswith(FREE)
+
+
 def find(name: str) -> Weight:
     for weight in WEIGHTS:
         if weight.name == name:
@@ -156,9 +165,15 @@ def require(name: str, folder: Path = FOLDER) -> Path:
 
 def how_to_get(weight: Weight, folder: Path) -> str:
     """What is missing and how to get it."""
-    files, where = ", ".join(weight.missing(folder)), folder / weight.name
+    files, where = _several(weight, weight.missing(folder)), folder / weight.name
     told = f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is not in {where}"
     put = f"put {files} of {weight.page} there"
     if weight.host == BY_HAND:
         return f"{told}: {put}."
     return f"{told}: {put}, or run `python -m model.weights fetch {weight.name}` where there is a network."
+
+
+def _several(weight: Weight, files: list[str], most: int = 4) -> str:
+    if len(files) <= most:
+        return ", ".join(files)
+    return f"{files[0]} and {len(files) - 1} more files (python -m model.weights list {weight.name})"
