@@ -1,6 +1,6 @@
 """The whole journey from raw video to shards: same bytes whatever happens on the way, nothing lost, nothing left over.
 
-Most tests share one store and the shards of one small sample (tests/faults.py); those that kill have their own.
+Most tests share one store and the shards of one small sample (tests/faults); those that kill have their own.
 """
 
 from __future__ import annotations
