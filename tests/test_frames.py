@@ -91,6 +91,7 @@ def test_the_rate_is_that_of_the_metadata_where_that_knows(tmp_path):
         ("size_changes", picture(2, size=(160, 158))),
         ("frames_missing", None),
     ],
+    ids=range(9),
 )
 def test_a_picture_that_is_none_costs_its_clip_alone(reason, second, tmp_path):
     members = {f"{name}/{n}.png": picture(n) for n in range(1, 4) for name in NAMES[:2]}

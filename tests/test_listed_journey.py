@@ -51,7 +51,7 @@ def shards(downloaded, store, tmp_path_factory) -> Path:
     for lost in ("filtered      1  removed:opted_out", "invalid       1  not_downloaded"):
         assert f"  {lost}" in lines
     assert "  invalid       1  bad_metadata:frame_order" in lines
-    assert lines[-1].startswith("1 clips are not downloaded yet: `python -m datagen.download source=vfhq`")
+    assert lines[-1].startswith("clips not downloaded yet: 1; `python -m datagen.download source=vfhq`")
     return output
 
 
@@ -116,7 +116,7 @@ def test_the_same_seconds_in_the_other_dataset_are_the_same_clip(downloaded, tmp
     other = celebvhq(tmp_path / "raw", {f"{VIDEO}_0": celebvhq_entry(VIDEO, 0.04, 1.16, bbox=box)})
     cuts = []
     for source in (vfhq_of(tmp_path / "raw"), other):
-        clip = next(clip for clip in source.plan() if not clip.source["problem"])
+        clip = next(clip for clip in source.plan() if "problem" not in clip.source)
         (tmp_path / source.name).mkdir()
         artefact = source.stage()(clip, tmp_path / source.name)
         cuts.append((artefact.path.read_bytes(), artefact.metrics, clip.group))
