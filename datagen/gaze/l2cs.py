@@ -27,8 +27,9 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of
 
 
 def cut(rgb: np.ndarray, box: np.ndarray, margin: float = 0.0) -> np.ndarray | None:
-    """The network's input float32 [3, 448, 448] of a box xyxy px in an RGB uint8 [H, W, 3] frame, stretched as
-    in the official pipeline to a square. `margin` is added on each side, in sides of the box. None: outside the picture.
+    """The network's input float32 [3, 448, 448] of a box xyxy px in an RGB uint8 [H, W, 3] frame; None: it is outside.
+
+    Stretched to a square as in the official pipeline. `margin` is added on each side, in sides of the box.
     """
     wider = np.asarray(box, float) + margin * (box[[2, 3, 2, 3]] - box[[0, 1, 0, 1]]) * [-1, -1, 1, 1]
     (x, right), (y, below) = np.clip(np.rint(wider).reshape(2, 2).T, 0, np.array(rgb.shape[1::-1])[:, None]).astype(int)

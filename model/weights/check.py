@@ -45,13 +45,16 @@ def problems(weight: Weight, folder: Path) -> Iterator[str]:
 
 def _problem(path: Path, known: dict[str, Any], stated: str | None) -> str | None:
     """Size, then readable, then checksum: the cheap ones first."""
-    from model.convert.files import read, read_json
+    from model.convert.files import read, read_json, refuse_no_script
 
     size, expected = path.stat().st_size, stated or known.get("sha256")
     if size != known.get("bytes", size):
         return f"{path} has {size} bytes, {known['bytes']} were fetched"
     try:
-        _ = read_json(path) if path.suffix == ".json" else read(path)
+        if path.suffix == ".pt":
+            refuse_no_script(path)
+        else:
+            _ = read_json(path) if path.suffix == ".json" else read(path)
     except UserError as error:
         return str(error)
     if expected and (found := file_sha256(path)) != expected:
