@@ -27,9 +27,9 @@ from datagen.mask.matting import MattingMask
 from datagen.mask.stage import MaskStage, split
 from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
-from tests.faults import call
+from tests.faults import call, run
 
-COLOURS = {"face": (230, 20, 20), "hair": (20, 230, 20), "background": (20, 20, 20), "nose": (20, 20, 230)}
+COLOURS = {"face": (230, 20, 20), "hair": (20, 20, 230), "background": (20, 20, 20), "nose": (20, 230, 20)}
 NOBODY = {"person_threshold": 2.0}  # nothing is as certain as that: MediaPipe's person is left out
 
 
@@ -66,13 +66,13 @@ def points() -> np.ndarray:
 
 
 def painted(points: np.ndarray, name: str = "face") -> np.ndarray:
-    """RGB uint8 [512, 512, 3]: the face's oval in the colour of `name`, hair above it, background."""
+    """RGB uint8 [512, 512, 3]: the face's oval in the colour of `name`, its nose, hair above it, background."""
     rgb = np.full((512, 512, 3), COLOURS["background"], np.uint8)
     oval = face_polygon(rgb.shape, points)
     low = int(points[10, 1])
     cv2.ellipse(rgb, (int(points[10, 0]), low), (70, 60), 0, 180, 360, COLOURS["hair"], -1)
     rgb[oval] = COLOURS[name]
-    return rgb
+    return cv2.circle(rgb, (int(points[1, 0]), int(points[1, 1])), 20, COLOURS["nose"], -1)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -108,7 +108,7 @@ def test_the_label_sets_are_the_published_ones_and_differ_in_order():
 
 @pytest.mark.parametrize("labels", LABELS)
 def test_the_parts_lie_where_they_were_painted(labels, points, tmp_path):
-    """Through the warp and back; with another order of labels or colours the face would be hair, or nothing."""
+    """Through the warp and back; with colours exchanged the face would be hair, by the other labels' order the nose."""
     stage = FarlMask(labels=labels, checkpoint=str(script(tmp_path / "a.pt", labels)), **NOBODY)
     stage.check()
     rgb = painted(points)
@@ -117,7 +117,7 @@ def test_the_parts_lie_where_they_were_painted(labels, points, tmp_path):
     made = stage(filmed(tmp_path, frames, [points, swapped(mirrored), None]), tmp_path)
     grey = np.stack([frame[..., 0] for frame in video.frames(made.path)])
     people, face = split(grey)
-    oval = (rgb == COLOURS["face"]).all(-1)
+    oval = face_polygon(rgb.shape, points)
     assert overlap(face[0], oval) > 0.97
     assert overlap(people[0], oval | (rgb == COLOURS["hair"]).all(-1)) > 0.96
     assert overlap(face[1], oval[:, ::-1]) > 0.97
@@ -136,13 +136,13 @@ def swapped(points: np.ndarray) -> np.ndarray:
     return turned
 
 
-def test_a_blue_face_is_a_nose_and_a_red_one_is_none(points, tmp_path):
-    """Colours are RGB: with blue and red exchanged the labels would be, too."""
+def test_colours_are_rgb(points, tmp_path):
+    """A red face is skin and a blue one hair: with blue and red exchanged it would be the reverse."""
     stage = FarlMask(labels="lapa", checkpoint=str(script(tmp_path / "a.pt", "lapa")), **NOBODY)
-    for name in ("face", "nose"):
+    for name in ("face", "hair"):
         (labels,) = stage.parsed(painted(points, name)[None], points[None])
-        middle = labels[tuple(points[1, 1::-1].astype(int))]
-        assert LABELS["lapa"][middle] == name
+        chin = labels[tuple((points[199, 1::-1]).astype(int))]
+        assert LABELS["lapa"][chin] == name
 
 
 def test_the_frames_are_the_published_ones(points):
@@ -177,10 +177,10 @@ def test_into_the_frame_and_back_is_where_one_was(labels, points):
 
 def test_neither_batch_nor_history_changes_what_farl_says(points, tmp_path):
     path = str(script(tmp_path / "a.pt", "celebm"))
-    clip = filmed(tmp_path, [painted(points), portrait(person(0)), painted(points, "nose")], [points] * 3)
+    clip = filmed(tmp_path, [painted(points), portrait(person(0)), painted(points, "hair")], [points] * 3)
     assert same_bytes([FarlMask(checkpoint=path), FarlMask(checkpoint=path, batch=2)], clip, tmp_path)
     stage = FarlMask(checkpoint=path)
-    frames = np.stack([painted(points), painted(points, "nose")])
+    frames = np.stack([painted(points), painted(points, "hair")])
     alone = np.concatenate([stage.parsed(frame[None], points[None]) for frame in frames])
     assert np.array_equal(stage.parsed(frames, np.stack([points] * 2)), alone)
     assert "batch" not in stage.parameters() and {*stage.weights()} == {"mediapipe", "farl_celebm"}
@@ -317,6 +317,32 @@ def test_a_pickle_of_arrays_is_read_and_one_that_would_run_code_is_not(tmp_path)
     (tmp_path / "c.pkl").write_bytes(pickle.dumps(told)[:-40])
     with pytest.raises(UserError, match="damaged or cut short"):
         read(tmp_path / "c.pkl")
+
+
+# --- as a command
+
+
+@pytest.mark.slow
+def test_workers_change_no_byte(raw, tmp_path):
+    """In this process, and by two workers: FaRL and L2CS."""
+    from tests.test_gaze_l2cs import hand_set, official
+
+    script(tmp_path / "a.pt", "celebm")
+    torch.save(official(hand_set()), tmp_path / "a.pkl")
+    for verb, chosen, checkpoint in (
+        ("mask", "farl", tmp_path / "a.pt"),
+        ("gaze", "l2cs", tmp_path / "a.pkl"),
+    ):
+        made = []
+        for runner in (["--runner", "local"], ["--workers", 2]):
+            words = ["--input", raw, "--store", tmp_path / f"{chosen}{len(made)}", *runner, "select.rules=[]"]
+            output = tmp_path / f"{chosen}{len(made)}-out"
+            ended = run(
+                f"datagen.{verb}", f"{verb}={chosen}", f"{verb}.checkpoint={checkpoint}", "--output", output, *words
+            )
+            assert ended.code == 0, ended.err
+            made.append({p.relative_to(output): p.read_bytes() for p in output.rglob("*") if p.is_file()})
+        assert len(made[0]) > 3 and made[0] == made[1]
 
 
 # --- refusals
