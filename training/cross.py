@@ -26,7 +26,7 @@ from datagen.clip import seed_of
 from datagen.drift import watched
 from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
-from datagen.mask import PolygonMask
+from datagen.mask.polygon import PolygonMask
 from datagen.mesh import shape_ratios
 from datagen.pack import read_index
 from datagen.regions import face_polygon

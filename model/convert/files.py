@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from datagen.engine.errors import UserError
+from model.convert.arrays import read_arrays
 
 # In a model's folder, as diffusers and transformers name them; full precision first.
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -23,6 +24,7 @@ NAMES = tuple(
     for ending in (".safetensors", ".safetensors.index.json", ".bin", ".fp16.safetensors", ".fp16.bin")
     for stem in STEMS
 )
+TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number at the head of torch's files that are no zip
 AGAIN = "copy or download it again."
 
 
@@ -45,8 +47,10 @@ def read(path: Path) -> dict[str, Tensor]:
     first = head(path)
     if first[8:9] == b"{":
         return _safetensors(path)
-    if first[:2] == b"PK" or first[:1] == b"\x80":
+    if first[:2] == b"PK" or TORCH in first:
         return _pickle(path)
+    if first[:1] == b"\x80":
+        return read_arrays(path)
     raise UserError(
         f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {first[:8]!r}): {AGAIN}"
     )
@@ -81,6 +85,17 @@ def head(path: Path) -> bytes:
     if first.lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page, not a file of weights: open its address in a browser, then {AGAIN}")
     return first
+
+
+def refuse_no_script(path: Path) -> None:
+    """UserError for what is no whole TorchScript file; nothing in it is run."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            bad, names = file.testzip(), file.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is no TorchScript file, or cut short ({_line(error)}): {AGAIN}") from error
+    if bad or not any(name.endswith("/constants.pkl") for name in names):
+        raise UserError(f"{path} is {f'damaged at {bad}' if bad else 'a zip file, but no TorchScript'}: {AGAIN}")
 
 
 def shards(index: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickletools
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -27,7 +26,7 @@ def look(path: Path) -> None:
     elif first.startswith(b"PK") and (path.suffix == ".zip" or _is_torchscript(path)):
         _archive(path)
     elif path.suffix in TENSORS:
-        _tensors(path)
+        _ = read(path)
 
 
 def _json(path: Path) -> None:
@@ -35,25 +34,6 @@ def _json(path: Path) -> None:
         json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
-
-
-def _tensors(path: Path) -> None:
-    """Torch's reader says so; of a pickle of NumPy arrays, which it refuses, that it goes on to its end."""
-    try:
-        _ = read(path)
-    except UserError as error:
-        if " asks for numpy." not in str(error):
-            raise
-        _pickled(path)
-
-
-def _pickled(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            for _ in pickletools.genops(file):  # looks at the instructions and follows none
-                pass
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): {AGAIN}") from error
 
 
 def _is_torchscript(path: Path) -> bool:
