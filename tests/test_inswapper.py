@@ -57,11 +57,11 @@ def models(tmp_path_factory, points):
 
 @pytest.fixture(scope="module")
 def portraits(tmp_path_factory):
-    """One donor, blue all over."""
+    """One donor, red all over."""
     folder = tmp_path_factory.mktemp("portraits")
     rgb = portrait(person(7))
-    tinted = (rgb * np.array([0.35, 0.45, 1.0]) + np.array([0, 0, 60])).clip(0, 255).astype(np.uint8)
-    cv2.imwrite(str(folder / "blue.png"), tinted[..., ::-1])
+    tinted = (rgb * np.array([1.0, 0.45, 0.35]) + np.array([60, 0, 0])).clip(0, 255).astype(np.uint8)
+    cv2.imwrite(str(folder / "red.png"), tinted[..., ::-1])
     return folder
 
 
@@ -85,13 +85,13 @@ def cheeks(frames, points):
 def test_every_frame_gets_the_donors_colour_and_red_stays_red(clip, points, models, portraits, tmp_path):
     stage = stage_of(models, portraits)
     made = stage(clip, tmp_path)
-    assert made.metrics["donor"] == "blue.png"
+    assert made.metrics["donor"] == "red.png"
     assert made.metrics["kept"] == 0 and made.metrics["undetected"] == 0, "BGR pictures are too cold for the detector"
     before, after = (np.stack(list(video.frames(path))) for path in (clip.path("clips"), made.path))
     assert after.shape == before.shape
     mean = stage._identities[stage._pool[0].sha256].normed_embedding[:3]
     colour = (mean / np.linalg.norm(stage._identities[stage._pool[0].sha256].normed_embedding) + 1) / 2
-    assert colour[2] > colour[0] + 0.1, "the donor is blue to the recogniser too"
+    assert colour[0] > colour[2] + 0.1, "the donor is red to the recogniser too"
     expected = 0.5 * cheeks(before, points) + 255 * (0.5 * colour + [tiny_insight.RED, 0, 0])
     assert np.abs(cheeks(after, points) - expected).max() < 12
     assert np.abs(after[:, :40].astype(int) - before[:, :40]).mean() < 3, "far from the face nothing changes"

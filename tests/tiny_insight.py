@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 SIDE = 640  # px: what the detector sees
 STRIDES = (8, 16, 32)
-RED = 0.2  # that the swapper adds to red, of 1
+RED = 0.1  # that the swapper adds to red, of 1
 
 
 def buffalo(folder: Path, box: tuple[float, ...], five: np.ndarray, warmth: float = 0.0) -> Path:
