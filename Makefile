@@ -24,7 +24,7 @@ stats: $(READY) ## what is in data/shards, what was lost and why; report.html an
 ablation: $(READY) ## the tiny model with and without twins that drive: how much identity leaks
 	@$(BIN)/python -m training.ablation $(ARGS)
 
-facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in data/, 3 GB (8 GB with CUDA); PYTHON=python3.11
+facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in data/facefusion-env, several gigabytes
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest $(ARGS)
