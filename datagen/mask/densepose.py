@@ -71,7 +71,7 @@ class DensePoseMask(MaskStage):
 
         missing = [name for name in ("detectron2", "densepose") if importlib.util.find_spec(name) is None]
         if missing:
-            raise UserError(f"mask=densepose needs {' and '.join(missing)}, not installed here: {INSTALL}")
+            raise UserError(f"mask=densepose needs {' and '.join(missing)}, not installed here: `{INSTALL}`")
         if self.config is None or not Path(self.config).is_file():
             raise UserError(
                 f"mask.config is {self.config}: densepose_rcnn_R_50_FPN_s1x.yaml of detectron2's "

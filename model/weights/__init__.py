@@ -15,6 +15,7 @@ FOLDER = Path("data/weights")
 UNKNOWN = "unknown"
 BY_HAND = "by hand"
 FREE = ("Apache-2.0", "MIT", "BSD-", "CC0", "CC-BY-4.0", "public domain", "CreativeML Open RAIL")  # for commercial use
+INSIGHTFACE = "non-commercial research only (code: MIT)"
 PAGES = {
     "huggingface": "https://huggingface.co/",
     "github": "https://github.com/",
@@ -145,7 +146,7 @@ WEIGHTS = (
         "FaRL's face parsing, 11 labels (LaPa); TorchScript",
         "FacePerceiver/facer/releases/download/models-v1",
         f"{UNKNOWN} (code: MIT)",
-        "mask=farl",
+        "mask=farl mask.labels=lapa",
         ("face_parsing.farl.lapa.main_ema_136500_jit191.pt",),
         host="github",
     ),
@@ -154,7 +155,7 @@ WEIGHTS = (
         "FaRL's face parsing, 19 labels (CelebAMask-HQ); TorchScript",
         "FacePerceiver/facer/releases/download/models-v1",
         f"{UNKNOWN} (code: MIT; CelebAMask-HQ is for non-commercial research)",
-        "mask=farl",
+        "mask=farl mask.labels=celebm",
         ("face_parsing.farl.celebm.main_ema_181500_jit.pt",),
         host="github",
     ),
@@ -175,6 +176,50 @@ WEIGHTS = (
         "mask=matting",
         ("config.json", "preprocessor_config.json", "pytorch_model.bin"),
         15_000_000,
+    ),
+    Weight(
+        "buffalo_l",
+        "insightface's face detector and recogniser (SCRFD det_10g, ArcFace w600k_r50)",
+        "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip",
+        INSIGHTFACE,
+        "faces=insightface, swap=inswapper",
+        ("det_10g.onnx", "w600k_r50.onnx"),
+        191_300_000,
+        {
+            "det_10g.onnx": "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+            "w600k_r50.onnx": "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+        },
+        host=BY_HAND,
+    ),
+    Weight(
+        "inswapper",
+        "insightface's face swapper; swap.model names its file, for its owner withdrew it and asks to be asked",
+        "https://github.com/deepinsight/insightface",
+        INSIGHTFACE,
+        "swap=inswapper",
+        ("inswapper_128.onnx",),
+        554_300_000,
+        {"inswapper_128.onnx": "e4a3f08c753cb72d04e10aa0f7dbe3deebbf39567d4ead6dce08e98aa49e16af"},
+        host=BY_HAND,
+    ),
+    Weight(
+        "facefusion",
+        "ModelScope's image-face-fusion, whose generator alone has 224 million parameters",
+        "iic/cv_unet-image-face-fusion_damo",
+        f"{UNKNOWN} (its BFM_model_front.mat: the Basel Face Model's, non-commercial)",
+        "swap=facefusion",
+        (
+            "configuration.json",
+            "pytorch_model.pt",
+            "faceRecog/CurricularFace_Backbone.pth",
+            "3dRecon/face_3d.pth",
+            "BFM/BFM_model_front.mat",
+            "faceEnhance/GPEN-BFR-1024.pth",
+            "alpha.jpg",
+            "detector.pb",
+            "keypoints.pb",
+        ),
+        host="modelscope",
     ),
     Weight("mediapipe", "faces, landmarks, person mask", "mediapipe", "Apache-2.0", "datagen"),
     Weight(
