@@ -285,7 +285,7 @@ def test_without_weights_the_way_to_them_is_told(tmp_path, monkeypatch):
     told = mistake(tmp_path)
     assert "is not in data/weights/l2cs: put L2CSNet_gaze360.pkl of https://drive.google.com/" in told
     assert "licence: unknown (code: MIT" in told
-    assert "/none.pkl is not there" in mistake(tmp_path, f"gaze.checkpoint={tmp_path}/none.pkl")
+    assert "/none.pkl does not exist" in mistake(tmp_path, f"gaze.checkpoint={tmp_path}/none.pkl")
 
 
 def test_another_file_than_was_fetched_is_refused(tmp_path, monkeypatch, gaze360):

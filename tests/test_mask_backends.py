@@ -367,10 +367,10 @@ def mistake(folder: Path, *words: object) -> str:
         (["mask=farl", "mask.labels=lapa"], "or run `python -m model.weights fetch farl_lapa`"),
         (["mask=farl", "mask.labels=any"], "mask.labels is 'any': lapa or celebm is expected"),
         (["mask=matting"], "licence: NVIDIA Source Code License for SegFormer (non-commercial)) is not in"),
-        (["mask=matting", "mask.checkpoint=/nowhere"], "/nowhere is not there: name the file or folder of segformer"),
+        (["mask=matting", "mask.checkpoint=/nowhere"], "mask.checkpoint: /nowhere does not exist, SegFormer"),
         (
             ["mask=densepose"],
-            "needs detectron2 and densepose, not installed here: pip install --no-build-isolation git+",
+            "needs detectron2 and densepose, not installed here: `pip install --no-build-isolation git+",
         ),
     ],
 )

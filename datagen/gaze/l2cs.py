@@ -17,7 +17,7 @@ from datagen.device import at_once, device, needs
 from datagen.faces import Faces
 from datagen.gaze.stage import GazeStage
 from datagen.stage import Needs
-from model.weights.use import digest, place, refuse
+from model.weights.place import place, refuse_missing, sha256_of
 
 if TYPE_CHECKING:
     from datagen.gaze.network import L2cs
@@ -56,7 +56,7 @@ class L2csGaze(GazeStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.checkpoint = place("l2cs", self.checkpoint)
+        self.checkpoint = str(place("l2cs", self.checkpoint))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -67,12 +67,12 @@ class L2csGaze(GazeStage):
         return {name: value for name, value in super().parameters().items() if name not in own}
 
     def weights(self) -> dict[str, str]:
-        return {"l2cs": digest(str(self.checkpoint))}
+        return {"l2cs": sha256_of(Path(str(self.checkpoint)))}
 
     def check(self) -> None:
         from datagen.gaze.network import checked
 
-        refuse("l2cs", str(self.checkpoint))
+        refuse_missing("l2cs", Path(str(self.checkpoint)), "gaze.checkpoint")
         checked(Path(str(self.checkpoint)))
 
     @cached_property

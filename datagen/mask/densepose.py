@@ -18,7 +18,7 @@ from datagen.engine.errors import UserError
 from datagen.mask.stage import MaskStage
 from datagen.regions import face_polygon
 from datagen.stage import Needs
-from model.weights.use import digest, place, refuse
+from model.weights.place import place, refuse_missing, sha256_of
 
 INSTALL = (
     "pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2 "
@@ -53,7 +53,7 @@ class DensePoseMask(MaskStage):
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        self.checkpoint = place("densepose", self.checkpoint)
+        self.checkpoint = str(place("densepose", self.checkpoint))
         self.config = str(Path(self.config).absolute()) if self.config else None
 
     @property
@@ -64,7 +64,7 @@ class DensePoseMask(MaskStage):
         return {"least_score": self.least_score}
 
     def weights(self) -> dict[str, str]:
-        return {"densepose": digest(str(self.checkpoint)), "config": digest(str(self.config))}
+        return {"densepose": sha256_of(Path(str(self.checkpoint))), "config": sha256_of(Path(str(self.config)))}
 
     def check(self) -> None:
         from model.convert.files import read
@@ -77,7 +77,7 @@ class DensePoseMask(MaskStage):
                 f"mask.config is {self.config}: densepose_rcnn_R_50_FPN_s1x.yaml of detectron2's "
                 "projects/DensePose/configs, beside the files that it names, is expected."
             )
-        refuse("densepose", str(self.checkpoint))
+        refuse_missing("densepose", Path(str(self.checkpoint)), "mask.checkpoint")
         read(Path(str(self.checkpoint)))
 
     @cached_property

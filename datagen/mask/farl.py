@@ -19,7 +19,7 @@ from datagen.engine.errors import UserError
 from datagen.mask.align import Frame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
 from datagen.stage import Needs
-from model.weights.use import digest, place, refuse
+from model.weights.place import place, refuse_missing, sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class FarlMask(PolygonMask):
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
             raise UserError(f"mask.labels is {self.labels!r}: {' or '.join(LABELS)} is expected.")
-        self.checkpoint = place(self._weight, self.checkpoint)
+        self.checkpoint = str(place(self._weight, self.checkpoint))
 
     @property
     def _weight(self) -> str:
@@ -71,12 +71,12 @@ class FarlMask(PolygonMask):
         return {"labels": self.labels, "person_threshold": self.person_threshold}
 
     def weights(self) -> dict[str, str]:
-        return {**super().weights(), self._weight: digest(str(self.checkpoint))}
+        return {**super().weights(), self._weight: sha256_of(Path(str(self.checkpoint)))}
 
     def check(self) -> None:
         from model.convert.files import refuse_no_script
 
-        refuse(self._weight, str(self.checkpoint))
+        refuse_missing(self._weight, Path(str(self.checkpoint)), "mask.checkpoint")
         refuse_no_script(Path(str(self.checkpoint)))
 
     @cached_property

@@ -20,7 +20,7 @@ from datagen.engine.errors import UserError
 from datagen.mask.stage import MaskStage
 from datagen.regions import face_polygon
 from datagen.stage import Needs
-from model.weights.use import digest, place, refuse
+from model.weights.place import place, refuse_missing, sha256_of
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB within 0 to 1, where the folder names none
 SIDE = 512  # px, the same
@@ -36,7 +36,7 @@ class MattingMask(MaskStage):
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        self.checkpoint = place("segformer", self.checkpoint)
+        self.checkpoint = str(place("segformer", self.checkpoint))
         self.labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
     @property
@@ -51,10 +51,10 @@ class MattingMask(MaskStage):
         return {"labels": list(self.labels)}
 
     def weights(self) -> dict[str, str]:
-        return {"segformer": digest(str(self.checkpoint))}
+        return {"segformer": sha256_of(Path(str(self.checkpoint)))}
 
     def check(self) -> None:
-        refuse("segformer", str(self.checkpoint))
+        refuse_missing("segformer", Path(str(self.checkpoint)), "mask.checkpoint")
         _ = self._numbers
 
     @property

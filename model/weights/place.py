@@ -9,6 +9,7 @@ from pathlib import Path
 from datagen.engine.errors import UserError
 from datagen.engine.files import file_sha256
 from model.weights import FOLDER, find, require
+from model.weights.check import RECORD, recorded
 
 
 def place(name: str, given: str | None = None) -> Path:
@@ -24,13 +25,16 @@ def refuse_missing(name: str, path: Path, option: str) -> None:
         if not path.exists():
             raise UserError(f"{option}: {path} does not exist, {find(name).what} is expected there.")
         return
-    require(name, FOLDER.absolute())
-    weight = find(name)
-    for file, expected in weight.sha256.items():
+    require(name, FOLDER)
+    weight, known = find(name), recorded(find(name), FOLDER.absolute())
+    for file in weight.files:
         at = FOLDER.absolute() / name / file
-        if (found := sha256_of(at)) != expected:
+        expected = weight.sha256.get(file) or known.get(file, {}).get("sha256")
+        if expected and (found := sha256_of(at)) != expected:
             told = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
-            raise UserError(f"{at} is not the file that it should be ({told}): get it again from {weight.page}.")
+            raise UserError(
+                f"{at} is not the file that it should be ({told}): remove it, then get it again from {weight.page}."
+            )
 
 
 def sha256_of(path: Path) -> str:
@@ -44,7 +48,7 @@ def sha256_of(path: Path) -> str:
 
 def _hidden(relative: Path) -> bool:
     """Of the system or of a program that fetched: no part of the weights."""
-    return any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+    return any(part.startswith(".") or part in ("__pycache__", RECORD) for part in relative.parts)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
