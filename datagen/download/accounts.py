@@ -9,7 +9,8 @@ from pathlib import Path
 
 from datagen.download.answers import RETRIED
 from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
-from datagen.sources.listed import OPTED_OUT, Entry, Listed
+from datagen.sources.cut import CUTS
+from datagen.sources.listed import OPTED_OUT, Entry, Listed, key_for, opted_out
 
 CLASSES = (
     "kept",
@@ -45,8 +46,8 @@ class Accounts:
                 continue
             name = "kept" if not entry.problem else "opted_out" if is_opted_out(entry) else "bad_metadata"
             accounts.fixed[name, entry.problem or "in an archive of frames"] += 1
-            if entry.video:
-                accounts.fixed_videos.setdefault(entry.video, name)
+            if entry.video and accounts.fixed_videos.get(entry.video) != "opted_out":
+                accounts.fixed_videos[entry.video] = name
         for video in accounts.entries.keys() & accounts.fixed_videos.keys():
             del accounts.fixed_videos[video]
         accounts.now = dict.fromkeys(accounts.entries, ("pending", ""))
@@ -135,10 +136,13 @@ def is_opted_out(entry: Entry) -> bool:
 
 
 def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
-    """Raw files of videos that no clip may be made of because somebody said no; never the user's own copies."""
-    said = sorted(video for video, name in accounts.fixed_videos.items() if name == "opted_out")
-    paths = (source.video_path(video) for video in said)
-    return [path for path in paths if path and is_raw(source, path)]
+    """Raw files and cut clips that may not be used because somebody said no; never the user's own copies."""
+    videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
+    said = opted_out(source.opt_out) if source.opt_out else frozenset()
+    paths = (source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys()))
+    cuts = sorted(Path(source.raw, CUTS).glob("*.mp4"))
+    gone = {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)} if cuts else set()
+    return [path for path in paths if path and is_raw(source, path)] + [cut for cut in cuts if cut.stem in gone]
 
 
 def is_raw(source: Listed, path: Path) -> bool:

@@ -74,7 +74,7 @@ def classify(error: BaseException) -> Answer:
     """The meaning of what a fetch raised; an unknown message is `unavailable`, which has a few tries."""
     chain = list(causes(error))
     texts = [str(link) for link in chain]
-    reason = plain(texts[0])
+    reason = plain(texts[0] if _is_of_downloader(error) else f"{type(error).__name__}: {error}")
     for link in chain:
         if isinstance(link, Incomplete):
             return Answer("incomplete", str(link), counts=True)
@@ -132,6 +132,11 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def _is_of_downloader(error: BaseException) -> bool:
+    """Its words are for people; others need their type to be understood."""
+    return type(error).__module__.startswith("yt_dlp")
 
 
 def _status(chain: list[BaseException]) -> tuple[int | None, float | None]:

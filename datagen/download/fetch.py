@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import shutil
 from collections.abc import Callable
@@ -41,11 +42,23 @@ class Options:
             import yt_dlp  # noqa: F401
         except ImportError:
             raise UserError("yt-dlp is not installed: pip install 'yt-dlp[default]'.") from None
-        if self.cookies and not Path(self.cookies).is_file():
-            raise UserError(f"--cookies {self.cookies}: no such file; export cookies.txt from a browser.")
+        if self.cookies:
+            _check_cookies(self.cookies)
         reason = guard(address(self.url, "x" * 11), self.allow_private, bool(self.proxy))
         if reason:
             raise UserError(f"--url {self.url}: {reason}; add --allow-private if that is meant.")
+
+    def notes(self) -> list[str]:
+        """What is missing for good pictures, though some will come without."""
+        found = []
+        if not self.format and not ffmpeg():
+            found.append("there is no ffmpeg, so only small pictures come: pip install imageio-ffmpeg.")
+        if "youtube.com" in self.url:
+            runtime = any(map(shutil.which, self.runtimes)) and importlib.util.find_spec("yt_dlp_ejs")
+            if not runtime:
+                names = " or ".join(self.runtimes)
+                found.append(f"YouTube may give nothing without {names} and yt-dlp-ejs: pip install 'yt-dlp[default]'.")
+        return found
 
 
 def fetch(options: Options, video: str, folder: Path, watch: Watch) -> tuple[Path, dict[str, Any]]:
@@ -128,6 +141,23 @@ def _refuse_live(info: dict[str, Any], *, incomplete: bool) -> None:
     """A live stream has no end."""
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
         raise Incomplete("a live event that is not over")
+
+
+def _check_cookies(path: str) -> None:
+    """UserError where yt-dlp could not read them."""
+    from http.cookiejar import LoadError
+
+    from yt_dlp.cookies import YoutubeDLCookieJar
+
+    try:
+        jar = YoutubeDLCookieJar(io.StringIO(Path(path).read_text()))
+        jar.load()
+        if not len(jar):
+            raise ValueError("there is no cookie in it")
+    except FileNotFoundError:
+        raise UserError(f"--cookies {path}: no such file; export cookies.txt from a browser.") from None
+    except (LoadError, OSError, ValueError) as error:
+        raise UserError(f"--cookies {path}: a cookies.txt of Netscape's format is expected ({error}).") from None
 
 
 class _Silent:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.download.answers import Answer, classify
+from datagen.download.answers import Answer, causes, classify
 from datagen.download.breaker import Breaker, Clock
 from datagen.download.check import Facts, inspect
 from datagen.download.manifest import Way
@@ -97,7 +97,9 @@ class Loop:
         if self.sentence:
             return
         if self.room.is_full:
-            self.sentence = f"stopped: {self.room.used / 1e9:.1f} GB of raw files are as many as --max-gb allows."
+            self.sentence = (
+                f"stopped: {self.room.used / 1e9:.1f} GB of raw files, and --max-gb has no room for the next."
+            )
         elif self.breaker.spent:
             self.sentence = (
                 f"stopped: the host refused {self.breaker.row} videos in a row and after {self.breaker.opened} pauses "
@@ -114,11 +116,9 @@ class Loop:
             return
         self.room.settle(video)
         if isinstance(result, Full | Stopped):
-            self.room.limit = 0 if isinstance(result, Full) else self.room.limit
             return
-        for link in (result, getattr(result, "__context__", None)):
-            if link is not None and (sentence := halting(link)):
-                raise UserError(sentence)
+        if sentence := next(filter(None, map(halting, causes(result))), None):
+            raise UserError(sentence)
         self._answer(video, classify(result), waiting)
 
     def _answer(self, video: str, answer: Answer, waiting: deque[str]) -> None:

@@ -49,12 +49,13 @@ class Room:
 
     limit: int | None
     used: int = 0
+    closed: bool = False  # a video did not fit
     _under_way: dict[str, dict[str, int]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @property
     def is_full(self) -> bool:
-        return self.limit is not None and self.used >= self.limit
+        return self.closed or (self.limit is not None and self.used >= self.limit)
 
     def take(self, video: str, file: str, size: int) -> None:
         """A file of a video under way has, or is announced to have, this size. Full where that is too much."""
@@ -62,6 +63,7 @@ class Room:
             self._under_way.setdefault(video, {})[file] = size
             total = self.used + sum(sum(files.values()) for files in self._under_way.values())
         if self.limit is not None and total > self.limit:
+            self.closed = True
             raise Full
 
     def settle(self, video: str, size: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,9 @@ from datagen.download.loop import Loop
 from datagen.download.manifest import Manifest, Way
 from datagen.download.pace import Pace, Room
 from datagen.download.shelf import Shelf
-from datagen.engine.files import clear_parts
 from datagen.engine.progress import Progress
 from datagen.engine.run import interruptible
 from datagen.sources.listed import Listed
-
-OPEN = ("pending", "blocked", "unavailable", "incomplete")  # may still come
 
 
 def dry_run(cfg: DictConfig, source: Listed) -> int:
@@ -39,11 +37,13 @@ def dry_run(cfg: DictConfig, source: Listed) -> int:
 
 def run(cfg: DictConfig, source: Listed, options: Options) -> int:
     """Look, fetch, account. Exit code 1 if the host refused so long that the run gave up."""
-    clear_parts(Path(source.raw))
     manifest, accounts = Manifest(Path(source.raw)), Accounts.of(source)
     _tell_opted_out(opted_out_files(source, accounts), cfg.purge)
     todo = plan(source, manifest, accounts, _rules(cfg))
     shelf = Shelf(source, manifest, accounts, cfg.drop_raw)
+    shelf.clear()
+    if todo.fetch and not cfg.offline:
+        print("".join(f"note: {note}\n" for note in options.notes()), end="", flush=True)
     loop = None
     try:
         with interruptible():
@@ -58,7 +58,7 @@ def run(cfg: DictConfig, source: Listed, options: Options) -> int:
         print("\n".join(accounts.lines()), flush=True)
     if loop and loop.sentence:
         print(loop.sentence)
-    still = sum(accounts.in_videos()[name] for name in OPEN)
+    still = len(plan(source, manifest, accounts, replace(_rules(cfg), limit=None, again=False)).fetch)
     if still:
         print(f"{still:,} videos may still come: the same command goes on with them.")
     return int(loop is not None and loop.gave_up)

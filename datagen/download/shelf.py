@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from datagen.download.accounts import Accounts, Plan, is_raw
 from datagen.download.answers import Incomplete
 from datagen.download.check import Facts, inspect
 from datagen.download.manifest import Manifest
+from datagen.sources.cut import CUTS
 from datagen.sources.listed import Listed
 from datagen.sources.raw import safe_name
 
@@ -30,6 +32,12 @@ class Shelf:
     @property
     def folder(self) -> Path:
         return Path(self.source.raw)
+
+    def clear(self) -> None:
+        """Remove what a killed run left half-made; only for the one who holds the folder's lock."""
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+        for part in (self.folder / CUTS).glob(".*.part"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def place(self, video: str, part: Path, facts: Facts, **more: object) -> int:
         """Move a checked file to its place, then write it down: a crash between the two costs a check, no fetch.
@@ -80,8 +88,9 @@ class Shelf:
     def _has_clips(self, video: str) -> bool:
         """Whether each clip was cut, or its cutting refused, as it is wanted now."""
         stage = self.source.stage()
+        (self.folder / PARTS).mkdir(exist_ok=True)
         for entry in self.accounts.entries[video]:
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".", suffix=".part") as folder:
+            with tempfile.TemporaryDirectory(dir=self.folder / PARTS) as folder:
                 try:
                     stage(self.source.clip(entry), Path(folder))
                 except Reject as reject:

@@ -35,19 +35,21 @@ class StillClock(Clock):
         self.time += seconds
 
 
-def film(path: Path, seconds: float = 3.0, sound_only: bool = False) -> bytes:
+def film(path: Path, seconds: float = 3.0, sound_only: bool = False, width: int = 96) -> bytes:
     """A film of noise, header first: what is cut off of it opens all the same."""
     noise = np.random.default_rng(0)
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as out:
         if sound_only:
             stream = out.add_stream("aac", rate=16000)
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000 * 2), np.float32), "fltp", "mono")
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, round(16000 * seconds)), np.float32), "fltp", "mono")
             frame.rate = 16000
             frames = [frame]
         else:
             stream = out.add_stream("libvpx" if path.suffix == ".webm" else "libx264", rate=25)
-            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-            pictures = [noise.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(round(25 * seconds))]
+            stream.width, stream.height, stream.pix_fmt = width, width * 2 // 3, "yuv420p"
+            pictures = [
+                noise.integers(0, 255, (width * 2 // 3, width, 3), np.uint8) for _ in range(round(25 * seconds))
+            ]
             frames = [av.VideoFrame.from_ndarray(picture, "rgb24") for picture in pictures]
         for frame in frames:
             out.mux(stream.encode(frame))

@@ -11,20 +11,35 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+DASH = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT3S"><Period>
+<AdaptationSet mimeType="video/mp4">
+<Representation id="b" bandwidth="9000" width="96" height="64" codecs="avc1"><BaseURL>big.mp4</BaseURL></Representation>
+<Representation id="s" bandwidth="800" width="48" height="32" codecs="avc1">
+<BaseURL>small.mp4</BaseURL></Representation>
+</AdaptationSet>
+<AdaptationSet mimeType="audio/mp4">
+<Representation id="a" bandwidth="100" codecs="mp4a.40.2"><BaseURL>sound.m4a</BaseURL></Representation>
+</AdaptationSet></Period></MPD>"""
+
 
 class Host:
     """`script[id]` is a list of what the next requests of an id get; the last word stays. Words:
 
     whole, 404, 403, 429, 503 (`429:9` asks to wait 9 s), cut (the connection ends in the middle), short (a length
-    that ends in the middle), long (a length that is never reached), slow, page (no video), audio.
+    that ends in the middle), long (a length that is never reached), slow, held (stands still in the middle),
+    page (no video), audio, dash (picture in two sizes and sound, apart).
     """
 
     def __init__(self, film: bytes):
         self.film = film
         self.audio = b""
         self.script: dict[str, list[str]] = {}
+        self.parts: dict[str, bytes] = {}  # of dash: big.mp4, small.mp4, sound.m4a
+        self.cookies: list[str] = []
         self.asked: Counter[str] = Counter()  # requests by id
-        self.bytes: Counter[str] = Counter()  # sent, by id
+        self.continued: Counter[str] = Counter()  # requests for the rest of a file, by id
+        self.holding = threading.Event()  # a `held` video stands still
         self.gate = threading.Event()  # until it is set, `held` videos stand still in the middle
         self.lock = threading.Lock()
 
@@ -41,6 +56,11 @@ def serving(host: Host) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if cookie := self.headers.get("Cookie"):
+                host.cookies.append(cookie)
+            if part := host.parts.get(self.path.strip("/")):
+                self.answer(part, "video/mp4")
+                return
             video = unquote(self.path.strip("/").removesuffix(".mp4"))
             word, _, number = host.word(video).partition(":")
             if word.isdigit():
@@ -49,6 +69,8 @@ def serving(host: Host) -> Iterator[str]:
                     self.send_header("Retry-After", number)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+            elif word == "dash":
+                self.answer(DASH.encode(), "application/dash+xml")
             elif word == "page":
                 self.answer(b"<html><title>x</title></html>", "text/html")
             else:
@@ -64,6 +86,7 @@ def serving(host: Host) -> Iterator[str]:
             sent = data[: {"short": half, "cut": half}.get(word, len(data))][start:]
             self.send_response(206 if start else 200)
             if start:
+                host.continued[video] += 1
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             self.send_header("Content-Type", "video/mp4")
             self.send_header("Content-Length", str(length))
@@ -73,10 +96,10 @@ def serving(host: Host) -> Iterator[str]:
                 if word == "slow":
                     time.sleep(0.02)
                 if word == "held" and at >= half:
+                    host.holding.set()
                     host.gate.wait(60)
                 self.wfile.write(sent[at : at + step])
                 self.wfile.flush()
-                host.bytes[video] += len(sent[at : at + step])
 
         def start(self, size: int) -> int:
             match = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))

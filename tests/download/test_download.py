@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 from pathlib import Path
 
+import av
 import pytest
+from yt_dlp.utils import DownloadError
 
+from datagen.download.fetch import ffmpeg
 from datagen.engine.lock import locked
 from datagen.sources.raw import safe_name
 from tests.conftest import MEDIA
@@ -90,7 +94,7 @@ def test_a_broken_off_file_is_continued_within_a_try(place):
     place.host.script = {A: ["whole", "cut", "whole"]}
     place.list(A)
     assert account(place.run().out) == {"kept": 1}
-    assert place.host.bytes[A] < 2.8 * len(place.host.film)  # asked for, cut in the middle, the other half
+    assert place.host.asked[A] == 3 and place.host.continued[A] == 1  # the page, half of it, the other half
 
 
 def test_the_breaker_waits_tries_one_and_goes_on(place, monkeypatch, capfd):
@@ -125,7 +129,7 @@ def test_killed_in_the_middle_only_what_is_missing_is_fetched(place, tmp_path):
     place.host.script = {C: ["whole", "held"]}
     place.list(A, B, C, D)
     with started(tmp_path / "log", "datagen.download", *place.words()) as process:
-        until(lambda: place.host.bytes[C] > len(place.host.film) * 1.4)
+        until(place.host.holding.is_set)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert place.files() == sorted([A, B])
@@ -158,7 +162,7 @@ def test_interrupted_the_books_balance(place, tmp_path, number):
     place.host.script = {B: ["whole", "held"]}
     place.list(A, B, C, clips=5)
     with started(tmp_path / "log", "datagen.download", *place.words()) as process:
-        until(lambda: place.host.bytes[B] > len(place.host.film) * 1.4)
+        until(place.host.holding.is_set)
         process.send_signal(number)
         assert process.wait(30) == 130
     out = (tmp_path / "log").read_text()
@@ -187,8 +191,47 @@ def test_stops_where_the_disk_is_to_stay_free(place):
     place.list(A, B, C)
     stopped = place.run("--max-gb", 1.5 * len(place.host.film) / 1e9)
     assert stopped.code == 0 and account(stopped.out) == {"kept": 1, "pending": 2}
-    assert "as --max-gb allows" in stopped.out and not leftovers(place.raw)
+    assert "--max-gb has no room for the next" in stopped.out and not leftovers(place.raw)
     assert sum(path.stat().st_size for path in place.raw.glob("v_*")) < 1.5 * len(place.host.film)
+
+
+@pytest.mark.skipif(not ffmpeg(), reason="needs ffmpeg or imageio-ffmpeg")
+@pytest.mark.parametrize(("height", "width"), [(1080, 96), (40, 48)])
+def test_picture_and_sound_are_put_together_in_the_height_that_is_wanted(place, tmp_path, height, width):
+    host = place.host
+    host.parts = {"sound.m4a": film(tmp_path / "sound.mp4", sound_only=True)}
+    host.parts |= {"big.mp4": host.film, "small.mp4": film(tmp_path / "small.mp4", width=48)}
+    host.script = {A: ["dash"]}
+    place.list(A)
+    done = place.run("--height", height)
+    assert account(done.out) == {"kept": 1}, place.lines()
+    (path,) = place.raw.glob("v_*")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].width == width and len(container.streams.audio) == 1
+    assert not leftovers(place.raw)
+
+
+def test_cookies_are_sent_and_their_file_is_left_alone(place):
+    place.list(A)
+    cookies = place.folder / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\twho\tme\n")
+    before = cookies.read_bytes(), cookies.stat().st_mtime_ns
+    assert account(place.run("--cookies", cookies).out) == {"kept": 1}
+    assert set(place.host.cookies) == {"who=me"}
+    assert (cookies.read_bytes(), cookies.stat().st_mtime_ns) == before
+    cookies.write_text("<html>sign in</html>")
+    assert "Netscape" in place.run("--cookies", cookies).sentence
+
+
+def test_a_full_disk_ends_the_run_with_one_sentence(place, monkeypatch):
+    def full(options, video, folder, watch):
+        raise DownloadError("unable to write data") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("datagen.download.run.fetch", full)
+    place.list(A, B)
+    stopped = place.run()
+    assert stopped.code == 2 and "the disk is full" in stopped.sentence
+    assert account(stopped.out) == {"kept": 0, "pending": 2}
 
 
 def test_who_opted_out_is_never_fetched(place):
@@ -204,6 +247,11 @@ def test_who_opted_out_is_never_fetched(place):
     assert "opted out, but still here" in done.out and place.host.asked[C] == 0
     purged = place.run(f"source.opt_out={out}", "--purge")
     assert "opted out, removed" in purged.out and place.files() == [B]
+    place.run("--drop-raw", "source.min_side=16")
+    out.write_text(f"{B}\n")
+    assert list((place.raw / "cuts").glob(f"*{B[1:6]}*.mp4"))
+    place.run(f"source.opt_out={out}", "--purge", "--offline")
+    assert not [path for path in (place.raw / "cuts").glob("*.mp4") if B[1:] in path.stem]
 
 
 def test_local_copies_count_once_they_are_checked(place, one_film):

@@ -82,9 +82,11 @@ def test_room_counts_what_is_under_way():
         room.take("a", "s", 1)
     room.settle("a")
     room.settle("b", 30)
-    assert room.used == 80 and not room.is_full
+    assert room.used == 80 and room.is_full  # one did not fit
+    room = Room(100, used=80)
+    assert not room.is_full
     room.settle("c", 20)
-    assert room.is_full
+    assert room.is_full and not Room(None, used=10**15).is_full
 
 
 def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
