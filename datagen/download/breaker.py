@@ -52,12 +52,12 @@ class Breaker:
         """A video came."""
         self.row = self.opened = 0
 
-    def take(self, answer: Answer) -> bool:
-        """An answer without a video; True if that opened the breaker."""
+    def take(self, answer: Answer, opened: int | None = None) -> bool:
+        """An answer without a video; True if that opened the breaker. `opened`: as it was when the attempt began."""
         if not answer.is_trouble:
             return False
         self.row += 1
-        if self.delay() > 0:  # an attempt that was on its way when it opened
+        if opened is not None and opened < self.opened:  # it was on its way when the breaker opened
             self._wait(answer.retry_after or 0.0)
             return False
         if self.is_closed and self.row < self.after:

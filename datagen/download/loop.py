@@ -57,6 +57,7 @@ class Loop:
     _results: queue.Queue[tuple[str, Any]] = field(default_factory=queue.Queue)
     _stop: threading.Event = field(default_factory=threading.Event)
     _flying: int = 0
+    _began: dict[str, int] = field(default_factory=dict)  # video -> how often the breaker had opened
 
     def run(self, videos: list[str]) -> None:
         """All of them, as far as host and disk allow. Whatever ends it, what is done is written down."""
@@ -91,7 +92,9 @@ class Loop:
         else:
             self.pace.start()
             self._flying += 1
-            self._jobs.put(waiting.popleft())
+            video = waiting.popleft()
+            self._began[video] = self.breaker.opened
+            self._jobs.put(video)
 
     def _look_around(self) -> None:
         if self.sentence:
@@ -124,7 +127,7 @@ class Loop:
     def _answer(self, video: str, answer: Answer, waiting: deque[str]) -> None:
         self.shelf.manifest.answered(video, answer, self.way)
         self.shelf.accounts.settle(video, answer.outcome, answer.reason)
-        if self.breaker.take(answer) and not self.breaker.spent:
+        if self.breaker.take(answer, self._began.pop(video)) and not self.breaker.spent:
             self.progress.say(f"the host refuses ({answer.reason}): waiting {self.breaker.delay():.0f} s")
         self.tries[video] += 1
         if answer.outcome == "blocked" and self.tries[video] < TRIES_IN_A_RUN:

@@ -64,9 +64,9 @@ def run(cfg: DictConfig, source: Listed, options: Options) -> int:
     return int(loop is not None and loop.gave_up)
 
 
-def make_loop(cfg: DictConfig, shelf: Shelf, count: int, fetch: Callable[..., Any], clock: Clock | None = None) -> Loop:
-    """The run of a configuration; tests bring their own clock."""
-    clock = clock or Clock()
+def make_loop(cfg: DictConfig, shelf: Shelf, count: int, fetch: Callable[..., Any]) -> Loop:
+    """The loop of a configuration."""
+    clock = Clock()
     used = sum(path.stat().st_size for path in shelf.folder.iterdir() if path.is_file())
     return Loop(
         fetch=fetch,

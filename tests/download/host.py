@@ -28,7 +28,7 @@ class Host:
 
     whole, 404, 403, 429, 503 (`429:9` asks to wait 9 s), cut (the connection ends in the middle), short (a length
     that ends in the middle), long (a length that is never reached), slow, held (stands still in the middle),
-    page (no video), audio, dash (picture in two sizes and sound, apart).
+    page (no video), to (a file of the reader), audio, live, dash (picture in two sizes and sound, apart).
     """
 
     def __init__(self, film: bytes):
@@ -69,8 +69,14 @@ def serving(host: Host) -> Iterator[str]:
                     self.send_header("Retry-After", number)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-            elif word == "dash":
-                self.answer(DASH.encode(), "application/dash+xml")
+            elif word == "to":  # the scheme that must not be followed
+                self.send_response(302)
+                self.send_header("Location", "file:///etc/passwd")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif word in ("dash", "live"):
+                text = DASH if word == "dash" else DASH.replace("static", "dynamic")
+                self.answer(text.encode(), "application/dash+xml")
             elif word == "page":
                 self.answer(b"<html><title>x</title></html>", "text/html")
             else:

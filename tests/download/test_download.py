@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import av
@@ -108,6 +109,32 @@ def test_the_breaker_waits_tries_one_and_goes_on(place, monkeypatch, capfd):
     said = capfd.readouterr().err
     assert "the host refuses (" in said and "waiting 90 s" in said
     assert [line["video"] for line in place.lines() if line["outcome"] == "kept"] == [C, D, A, B]
+
+
+def test_a_video_between_refusals_keeps_the_breaker_closed(place, monkeypatch):
+    clock = StillClock()
+    monkeypatch.setattr("datagen.download.run.Clock", lambda: clock)
+    place.host.script = {video: ["429", "whole"] for video in (A, B, D, E)}
+    place.list(A, B, C, D, E)
+    assert account(place.run("breaker.after=3", "breaker.wait_s=60").out) == {"kept": 5}
+    assert clock.slept == []
+
+
+def test_after_a_pause_one_alone_may_try(place, monkeypatch):
+    under_way, most = [], []
+
+    def refused(options, video, folder, watch):
+        under_way.append(video)
+        time.sleep(0.05)
+        most.append(len(under_way))
+        under_way.remove(video)
+        raise DownloadError("HTTP Error 429: Too Many Requests")
+
+    monkeypatch.setattr("datagen.download.run.fetch", refused)
+    place.list(*map(name_of, range(12)))
+    stopped = place.run("--workers", 3, "breaker.after=3", "breaker.openings=4")
+    assert stopped.code == 1 and max(most[:3]) == 3
+    assert most[-3:] == [1, 1, 1]
 
 
 def test_a_host_that_goes_on_refusing_ends_the_run(place, monkeypatch):

@@ -46,7 +46,8 @@ def test_waits_as_long_as_the_host_asks():
     b = breaker(after=1)
     b.take(Answer("blocked", "429", is_trouble=True, retry_after=500))
     assert b.delay() == 500
-    b.take(Answer("blocked", "429", is_trouble=True, retry_after=900))  # was on its way
+    late = Answer("blocked", "429", is_trouble=True, retry_after=900)
+    assert not b.take(late, opened=0)  # it was on its way when the breaker opened
     assert b.delay() == 900 and b.opened == 1
 
 
