@@ -23,7 +23,7 @@ from datagen.stage import Stage
 
 CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
 OUTCOMES = {"filtered": Reject, "invalid": Invalid}
-_SHAPES_CUT = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  # of a clip's source
+_DECIDES = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  # of a clip's source
 
 
 @dataclass
@@ -47,8 +47,8 @@ class Cut(Stage):
         return {"cut": _wanted(clip), "raw": self._raw_identity(clip)}
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        if problem := clip.source["problem"]:
-            raise (Reject if problem.startswith("removed") else Invalid)(problem, clip.source["detail"])
+        if problem := clip.source.get("problem"):
+            raise (Reject if problem.startswith("removed") else Invalid)(problem, clip.source.get("detail", ""))
         path = workdir / "cut.mp4"
         if file := self._file(clip):
             return Artefact(path, self._cut(clip, file, path))
@@ -76,7 +76,7 @@ class Cut(Stage):
 
     def _cut(self, clip: Clip, file: Path, path: Path) -> dict[str, Any]:
         told = clip.source
-        if told["archive"]:
+        if "archive" in told:
             shown, region, fps, metrics = self._from_archive(told, file)
         else:
             shown, region, fps, metrics = self._from_video(told, file)
@@ -101,7 +101,7 @@ class Cut(Stage):
         """(time and picture of each frame, the part to take, usual rate, what is known of the file)."""
         found = exact.stream(file)
         size = found.size
-        if told["fps"]:
+        if "fps" in told:
             wanted = told["size"][0], told["size"][1]
             first, last = told["span"]
             span = exact.seconds_of_frames(first, last, told["fps"], wanted, found)
@@ -124,14 +124,14 @@ class Cut(Stage):
         return shown, exact.Region(0, 0, width // 2 * 2, height // 2 * 2), fps, metrics
 
     def _file(self, clip: Clip) -> Path | None:
-        archive = clip.source["archive"]
+        archive = clip.source.get("archive")
         if not archive:
             return self.raw.path(clip.source["video"])
         path = Path(self.archives) / archive
         return path if path.is_file() else None
 
     def _raw_identity(self, clip: Clip) -> Any:
-        if clip.source["problem"]:
+        if "problem" in clip.source:
             return None
         if file := self._file(clip):
             return _identity(file)
@@ -141,7 +141,7 @@ class Cut(Stage):
         """What `keep` left, put at `path`; its metrics."""
         said = self._said(clip)
         if said is None:
-            raise Invalid("not_downloaded", f"the video {clip.source['video'] or clip.source['archive']} is not here")
+            raise Invalid("not_downloaded", f"{clip.source.get('archive') or clip.source['video']} is not here")
         if error := OUTCOMES.get(said["outcome"]):
             raise error(said["reason"], said["detail"])
         source = self._sidecar(clip).with_suffix(".mp4")
@@ -174,7 +174,7 @@ def rate(fps: float) -> Fraction:
 
 def _wanted(clip: Clip) -> dict[str, Any]:
     """All that decides what is cut, besides the raw file."""
-    return {name: clip.source[name] for name in _SHAPES_CUT}
+    return {name: clip.source.get(name) for name in _DECIDES}
 
 
 def _identity(file: Path) -> dict[str, int]:

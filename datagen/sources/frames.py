@@ -113,5 +113,7 @@ def _picture(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Invalid("too_large", f"{info.filename} claims {picture.width} x {picture.height} pixels")
             return np.asarray(picture.convert("RGB"))
-    except (*DAMAGE, Image.DecompressionBombError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        raise Invalid("too_large", f"{info.filename}: {error}") from None
+    except (*DAMAGE, SyntaxError) as error:
         raise Invalid("damaged", f"{info.filename} cannot be read ({type(error).__name__}: {error})") from None

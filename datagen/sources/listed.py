@@ -131,6 +131,7 @@ class Listed(ABC):
             "archive": entry.archive,
             "labels": list(entry.labels),
         }
+        source = {name: value for name, value in source.items() if value not in (None, "", [])}
         # what is cut ends with the clip, and may last a little longer than its frames at the usual rate
         span = (0.0, round(entry.seconds + 1, 3))
         group = f"youtube:{entry.video}" if entry.video else ""
@@ -154,7 +155,7 @@ class Listed(ABC):
         missing = reasons.get(("invalid", "not_downloaded"), 0)
         if not missing:
             return None
-        return f"{missing} clips are not downloaded yet: `python -m datagen.download source={self.name}` fetches them."
+        return f"clips not downloaded yet: {missing}; `python -m datagen.download source={self.name}` fetches them"
 
     @cached_property
     def _raw(self) -> Raw:

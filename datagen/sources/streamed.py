@@ -62,7 +62,8 @@ class _Text:
         while True:
             try:
                 value, end = _DECODE(self.held, self.at)
-                if end < len(self.held) or self.ended:  # a number may go on in what is not read yet
+                after = self.held[end : end + 2]
+                if after.strip("0123456789.eE+-") or self.ended:  # else a number may go on
                     self.at = end
                     return value
             except json.JSONDecodeError as error:

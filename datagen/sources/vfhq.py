@@ -68,7 +68,7 @@ class VFHQ(Listed):
         path = Path(self.metadata or "")
         if not self.metadata or not path.exists():
             raise UserError(
-                f"source.metadata={self.metadata} is not here: fetch VFHQ's meta_info.zip from {RIGHTS['source']} "
+                f"source.metadata={self.metadata} is not here: fetch VFHQ's meta_info.zip (see {RIGHTS['source']}) "
                 "and name it, or the folder of its text files."
             )
         return path
