@@ -61,10 +61,10 @@ class DensePoseMask(MaskStage):
         return Needs(gpus=self.gpus)
 
     def parameters(self) -> dict[str, Any]:
-        return {"least_score": self.least_score}
+        return {"least_score": self.least_score, "config": sha256_of(Path(str(self.config)))}
 
     def weights(self) -> dict[str, str]:
-        return {"densepose": sha256_of(Path(str(self.checkpoint))), "config": sha256_of(Path(str(self.config)))}
+        return {"densepose": sha256_of(Path(str(self.checkpoint)))}
 
     def check(self) -> None:
         from model.convert.files import read
