@@ -16,6 +16,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from datagen.ahead import announcements
 from datagen.clip import Clip
 from datagen.engine.errors import UserError
 from datagen.engine.files import clear_parts
@@ -88,6 +89,7 @@ class Session:
     def run(self) -> Work:
         """All clips through all stages. Books are in the result; interruptions are raised after they are printed."""
         cfg, job = self.job.cfg, self.job
+        announce(job)
         progress = Progress(job.count(), enabled=cfg.progress)
         pool = _pool(job)
         kinds = {stage.needs for stage in job.journey.stages}
@@ -157,7 +159,14 @@ def dry_run(job: Job) -> Books:
     for name in [name for name in names if name in hits or name in misses]:
         print(f"{name:<8} {hits.get(name, 0):>8} there {misses.get(name, 0):>8} to make")
     print(books.line())
+    announce(job)
     return books
+
+
+def announce(job: Job) -> None:
+    """Print what dear stages have before them."""
+    for line in announcements(_with_children(job), job.journey, job.store, job.cfg.deadline_s):
+        print(line, flush=True)
 
 
 def ledger_path(store: str) -> Path:
