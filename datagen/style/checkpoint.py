@@ -31,9 +31,10 @@ def inspect(folder: Path) -> None:
     """UserError, in one sentence, where the folder is no SDXL, lacks something, or holds tensors that do not fit."""
     index = _index(folder)
     for part, kind in (PARTS | OTHERS).items():
-        _, name = _told(index, part)
-        if not name.removesuffix("Fast").endswith(kind):
-            raise UserError(f"{folder} says that its {part} is {name or 'nothing'}, {kind} is expected: {AGAIN}")
+        told = index.get(part)
+        if not _is_known(part, kind, told):
+            found = ".".join(map(str, told)) if isinstance(told, list) else told
+            raise UserError(f"{folder} says that its {part} is {found}, {_library(part)}.{kind} is expected: {AGAIN}")
     for part in PARTS:
         _compare(folder / part, PARTS[part], weights(folder, part))
     for name in ("tokenizer", "tokenizer_2"):
@@ -129,13 +130,16 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _told(index: dict[str, Any], part: str) -> tuple[str, str]:
-    """(library, class) of a part; only the libraries' own classes are taken."""
-    told = index.get(part)
+def _is_known(part: str, kind: str, told: Any) -> bool:
+    """Whether model_index.json names the library's own class, or the quick twin of a tokenizer."""
     if not (isinstance(told, list) and len(told) == 2 and all(isinstance(word, str) for word in told)):
-        return "", ""
-    library = "transformers" if part.startswith(("text", "token")) else "diffusers"
-    return (told[0], told[1]) if told[0] == library else ("", ".".join(told))
+        return False
+    name = told[1].removesuffix("Fast")
+    return told[0] == _library(part) and (name == kind or part == "scheduler" and name.endswith(kind))
+
+
+def _library(part: str) -> str:
+    return "transformers" if part.startswith(("text", "token")) else "diffusers"
 
 
 def _weights(folder: Path, kind: str | None) -> Path:

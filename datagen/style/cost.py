@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from datagen.style.checkpoint import PARTS, empty
+from datagen.style.diffusion import dtype, one_thread, quiet
 from datagen.style.pace import Pace, passes
 
 SURE_S = 5.0  # a call that takes so long is not warmed up first
@@ -18,8 +20,10 @@ def calls_a_frame(folder: Path, pace: Pace, guidance: float) -> int:
     from model.convert.files import read_json
 
     config = read_json(folder / "scheduler" / "scheduler_config.json")
-    scheduler: Any = getattr(diffusers, read_json(folder / "model_index.json")["scheduler"][1]).from_config(config)
-    scheduler.set_timesteps(pace.steps)
+    kind: Any = getattr(diffusers, read_json(folder / "model_index.json")["scheduler"][1])
+    with quiet():
+        scheduler = kind.from_config(config)
+        scheduler.set_timesteps(pace.steps)
     return len(scheduler.timesteps[(pace.steps - pace.calls) * scheduler.order :]) * passes(guidance)
 
 
@@ -30,9 +34,6 @@ def speed(folder: Path, device: str, batch: int, size: tuple[int, int]) -> float
     device here, or not enough memory.
     """
     import torch
-
-    from datagen.style.checkpoint import PARTS, empty
-    from datagen.style.diffusion import dtype, one_thread, quiet
 
     unet = empty(folder / "unet", PARTS["unet"]).eval()
     if not _fits(unet, device):

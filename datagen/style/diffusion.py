@@ -172,10 +172,12 @@ def one_thread(device: str = "cpu") -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
+    """Without the libraries' talk."""
     from model.convert.silence import silence
 
     with silence(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # diffusers', about itself
+        for kind in (FutureWarning, DeprecationWarning):  # diffusers', about itself and NumPy
+            warnings.simplefilter("ignore", kind)
         yield
 
 

@@ -28,7 +28,7 @@ class Pace:
         if calls < 1:
             least = -(-1 // strength)
             raise ValueError(
-                f"style.steps {steps} x style.strength {strength:g} leaves int({steps * strength:g}) = 0 steps, which "
+                f"style.steps {steps} x style.strength {strength:g} leaves int({steps * strength!r}) = 0 steps, which "
                 f"would change nothing: at least 1 is expected, so set style.steps={least:.0f} or more"
             )
         return cls(steps, calls)
