@@ -89,7 +89,6 @@ class Session:
     def run(self) -> Work:
         """All clips through all stages. Books are in the result; interruptions are raised after they are printed."""
         cfg, job = self.job.cfg, self.job
-        announce(job)
         progress = Progress(job.count(), enabled=cfg.progress)
         pool = _pool(job)
         kinds = {stage.needs for stage in job.journey.stages}
@@ -120,7 +119,8 @@ class Session:
 
 @contextlib.contextmanager
 def session(job: Job, output: Path) -> Iterator[Session]:
-    """Lock store and output, say what an earlier run left, and open the ledger."""
+    """Say what the work costs and what an earlier run left; lock store and output, and open the ledger."""
+    announce(job)
     local = Path(job.ledger_path).parent
     make_folder(output)
     with contextlib.ExitStack() as locks:

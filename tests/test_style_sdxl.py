@@ -18,6 +18,7 @@ from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
 from datagen.sources.people import person, portrait
+from datagen.style import diffusion
 from datagen.style import sdxl as style
 from datagen.style.attention import AnchoredAttention
 from datagen.style.canvas import Canvas
@@ -92,6 +93,18 @@ def test_the_batch_is_no_part_of_a_clip_on_the_cpu(tiny, tmp_path):
         made.append(stage(tiny, batch=batch)(clip, folder).path.read_bytes())
     assert made[0] == made[1]
     assert stage(tiny, batch=4).parameters() == stage(tiny).parameters()
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance": 5.0, "cross_frame": True}])
+def test_half_precision_draws_the_same_pictures(tiny, monkeypatch, options):
+    """What a GPU computes in, with the VAE raised to single precision around its use."""
+    frames = noise(3)
+    plan = Plan("a red man", Pace(4, 2), Sheet(frames[0]) if options else None)
+    single = drawn(Painter(tiny, batch=2, **options), frames, plan)
+    monkeypatch.setattr(diffusion, "dtype", lambda device: "float16")
+    painter = Painter(tiny, batch=2, **options)
+    assert np.abs(drawn(painter, frames, plan) - single).mean() < 2.5
+    assert painter.pipe.unet.dtype == torch.float16 and painter.pipe.vae.config.force_upcast
 
 
 def test_every_frame_has_the_same_noise(tiny):

@@ -155,4 +155,4 @@ def test_missing_weights_are_told_with_size_licence_and_the_way_to_get_them(raw,
 
 def refused(run: Run, said: str, folder: Path) -> None:
     assert run.code == 2 and re.search(said, run.sentence), run.err
-    assert not (folder / "out").exists() or not [*(folder / "out").rglob("*.mp4")]
+    assert not (folder / "out").exists() and not (folder / "store" / "ledger.jsonl").exists()

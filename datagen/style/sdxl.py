@@ -92,6 +92,8 @@ class SdxlStyle(Stage):
             yield f"style.batch is {self.batch!r}: a whole number from 1 is expected"
         if self.side is not None and (type(self.side) is not int or self.side < 64):
             yield f"style.side is {self.side!r}: px from 64, or null, are expected"
+        if self.gpus < 0:
+            yield f"style.gpus is {self.gpus!r}: a share of a GPU, or 0, is expected"
         for option in ("drift", "calls_per_s"):
             value = getattr(self, option)
             if value is not None and not value > 0:
