@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FACEFUSION := data/facefusion-env
+FACEFUSION_NEEDS := datagen/swap/facefusion/requirements.txt
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help shards stats ablation test check bench format clean
+.PHONY: help shards stats ablation facefusion-env test check bench format clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 shards: $(READY) ## raw video to training shards in data/shards: the sample, or ARGS="source=folder source.input=raw/"
 	@$(BIN)/python -m datagen.shards $(ARGS)
@@ -21,6 +23,8 @@ stats: $(READY) ## what is in data/shards, what was lost and why; report.html an
 
 ablation: $(READY) ## the tiny model with and without twins that drive: how much identity leaks
 	@$(BIN)/python -m training.ablation $(ARGS)
+
+facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in data/facefusion-env, several gigabytes
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest $(ARGS)
@@ -51,4 +55,15 @@ $(READY): pyproject.toml constraints.txt
 		|| { rm -rf $(VENV); echo "error: $(PYTHON) cannot make $(VENV): apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing into $(VENV) (about two minutes) ..."
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' 2> >(grep -v "is ignored: it is" >&2)
+	@touch $@
+
+# 89 packages, among them TensorFlow and torchvision, which cannot live in .venv; the model's weights come on top
+$(FACEFUSION)/.ready: $(FACEFUSION_NEEDS)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+		|| { echo "error: $(PYTHON) is not Python 3.11 or 3.12; name one: make PYTHON=python3.11 facefusion-env" >&2; exit 2; }
+	@test -x $(FACEFUSION)/bin/pip || $(PYTHON) -m venv $(FACEFUSION) \
+		|| { rm -rf $(FACEFUSION); echo "error: $(PYTHON) cannot make a venv: apt-get install python3-venv" >&2; exit 2; }
+	@echo "installing into $(FACEFUSION) (several gigabytes) ..."
+	@$(FACEFUSION)/bin/python -m pip install --quiet -r $(FACEFUSION_NEEDS)
+	@$(FACEFUSION)/bin/python -c 'import tensorflow, torch, torchvision, modelscope.pipelines'
 	@touch $@

@@ -30,7 +30,9 @@ from datagen.clip import Artefact, Clip
 from datagen.drift import EYES, LIPS
 from datagen.engine.files import canonical
 from datagen.faces import Faces
-from datagen.gaze import SMOOTHING_S, eye_in_head, open_eyes, smoothed
+from datagen.gaze.curve import SMOOTHING_S, smoothed
+from datagen.gaze.iris import eye_in_head
+from datagen.gaze.stage import open_eyes
 from datagen.landmarks import FaceMesh
 from datagen.mesh import shape_ratios
 from datagen.regions import face_colour

@@ -51,9 +51,10 @@ class Faces:
         with np.load(path, allow_pickle=False) as file:
             return cls(file["boxes"], file["landmarks"], file["confidence"])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, **more: Any) -> None:
+        """`more` is what only its own readers look for."""
         landmarks = np.round(self.landmarks * 64) / 64  # finer than any detector, and compresses to half
-        np.savez_compressed(path, boxes=self.boxes, landmarks=landmarks, confidence=self.confidence)
+        np.savez_compressed(path, boxes=self.boxes, landmarks=landmarks, confidence=self.confidence, **more)
 
 
 def track(mesh: FaceMesh, frames: Iterable[np.ndarray]) -> Faces:
@@ -85,7 +86,7 @@ class MeshFaces(Stage):
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
         faces.save(workdir / "faces.npz")
-        return Artefact(workdir / "faces.npz", {**measure(faces), **_seen(path, faces)})
+        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces)})
 
 
 def measure(faces: Faces) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _range(values: np.ndarray, digits: int = 1) -> list[float]:
     return [round(float(v), digits) for v in np.percentile(values, [5, 50, 95])]
 
 
-def _seen(path: Path, faces: Faces, count: int = 3) -> dict[str, Any]:
+def seen_in(path: Path, faces: Faces, count: int = 3) -> dict[str, Any]:
     """From a few frames spread over those that show the face: its codes, and its mean colour in CIELAB."""
     shown = np.flatnonzero(faces.found)
     chosen = sorted({int(i) for i in shown[np.linspace(0, len(shown) - 1, count).round().astype(int)]})

@@ -21,13 +21,15 @@ from datagen.clip import Clip
 from datagen.engine.errors import UserError
 from datagen.engine.files import clear_parts
 from datagen.engine.journey import Journey, guarded, outlook
-from datagen.engine.ledger import Books, Ledger, unfinished
+from datagen.engine.ledger import Books, Ledger, Settled, unfinished
 from datagen.engine.lock import locked, make_folder
 from datagen.engine.pools import LocalPool, Pool, RayPool
 from datagen.engine.progress import Progress
 from datagen.engine.run import Loop, Work, interruptible
 from datagen.engine.store import Store
+from datagen.exclude import Excluded
 from datagen.sources.folder import Folder
+from model.weights import is_free, licence_of
 
 ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
 RUNNERS = ("ray", "local")
@@ -47,6 +49,11 @@ class Job:
     def of(cls, cfg: DictConfig) -> Job:
         """UserError that lists all mistakes of the configuration at once."""
         mistakes, made = _mistakes(cfg), {}
+        excluded = Excluded()
+        try:
+            excluded = Excluded.read(cfg.exclude)
+        except UserError as error:
+            mistakes.append(str(error).removesuffix("."))
         for name in (name for name in ("source", "shots", "select", *ORDER) if name in cfg):
             try:
                 made[name] = _make(cfg, name)
@@ -61,7 +68,7 @@ class Job:
         source.count()  # says at once what is wrong with the input
         for stage in stages:
             stage.check()
-        journey = Journey(source.stage(), stages, selection, made.get("shots"))
+        journey = Journey(source.stage(), stages, selection, made.get("shots"), excluded)
         try:
             store = Store(cfg.store)
         except (ValueError, ImportError) as error:
@@ -95,7 +102,7 @@ class Session:
         loop = Loop(job.journey, job.store, pool, self.ledger, progress, most_waiting=16 if len(kinds) > 1 else 1)
         try:
             with interruptible():
-                return loop.run(job.clips())
+                return loop.run(_new_first(job))
         except BaseException:
             progress.close()
             print(loop.work.books.line(), flush=True)
@@ -130,6 +137,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
         before = unfinished(job.ledger_path)
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
+        tell_licences(job)
         job.store.clear_scratch()
         ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
         try:
@@ -142,6 +150,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
 
 def dry_run(job: Job) -> Books:
     """Which artefacts are there and which would be made; writes nothing."""
+    tell_licences(job)
     hits: dict[str, int] = {}
     misses: dict[str, int] = {}
     books = Books()
@@ -177,6 +186,16 @@ def ledger_path(store: str) -> Path:
     return Path("data") / "ledgers" / store.replace("://", "-").replace("/", "-") / "ledger.jsonl"
 
 
+def _new_first(job: Job) -> Iterator[Clip]:
+    """Clips of which an earlier run knew no end, then the others, which mostly need no work: workers do not wait until
+    the store has said so of a million of them.
+    """
+    known = Settled(job.ledger_path)
+    yield from (clip for clip in job.clips() if clip.key not in known)
+    if known:
+        yield from (clip for clip in job.clips() if clip.key in known)
+
+
 def _with_children(job: Job) -> Iterator[Clip]:
     from datagen.engine.journey import children
 
@@ -200,6 +219,15 @@ def exit_code(books: Books) -> int:
     if books.classes["failed"]:
         print("some clips failed: `python -m datagen.why KEY` says why; the same command tries them again.")
     return int(books.classes["failed"] > 0)
+
+
+def tell_licences(job: Job) -> None:
+    """A line for every weight in use that is not known to be free for commercial use."""
+    journey = job.journey
+    for stage in filter(None, (journey.source, journey.split, *journey.stages)):
+        for name in stage.weights():
+            if not is_free(licence := licence_of(name)):
+                print(f"licence: {stage.name} {name}: {licence}", flush=True)
 
 
 def workers(cfg: DictConfig) -> int:

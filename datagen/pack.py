@@ -13,7 +13,7 @@ import json
 import os
 import tarfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +27,7 @@ SPLITS = ("train", "val")
 MARK = ".packing"  # stands while shards are being put in place: those there are ours, whole or not
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A file of a sample: its bytes, or where they are, with their hash and size."""
 
@@ -47,11 +47,12 @@ class Member:
         with self.source() as file:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise UserError(f"an artefact in the store is damaged ({file.name}): delete its folder and run again.")
+            where = getattr(file, "name", self.field)
+            raise UserError(f"an artefact in the store is damaged ({where}): delete its folder and run again.")
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     key: str
     split: str
@@ -87,11 +88,14 @@ def pack(
     shard_samples: int = 1000,
     shard_bytes: int = 512 * 2**20,
     overwrite: bool = False,
+    excluded: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write shards and index.json under `output` and return the index; what is right already is not touched."""
+    """Write shards and index.json under `output` and return the index; what is right already is not touched. Samples
+    with `excluded` keys may go.
+    """
     shards = list(_plan(sorted(samples, key=lambda s: (s.split, s.key)), shard_samples, shard_bytes))
     old = _old_index(output)
-    _refuse_loss(output, old, shards, overwrite)
+    _refuse_loss(output, old, shards, excluded, overwrite)
     known = {(s["file"], s["content"]): s for s in old.get("shards", [])}
     parts: dict[str, Path] = {}
     try:
@@ -200,12 +204,14 @@ def _publish(output: Path, parts: dict[str, Path], entries: list[dict[str, Any]]
     (output / MARK).unlink()
 
 
-def _refuse_loss(output: Path, old: dict[str, Any], shards: Sequence[Shard], overwrite: bool) -> None:
+def _refuse_loss(
+    output: Path, old: dict[str, Any], shards: Sequence[Shard], excluded: Collection[str], overwrite: bool
+) -> None:
     """Nothing of somebody else's, and no sample of an earlier run, goes without being asked."""
     ours = {entry["file"] for entry in old.get("shards", [])}
     foreign = [file.name for file in _tars(output) if file.name not in ours]
     before = {key for entry in old.get("shards", []) for key in entry["keys"]}
-    lost = before - {sample.key for shard in shards for sample in shard.samples}
+    lost = before - {sample.key for shard in shards for sample in shard.samples} - {*excluded}
     if (output / MARK).exists():
         foreign = []
     if overwrite or not (lost or foreign):

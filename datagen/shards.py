@@ -6,10 +6,12 @@ python -m datagen.shards source=folder source.input=raw/         your videos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
 from model.weights import licence_of
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from datagen.pack import Sample
     from datagen.selection import Candidate, Selection
 
+LOST = ("key", "outcome", "reason", "stage")  # what the index says of a clip that is not in the shards
 MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.mp4": "mask", "faces.npz": "gaze"}
 
 
@@ -35,34 +38,37 @@ def main(cfg: Any) -> int:
         work = run.run()
         with run.ended(work):
             index = finish(job, run.ledger, work.books)
-    _report(cfg, work, index)
+    _report(job, work, index)
     return exit_code(work.books)
 
 
 def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     """Duplicates out, splits drawn, shards and index written."""
     from datagen import pack, selection
-    from datagen.engine.ledger import DUPLICATE
-    from datagen.verbs import events
+    from datagen.engine.ledger import DUPLICATE, Rows
 
-    rows = list(events(job.ledger_path, ledger.run))
-    kept = {row["key"]: row for row in rows if row["outcome"] == "kept"}
-    records = {key: _records(job.store, row) for key, row in kept.items()}
-    candidates = [_candidate(row, records[key]) for key, row in kept.items()]
+    rows = Rows(job.ledger_path, ledger.run)
+    candidates, rejects = [], []
+    for row in rows.values():
+        if row["outcome"] == "kept":
+            candidates.append(_candidate(row, _records(job.store, row)))
+        else:
+            rejects.append({name: row[name] for name in LOST})
     doubled = selection.duplicates(candidates)
     for key in sorted(doubled):
         books.move(DUPLICATE)
-        ledger.append("clip", **_event(kept[key], DUPLICATE, "the same pictures as a clip with a smaller key"))
+        event = _event(rows[key], DUPLICATE, "the same pictures as a clip with a smaller key")
+        ledger.append("clip", **event)
+        rejects.append({name: event[name] for name in LOST})
+    rejects.sort(key=lambda row: row["key"])
     candidates = [candidate for candidate in candidates if candidate.key not in doubled]
     groups = selection.groups(candidates, job.selection.near_duplicate_bits)
-    samples = (_sample(job, kept[key], records[key], group) for key, group in groups.items())
-    losses = [row for row in rows if row["outcome"] != "kept"]
-    losses += [{**kept[key], "outcome": "filtered", "reason": DUPLICATE, "stage": "select"} for key in doubled]
-    fields = ("key", "outcome", "reason", "stage")
-    rejects = sorted(({name: row[name] for name in fields} for row in losses), key=lambda row: row["key"])
+    del candidates
+    samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
+    gone = {row["key"] for row in rejects if row["reason"] == "excluded"}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
-    return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, **options)
+    return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, excluded=gone, **options)
 
 
 def describe(row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection) -> dict[str, Any]:
@@ -86,6 +92,8 @@ def describe(row: dict[str, Any], records: dict[str, Record], group: str, select
         "metrics": metrics,
         "stages": made,
     }
+    if "cut" in source.metrics:
+        sample["source"]["cut"] = source.metrics["cut"]
     if "truth" in source.metrics:
         sample["truth"] = _cut(source.metrics["truth"], clip)
     return sample
@@ -119,18 +127,31 @@ def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
     return Candidate(row["key"], records["clips"].sha256, tuple(names), known, prints)
 
 
-def _sample(job: Job, row: dict[str, Any], records: dict[str, Record], group: str) -> Sample:
-    from datagen.engine.files import canonical
+def _sample(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> Sample:
+    """Hashes and sizes; what is in the members is read when they are written, the json made once more."""
     from datagen.pack import Member, Sample
 
-    text = canonical(describe(row, records, group, job.selection)).encode()
-    members = [Member.of_bytes("json", text)]
+    row = rows[key]
+    records = _records(job.store, row)
+    text = _text(job, rows, key, group)
+    members = [replace(Member.of_bytes("json", text), source=lambda: io.BytesIO(_text(job, rows, key, group)))]
     for field, stage in MEMBERS.items():
         record = records[stage]
-        members.append(Member(field, record.sha256, record.bytes, partial(job.store.open, record)))
+        members.append(Member(field, record.sha256, record.bytes, partial(_opened, job.store, stage, record.key)))
     clip = records["clips"].metrics
     ordered = tuple(sorted(members, key=lambda member: member.field))
-    return Sample(row["key"], job.selection.split(group), clip["seconds"], clip["frames"], group, ordered)
+    return Sample(key, job.selection.split(group), clip["seconds"], clip["frames"], group, ordered)
+
+
+def _text(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> bytes:
+    from datagen.engine.files import canonical
+
+    row = rows[key]
+    return canonical(describe(row, _records(job.store, row), group, job.selection)).encode()
+
+
+def _opened(store: Store, stage: str, key: str) -> IO[bytes]:
+    return store.open(store.read(stage, key))
 
 
 def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
@@ -146,16 +167,18 @@ def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
     }
 
 
-def _report(cfg: Any, work: Any, index: dict[str, Any]) -> None:
+def _report(job: Job, work: Any, index: dict[str, Any]) -> None:
     for line in _reasons(work.books):
         print(line)
     print(work.books.line())
     total = sum(split["seconds"] for split in index["splits"].values())
     counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
-    print(f"{cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
+    print(f"{job.cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
     made = sum(work.seconds.values())
     if made:
         print(f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in {work.wall:.0f} s")
+    if advice := getattr(job.source, "advice", lambda reasons: None)(work.books.reasons):
+        print(advice)
 
 
 def _reasons(books: Any) -> Iterator[str]:

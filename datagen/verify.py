@@ -5,15 +5,17 @@ python -m datagen.verify --input data/shards
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
 from datagen.engine.files import file_sha256
+from datagen.exclude import Excluded
 from datagen.pack import FIELDS, read_index
 
 
@@ -47,11 +49,15 @@ def _problems(folder: Path, index: dict[str, Any]) -> Iterator[str]:
                 yield f"index.json: {counts[name]} {name} in {split}, its shards say {total}"
 
 
-def members(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(key, field, data) of a shard in its order; raises tarfile.TarError where the tar is broken."""
+def members(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, str, bytes]]:
+    """(key, field, data) of a shard in its order, of all `fields` or some; raises tarfile.TarError where the tar is
+    broken.
+    """
     with tarfile.open(path, "r:") as tar:
         for info in tar:
             key, _, field = info.name.partition(".")
+            if fields and field not in fields:
+                continue
             file = tar.extractfile(info)
             if file is None:
                 raise tarfile.TarError(f"{info.name} is no plain file")
@@ -106,14 +112,36 @@ def _leaks(index: dict[str, Any]) -> Iterator[str]:
         yield f"index.json: {group} is in train and in val"
 
 
+def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
+    """A line for each sample that shows somebody on the list, or whose group does."""
+    told: list[tuple[str, str, str, str | None]] = []
+    for entry in read_index(folder)["shards"]:
+        with contextlib.suppress(tarfile.TarError, OSError, ValueError):  # told among the problems
+            for key, _, data in members(folder / entry["file"], {"json"}):
+                said = json.loads(data)
+                told.append((entry["file"], key, str(said.get("group")), excluded.of_sample(said)))
+    groups = {group: name for _, _, group, name in told if name is not None}
+    for file, key, group, name in told:
+        if name is not None:
+            yield f"{file}: sample {key} shows {name}"
+        elif group in groups:
+            yield f"{file}: sample {key} is of the same group as {groups[group]}, the same video or face"
+
+
 @command("datagen/verify")
 def main(cfg: Any) -> int:
-    folder = Path(cfg.input)
+    folder, excluded = Path(cfg.input), Excluded.read(cfg.exclude)
     found = list(problems(folder))
     for problem in found:
         print(problem)
+    shown = list(_shown(folder, excluded)) if excluded.ids else []
+    for line in shown:
+        print(line)
     if found:
         print(f"{folder}: {len(found)} problems; make the shards again with the command that made them.")
+    if shown:
+        print(f"{folder}: {len(shown)} samples show who said no; make the shards again with --exclude {cfg.exclude}.")
+    if found or shown:
         return 1
     index = read_index(folder)
     count = sum(split["samples"] for split in index["splits"].values())

@@ -78,7 +78,7 @@ def _write(
     settings = _settings(cfg)
     framed = still.framed(pipeline.side, cfg.margin, not cfg.official)
     contour = framed.outline * pipeline.driving_side if cfg.contour_preserve else None
-    source = DrivingFrames(driving, pipeline.driving_side, contour, cfg.margin, not cfg.official)
+    source = DrivingFrames(driving, pipeline.driving_side, contour, cfg.margin, not cfg.official, pipeline.grey)
     with (
         contextlib.closing(source) as frames,
         _progress(pipeline, len(source), settings, cfg.progress) as bar,

@@ -46,7 +46,8 @@ class Footage:
 
 
 class DrivingFrames:
-    """model.pipeline.Driving: the face alone on black, grey, [3, n, side, side] in [0, 1]; read in order, then closed.
+    """model.pipeline.Driving: the face alone on black, grey or not, [3, n, side, side] in [0, 1]; read in order, then
+    closed.
 
     With `contour`, the outline of the portrait's face in px of frames of `side` px: eyes, brows and mouth alone, moved
     to where the portrait's are.
@@ -59,7 +60,9 @@ class DrivingFrames:
         contour: np.ndarray | None = None,
         margin: float | None = None,
         antialias: bool = True,
+        is_grey: bool = True,
     ):
+        self.tone: Callable[[Tensor], Tensor] = grey if is_grey else lambda picture: picture
         self.footage, self.side, self.contour, self.antialias = footage, side, contour, antialias
         self.square = square(footage.boxes[footage.found], footage.size, margin)
         self._decoded: Any = video.read(footage.path)
@@ -78,9 +81,9 @@ class DrivingFrames:
     def _frame(self, number: int) -> Tensor:
         picture = self._picture(number)
         if self.contour is None:
-            return grey(only(picture, self._kept(number)))
+            return self.tone(only(picture, self._kept(number)))
         source = self.square.place(self.footage.outline, self.side)
-        return grey(aligned(only(picture, self._patches()), source, self.contour))
+        return self.tone(aligned(only(picture, self._patches()), source, self.contour))
 
     def _picture(self, number: int) -> Tensor:
         """[1, 3, side, side] in [0, 1]"""

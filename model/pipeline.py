@@ -25,7 +25,7 @@ class Driving(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, frames: range) -> Tensor:
-        """Frames [3, n, H, W], grey in [0, 1]; asked for once each, in order."""
+        """Frames [3, n, H, W] in [0, 1], grey or in colour as the model has it; asked for once each, in order."""
         ...
 
 
@@ -54,8 +54,11 @@ class MegActorPipeline(DiffusionPipeline):
         image_encoder: Any,
         feature_extractor: Any,
         scheduler: Any,
+        grey: bool = True,
     ):
+        """`grey`: whether it was trained on driving frames without colour; kept in model_index.json."""
         super().__init__()
+        self.register_to_config(grey=grey)
         self.register_modules(
             unet=unet,
             reference_net=reference_net,
@@ -68,6 +71,11 @@ class MegActorPipeline(DiffusionPipeline):
         self.animator = Animator(unet, reference_net, driven_encoder)
         self.latents = Latents(vae)
         self.background = BackgroundTokens(image_encoder, feature_extractor)
+
+    @property
+    def grey(self) -> bool:
+        """Whether driving frames go in without colour."""
+        return bool(self.config.grey)
 
     @property
     def factor(self) -> int:

@@ -16,7 +16,7 @@ from PIL import Image
 from datagen import geometry
 from datagen.engine.errors import UserError
 from datagen.landmarks import FaceDetector, FaceMesh
-from datagen.mask import PolygonMask
+from datagen.mask.polygon import PolygonMask
 from datagen.regions import face_polygon
 from datagen.swap.donors import MIN_EYES, find_face, read_picture
 from datagen.video import Frame

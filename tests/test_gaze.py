@@ -11,7 +11,8 @@ import pytest
 
 from datagen import geometry, video
 from datagen.faces import Faces, track
-from datagen.gaze import IrisGaze, amplitude, eye_in_head
+from datagen.gaze.curve import amplitude
+from datagen.gaze.iris import IrisGaze, eye_in_head
 from datagen.landmarks import FaceMesh
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.sample import Sample

@@ -1,6 +1,6 @@
 """The whole journey from raw video to shards: same bytes whatever happens on the way, nothing lost, nothing left over.
 
-Most tests share one store and the shards of one small sample (tests/faults.py); those that kill have their own.
+Most tests share one store and the shards of one small sample (tests/faults); those that kill have their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import pytest
 from datagen import video
 from datagen.engine.ledger import read_ledger
 from datagen.landmarks import FaceMesh
-from datagen.mask import face_polygon, split
+from datagen.mask.stage import split
+from datagen.regions import face_polygon
 from datagen.verify import problems
 from tests import faults
 from tests.faults import SAMPLE, Run, call, computed, contents, leftovers, run, started, tree, until

@@ -12,7 +12,9 @@ from datagen import geometry, video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
-from datagen.mask import PolygonMask, face_polygon, split
+from datagen.mask.polygon import PolygonMask
+from datagen.mask.stage import split
+from datagen.regions import face_polygon
 from datagen.sources.people import look_of, person, portrait
 
 

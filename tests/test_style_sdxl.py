@@ -101,7 +101,7 @@ def test_half_precision_draws_the_same_pictures(tiny, monkeypatch, options):
     frames = noise(3)
     plan = Plan("a red man", Pace(4, 2), Sheet(frames[0]) if options else None)
     single = drawn(Painter(tiny, batch=2, **options), frames, plan)
-    monkeypatch.setattr(diffusion, "dtype", lambda device: "float16")
+    monkeypatch.setattr(diffusion, "dtype", lambda gpus: "float16")
     painter = Painter(tiny, batch=2, **options)
     assert np.abs(drawn(painter, frames, plan) - single).mean() < 2.5
     assert painter.pipe.unet.dtype == torch.float16 and painter.pipe.vae.config.force_upcast
@@ -156,7 +156,7 @@ def test_the_calls_that_are_told_are_those_that_are_made(tiny, guidance, steps, 
 
 
 def test_the_speed_is_measured_and_positive(tiny):
-    assert (speed(tiny, "cpu", 1, (64, 64)) or 0) > 0
+    assert (speed(tiny, 0, 1, (64, 64)) or 0) > 0
 
 
 def test_diffusers_takes_as_many_steps_as_a_pace_says():

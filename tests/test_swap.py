@@ -287,3 +287,24 @@ def test_donor_has_clearly_another_skin_where_there_is_one():
         clip = Clip(f"c{number}", {}).with_artefact("faces", Artefact(Path("x"), {"skin": [71.0, 11.0, 20.0]}))
         assert donors.choose([*alike, other], clip, 0) is other
         assert donors.choose(alike, clip, 0) in alike
+
+
+def test_a_donor_who_opted_out_is_never_taken(tmp_path):
+    def lazy(name):
+        return donors.Lazy(name, name, name, (50.0, 10.0, 10.0), lambda: np.zeros((1, 1, 3), np.uint8))
+
+    pool = [lazy(name) for name in ("ann.png", "bob.jpg", "cy.webp")]
+    names = tmp_path / "opt-out.txt"
+    names.write_text("# asked on Monday\nann\n\ncy.webp  # and Tuesday\n")
+    assert [donor.name for donor in donors.without(pool, names)] == ["bob.jpg"]
+    names.write_text("ann\nbob\ncy\n")
+    with pytest.raises(ValueError, match="names all 3 donors"):
+        donors.without(pool, names)
+    out = donors.builtin_donors()[0].name
+    names.write_text(out)
+    stage = LandmarkSwap(opt_out=str(names))
+    clips = [Clip(f"c{number}", {}) for number in range(40)]
+    before, after = ([s.of_clip(clip)["donor"] for clip in clips] for s in (LandmarkSwap(), stage))
+    assert out in before and out not in after
+    assert all(b == a for b, a in zip(before, after, strict=True) if b != out), "nobody else's choice changes"
+    assert stage.parameters() == LandmarkSwap().parameters()

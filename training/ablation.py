@@ -107,7 +107,7 @@ def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> N
     shown: dict[str, list[np.ndarray]] = {}
     for variant, seed, folder in runs:
         pictures: list[np.ndarray] = []
-        for scores in _scores(folder, "colour" in variant, cross, alone, pictures):
+        for scores in _scores(folder, cross, alone, pictures):
             rows.append({"variant": variant, "seed": seed, **scores})
         shown.setdefault(variant, pictures)
     write_atomically(output / "summary.json", (json.dumps(rows, indent=1) + "\n").encode())
@@ -123,9 +123,7 @@ def _alone(case: CrossCase) -> CrossCase:
     return replace(case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2)
 
 
-def _scores(
-    folder: Path, is_colour: bool, cross: Judge, alone: Judge, pictures: list[np.ndarray]
-) -> Iterator[Mapping[str, Any]]:
+def _scores(folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]) -> Iterator[Mapping[str, Any]]:
     """A row for each case; `pictures` gets the outputs."""
     from model.convert.folder import load
     from model.pipeline import Settings
@@ -136,7 +134,7 @@ def _scores(
     settings = Settings(**SAMPLING)  # type: ignore[arg-type]
 
     def animate(case: CrossCase) -> np.ndarray:
-        made = animated(pipeline, case, settings, not is_colour)
+        made = animated(pipeline, case, settings)
         pictures.append(made)
         return made
 

@@ -19,6 +19,7 @@ from training.mirror import MIRRORED
 
 COARSE = 5  # points of a displacement field each way
 LIGHT, SATURATION, HUE = 0.4, 0.4, 0.5  # at strength 1: factors around 1, and radians
+NEAR = 0.02  # px between two rounds of an inversion, at which it is done
 BEND, SHEAR, STRETCH = 0.12, 0.3, 0.3  # at strength 1: of half the picture's side; the field stays one to one
 
 
@@ -116,7 +117,9 @@ class Shape:
         inverse, place = torch.linalg.inv(self.matrix), wanted
         for _ in range(30):
             bend = F.grid_sample(self.field, place, mode="bilinear", padding_mode="border", align_corners=True)
-            place = (wanted - bend.permute(0, 2, 3, 1)) @ inverse.T
+            before, place = place, (wanted - bend.permute(0, 2, 3, 1)) @ inverse.T
+            if (place - before).abs().max() * side < NEAR:  # three to ten rounds
+                break
         return ((place + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
 
     def _sources(self, side: int) -> Tensor:

@@ -74,23 +74,27 @@ def _fault(path: Path) -> str | None:
 def pipeline(path: Path) -> MegActorPipeline:
     """The model of a checkpoint, with the mean of its weights where that was kept. UserError if it is none."""
     checkpoint = read(path)
-    own = fresh(checkpoint["model"]["config"], checkpoint["model"]["folder"], checkpoint["model"]["seed"])
+    own = fresh(**checkpoint["model"])
     fill(own, checkpoint, path)
     return own
 
 
-def fresh(config: Any, folder: str | None, seed: int) -> MegActorPipeline:
-    """A model of a folder, or else with random weights. UserError if the folder's is not of this configuration."""
+def fresh(config: Any, folder: str | None, seed: int, grey: bool = True) -> MegActorPipeline:
+    """A model of a folder, or else with random weights, that `grey` frames drive or coloured ones. UserError if the
+    folder's is not of this configuration.
+    """
     if folder is not None:
         own = load(Path(folder))
         _refuse_other(own, config, folder)
         # the run's own noise schedule, which may be another one than that of the stage before
         own.register_modules(scheduler=instantiate(OmegaConf.create(config).scheduler))
+        own.register_to_config(grey=grey)
         return own
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         own = instantiate(OmegaConf.create(config))
         own.unet.start_with_guess()
+        own.register_to_config(grey=grey)
         return own
 
 

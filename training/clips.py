@@ -41,9 +41,18 @@ class SmallClip:
     def __init__(self, clip: Clip, side: int):
         self.faces, every = clip.faces, range(clip.count)
         videos = [field for field in clip.members if field.endswith("mp4")]
-        self.videos = {f: decode.stills(clip.pictures(f, every), side, f == "mask.mp4") for f in videos}
+        self.videos: dict[str, dict[int, Any]] = {}
+        self.faults: dict[str, Unreadable] = {}  # of a twin, which other samples of the clip do without
+        for field in videos:
+            try:
+                self.videos[field] = decode.stills(clip.pictures(field, every), side, field == "mask.mp4")
+            except Unreadable as error:
+                self.faults[field] = error
 
     def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        """As Clip's."""
+        if field in self.faults:
+            raise self.faults[field]
         return {int(frame): self.videos[field][int(frame)] for frame in frames}
 
 

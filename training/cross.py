@@ -26,7 +26,7 @@ from datagen.clip import seed_of
 from datagen.drift import watched
 from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
-from datagen.mask import PolygonMask
+from datagen.mask.polygon import PolygonMask
 from datagen.mesh import shape_ratios
 from datagen.pack import read_index
 from datagen.regions import face_polygon
@@ -76,7 +76,7 @@ class CaseFrames:
 
     case: CrossCase
     side: int
-    is_grey: bool = True
+    is_grey: bool
 
     def __len__(self) -> int:
         return len(self.case.driving)
@@ -89,14 +89,14 @@ class CaseFrames:
         return (grey(alone) if self.is_grey else alone).transpose(0, 1)
 
 
-def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings, is_grey: bool = True) -> np.ndarray:
+def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings) -> np.ndarray:
     """What a model makes of a case: RGB uint8 [f, S, S, 3] of its own side."""
     side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
     whole = Square(0, 0, pixels.shape[-1])
     picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
     share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[0, 0].numpy()
     reference = pipeline.reference(picture, share >= 0.5, settings.seed)
-    return np.stack(list(pipeline.animate(reference, CaseFrames(case, pipeline.driving_side, is_grey), settings)))
+    return np.stack(list(pipeline.animate(reference, CaseFrames(case, pipeline.driving_side, pipeline.grey), settings)))
 
 
 def cross_cases(shards: Path, count: int = 6, frames: int = 40, stride: int = 1, seed: int = 0) -> list[CrossCase]:

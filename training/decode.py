@@ -88,7 +88,8 @@ def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.nd
 
 def _levels(picture: Any, side: int, part: tuple[int, int, int]) -> np.ndarray:
     if isinstance(picture, Still):
-        return picture.small
+        kept = picture.small
+        return kept if len(kept) == side else cv2.resize(kept, (side, side), interpolation=cv2.INTER_NEAREST)
     plane, (left, top, size) = picture.planes[0], part
     luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: picture.height, : picture.width]
     luma = luma[top : top + size, left : left + size]

@@ -5,6 +5,7 @@ python -m training.evaluate --checkpoint CKPT mode=cross
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(cfg: Any) -> int:
     if (output / SUMMARY).exists() and not cfg.overwrite:
         raise UserError(f"{output} holds an evaluation: add --overwrite to replace it, or choose another --output.")
     features = _features(cfg.features)
-    (output / SUMMARY).unlink(missing_ok=True)
+    _clear(output)
     made = _of_videos(cfg, features) if cfg.videos is not None else _of_checkpoint(cfg, output, features)
     told, rows, sets = made
     for row in rows:
@@ -61,6 +62,17 @@ def _mistakes(cfg: Any) -> Iterator[str]:
     given = [name for name in ("checkpoint", "videos", "compare") if cfg[name] is not None]
     if len(given) != 1:
         yield f"{' and '.join(given) or 'nothing'} is given, one of --checkpoint, --videos and --compare is expected"
+
+
+def _clear(output: Path) -> None:
+    """What an earlier evaluation left here, the summary that names it last."""
+    if not (output / SUMMARY).exists():
+        return
+    with contextlib.suppress(UserError):
+        for row in _read(output)["clips"]:
+            for suffix in (".json", ".mp4"):
+                (output / f"{Path(row['key']).name}{suffix}").unlink(missing_ok=True)
+    (output / SUMMARY).unlink()
 
 
 def _features(path: Any) -> Features | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from datagen.engine.errors import UserError
@@ -35,6 +37,7 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
             if type(cfg[name]) is not int or cfg[name] < least:
                 yield f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
     yield from _optim_mistakes(cfg.optim)
+    yield from _model_mistakes(cfg.model)
     if cfg.optim.decay not in ("constant", "cosine"):
         yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
     if cfg.optim.muon and (cfg.optim.eight_bit or strategy(cfg) in SHARDED):
@@ -50,6 +53,16 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
             yield f"{PACKAGES[package]} wants the package {package}: pip install {package}, or choose another"
 
 
+def objective(cfg: Any, schedule: Any) -> Any:
+    """training.loss.Objective for a model with this noise schedule; UserError where the options do not fit it."""
+    try:
+        return instantiate(cfg.objective, schedule=schedule, seed=cfg.seed)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise UserError(f"{error.__cause__}.") from None
+        raise
+
+
 def strategy(cfg: Any) -> str:
     """fsdp, deepspeed or what else conf/trainer names."""
     said = cfg.trainer.strategy
@@ -62,6 +75,16 @@ def refuse_long(frames: int, pipeline: MegActorPipeline, name: str = "data.frame
     most = int(pipeline.unet.config.motion_max_seq_length)
     if frames > most:
         raise UserError(f"{name} is {frames}, at most {most} frames are expected, which this model sees at once.")
+
+
+def _model_mistakes(model: Any) -> Iterator[str]:
+    """What a preset's parts do not stand of each other."""
+    schedule = model.scheduler
+    if model.unet.get("residual") and not (schedule.get("zero_snr") and schedule.get("prediction") == "v_prediction"):
+        yield (
+            "model.unet.residual is for a velocity, from noise without signal: model.scheduler.prediction=v_prediction "
+            "and zero_snr=true are expected, or model.unet.residual=null"
+        )
 
 
 def _optim_mistakes(optim: Any) -> Iterator[str]:

@@ -38,6 +38,7 @@ FREE = (
     *("validation_guidance", "validation_window", "validation_minutes"),
     *("data.workers", "data.prefetch", "data.memory_mb"),
 )
+BOUND = {"trainer.precision"}  # though what is above them is free
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ class Output:
         """Settings that are not FREE and differ from those that the run was begun with."""
         path = self.folder / SETTINGS
         before, now = _flat(json.loads(path.read_text()) if path.exists() else {}), _flat(plain(cfg))
-        names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name) and not _is_free(name))
+        bound = BOUND | ({"max_steps"} if cfg.optim.decay == "cosine" else set())  # it sets every step's rate
+        differ = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        names = [name for name in differ if name in bound or not _is_free(name)]
         return [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names]
 
     def _clear(self) -> None:

@@ -24,7 +24,7 @@ from training.clipset import Sides
 from training.data import ClipData
 from training.memory import Memory, estimate
 from training.optimizer import optimizer, train_only
-from training.options import option_mistakes, refuse_long
+from training.options import objective, option_mistakes, refuse_long
 from training.output import Output
 
 FPS = 25  # of all clips in shards
@@ -73,13 +73,12 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Samples, people, hours of video, steps to an epoch."""
     sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     chosen: Any = OmegaConf.to_container(cfg.data)
-    data = ClipData(**chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed)
+    cache: Any = None if cfg.cache is None else opened(Path(str(cfg.cache)), Path(str(cfg.data.input)))
+    data = ClipData(**chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed, cache=cache)
     data.setup()
     refuse_long(data.windows.frames, pipeline)
     if cfg.validate_every:
         data.clipset("val")
-    if cfg.cache is not None:
-        opened(Path(str(cfg.cache)), Path(str(cfg.data.input)))
     assert data.clips is not None
     shelf, processes = data.clips.shelf, _processes(cfg)
     counts = sorted(Counter(shelf.identities.tolist()).values())
@@ -162,6 +161,7 @@ def _licences() -> str:
 
 def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Millions by module path; motion modules by themselves."""
+    objective(cfg, pipeline.scheduler)
     train_only(pipeline.animator, cfg.optim.trainable)
     optimizer(pipeline.animator, cfg.optim)
     total: Counter[str] = Counter()

@@ -105,8 +105,8 @@ class Work:
 
     def __post_init__(self) -> None:
         from datagen.faces import MeshFaces
-        from datagen.gaze import IrisGaze
-        from datagen.mask import PolygonMask
+        from datagen.gaze.iris import IrisGaze
+        from datagen.mask.polygon import PolygonMask
 
         self.stages: list[Stage] = [MeshFaces(), PolygonMask(), IrisGaze()]
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -31,7 +30,7 @@ from training.ema import Mean, averaged, whole
 from training.guard import Everywhere
 from training.module import Trainee
 from training.optimizer import optimizer, train_only
-from training.options import option_mistakes, refuse_long, strategy
+from training.options import objective, option_mistakes, refuse_long, strategy
 from training.output import Output, plain
 from training.progress import Progress
 from training.task import Frozen, Task
@@ -198,9 +197,9 @@ def _identity(cfg: Any) -> dict[str, Any]:
     """What `fresh` makes the model of, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
     if source is not None:
-        return {**read(source)["model"], "config": config}
+        return {**read(source)["model"], "config": config, "grey": cfg.data.grey}
     folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
-    return {"config": config, "folder": folder, "seed": cfg.seed}
+    return {"config": config, "folder": folder, "seed": cfg.seed, "grey": cfg.data.grey}
 
 
 def _checkpoint(cfg: Any) -> Path | None:
@@ -232,20 +231,11 @@ def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
     pipeline.animator.train()
     return Trainee(
         pipeline.animator,
-        Task(Frozen(pipeline), _objective(cfg, pipeline.scheduler)),
+        Task(Frozen(pipeline), objective(cfg, pipeline.scheduler)),
         cfg.optim,
         _identity(cfg),
         cfg.compile,
     )
-
-
-def _objective(cfg: Any, schedule: Any) -> Any:
-    try:
-        return instantiate(cfg.objective, schedule=schedule, seed=cfg.seed)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):
-            raise UserError(f"{error.__cause__}.") from None
-        raise
 
 
 def _resumable(cfg: Any, output: Path) -> Path | None:

@@ -108,7 +108,8 @@ def help_text(name: str) -> str:
     head, options = _options(name)
     width = max(map(len, options), default=0)
     rows = [f"  --{key.replace('_', '-'):<{width}}  {text}" for key, text in options.items()]
-    groups = re.findall(r"^\s*- (?:override )?/?(\w+): (\w+)", (CONF / f"{name}.yaml").read_text(), re.M)
+    texts = [path.read_text() for path in _files(CONF / f"{name}.yaml")]
+    groups = [g for text in texts for g in re.findall(r"^\s*- (?:override )?/?(\w+): (\w+)", text, re.M)]
     choices = [f"  {group}={'|'.join(_choices(group))}   (default {default})" for group, default in groups]
     tail = ["", "Choices (any key of theirs too, e.g. swap.seed=2):", *choices] if choices else []
     return "\n".join([*head, "", "Options (--name VALUE, or name=VALUE):", *rows, *tail])
@@ -116,10 +117,16 @@ def help_text(name: str) -> str:
 
 def _options(name: str) -> tuple[list[str], dict[str, str]]:
     """Head comment and options of a command, those of the files that it includes after its own."""
-    head, options = _read_options(CONF / f"{name}.yaml")
-    for include in re.findall(r"^\s*- /?([\w/]+)@_global_", (CONF / f"{name}.yaml").read_text(), re.M):
-        options |= {k: v for k, v in _read_options(_find(name, include))[1].items() if k not in options}
+    (head, options), *included = map(_read_options, _files(CONF / f"{name}.yaml"))
+    for _, more in included:
+        options |= {k: v for k, v in more.items() if k not in options}
     return head, options
+
+
+def _files(path: Path) -> list[Path]:
+    """A command's YAML file, and after it those that it includes."""
+    includes = re.findall(r"^\s*- /?([\w/]+)@_global_", path.read_text(), re.M)
+    return [path, *(file for include in includes for file in _files(_find(path, include)))]
 
 
 def _read_options(path: Path) -> tuple[list[str], dict[str, str]]:
@@ -136,8 +143,8 @@ def _read_options(path: Path) -> tuple[list[str], dict[str, str]]:
     return head, options
 
 
-def _find(name: str, include: str) -> Path:
-    beside = CONF / Path(name).parent / f"{include}.yaml"
+def _find(path: Path, include: str) -> Path:
+    beside = path.parent / f"{include}.yaml"
     return beside if beside.exists() else CONF / f"{include}.yaml"
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from datagen.clip import Clip, Reject, Transient
 from datagen.engine.errors import UserError, halting
 from datagen.engine.store import Record, Store
+from datagen.exclude import Excluded
 from datagen.stage import NO_GPU, Needs, Stage
 
 
@@ -28,6 +29,7 @@ class Journey:
     stages: Sequence[Stage]
     rules: Rules
     split: Stage | None = None
+    excluded: Excluded = Excluded()
 
     def __post_init__(self) -> None:
         made = {self.source.name}
@@ -98,6 +100,8 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
     def outcome(name: str, reason: str = "", detail: str = "", needs: Needs = NO_GPU) -> Outcome:
         return Outcome(clip, name, reason, detail, stage.name, needs, records, tuple(computed))
 
+    if (said := journey.excluded.of_clip(clip)) is not None:
+        return Outcome(clip, "filtered", "excluded", f"the list of people who said no names {said}")
     for stage in journey.of(clip):
         record = store.get(stage, clip)
         if record is None:

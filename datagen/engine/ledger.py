@@ -7,14 +7,18 @@ skipped when reading and closed before the next is written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from datagen.engine.files import canonical
 
@@ -86,12 +90,69 @@ def read_ledger(path: Path) -> Iterator[dict[str, Any]]:
         return
     with path.open("rb") as file:
         for line in file:
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("run"), str):
+            if event := _event(line):
                 yield event
+
+
+class Rows(Mapping[str, dict[str, Any]]):
+    """The last `clip` event of each clip of a run, by key, in order of key. Only where they stand is kept in memory."""
+
+    def __init__(self, path: Path, run: str):
+        self.path, own = path, f'"run":{json.dumps(run)}'.encode()
+        places: dict[str, int] = {}
+        at = 0
+        with path.open("rb") as file:
+            for line in file:
+                if own in line and (event := _event(line)) and event["event"] == "clip" and event["run"] == run:
+                    places[event["key"]] = at
+                at += len(line)
+        self._places = dict(sorted(places.items()))
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        with self.path.open("rb") as file:
+            file.seek(self._places[key])
+            return json.loads(file.readline())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class Settled:
+    """Keys of clips that earlier runs came to an end with, whatever has changed since; eight bytes each."""
+
+    def __init__(self, path: Path):
+        found = array("Q")
+        if path.exists():
+            with path.open("rb") as file:
+                for line in file:
+                    if b'"event":"clip"' in line and b'"outcome":"failed"' not in line and (event := _event(line)):
+                        found.append(_short(event["key"]))
+        self._hashes = np.unique(np.array(found, np.uint64))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __contains__(self, key: str) -> bool:
+        wanted = np.uint64(_short(key))
+        at = int(np.searchsorted(self._hashes, wanted))
+        return at < len(self._hashes) and bool(self._hashes[at] == wanted)
+
+
+def _short(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """A whole line of ours."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_ours = isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("run"), str)
+    return event if is_ours else None
 
 
 def unfinished(path: Path) -> Books | None:

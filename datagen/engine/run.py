@@ -47,6 +47,7 @@ class Loop:
     most_waiting: int = 1  # more, where stages differ in needs: one kind of worker must not starve for another
 
     def run(self, clips: Iterable[Clip]) -> Work:
+        """All of them, each once; asked of the store in this order."""
         started = time.perf_counter()
         planned = iter(clips)
         try:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from datagen.gaze import MAP_DEG
+from datagen.gaze.curve import MAP_DEG
 from datagen.stats.dataset import Dataset
 from datagen.stats.gaze_map import from_middle, gaze_map
 from datagen.stats.measures import TWINS, Measure
@@ -130,7 +130,7 @@ def _step(axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, 
 
 
 def _gaze(dataset: Dataset) -> Plot:
-    """Where the eyes look in the head, in the cells of `datagen.gaze.gaze_map`, each clip from its own middle."""
+    """Where the eyes look in the head, in the cells of `datagen.gaze.curve.gaze_map`, each clip from its own middle."""
     place = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
     angles, frames = from_middle(dataset.rows)
     total = frames.sum()

@@ -5,11 +5,14 @@ All of it is asked by headers and configurations, before any work: names and sha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datagen.engine.errors import UserError
+from datagen.engine.files import canonical
+from model.weights.use import digest
 
 Shapes = dict[str, tuple[int, ...]]
 FAMILY = "StableDiffusionXL"
@@ -105,6 +108,12 @@ def files(folder: Path) -> list[Path]:
 
 def control_files(folder: Path) -> list[Path]:
     return [folder / "config.json", *_shards(_weights(folder, None))]
+
+
+def digest_of(folder: Path, files: Sequence[Path]) -> str:
+    """sha256 of some files of a folder: their places in it and their contents."""
+    digests = {path.relative_to(folder).as_posix(): digest(str(path)) for path in files}
+    return hashlib.sha256(canonical(digests).encode()).hexdigest()
 
 
 def _shards(path: Path) -> Iterator[Path]:

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from datagen.device import device
 from datagen.style.checkpoint import PARTS, empty
-from datagen.style.diffusion import dtype, one_thread, quiet
+from datagen.style.diffusion import dtype, quiet
 from datagen.style.pace import Pace, passes
 
 SURE_S = 5.0  # a call that takes so long is not warmed up first
@@ -27,7 +28,7 @@ def calls_a_frame(folder: Path, pace: Pace, guidance: float) -> int:
     return len(scheduler.timesteps[(pace.steps - pace.calls) * scheduler.order :]) * passes(guidance)
 
 
-def speed(folder: Path, device: str, batch: int, size: tuple[int, int]) -> float | None:
+def speed(folder: Path, gpus: float, batch: int, size: tuple[int, int]) -> float | None:
     """UNet calls a second for frames of size (height, width) px, `batch` at once, by one measured call.
 
     The UNet has no weights but zeros, so nothing is read from the disk. None where it cannot be measured: no such
@@ -36,26 +37,26 @@ def speed(folder: Path, device: str, batch: int, size: tuple[int, int]) -> float
     import torch
 
     unet = empty(folder / "unet", PARTS["unet"]).eval()
-    if not _fits(unet, device):
+    if not _fits(unet, gpus):
         return None
     with quiet():
-        unet = unet.to(getattr(torch, dtype(device))).to_empty(device=device)
-    with torch.inference_mode(), one_thread(device):
+        unet = unet.to(getattr(torch, dtype(gpus))).to_empty(device=device(gpus))
+    with torch.inference_mode():
         for tensor in (*unet.parameters(), *unet.buffers()):
             tensor.zero_()
-        inputs = _inputs(unet, device, batch, size)
-        seconds = _timed(unet, inputs, device)
+        inputs = _inputs(unet, batch, size)
+        seconds = _timed(unet, inputs)
         if seconds < SURE_S:
-            seconds = _timed(unet, inputs, device)
+            seconds = _timed(unet, inputs)
     return batch / seconds
 
 
-def _fits(unet: Any, device: str) -> bool:
+def _fits(unet: Any, gpus: float) -> bool:
     """Whether there is room for its weights and as much again."""
     import torch
 
     numbers = sum(tensor.numel() for tensor in unet.parameters())
-    if device != "cpu":
+    if gpus:
         return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 2 * 2 * numbers
     try:
         free = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
@@ -64,10 +65,10 @@ def _fits(unet: Any, device: str) -> bool:
     return int(free.split()[1]) * 1024 > 2 * 4 * numbers
 
 
-def _inputs(unet: Any, device: str, batch: int, size: tuple[int, int]) -> dict[str, Any]:
+def _inputs(unet: Any, batch: int, size: tuple[int, int]) -> dict[str, Any]:
     import torch
 
-    config, options = unet.config, {"device": device, "dtype": unet.dtype}
+    config, options = unet.config, {"device": unet.device, "dtype": unet.dtype}
     words = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     return {
         "sample": torch.zeros(batch, config.in_channels, size[0] // 8, size[1] // 8, **options),
@@ -80,12 +81,12 @@ def _inputs(unet: Any, device: str, batch: int, size: tuple[int, int]) -> dict[s
     }
 
 
-def _timed(unet: Any, inputs: dict[str, Any], device: str) -> float:
+def _timed(unet: Any, inputs: dict[str, Any]) -> float:
     """s"""
     import torch
 
     started = time.perf_counter()
     unet(**inputs)
-    if device == "cuda":
+    if unet.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started

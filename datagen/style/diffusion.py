@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datagen.device import device
 from datagen.engine.errors import UserError
 from datagen.style.canvas import Canvas
 from datagen.style.pace import Pace, passes
@@ -52,7 +53,7 @@ class Painter:
     side: int | None = None
     cross_frame: bool = False
     batch: int = 1
-    device: str = "cpu"
+    gpus: float = 0
 
     def __call__(self, sheets: Iterable[Sheet], plan: Plan) -> Iterator[np.ndarray]:
         """The same frames in the look of the prompt, in order."""
@@ -70,7 +71,7 @@ class Painter:
         if self.controlnet:
             options["control_image"] = _planes([canvas.put(sheet.control) for sheet in sheets])  # type: ignore[arg-type]
             options["controlnet_conditioning_scale"] = float(self.control_scale)
-        with torch.inference_mode(), one_thread(self.device), quiet():
+        with torch.inference_mode(), quiet():
             planes = self.pipe(
                 image=_planes([canvas.put(sheet.rgb) for sheet in sheets]),
                 num_inference_steps=plan.pace.steps,
@@ -89,7 +90,7 @@ class Painter:
         if plan.prompt not in self._encoded:
             import torch
 
-            with torch.inference_mode(), one_thread(self.device), quiet():
+            with torch.inference_mode(), quiet():
                 found = self.pipe.encode_prompt(
                     plan.prompt,
                     device=self.pipe.device,
@@ -114,10 +115,9 @@ class Painter:
 
         from datagen.style.attention import anchor
 
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError(f"style.gpus asks for a GPU and PyTorch {torch.__version__} sees none: set style.gpus=0.")
+        where = device(self.gpus)
         try:
-            pipe = self._load()
+            pipe = self._load().to(where)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 raise
@@ -139,7 +139,7 @@ class Painter:
 
         from datagen.style import checkpoint
 
-        local = {"dtype": getattr(torch, dtype(self.device)), "use_safetensors": True, "local_files_only": True}
+        local = {"dtype": getattr(torch, dtype(self.gpus)), "use_safetensors": True, "local_files_only": True}
         kind: Any = StableDiffusionXLImg2ImgPipeline
         parts: dict[str, Any] = {"add_watermarker": False, "variant": checkpoint.variant(self.folder)}
         with quiet():
@@ -149,25 +149,11 @@ class Painter:
                 parts["controlnet"] = ControlNetModel.from_pretrained(
                     self.controlnet, variant="fp16" if half else None, **local
                 )
-            return kind.from_pretrained(self.folder, **parts, **local).to(self.device)
+            return kind.from_pretrained(self.folder, **parts, **local)
 
 
-def dtype(device: str) -> str:
-    return "float32" if device == "cpu" else "float16"
-
-
-@contextlib.contextmanager
-def one_thread(device: str = "cpu") -> Iterator[None]:
-    """On the CPU sums are made in the same order whatever the machine, and workers do not fight over cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def dtype(gpus: float) -> str:
+    return "float16" if gpus else "float32"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 from datagen import video
 from datagen.ahead import Ahead
 from datagen.clip import Artefact, Clip, seed_of
+from datagen.device import at_once, needs
 from datagen.drift import drift, evenly, first_below, watched
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
@@ -25,8 +26,7 @@ from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet, dtype
 from datagen.style.pace import Pace
-from model.weights import FOLDER, find, how_to_get, licence_of
-from model.weights.digest import folder_digest
+from model.weights import FOLDER, find, how_to_get
 
 REGISTERED = ("sdxl-turbo", "sdxl")
 TRIED_FRAMES = 8
@@ -101,11 +101,7 @@ class SdxlStyle(Stage):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
-
-    @property
-    def device(self) -> str:
-        return "cuda" if self.gpus else "cpu"
+        return needs(self.gpus)
 
     @property
     def pace(self) -> Pace:
@@ -113,24 +109,24 @@ class SdxlStyle(Stage):
 
     @property
     def at_once(self) -> int:
-        """Frames in a batch; one by one on the CPU, where more gain nothing and would change the last bits."""
-        return self.batch if self.gpus else 1
+        """Frames in a batch."""
+        return at_once(self.gpus, self.batch)
 
     def parameters(self) -> dict[str, Any]:
         """`prompts` only choose: the choice is in `of_clip`. Weights are in `weights`."""
         names = ["negative", "steps", "strength", "guidance", "seed", "side", "cross_frame", "drift"]
         names += ["control", "control_scale"] if self.controlnet else []
-        return {"dtype": dtype(self.device), **{name: getattr(self, name) for name in names}}
+        return {"dtype": dtype(self.gpus), **{name: getattr(self, name) for name in names}}
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {"prompt": min(self.prompts, key=lambda prompt: seed_of(self.seed, clip.key, prompt))}
 
     def weights(self) -> dict[str, str]:
         folder = Path(self.folder)
-        found = {folder.name: folder_digest(folder, checkpoint.files(folder))}
+        found = {folder.name: checkpoint.digest_of(folder, checkpoint.files(folder))}
         if self.controlnet:
             control = Path(self.controlnet)
-            found[control.name] = folder_digest(control, checkpoint.control_files(control))
+            found[control.name] = checkpoint.digest_of(control, checkpoint.control_files(control))
         return found | ({"mediapipe": version("mediapipe")} if self.drift else {})
 
     def check(self) -> None:
@@ -149,13 +145,12 @@ class SdxlStyle(Stage):
         folder, side = Path(self.folder), self.side or ahead.side
         shown = 1 + 1 / self.at_once if self.cross_frame else 1.0  # the anchor is drawn with every batch
         calls = calls_a_frame(folder, self.pace, self.guidance) * shown
-        rate = self.calls_per_s or speed(folder, self.device, self.at_once, (side, side))
+        rate = self.calls_per_s or speed(folder, self.gpus, self.at_once, (side, side))
         if rate:
             self._refuse_late(ahead, calls, rate)
         asked = calls * (ahead.frames + (TRIED_FRAMES * ahead.clips if self.drift else 0))
         bound, source = "about" if ahead.is_guess else "at most", "as told" if self.calls_per_s else "measured"
-        told = f"style: {folder.name} (licence: {licence_of(folder.name)}), {bound} {ahead.frames} frames, "
-        told += f"{asked:.0f} UNet calls"
+        told = f"style: {folder.name}, {bound} {ahead.frames} frames, {asked:.0f} UNet calls"
         if rate is None:
             return f"{told}; their time cannot be measured on this machine, style.calls_per_s would tell the hours."
         return f"{told}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a second, {source})."
@@ -186,7 +181,7 @@ class SdxlStyle(Stage):
             side=self.side,
             cross_frame=self.cross_frame,
             batch=self.at_once,
-            device=self.device,
+            gpus=self.gpus,
         )
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:

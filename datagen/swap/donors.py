@@ -99,6 +99,22 @@ def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None
     return max(others, key=lambda donor: seed_of(seed, clip.key, donor.name), default=None)
 
 
+def without(donors: Sequence[AnyDonor], opt_out: str | Path) -> list[AnyDonor]:
+    """The donors that a file does not name. It has a name a line, of a picture with or without suffix; # is a comment.
+
+    ValueError if there is no such file, or nobody is left.
+    """
+    try:
+        lines = Path(opt_out).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"swap.opt_out: {opt_out} cannot be read ({error}): a text file is expected") from None
+    names = {line.partition("#")[0].strip() for line in lines}
+    left = [donor for donor in donors if not names & {donor.name, Path(donor.name).stem, donor.group}]
+    if not left:
+        raise ValueError(f"swap.opt_out: {opt_out} names all {len(donors)} donors: give more portraits with --donors")
+    return left
+
+
 def face_at_size(donor: Donor, eyes: float) -> tuple[np.ndarray, np.ndarray]:
     """The donor's face cut out, `eyes` px between its eyes: LAB uint8 [H, W, 3], points [478, 3] px."""
     scale = eyes / float(g.interocular(donor.points))

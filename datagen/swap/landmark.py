@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -14,73 +13,43 @@ import numpy as np
 from datagen import mesh, video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.drift import drift, evenly, strongest_below, watched
-from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
-from datagen.stage import Stage
-from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors
 from datagen.swap.swapper import Swapper
+from datagen.swap.twin import Swap, fps_of
 
 STRENGTHS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # that are tried, of the outline's way
 TRIED_FRAMES = 8
 
 
 @dataclass
-class LandmarkSwap(Stage):
-    """clip -> swapped.mp4, the same frames with a donor's face.
+class LandmarkSwap(Swap):
+    """Swaps by a landmark mesh.
 
-    `donors` is a folder of portraits, or "sample" for the people of the sample source. `shape` and `colour` say how
-    far the face's outline and the skin's colour go towards the donor's; 0 is not at all. The outline goes less far,
-    and the donor's features get more transparent, where the face points would stray by more than `drift`
-    interocular distances from the target's.
+    `shape` and `colour` say how far the face's outline and the skin's colour go towards the donor's; 0 is not at all.
+    The outline goes less far, and the donor's features get more transparent, where the face points would stray by more
+    than `drift` interocular distances from the target's.
     """
 
-    name: ClassVar[str] = "swap"
     version: ClassVar[int] = 2
-    inputs: ClassVar[tuple[str, ...]] = ("clips", "faces")
-    encodes: ClassVar[bool] = True
 
-    donors: str = "sample"
-    seed: int = 0
     shape: float = 1.0
     colour: float = 0.85
     drift: float = 0.0185  # `agree`'s figure lies up to 0.0015 above what a few frames say
 
-    def __post_init__(self) -> None:
-        if self.donors != "sample":
-            self.donors = str(Path(self.donors).absolute())  # workers may stand elsewhere
-
     def parameters(self) -> dict[str, Any]:
-        """`donors` and `seed` only choose: the choice itself is in `of_clip`."""
         return {"shape": self.shape, "colour": self.colour, "drift": self.drift}
-
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
-        donor = choose(self._pool, clip, self.seed)
-        return {"donor": donor.name, "sha256": donor.sha256} if donor else {"donor": None}
 
     def weights(self) -> dict[str, str]:
         return {"mediapipe": version("mediapipe")}  # finds the donor's points and measures drift
-
-    def check(self) -> None:
-        try:
-            _ = self._pool
-        except ValueError as error:
-            raise UserError(f"{error}.") from None
 
     @cached_property
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
 
-    @cached_property
-    def _pool(self) -> list[Donor | Lazy]:
-        return [*builtin_donors()] if self.donors == "sample" else [*load_donors(self.donors)]
-
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        chosen = choose(self._pool, clip, self.seed)
-        if chosen is None:
-            raise Reject("no_donor", "every donor is the clip's own person")
-        donor = chosen.drawn if isinstance(chosen, Lazy) else chosen
+        donor = self.donor(clip)
         source, path = clip.path("clips"), workdir / "swapped.mp4"
-        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
+        fps = fps_of(source)
         with np.load(clip.path("faces")) as faces:
             points = mesh.steady(faces["landmarks"], float(fps))
         known = ~np.isnan(points).any((1, 2))

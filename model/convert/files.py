@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from datagen.engine.errors import UserError
+from model.convert.arrays import read_arrays
 
 # In a model's folder, as diffusers and transformers name them; full precision first.
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -23,6 +24,7 @@ NAMES = tuple(
     for ending in (".safetensors", ".safetensors.index.json", ".bin", ".fp16.safetensors", ".fp16.bin")
     for stem in STEMS
 )
+TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number at the head of torch's files that are no zip
 AGAIN = "copy or download it again."
 
 
@@ -42,13 +44,15 @@ def read(path: Path) -> dict[str, Tensor]:
     """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when they are used."""
     if path.name.endswith(".index.json"):
         return {name: tensor for shard in shards(path) for name, tensor in read(shard).items()}
-    head = _head(path)
-    if head[8:9] == b"{":
+    first = head(path)
+    if first[8:9] == b"{":
         return _safetensors(path)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
+    if first[:2] == b"PK" or TORCH in first:
         return _pickle(path)
+    if first[:1] == b"\x80":
+        return read_arrays(path)
     raise UserError(
-        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {head[:8]!r}): {AGAIN}"
+        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {first[:8]!r}): {AGAIN}"
     )
 
 
@@ -56,7 +60,7 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes by name of a safetensors file or its index of shards, by the headers alone: quick, whatever the size."""
     if path.name.endswith(".json"):
         return {name: shape for shard in shards(path) for name, shape in shapes(shard).items()}
-    _head(path)
+    head(path)
     try:
         with safe_open(path, "pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -75,24 +79,35 @@ def read_json(path: Path) -> dict[str, Any]:
     return told
 
 
-def _head(path: Path) -> bytes:
+def head(path: Path) -> bytes:
     """The first bytes, unless they already say that these are no weights."""
     if path.is_dir():
         raise UserError(f"{path} is a folder, a file of weights is expected: name the file in it.")
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            first = file.read(64)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): a file of weights is expected.") from error
-    if not head:
+    if not first:
         raise UserError(f"{path} is empty: {AGAIN}")
-    if head.startswith(b"version https://git-lfs"):
+    if first.startswith(b"version https://git-lfs"):
         raise UserError(
             f"{path} is a git-lfs pointer, not the weights it stands for: run `git lfs pull` in its folder."
         )
-    if head.lstrip().startswith(b"<"):
+    if first.lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page, not a file of weights: open its address in a browser, then {AGAIN}")
-    return head
+    return first
+
+
+def refuse_no_script(path: Path) -> None:
+    """UserError for what is no whole TorchScript file; nothing in it is run."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            bad, names = file.testzip(), file.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is no TorchScript file, or cut short ({_line(error)}): {AGAIN}") from error
+    if bad or not any(name.endswith("/constants.pkl") for name in names):
+        raise UserError(f"{path} is {f'damaged at {bad}' if bad else 'a zip file, but no TorchScript'}: {AGAIN}")
 
 
 def shards(index: Path) -> list[Path]:

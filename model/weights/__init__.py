@@ -14,6 +14,8 @@ from datagen.engine.errors import UserError
 FOLDER = Path("data/weights")
 UNKNOWN = "unknown"
 BY_HAND = "by hand"
+FREE = ("Apache-2.0", "MIT", "BSD-", "CC0", "CC-BY-4.0", "public domain", "CreativeML Open RAIL")  # for commercial use
+INSIGHTFACE = "non-commercial research only (code: MIT)"
 PAGES = {
     "huggingface": "https://huggingface.co/",
     "github": "https://github.com/",
@@ -38,13 +40,16 @@ class Weight:
     host: str = (
         "huggingface"  # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
     )
+    revision: str = ""  # commit, branch or tag at huggingface and modelscope; "" is the newest
 
     @property
     def page(self) -> str:
         """Where a person finds it."""
         if not self.files:
             return f"the Python package {self.source}"
-        return self.source if self.host == BY_HAND else PAGES[self.host] + self.source
+        if self.host == BY_HAND:
+            return self.source
+        return PAGES[self.host] + self.source.replace("/releases/download/", "/releases/tag/")
 
     @property
     def size(self) -> str:
@@ -151,7 +156,7 @@ WEIGHTS = (
         "SDXL-Turbo, which redraws a picture in one to four steps",
         "stabilityai/sdxl-turbo",
         "sai-nc-community (non-commercial)",
-        "style=sdxl, style=sdxl_paper",
+        "style=sdxl style.weights=sdxl-turbo, style=sdxl_paper style.weights=sdxl-turbo",
         SDXL_FILES,
         6_940_000_000,
     ),
@@ -160,9 +165,99 @@ WEIGHTS = (
         "Stable Diffusion XL 1.0",
         "stabilityai/stable-diffusion-xl-base-1.0",
         "CreativeML Open RAIL++-M",
-        "style=sdxl style.weights=sdxl",
+        "style=sdxl style.weights=sdxl, style=sdxl_paper style.weights=sdxl",
         SDXL_FILES,
         6_940_000_000,
+    ),
+    Weight(
+        "l2cs",
+        "L2CS-Net's gaze, ResNet-50 trained on Gaze360",
+        "https://drive.google.com/drive/folders/17p6ORr-JQJcw-eYtG2WGNiuS_qVKwdWd",
+        f"{UNKNOWN} (code: MIT; Gaze360 itself is for research only, as far as is known)",
+        "gaze=l2cs",
+        ("L2CSNet_gaze360.pkl",),
+        96_000_000,
+        host=BY_HAND,
+    ),
+    Weight(
+        "farl_lapa",
+        "FaRL's face parsing, 11 labels (LaPa); TorchScript",
+        "FacePerceiver/facer/releases/download/models-v1",
+        f"{UNKNOWN} (code: MIT)",
+        "mask=farl mask.labels=lapa",
+        ("face_parsing.farl.lapa.main_ema_136500_jit191.pt",),
+        host="github",
+    ),
+    Weight(
+        "farl_celebm",
+        "FaRL's face parsing, 19 labels (CelebAMask-HQ); TorchScript",
+        "FacePerceiver/facer/releases/download/models-v1",
+        f"{UNKNOWN} (code: MIT; CelebAMask-HQ is for non-commercial research)",
+        "mask=farl mask.labels=celebm",
+        ("face_parsing.farl.celebm.main_ema_181500_jit.pt",),
+        host="github",
+    ),
+    Weight(
+        "densepose",
+        "DensePose R-CNN, ResNet-50 FPN s1x, a pickle of NumPy arrays",
+        "https://dl.fbaipublicfiles.com/densepose/densepose_rcnn_R_50_FPN_s1x/165712039/",
+        f"{UNKNOWN} (code: Apache-2.0)",
+        "mask=densepose",
+        ("model_final_162be9.pkl",),
+        host=BY_HAND,
+    ),
+    Weight(
+        "segformer",
+        "SegFormer-B0 trained on ADE20K, whose 13th label is person",
+        "nvidia/segformer-b0-finetuned-ade-512-512",
+        "NVIDIA Source Code License for SegFormer (non-commercial)",
+        "mask=matting",
+        ("config.json", "preprocessor_config.json", "pytorch_model.bin"),
+        15_000_000,
+    ),
+    Weight(
+        "buffalo_l",
+        "insightface's face detector and recogniser (SCRFD det_10g, ArcFace w600k_r50)",
+        "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip",
+        INSIGHTFACE,
+        "faces=insightface, swap=inswapper",
+        ("det_10g.onnx", "w600k_r50.onnx"),
+        191_300_000,
+        {
+            "det_10g.onnx": "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+            "w600k_r50.onnx": "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+        },
+        host=BY_HAND,
+    ),
+    Weight(
+        "inswapper",
+        "insightface's face swapper; swap.model names its file, for its owner withdrew it and asks to be asked",
+        "https://github.com/deepinsight/insightface",
+        INSIGHTFACE,
+        "swap=inswapper",
+        ("inswapper_128.onnx",),
+        554_300_000,
+        {"inswapper_128.onnx": "e4a3f08c753cb72d04e10aa0f7dbe3deebbf39567d4ead6dce08e98aa49e16af"},
+        host=BY_HAND,
+    ),
+    Weight(
+        "facefusion",
+        "ModelScope's image-face-fusion, whose generator alone has 224 million parameters",
+        "iic/cv_unet-image-face-fusion_damo",
+        f"{UNKNOWN} (its BFM_model_front.mat: the Basel Face Model's, non-commercial)",
+        "swap=facefusion",
+        (
+            "configuration.json",
+            "pytorch_model.pt",
+            "faceRecog/CurricularFace_Backbone.pth",
+            "3dRecon/face_3d.pth",
+            "BFM/BFM_model_front.mat",
+            "faceEnhance/GPEN-BFR-1024.pth",
+            "alpha.jpg",
+            "detector.pb",
+            "keypoints.pb",
+        ),
+        host="modelscope",
     ),
     Weight("mediapipe", "faces, landmarks, person mask", "mediapipe", "Apache-2.0", "datagen"),
     Weight(
@@ -175,6 +270,11 @@ WEIGHTS = (
 def licence_of(name: str) -> str:
     """Of a stage's weights, by the name that the stage gives them."""
     return next((weight.licence for weight in WEIGHTS if weight.name == name), UNKNOWN)
+
+
+def is_free(licence: str) -> bool:
+    """Whether it is known to let results be used commercially."""
+    return licence.startswith(FREE)
 
 
 def find(name: str) -> Weight:
@@ -194,9 +294,15 @@ def require(name: str, folder: Path = FOLDER) -> Path:
 
 def how_to_get(weight: Weight, folder: Path) -> str:
     """What is missing and how to get it."""
-    files, where = ", ".join(weight.missing(folder)), folder / weight.name
+    files, where = _several(weight, weight.missing(folder)), folder / weight.name
     told = f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is not in {where}"
     put = f"put {files} of {weight.page} there"
     if weight.host == BY_HAND:
         return f"{told}: {put}."
     return f"{told}: {put}, or run `python -m model.weights fetch {weight.name}` where there is a network."
+
+
+def _several(weight: Weight, files: list[str], most: int = 4) -> str:
+    if len(files) <= most:
+        return ", ".join(files)
+    return f"{files[0]} and {len(files) - 1} more files (python -m model.weights list {weight.name})"

@@ -13,6 +13,7 @@ from typing import Any
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
 from model.weights import WEIGHTS, Weight, find
+from model.weights.check import has_checksums, problems, there
 
 
 @command("model_weights")
@@ -30,19 +31,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _list(weights: Sequence[Weight], folder: Path) -> int:
-    rows = [("name", "size", "licence", "needed by", "there")]
-    rows += [(w.name, w.size, w.licence, w.needed_by, _there(w, folder)) for w in weights]
+    rows = [("name", "size", "licence", "needed by", "host", "there")]
+    rows += [(w.name, w.size, w.licence, w.needed_by, w.host if w.files else "-", there(w, folder)) for w in weights]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for name in weights[0].files if len(weights) == 1 else ():
+        print(f"  {name}")
     return 0
-
-
-def _there(weight: Weight, folder: Path) -> str:
-    if not weight.files:
-        return "in its package"
-    missing = len(weight.missing(folder))
-    return "no" if missing == len(weight.files) else "in part" if missing else "yes"
 
 
 def _fetch(weights: Sequence[Weight], folder: Path) -> int:
@@ -63,13 +59,10 @@ def _fetch(weights: Sequence[Weight], folder: Path) -> int:
 
 def _verify(weights: Sequence[Weight], folder: Path) -> int:
     """A line for every weight; exit code 1 if one that is there is not whole."""
-    from model.weights.check import has_checksums, problems
-
     bad = 0
     for weight in weights:
-        there = _there(weight, folder)
-        if there in ("no", "in its package"):
-            print(f"{weight.name}: {'not there' if weight.files else there}")
+        if not weight.files or len(weight.missing(folder)) == len(weight.files):
+            print(f"{weight.name}: {'not there' if weight.files else there(weight, folder)}")
             continue
         whole = "whole" if has_checksums(weight, folder) else "can be read; no checksum is known for all of it"
         found = list(problems(weight, folder))

@@ -14,6 +14,14 @@ from model.weights import Weight
 RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the files that were fetched
 
 
+def there(weight: Weight, folder: Path) -> str:
+    """yes, no, in part; of what a Python package carries: in its package."""
+    if not weight.files:
+        return "in its package"
+    missing = len(weight.missing(folder))
+    return "no" if missing == len(weight.files) else "in part" if missing else "yes"
+
+
 def recorded(weight: Weight, folder: Path) -> dict[str, Any]:
     """What is known of the files that were fetched, by file."""
     try:
@@ -45,14 +53,13 @@ def problems(weight: Weight, folder: Path) -> Iterator[str]:
 
 def _problem(path: Path, known: dict[str, Any], stated: str | None) -> str | None:
     """Size, then readable, then checksum: the cheap ones first."""
-    from model.convert.files import read, read_json
+    from model.weights.look import look
 
     size, expected = path.stat().st_size, stated or known.get("sha256")
     if size != known.get("bytes", size):
         return f"{path} has {size} bytes, {known['bytes']} were fetched"
     try:
-        if path.suffix != ".txt":
-            _ = read_json(path) if path.suffix == ".json" else read(path)
+        look(path)
     except UserError as error:
         return str(error)
     if expected and (found := file_sha256(path)) != expected:

@@ -38,7 +38,8 @@ def parts() -> None:
     import cv2
 
     from datagen.landmarks import FaceMesh
-    from datagen.mask import PolygonMask, face_polygon
+    from datagen.mask.polygon import PolygonMask
+    from datagen.regions import face_polygon
     from datagen.style.looks import LOOKS
     from datagen.swap.donors import builtin_donors
     from datagen.swap.swapper import Swapper

@@ -102,7 +102,7 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.swap", "--input", "conf"], "but no video"),
         (["datagen.shards", "--workers", "0"], "--workers is 0, a whole number from 1 is expected"),
         (["datagen.shards", "--workers", "0", "--limit", "-1", "--runner", "x"], "--limit is -1"),
-        (["datagen.shards", "source=fodler"], "there is no 'source/fodler'; source can be folder or sample"),
+        (["datagen.shards", "source=fodler"], "there is no 'source/fodler'; source can be celebvhq or folder or"),
         (["datagen.shards", "source=folder"], "missing: --source.input"),
         (["datagen.verify", "--input", "nowhere"], "nowhere holds no index.json"),
         (["datagen.shards", "--input", "raw"], "say source=folder source.input=FOLDER"),

@@ -216,10 +216,22 @@ def test_the_list_says_where_everything_stands(tmp_path):
     told = call("model.weights", "--folder", tmp_path)
     assert told.code == 0
     head, *rows = told.out.splitlines()
-    assert head.split() == ["name", "size", "licence", "needed", "by", "there"]
+    assert head.split() == ["name", "size", "licence", "needed", "by", "host", "there"]
     assert [row.split()[0] for row in rows] == [weight.name for weight in WEIGHTS]
-    assert "about 3.4 GB   CreativeML Open RAIL-M" in told.out
+    assert re.search(r"about 3.4 GB +CreativeML Open RAIL-M", told.out)
     assert re.search(r"^megactor +unknown +unknown \(code: ", told.out, re.M)
+
+
+def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
+    files = tuple(f"part/{number}.json" for number in range(6))
+    many = Weight("many", "many files", "someone/many", "MIT", "tests", files)
+    for place in ("model.weights", "model.weights.__main__"):
+        monkeypatch.setattr(f"{place}.WEIGHTS", (many,))
+    with pytest.raises(
+        UserError, match=r"put part/0.json and 5 more files \(python -m model.weights list many\) of http"
+    ):
+        require("many", tmp_path)
+    assert [line.strip() for line in call("model.weights", "list", "many").out.splitlines()[2:]] == [*files]
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,13 @@ def test_pairs_use_everyone_and_both_ways(monkeypatch):
 
 
 def test_driving_frames_are_the_face_alone_grey_on_black(case):
-    read = CaseFrames(case, 64).read(range(2, 5))
+    read = CaseFrames(case, 64, is_grey=True).read(range(2, 5))
     assert read.shape == (3, 3, 64, 64)
     assert (read[0] == read[1]).all() and (read[0] == read[2]).all()
     assert (read[..., :2] == 0).all() and (read[..., -2:] == 0).all()
     assert float(read[:, :, 20:40, 24:40].mean()) > 0.05
+    coloured = CaseFrames(case, 64, is_grey=False).read(range(2, 5))
+    assert (coloured[0] - coloured[2]).abs().max() > 0.02
 
 
 def test_the_truth_is_perfect(judge):

@@ -312,5 +312,7 @@ def test_clips_in_memory_give_the_same_batches(shards):
         for name in ("target", "driving", "reference", "background", "mask", "landmarks"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
     assert len(kept.memory.clips) == len(kept.shelf)
+    larger = [clipset(shards, **options | {"sides": Sides(32, 64, 4)}, memory_mb=each) for each in (0, 64)]
+    assert all(clips[0].mask.shape[-1] == 32 for clips in larger)
     small = clipset(shards, **options, memory_mb=0.3)
     assert torch.equal(small[0].target, plain[0].target) and len(small.memory.clips) < len(small.shelf)

@@ -15,6 +15,7 @@ from model.choose import choose
 from tests.faults import call, film, poses
 from tests.training.test_cross import divided
 from training.metrics.table import differences, interval, summary
+from training.metrics.videos import paired
 
 MODULE, COUNT = "training.evaluate", 16
 QUICK = ("--cases", "1", "--frames", "4", "--steps", "1", "--guidance", "1", "--window", "4", "--overlap", "0")
@@ -67,6 +68,24 @@ def test_a_model_is_evaluated(mode, model, shards, store, tmp_path):
     assert "psnr_gain" in made.out
     again = call(MODULE, "--checkpoint", model, f"mode={mode}", *place, *QUICK)
     assert again.code == 2 and "--overwrite" in again.sentence
+
+
+def test_an_evaluation_that_replaces_another_leaves_nothing_of_it(films, tmp_path):
+    (tmp_path / "mine.json").touch()
+    for name in ("truth", "short"):
+        ended = call(
+            MODULE, "--videos", films / f"{name}.mp4", films / "truth.mp4", "--output", tmp_path, "--overwrite"
+        )
+        assert ended.code == 0, ended.err
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.json", "short.json", "summary.json"}
+
+
+def test_two_suffixes_make_two_clips(films, tmp_path):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for suffix in (".mp4", ".mov"):
+            (tmp_path / side / f"one{suffix}").write_bytes((films / "truth.mp4").read_bytes())
+    assert [key for key, *_ in paired(tmp_path / "a", tmp_path / "b")] == ["one.mov", "one.mp4"]
 
 
 def test_a_video_against_itself_is_perfect(films, tmp_path):

@@ -10,9 +10,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from model.convert.folder import load
+from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
 from tests.training import fits
-from training.checkpoint import checkpoints
+from training.checkpoint import checkpoints, pipeline
 
 MANY = ("max_steps=0", "most_bad=-1", "optim.decay=linear", "data.batch=0", "optim.trainable=[unets]")
 
@@ -70,6 +72,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
         (["logger=wandb"], "logger wants the package wandb: pip install wandb"),
         (["trainer.strategy=best"], "trainer: "),
         (["trainer.precision=7"], "trainer: "),
+        (["model.unet.residual=[0.1,0.1,0.1,0.1]", "model.scheduler.zero_snr=false"], "residual is for a velocity"),
         (["data.input=nowhere"], "nowhere"),
         (["logger=null"], "logger=null: one of none, tensorboard, wandb is expected"),
         (["optim.muon=true", "optim.eight_bit=true"], "optim.muon does not go with optim.eight_bit=true"),
@@ -94,6 +97,24 @@ def test_a_run_with_other_settings_asks_to_be_overwritten(small, begun):
     ended = fits.fit(small, begun, "max_steps=2", "optim.ema=0.5", "seed=1", "optim.lr=0.5", code=2)
     assert "other settings (optim.lr was 0.001, is 0.5; seed was 0, is 1): choose another --output" in ended.sentence
     assert checkpoints(begun) == before
+
+
+def test_a_cosine_run_keeps_its_length(small, tmp_path):
+    words = ("optim.decay=cosine", "checkpoint_every=2")
+    fits.fit(small, tmp_path / "run", *words, "max_steps=2")
+    assert "max_steps was 2, is 3" in fits.fit(small, tmp_path / "run", *words, "max_steps=3", code=2).sentence
+
+
+def test_precision_is_no_part_of_where_a_run_goes_on(small, begun):
+    ended = fits.fit(small, begun, "max_steps=3", "optim.ema=0.5", "trainer.precision=bf16-mixed", code=2)
+    assert "trainer.precision was '32-true', is 'bf16-mixed'" in ended.sentence
+
+
+def test_a_model_of_coloured_driving_says_so(small, tmp_path):
+    fits.fit(small, tmp_path / "run", "data.grey=false", "max_steps=1")
+    assert not load(tmp_path / "run" / "model").grey
+    assert not pipeline(checkpoints(tmp_path / "run")[-1]).grey
+    assert MegActorPipeline.from_pretrained(tmp_path / "run" / "model").grey is False
 
 
 def test_overwriting_begins_anew(small, tmp_path):

@@ -11,8 +11,10 @@ import numpy as np
 from datagen import geometry
 from datagen.agree import compare
 from datagen.drift import watched
-from datagen.gaze import SMOOTHING_S, eye_in_head, open_eyes
-from datagen.gaze import smoothed as over_time
+from datagen.gaze.curve import SMOOTHING_S
+from datagen.gaze.curve import smoothed as over_time
+from datagen.gaze.iris import eye_in_head
+from datagen.gaze.stage import open_eyes
 from datagen.landmarks import FaceMesh
 from datagen.regions import face_colour
 from training.metrics.pixels import area

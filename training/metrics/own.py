@@ -13,7 +13,7 @@ import numpy as np
 
 from datagen import geometry, video
 from datagen.engine.errors import UserError
-from datagen.mask import split
+from datagen.mask.stage import split
 from datagen.pack import read_index
 from datagen.verify import members
 from model.drive import square

@@ -132,7 +132,9 @@ def paired(output: Path, other: Path) -> list[tuple[str, Path, Path]]:
     both = sorted(names[0] & names[1])
     if not both:
         raise UserError(f"{output} and {other} have no video of the same name: the same names make pairs.")
-    return [(Path(name).stem, output / name, other / name) for name in both]
+    stems = [Path(name).stem for name in both]
+    keys = [stem if stems.count(stem) == 1 else name for stem, name in zip(stems, both, strict=True)]
+    return [(key, output / name, other / name) for key, name in zip(keys, both, strict=True)]
 
 
 def _square(rgb: np.ndarray) -> np.ndarray:

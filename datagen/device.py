@@ -1,0 +1,37 @@
+"""Where a stage's PyTorch model computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datagen.engine.errors import UserError
+from datagen.stage import Needs
+
+if TYPE_CHECKING:
+    import torch
+
+
+def needs(gpus: float) -> Needs:
+    """Of a stage that takes this share of a GPU; 0 is none."""
+    return Needs(gpus=gpus)
+
+
+def device(gpus: float) -> torch.device:
+    """A GPU if a share of one is asked for, else the CPU with one thread: then numbers do not depend on how many
+    processors a machine has.
+    """
+    import torch
+
+    if gpus > 0:
+        if not torch.cuda.is_available():
+            raise UserError(f"gpus is {gpus:g} and PyTorch sees no GPU here: say gpus=0, or take another machine.")
+        return torch.device("cuda")
+    torch.set_num_threads(1)
+    return torch.device("cpu")
+
+
+def at_once(gpus: float, batch: int) -> int:
+    """Pictures that a network is given together: `batch` on a GPU; one on a CPU, which is as fast there and gives the
+    same bits whatever the batch.
+    """
+    return batch if gpus > 0 else 1

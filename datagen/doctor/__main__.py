@@ -1,0 +1,24 @@
+"""What is here, what each chosen backend needs, what is missing and the command that mends it.
+
+python -m datagen.doctor swap=inswapper gaze=l2cs
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datagen.engine.cli import command
+
+
+@command("datagen/doctor")
+def main(cfg: Any) -> int:
+    """0 if all that is chosen can run, else 1."""
+    from datagen.doctor.report import examined
+
+    report = examined(cfg)
+    print(report.json() if cfg.json else report.text())
+    return int(not report.is_ready)
+
+
+if __name__ == "__main__":
+    main()

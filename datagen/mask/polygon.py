@@ -1,0 +1,40 @@
+"""The default mask: the person by MediaPipe, the face by its landmarks; needs no download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from datagen.mask.stage import MaskStage
+from datagen.regions import face_polygon
+
+
+@dataclass
+class PolygonMask(MaskStage):
+    """Person by MediaPipe selfie segmentation, face by the landmarks' oval; needs no download."""
+
+    person_threshold: float = 0.5
+
+    @cached_property
+    def segmenter(self) -> Any:
+        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
+
+        return SelfieSegmentation(model_selection=0)
+
+    def weights(self) -> dict[str, str]:
+        return {"mediapipe": version("mediapipe")}
+
+    def begin(self) -> None:
+        self.segmenter.reset()
+
+    def person(self, rgb: np.ndarray) -> np.ndarray:
+        """bool [H, W] of an RGB uint8 frame."""
+        return self.segmenter.process(rgb).segmentation_mask > self.person_threshold
+
+    def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        face = np.stack([face_polygon(rgb.shape, oval) for rgb, oval in zip(frames, points, strict=True)])
+        return np.stack([self.person(rgb) for rgb in frames]), face

@@ -1,0 +1,171 @@
+"""ModelScope's image-face-fusion, by which the paper's swapped videos were made, in an interpreter of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from datagen.clip import Reject, Transient
+from datagen.engine.errors import UserError
+from datagen.faces import Faces
+from datagen.stage import Needs
+from datagen.swap.donors import Donor
+from datagen.swap.facefusion.resident import Died, Resident
+from datagen.swap.twin import FrameSwap, SwapFrame
+from model.weights import find
+from model.weights.place import place, refuse_missing, sha256_of
+
+ENVIRONMENT = "data/facefusion-env/bin/python"
+
+
+@dataclass
+class FaceFusion(FrameSwap):
+    """`python` is an interpreter with ModelScope; `model` a folder, or a model's name at ModelScope (default: the
+    registry's place).
+
+    A worker that dies or does not answer within `frame_s` is started again and given the frame again, at most
+    `restarts` times a clip; then the clip is Transient.
+    """
+
+    version: ClassVar[int] = 1
+
+    python: str | None = None
+    model: str | None = None
+    revision: str | None = None
+    task: str = "image-face-fusion"
+    trust_remote_code: bool = False
+    frame_s: float = 120.0
+    start_s: float = 900.0
+    restarts: int = 2
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.python = os.path.abspath(self.python or ENVIRONMENT)  # a link stays: what it leads to has no packages
+        if not self._is_name:
+            self.model = str(place("facefusion", self.model))
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(gpus=self.gpus)
+
+    def parameters(self) -> dict[str, Any]:
+        return {**super().parameters(), "task": self.task}
+
+    def weights(self) -> dict[str, str]:
+        return {"facefusion": sha256_of(Path(self._folder))}
+
+    def check(self) -> None:
+        super().check()
+        if not (os.path.isfile(str(self.python)) and os.access(str(self.python), os.X_OK)):
+            told = f"swap=facefusion runs in an interpreter of its own, and {self.python} is none"
+            raise UserError(f"{told}: make it with `make facefusion-env`, or name one with swap.python.")
+        if not self._is_name:
+            refuse_missing("facefusion", Path(str(self.model)), "swap.model")
+        print(f"swap=facefusion: facefusion's licence is {find('facefusion').licence}.", flush=True)
+        try:
+            worker = Resident(str(self.python), bool(self.gpus))
+            try:
+                self.__dict__["_folder"] = self._load(worker)["folder"]
+            finally:
+                worker.end()  # those who compute have their own
+        except Died as died:
+            told = f"the worker of swap=facefusion ({self.python}) {died} before it was ready"
+            raise UserError(f"{told}: make its interpreter again with `make facefusion-env`.") from None
+
+    @property
+    def _is_name(self) -> bool:
+        return bool(re.fullmatch(r"[\w-]+/[\w.-]+", self.model or "")) and not Path(str(self.model)).exists()
+
+    @cached_property
+    def _folder(self) -> str:
+        """Where the model lies; of a name, ModelScope knows that."""
+        if not self._is_name:
+            return str(self.model)
+        worker = Resident(str(self.python), bool(self.gpus))
+        try:
+            return self._load(worker)["folder"]
+        except Died as died:
+            raise Transient(f"the worker of swap=facefusion {died}") from None
+        finally:
+            worker.end()
+
+    @cached_property
+    def _worker(self) -> Resident:
+        return Resident(str(self.python), bool(self.gpus))
+
+    def _load(self, worker: Resident) -> dict[str, Any]:
+        """Have the model loaded: {"folder", "gpu", "versions"}. Raises Died, or UserError with what mends it."""
+        asked: dict[str, Any] = {"task": self.task, "model": self.model, "revision": self.revision}
+        answer = worker.ask(self.start_s, "load", trust_remote_code=self.trust_remote_code, **asked)
+        if "error" in answer:
+            worker.end()
+            raise UserError(self._sentence(answer["error"], answer["text"], answer["name"]))
+        if self.gpus and not answer["gpu"]:
+            worker.end()
+            told = f"swap.gpus is {self.gpus:g} and the torch of {self.python} sees no GPU"
+            raise UserError(f"{told}: install one that does there, or swap.gpus=0.")
+        return answer
+
+    def _sentence(self, error: str, text: str, name: str) -> str:
+        if error == "package":
+            told = f"the interpreter {self.python} lacks the package {name} ({text})"
+            return f"{told}: make it again with `make facefusion-env`, or name another with swap.python."
+        if error == "code":
+            told = f"the model runs code of its own ({text})"
+            return (
+                f"{told}: say swap.trust_remote_code=true if you have read and trust it, or choose another swap.model."
+            )
+        mend = "get it again with `python -m model.weights fetch facefusion`, or name its folder with swap.model"
+        return f"{self.model} cannot be loaded in {self.python} as {self.task} ({text}): {mend}."
+
+    def swapper(self, donor: Donor, faces: Faces) -> SwapFrame:
+        left = [self.restarts]
+
+        def swap(rgb: np.ndarray, index: int) -> np.ndarray | None:
+            while True:
+                with self._restarting(left):
+                    self._make_ready(donor)
+                    return _judged(self._worker.ask(self.frame_s, "swap", rgb), donor)
+
+        return swap
+
+    def _make_ready(self, donor: Donor) -> None:
+        """A worker with the model and this donor; only what it lacks is sent."""
+        worker = self._worker
+        if not worker.loaded:
+            self._load(worker)
+            worker.loaded = True
+        if worker.donor != donor.sha256:
+            worker.ask(self.frame_s, "donor", donor.rgb)
+            worker.donor = donor.sha256
+
+    @contextmanager
+    def _restarting(self, left: list[int]) -> Iterator[None]:
+        """Where the worker dies it is forgotten, so that the next use starts another, as often as is `left`."""
+        try:
+            yield
+        except Died as died:
+            self.__dict__.pop("_worker", None)
+            if not left[0]:
+                raise Transient(f"the worker of swap=facefusion {died}, the last of {self.restarts + 1}") from None
+            left[0] -= 1
+
+
+def _judged(answer: dict[str, Any], donor: Donor) -> np.ndarray | None:
+    """RGB, or None where the model finds no face. Raises Reject where that is the donor's, RuntimeError on errors."""
+    if "error" in answer:
+        if "out of memory" in answer["text"]:
+            raise Transient(answer["text"])
+        raise RuntimeError(f"ModelScope: {answer['text']}")
+    if answer.get("whose") == "donor":
+        raise Reject("donor_without_face", f"the model finds no face in donor {donor.name} ({answer['no_face']})")
+    return answer.get("picture")

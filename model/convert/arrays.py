@@ -1,0 +1,59 @@
+"""Pickles of NumPy arrays, as detectron2's model zoo has them. Nothing but arrays is made of what is in them."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datagen.engine.errors import UserError
+
+ALLOWED = {"_reconstruct", "scalar", "ndarray", "dtype"}
+MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
+
+
+class _Refused(pickle.UnpicklingError):
+    """It asks for something that is no array."""
+
+
+class _Arrays(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module in MODULES and name in ALLOWED:
+            owner = importlib.import_module("numpy" if module == "numpy" else "numpy._core.multiarray")
+            return getattr(owner, name)
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 wrote bytes for Python 2
+            return _encoded
+        raise _Refused(f"{module}.{name}")
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    return text.encode("latin1")
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, of a dict of arrays that stands bare or under "model"; UserError."""
+    try:
+        with path.open("rb") as file:
+            told = _Arrays(file, encoding="latin1").load()
+    except _Refused as error:
+        raise UserError(
+            f"{path} is a pickle that asks for {error}, which could run any code, so it is not loaded: arrays only."
+        ) from error
+    except Exception as error:  # broken bytes make an unpickler raise nearly anything
+        raise UserError(f"{path} is damaged or cut short ({error}): copy or download it again.") from error
+    found = dict(_arrays(told.get("model", told))) if isinstance(told, dict) else {}
+    if not found:
+        raise UserError(f"{path} holds no arrays with names (it is a {type(told).__name__}).")
+    return found
+
+
+def _arrays(told: Any) -> Iterator[tuple[str, Tensor]]:
+    for name, value in told.items() if isinstance(told, dict) else ():
+        if isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+            yield name, torch.from_numpy(np.array(value))

@@ -1,0 +1,120 @@
+"""Files that lie at plain addresses: the assets of a release at GitHub, a model's files at ModelScope."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+from tqdm import tqdm
+
+from datagen.engine.errors import UserError
+from model.weights import Weight, how_to_get
+from model.weights.disk import keep_if_whole, refuse_full_disk
+
+# A mirror is named by the environment, as HF_ENDPOINT names one of Hugging Face.
+GITHUB = ("GITHUB_ENDPOINT", "https://github.com")
+MODELSCOPE = ("MODELSCOPE_ENDPOINT", "https://modelscope.cn")
+TIMEOUT_S = 30.0  # without a byte
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a host says of a file before it is fetched."""
+
+    address: str
+    size: int | None
+    version: str  # its ETag; "" where there is none
+    sha256: str | None
+
+    def part(self, path: Path) -> Path:
+        """Where it arrives: what arrived of another version is not gone on with."""
+        mark = hashlib.sha256(f"{self.address} {self.version} {self.size}".encode()).hexdigest()[:8]
+        return path.with_name(f".{path.name}.{mark}.part")
+
+
+def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
+    """UserError where they do not come; what came so far is kept and gone on with."""
+    try:
+        # compressed on its way, a file could not be gone on with
+        with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as client:
+            _fetch(client, weight, names, folder)
+    except httpx.HTTPStatusError as error:
+        code = error.response.status_code
+        reason = "has it no longer" if code in (404, 410) else f"does not give it out (it answers {code})"
+        raise UserError(f"{weight.page} {reason}; {how_to_get(weight, folder)}") from error
+    except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
+        raise _cut_off(str(error)) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UserError(f"{weight.page} does not answer ({error}); {how_to_get(weight, folder)}") from error
+
+
+def address(weight: Weight, name: str) -> str:
+    """Of one of its files."""
+    variable, usual = GITHUB if weight.host == "github" else MODELSCOPE
+    base = os.environ.get(variable, usual).rstrip("/")
+    if weight.host == "github":
+        return f"{base}/{weight.source}/{quote(name)}"
+    revision = quote(weight.revision or "master", safe="")
+    return f"{base}/api/v1/models/{weight.source}/repo?Revision={revision}&FilePath={quote(name, safe='')}"
+
+
+def _fetch(client: httpx.Client, weight: Weight, names: Sequence[str], folder: Path) -> None:
+    asked = {name: _ask(client, address(weight, name)) for name in names}
+    places = {name: told.part(folder / weight.name / name) for name, told in asked.items()}
+    refuse_full_disk(sum((told.size or 0) - _size(places[name]) for name, told in asked.items()), folder)
+    for name, told in asked.items():
+        places[name].parent.mkdir(parents=True, exist_ok=True)
+        _receive(client, told, places[name])
+        keep_if_whole(places[name], weight, name, weight.sha256.get(name, told.sha256), folder)
+
+
+def _ask(client: httpx.Client, where: str) -> Told:
+    """For its first byte: GitHub's storage answers no HEAD."""
+    with client.stream("GET", where, headers={"Range": "bytes=0-0"}) as response:
+        if response.status_code == 416:  # the file is empty
+            return Told(where, 0, "", None)
+        response.raise_for_status()
+        headers = response.headers
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise UserError(f"{where} gives a web page and not a file: open it in a browser to see what it asks for.")
+        length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+        stated = headers.get("X-Linked-ETag", "").strip('"')
+        return Told(
+            where,
+            int(length) if length.isdigit() else None,
+            headers.get("ETag", ""),
+            stated if len(stated) == 64 else None,
+        )
+
+
+def _receive(client: httpx.Client, told: Told, part: Path) -> None:
+    """All of the file into `part`, of which the first bytes may be there."""
+    there = _size(part) if told.size is not None else 0
+    if there and there == told.size:
+        return
+    wanted = {"Range": f"bytes={there}-"} | ({"If-Range": told.version} if told.version else {}) if there else {}
+    with client.stream("GET", told.address, headers=wanted) as response:
+        response.raise_for_status()
+        goes_on = response.status_code == 206
+        bar = tqdm(total=told.size, initial=there * goes_on, unit="B", unit_scale=True, desc=part.name, disable=None)
+        with part.open("ab" if goes_on else "wb") as file, bar:
+            for block in response.iter_raw():  # as it comes: what a fuller block waits for may not come
+                bar.update(file.write(block))
+    if told.size is None or (came := _size(part)) == told.size:
+        return
+    if came > told.size:
+        part.unlink()
+    raise _cut_off(f"{came} of {told.size} bytes came")
+
+
+def _cut_off(reason: str) -> UserError:
+    return UserError(f"the download was cut off ({reason}): run the same command again, it goes on where it was.")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,42 @@
+"""Files of a model at Hugging Face, by its own library."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+from datagen.engine.errors import UserError
+from model.weights import Weight, how_to_get
+from model.weights.disk import keep_if_whole, refuse_full_disk
+
+UNREACHED = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.FileMetadataError, httpx.HTTPError)
+
+
+def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
+    """UserError where they do not come."""
+    try:
+        _fetch(weight, names, folder)
+    except errors.GatedRepoError as error:
+        raise UserError(f"{weight.page} asks for consent: accept its terms there, then run `hf auth login`.") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
+        raise UserError(f"{weight.page} has it no longer; {how_to_get(weight, folder)}") from error
+    except RuntimeError as error:  # huggingface_hub's faster transport
+        raise UserError(f"the download was cut off ({error}): run the same command again.") from error
+    except UNREACHED as error:
+        raise UserError(f"{weight.page} does not answer; {how_to_get(weight, folder)}") from error
+
+
+def _fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
+    revision = weight.revision or None
+    asked = {name: get_hf_file_metadata(hf_hub_url(weight.source, name, revision=revision)) for name in names}
+    refuse_full_disk(sum(told.size or 0 for told in asked.values()), folder)
+    for name, told in asked.items():
+        hf_hub_download(weight.source, name, revision=told.commit_hash, local_dir=folder / weight.name)
+        # the etag of a large file is its sha256
+        stated = told.etag if told.etag and len(told.etag) == 64 else None
+        keep_if_whole(folder / weight.name / name, weight, name, weight.sha256.get(name, stated), folder)
+    shutil.rmtree(folder / weight.name / ".cache", ignore_errors=True)

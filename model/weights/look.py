@@ -1,0 +1,95 @@
+"""Can a file of weights be read, by its kind? Its bytes are looked at; no code in it is run and no model is built."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from datagen.engine.errors import UserError
+from model.convert.files import AGAIN, head, read
+
+TENSORS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".pkl")
+# Of ONNX's ModelProto (onnx.proto) and of the encoding of protocol buffers: fields, and how long their values are
+IR_VERSION, GRAPH = 1, 7
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+def look(path: Path) -> None:
+    """UserError in one sentence where the file is damaged, cut short or something else than its name says."""
+    first = head(path)
+    if path.suffix == ".json":
+        _json(path)
+    elif path.suffix == ".onnx":
+        _onnx(path)
+    elif first.startswith(b"PK") and (path.suffix == ".zip" or _is_torchscript(path)):
+        _archive(path)
+    elif path.suffix in TENSORS:
+        _ = read(path)
+
+
+def _json(path: Path) -> None:
+    try:
+        json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """A program beside its tensors, which `torch.load` refuses."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): {AGAIN}") from error
+
+
+def _archive(path: Path) -> None:
+    """Every member has the checksum that the archive says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): {AGAIN}") from error
+    if bad is not None:
+        raise UserError(f"{path} is damaged ({bad} in it has another checksum): {AGAIN}")
+
+
+def _onnx(path: Path) -> None:
+    """Fields to the end of the file, a version and a graph among them; the graph itself is stepped over."""
+    size, fields = path.stat().st_size, set()
+    with path.open("rb") as file:
+        try:
+            while file.tell() < size:
+                key = _varint(file)
+                fields.add(key >> 3)
+                _step_over(file, key & 7)
+        except ValueError as error:
+            raise UserError(f"{path} is no ONNX model ({error}): {AGAIN}") from error
+        if file.tell() > size:
+            raise UserError(f"{path} is damaged or cut short ({file.tell() - size} bytes are missing): {AGAIN}")
+    if not {IR_VERSION, GRAPH} <= fields:
+        raise UserError(f"{path} is no ONNX model (no version or no graph in it): {AGAIN}")
+
+
+def _step_over(file: IO[bytes], kind: int) -> None:
+    if kind == VARINT:
+        _varint(file)
+    elif kind in (FIXED64, FIXED32, BYTES):
+        file.seek({FIXED64: 8, FIXED32: 4}.get(kind) or _varint(file), 1)
+    else:
+        raise ValueError(f"a field of kind {kind}")
+
+
+def _varint(file: IO[bytes]) -> int:
+    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    value = 0
+    for place in range(10):
+        byte = file.read(1)
+        if not byte:
+            raise ValueError("it ends within a number")
+        value |= (byte[0] & 0x7F) << 7 * place
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a number without end")

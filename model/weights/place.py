@@ -1,0 +1,57 @@
+"""Where a backend finds its weights, and which they are: what the user names, else the registry's place."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from datagen.engine.errors import UserError
+from datagen.engine.files import file_sha256
+from model.weights import FOLDER, find, require
+
+
+def place(name: str, given: str | None = None) -> Path:
+    """The path that an option names, else the registry's; absolute, since workers may stand elsewhere."""
+    return Path(given).absolute() if given is not None else find(name).path(FOLDER.absolute())
+
+
+def refuse_missing(name: str, path: Path, option: str) -> None:
+    """One sentence where the weight is not at its `place`, or where the registry's place holds another file than it
+    should.
+    """
+    if path != place(name):
+        if not path.exists():
+            raise UserError(f"{option}: {path} does not exist, {find(name).what} is expected there.")
+        return
+    require(name, FOLDER.absolute())
+    weight = find(name)
+    for file, expected in weight.sha256.items():
+        at = FOLDER.absolute() / name / file
+        if (found := sha256_of(at)) != expected:
+            told = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
+            raise UserError(f"{at} is not the file that it should be ({told}): get it again from {weight.page}.")
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, or of a folder's files with their names; computed once for a size and date."""
+    if not path.is_dir():
+        return _sha256(path, *_stamp(path))
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))
+    lines = [f"{file.relative_to(path).as_posix()}\0{_sha256(file, *_stamp(file))}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hidden(relative: Path) -> bool:
+    """Of the system or of a program that fetched: no part of the weights."""
+    return any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    return file_sha256(path)

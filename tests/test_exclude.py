@@ -1,0 +1,89 @@
+"""People who said no are in no new shard, and found in old ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from datagen import pack
+from datagen.clip import Clip
+from datagen.exclude import Excluded
+from datagen.verify import members
+from tests.faults import SAMPLE, call
+from tests.training import numbered
+
+
+def said(folder) -> list[dict]:
+    """The json members of all samples."""
+    index = json.loads((folder / "index.json").read_bytes())
+    return [json.loads(data) for e in index["shards"] for _, _, data in members(folder / e["file"], {"json"})]
+
+
+def listed(tmp_path, *ids: str):
+    path = tmp_path / "ids.txt"
+    path.write_text("# who said no\n" + "".join(f"{each}  # by letter\n" for each in ids))
+    return path
+
+
+@pytest.mark.parametrize("name", ["key", "identity"])
+def test_who_said_no_is_left_out_of_new_shards(name, sample, store, tmp_path):
+    output = tmp_path / "shards"
+    shutil.copytree(sample, output)
+    out, kept = said(sample)
+    made = call("datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output)
+    assert made.code == 0, made.err
+    again = call(
+        *("datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output),
+        *("--exclude", listed(tmp_path, out[name])),
+    )
+    assert again.code == 0, again.err  # without --overwrite: that these go was asked for
+    assert [each["key"] for each in said(output)] == [kept["key"]]
+    index = json.loads((output / "index.json").read_bytes())
+    assert index["rejects"] == [{"key": out["key"], "outcome": "filtered", "reason": "excluded", "stage": ""}]
+    assert index["books"]["filtered"] == 1
+
+
+@pytest.mark.parametrize("name", ["key", "identity", "donor"])
+def test_old_shards_are_searched(name, sample, tmp_path):
+    first, _ = said(sample)
+    wanted = first["synthetic"]["swapped.mp4"]["donor"] if name == "donor" else first[name]
+    found = call("datagen.verify", "--input", sample, "--exclude", listed(tmp_path, wanted))
+    assert found.code == 1
+    assert f"train-000000.tar: sample {first['key']} shows {wanted}" in found.out
+    assert "make the shards again with --exclude" in found.out
+
+
+def test_shards_without_anybody_on_the_list_are_whole(sample, tmp_path):
+    found = call("datagen.verify", "--input", sample, "--exclude", listed(tmp_path, "somebody else"))
+    assert found.code == 0 and "are whole" in found.out
+
+
+def test_the_same_group_is_told(tmp_path):
+    samples = [numbered.sample(tmp_path, f"clip-{n}", 4, "train", identity=f"p{n}", group="face") for n in range(2)]
+    pack.pack([replace(each, group="face") for each in samples], tmp_path, {})
+    found = call("datagen.verify", "--input", tmp_path, "--exclude", listed(tmp_path, "p1"))
+    assert "sample clip-1 shows p1" in found.out and "sample clip-0 is of the same group as p1" in found.out
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "cannot be read"), (b"# nobody\n", "names nobody"), (b"\xff", "text")]
+)
+def test_a_bad_list_is_one_sentence_and_nothing_is_done(text, told, tmp_path):
+    path = tmp_path / "ids.txt"
+    if text is not None:
+        path.write_bytes(text)
+    ended = call(
+        "datagen.shards", *SAMPLE, "--output", tmp_path / "out", "--store", tmp_path / "store", "--exclude", path
+    )
+    assert ended.code == 2 and told in ended.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_shots_and_files_of_a_video_go_with_it():
+    excluded = Excluded(frozenset(["one.mp4", "film-01234567"]))
+    assert excluded.of_clip(Clip("a-00000000-001", {"path": "sub/one.mp4"})) == "one.mp4"
+    assert excluded.of_clip(Clip("film-01234567-004", {"path": "b.mp4"})) == "film-01234567"
+    assert excluded.of_clip(Clip("film-0123456", {"path": "two.mp4"})) is None

@@ -1,0 +1,54 @@
+"""Backends that want what is not there, for the commands that tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datagen.clip import Artefact, Clip
+from datagen.engine.errors import UserError
+from datagen.stage import Needs, Stage
+from model.weights import require
+
+
+@dataclass
+class ToySwap(Stage):
+    """Wants the weight `toy` of the registry, or `file`; prints while it looks."""
+
+    name = "swap"
+    version = 1
+    inputs = ("clips", "faces")
+
+    file: str | None = None
+    gpus: float = 0
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(gpus=self.gpus)
+
+    def weights(self) -> dict[str, str]:
+        return {"toy": "1", "nobody-knows": "1", "mediapipe": "1"}
+
+    def check(self) -> None:
+        print("looking")
+        if self.file is None:
+            require("toy")
+        elif not Path(self.file).is_file():
+            raise UserError(f"{self.file} is not there: run `make toy` or name another swap.file.")
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        raise NotImplementedError
+
+
+@dataclass
+class BrokenStyle(Stage):
+    """Its check has a mistake in it."""
+
+    name = "style"
+    version = 1
+
+    def check(self) -> None:
+        raise ZeroDivisionError("no tone")
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        raise NotImplementedError
