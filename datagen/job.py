@@ -16,6 +16,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from datagen.ahead import announcements
 from datagen.clip import Clip
 from datagen.engine.errors import UserError
 from datagen.engine.files import clear_parts
@@ -125,7 +126,8 @@ class Session:
 
 @contextlib.contextmanager
 def session(job: Job, output: Path) -> Iterator[Session]:
-    """Lock store and output, say what an earlier run left, and open the ledger."""
+    """Say what the work costs and what an earlier run left; lock store and output, and open the ledger."""
+    announce(job)
     local = Path(job.ledger_path).parent
     make_folder(output)
     with contextlib.ExitStack() as locks:
@@ -166,7 +168,14 @@ def dry_run(job: Job) -> Books:
     for name in [name for name in names if name in hits or name in misses]:
         print(f"{name:<8} {hits.get(name, 0):>8} there {misses.get(name, 0):>8} to make")
     print(books.line())
+    announce(job)
     return books
+
+
+def announce(job: Job) -> None:
+    """Print what dear stages have before them."""
+    for line in announcements(_with_children(job), job.journey, job.store, job.cfg.deadline_s):
+        print(line, flush=True)
 
 
 def ledger_path(store: str) -> Path:

@@ -6,9 +6,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from datagen.clip import Artefact, Clip
+
+if TYPE_CHECKING:
+    from datagen.ahead import Ahead
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Stage(ABC):
 
     def check(self) -> None:  # noqa: B027  most have nothing to check
         """Called once before any work: UserError for what the user got wrong (a missing folder, missing weights)."""
+
+    def announce(self, ahead: Ahead) -> str | None:
+        """A line on what the work ahead costs, told before it starts; UserError where it cannot end well."""
+        return None
 
     @abstractmethod
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from datagen.engine.errors import UserError
-from model.convert.folder import silence
+from model.convert.silence import silence
 from model.pipeline import MegActorPipeline, Settings
 from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
 from training.checkpoint import WholeFiles, fill, fresh, read

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL
-from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPVisionModelWithProjection
-from transformers.utils import logging as transformers_logging
 
 from datagen.engine.errors import UserError
 from model.convert.files import NAMES, read_json, shards
 from model.convert.fit import shortened
 from model.convert.names import modern
+from model.convert.silence import silence
 from model.dct import DctAutoencoder
 from model.driven import DrivenEncoder
 from model.pipeline import MegActorPipeline
@@ -66,23 +65,6 @@ def _told(folder: Path) -> Iterator[None]:
             raise
         why = " ".join(str(error).split())[:600].rstrip(".") or type(error).__name__
         raise UserError(f"the model in {folder} cannot be loaded ({why}): make it again with model.convert.") from error
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Without the bars, warnings and tables of the libraries, which are as they were afterwards."""
-    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
-    before = [(each, each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
-    for each in libraries:
-        each.set_verbosity(50)  # CRITICAL
-        each.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for each, verbosity, has_bars in before:
-            each.set_verbosity(verbosity)
-            if has_bars:
-                each.enable_progress_bar()
 
 
 def _compare(folder: Path) -> None:

@@ -65,6 +65,26 @@ class Weight:
         return [name for name in self.files if not (folder / self.name / name).is_file()]
 
 
+SDXL_FILES = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    *(
+        f"{part}/{file}"
+        for part in ("tokenizer", "tokenizer_2")
+        for file in ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
+    ),
+    *(
+        f"{part}/{file}"
+        for part, stem in (
+            ("text_encoder", "model"),
+            ("text_encoder_2", "model"),
+            ("unet", "diffusion_pytorch_model"),
+            ("vae", "diffusion_pytorch_model"),
+        )
+        for file in ("config.json", f"{stem}.fp16.safetensors")
+    ),
+)
+
 WEIGHTS = (
     Weight(
         "megactor",
@@ -130,6 +150,24 @@ WEIGHTS = (
                 "cb2e8f281d73eff5f9b7f0c94118496607cf5f29fc5b56535a19a8b68e79b619"
             )
         },
+    ),
+    Weight(
+        "sdxl-turbo",
+        "SDXL-Turbo, which redraws a picture in one to four steps",
+        "stabilityai/sdxl-turbo",
+        "sai-nc-community (non-commercial)",
+        "style=sdxl style.weights=sdxl-turbo, style=sdxl_paper style.weights=sdxl-turbo",
+        SDXL_FILES,
+        6_940_000_000,
+    ),
+    Weight(
+        "sdxl",
+        "Stable Diffusion XL 1.0",
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "CreativeML Open RAIL++-M",
+        "style=sdxl style.weights=sdxl, style=sdxl_paper style.weights=sdxl",
+        SDXL_FILES,
+        6_940_000_000,
     ),
     Weight(
         "l2cs",
