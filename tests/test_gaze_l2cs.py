@@ -179,7 +179,7 @@ def angles(stage: L2csGaze, clip: Clip) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def stage(gaze360) -> L2csGaze:
-    return L2csGaze(checkpoint=str(gaze360), rule="megactor")
+    return L2csGaze(model=str(gaze360), rule="megactor")
 
 
 @pytest.fixture(scope="module")
@@ -248,12 +248,12 @@ def test_a_box_outside_the_picture_has_no_gaze_and_a_margin_widens_it(stage):
 
 def test_neither_batch_nor_what_a_worker_saw_before_changes_a_bit(stage, clip, gaze360, tmp_path):
     made = []
-    for name, other in (("a", stage), ("b", L2csGaze(checkpoint=str(gaze360), rule="megactor", batch=3))):
+    for name, other in (("a", stage), ("b", L2csGaze(model=str(gaze360), rule="megactor", batch=3))):
         (tmp_path / name).mkdir()
         made.append(pickle.loads(pickle.dumps(other))(clip, tmp_path / name).path.read_bytes())
     (tmp_path / "c").mkdir()
     assert [stage(clip, tmp_path / "c").path.read_bytes(), made[0]] == [made[1]] * 2
-    assert stage.parameters() == L2csGaze(checkpoint="elsewhere", rule="megactor", batch=3, gpus=1).parameters()
+    assert stage.parameters() == L2csGaze(model="elsewhere", rule="megactor", batch=3, gpus=1).parameters()
     torch.manual_seed(0)
     network, x = L2cs().eval(), torch.randn(3, 3, 224, 224)
     with torch.inference_mode():
@@ -263,7 +263,7 @@ def test_neither_batch_nor_what_a_worker_saw_before_changes_a_bit(stage, clip, g
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 def test_a_gpu_says_the_same(stage, clip, gaze360):
-    found = angles(L2csGaze(checkpoint=str(gaze360), gpus=1, batch=3), clip)
+    found = angles(L2csGaze(model=str(gaze360), gpus=1, batch=3), clip)
     assert found == pytest.approx(angles(stage, clip), abs=0.1)
 
 
@@ -285,7 +285,7 @@ def test_without_weights_the_way_to_them_is_told(tmp_path, monkeypatch):
     told = mistake(tmp_path)
     assert "is not in data/weights/l2cs: put L2CSNet_gaze360.pkl of https://drive.google.com/" in told
     assert "licence: unknown (code: MIT" in told
-    assert "/none.pkl does not exist" in mistake(tmp_path, f"gaze.checkpoint={tmp_path}/none.pkl")
+    assert "/none.pkl does not exist" in mistake(tmp_path, f"gaze.model={tmp_path}/none.pkl")
 
 
 def test_another_file_than_was_fetched_is_refused(tmp_path, monkeypatch, gaze360):
@@ -300,7 +300,7 @@ def test_another_file_than_was_fetched_is_refused(tmp_path, monkeypatch, gaze360
     assert "ffffffffffff... is expected" in mistake(tmp_path)
     (folder / "fetched.json").unlink()
     L2csGaze().check()
-    assert L2csGaze().weights() == L2csGaze(checkpoint=str(gaze360)).weights()
+    assert L2csGaze().weights() == L2csGaze(model=str(gaze360)).weights()
 
 
 MISFITS = {
@@ -317,14 +317,14 @@ def test_what_does_not_fit_is_named(kind, tmp_path):
     change, sentence = MISFITS[kind]
     torch.save(change(official(L2cs())), tmp_path / "a.pkl")
     with pytest.raises(UserError) as error:
-        L2csGaze(checkpoint=str(tmp_path / "a.pkl")).check()
+        L2csGaze(model=str(tmp_path / "a.pkl")).check()
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_damaged_checkpoint_and_one_that_would_run_code_are_refused(tmp_path, gaze360):
     cut_short = tmp_path / "cut.pkl"
     cut_short.write_bytes(gaze360.read_bytes()[:10_000])
-    assert "cut.pkl is damaged or cut short" in mistake(tmp_path, f"gaze.checkpoint={cut_short}")
+    assert "cut.pkl is damaged or cut short" in mistake(tmp_path, f"gaze.model={cut_short}")
     torch.save({"a": Path("/")}, tmp_path / "evil.pkl")
-    assert "could run any code, so it is not loaded" in mistake(tmp_path, f"gaze.checkpoint={tmp_path}/evil.pkl")
+    assert "could run any code, so it is not loaded" in mistake(tmp_path, f"gaze.model={tmp_path}/evil.pkl")
     assert mistake(tmp_path, "gaze.rule=any") == "error: gaze.rule is 'any': null or megactor is expected."

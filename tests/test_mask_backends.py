@@ -52,7 +52,7 @@ def test_a_segmentation_model_is_asked_as_transformers_would(segformer):
     """The same labels as its own loading and image processor give; other ones where the colours are exchanged."""
     from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-    stage = MattingMask(checkpoint=str(segformer))
+    stage = MattingMask(model=str(segformer))
     stage.check()
     rgb = portrait(person(3))
     processor = AutoImageProcessor.from_pretrained(segformer, local_files_only=True)
@@ -71,23 +71,23 @@ def test_a_segmentation_model_is_asked_as_transformers_would(segformer):
 
 def test_neither_batch_nor_history_changes_what_a_segmentation_says(segformer, points, tmp_path):
     clip = filmed(tmp_path, [portrait(person(0)), painted(points), portrait(person(0))], [points, points, None])
-    stages: list[MaskStage] = [MattingMask(checkpoint=str(segformer), batch=n) for n in (1, 2)]
+    stages: list[MaskStage] = [MattingMask(model=str(segformer), batch=n) for n in (1, 2)]
     assert same_bytes(stages, clip, tmp_path)
     made = stages[0](clip, tmp_path)
     people, face = split(np.stack([frame[..., 0] for frame in video.frames(made.path)]))
     assert overlap(face[0], face_polygon((512, 512), points)) > 0.98 and not face[2].any()
     assert made.metrics["person_share"] == pytest.approx(people.mean(), abs=0.02)
     assert stages[0].parameters() == {"labels": ["person"]}
-    stage, frames = MattingMask(checkpoint=str(segformer)), np.stack([portrait(person(0)), painted(points)])
+    stage, frames = MattingMask(model=str(segformer)), np.stack([portrait(person(0)), painted(points)])
     assert np.array_equal(stage.parsed(frames), np.concatenate([stage.parsed(frame[None]) for frame in frames]))
 
 
 def test_every_person_label_counts(segformer, points):
     rgb = portrait(person(3))[None]
     parts = [
-        MattingMask(checkpoint=str(segformer), labels=[name]).regions(rgb, points[None])[0] for name in ("wall", "tree")
+        MattingMask(model=str(segformer), labels=[name]).regions(rgb, points[None])[0] for name in ("wall", "tree")
     ]
-    both, _ = MattingMask(checkpoint=str(segformer), labels=["wall", "tree"]).regions(rgb, points[None])
+    both, _ = MattingMask(model=str(segformer), labels=["wall", "tree"]).regions(rgb, points[None])
     assert np.array_equal(both, parts[0] | parts[1])
 
 
@@ -130,7 +130,7 @@ def test_densepose_is_given_bgr(monkeypatch):
     for name in ("densepose", "densepose.vis"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "densepose.vis.extractor", extractor)
-    stage = DensePoseMask(config="a.yaml", checkpoint="a.pkl")
+    stage = DensePoseMask(config="a.yaml", model="a.pkl")
     stage.__dict__["_predictor"] = predictor
     rgb = np.zeros((1, 16, 16, 3), np.uint8)
     rgb[..., 0] = 200
@@ -167,7 +167,7 @@ def test_a_pickle_of_arrays_is_read_and_one_that_would_run_code_is_not(tmp_path)
         (["mask=farl", "mask.labels=lapa"], "or run `python -m model.weights fetch farl_lapa`"),
         (["mask=farl", "mask.labels=any"], "mask.labels is 'any': lapa or celebm is expected"),
         (["mask=matting"], "licence: NVIDIA Source Code License for SegFormer (non-commercial)) is not in"),
-        (["mask=matting", "mask.checkpoint=/nowhere"], "mask.checkpoint: /nowhere does not exist, SegFormer"),
+        (["mask=matting", "mask.model=/nowhere"], "mask.model: /nowhere does not exist, SegFormer"),
         (
             ["mask=densepose"],
             "needs detectron2 and densepose, not installed here: `pip install --no-build-isolation git+",
@@ -186,9 +186,9 @@ def test_a_folder_that_is_no_segmentation_model_is_refused(tmp_path, segformer):
     broken = tmp_path / "broken"
     shutil.copytree(segformer, broken)
     (broken / "model.safetensors").write_bytes((segformer / "model.safetensors").read_bytes()[:-9])
-    assert "is damaged or cut short" in mistake(tmp_path, "mask=matting", f"mask.checkpoint={broken}")
+    assert "is damaged or cut short" in mistake(tmp_path, "mask=matting", f"mask.model={broken}")
     config = json.loads((segformer / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "its.Own"}}))
-    assert "brings code of its own" in mistake(tmp_path, "mask=matting", f"mask.checkpoint={broken}")
-    told = mistake(tmp_path, "mask=matting", f"mask.checkpoint={segformer}", "mask.labels=[human]")
+    assert "brings code of its own" in mistake(tmp_path, "mask=matting", f"mask.model={broken}")
+    told = mistake(tmp_path, "mask=matting", f"mask.model={segformer}", "mask.labels=[human]")
     assert "['human'] are no labels of" in told and "wall, person, tree" in told

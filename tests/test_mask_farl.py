@@ -61,7 +61,7 @@ def test_the_label_sets_are_the_published_ones_and_differ_in_order():
 @pytest.mark.parametrize("labels", LABELS)
 def test_the_parts_lie_where_they_were_painted(labels, points, tmp_path):
     """Through the warp and back; with colours exchanged the face would be hair, by the other labels' order the nose."""
-    stage = FarlMask(labels=labels, checkpoint=str(script(tmp_path / "a.pt", labels)), **NOBODY)
+    stage = FarlMask(labels=labels, model=str(script(tmp_path / "a.pt", labels)), **NOBODY)
     stage.check()
     rgb = painted(points)
     frames = [rgb, np.ascontiguousarray(rgb[:, ::-1]), np.full_like(rgb, 128)]
@@ -90,7 +90,7 @@ def swapped(points: np.ndarray) -> np.ndarray:
 
 def test_colours_are_rgb(points, tmp_path):
     """A red face is skin and a blue one hair: with blue and red exchanged it would be the reverse."""
-    stage = FarlMask(labels="lapa", checkpoint=str(script(tmp_path / "a.pt", "lapa")), **NOBODY)
+    stage = FarlMask(labels="lapa", model=str(script(tmp_path / "a.pt", "lapa")), **NOBODY)
     for name in ("face", "hair"):
         (labels,) = stage.parsed(painted(points, name)[None], points[None])
         chin = labels[tuple((points[199, 1::-1]).astype(int))]
@@ -130,8 +130,8 @@ def test_into_the_frame_and_back_is_where_one_was(labels, points):
 def test_neither_batch_nor_history_changes_what_farl_says(points, tmp_path):
     path = str(script(tmp_path / "a.pt", "celebm"))
     clip = filmed(tmp_path, [painted(points), portrait(person(0)), painted(points, "hair")], [points] * 3)
-    assert same_bytes([FarlMask(checkpoint=path), FarlMask(checkpoint=path, batch=2)], clip, tmp_path)
-    stage = FarlMask(checkpoint=path)
+    assert same_bytes([FarlMask(model=path), FarlMask(model=path, batch=2)], clip, tmp_path)
+    stage = FarlMask(model=path)
     frames = np.stack([painted(points), painted(points, "hair")])
     alone = np.concatenate([stage.parsed(frame[None], points[None]) for frame in frames])
     assert np.array_equal(stage.parsed(frames, np.stack([points] * 2)), alone)
@@ -139,7 +139,7 @@ def test_neither_batch_nor_history_changes_what_farl_says(points, tmp_path):
 
 
 def test_a_network_of_the_other_label_set_is_refused(points, tmp_path):
-    stage = FarlMask(labels="celebm", checkpoint=str(script(tmp_path / "a.pt", "lapa")))
+    stage = FarlMask(labels="celebm", model=str(script(tmp_path / "a.pt", "lapa")))
     with pytest.raises(UserError, match="19 labels are expected of farl/celebm/448: choose mask.labels to fit"):
         stage.parsed(painted(points)[None], points[None])
 
@@ -162,9 +162,7 @@ def test_workers_change_no_byte(raw, tmp_path):
         for runner in (["--runner", "local"], ["--workers", 2]):
             words = ["--input", raw, "--store", tmp_path / f"{chosen}{len(made)}", *runner, "select.rules=[]"]
             output = tmp_path / f"{chosen}{len(made)}-out"
-            ended = run(
-                f"datagen.{verb}", f"{verb}={chosen}", f"{verb}.checkpoint={checkpoint}", "--output", output, *words
-            )
+            ended = run(f"datagen.{verb}", f"{verb}={chosen}", f"{verb}.model={checkpoint}", "--output", output, *words)
             assert ended.code == 0, ended.err
             made.append({p.relative_to(output): p.read_bytes() for p in output.rglob("*") if p.is_file()})
         assert len(made[0]) > 3 and made[0] == made[1]
@@ -185,4 +183,4 @@ def test_what_is_no_script_or_is_damaged_is_refused(tmp_path):
         ("damaged.pt", "is damaged at"),
         ("cut.pt", "is no TorchScript file, or cut short"),
     ):
-        assert sentence in mistake(tmp_path, "mask=farl", f"mask.checkpoint={tmp_path / name}"), name
+        assert sentence in mistake(tmp_path, "mask=farl", f"mask.model={tmp_path / name}"), name

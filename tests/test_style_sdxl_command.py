@@ -29,7 +29,7 @@ def style(raw: Path, folder: Path, *words: object) -> Run:
 
 
 def test_videos_are_redrawn_and_the_cost_is_told_first(raw, tiny, tmp_path):
-    run = style(raw, tmp_path, f"style.weights={tiny}")
+    run = style(raw, tmp_path, f"style.model={tiny}")
     assert run.code == 0, run.err
     told = re.match(r"style: tiny, about (\d+) frames, (\d+) UNet calls, \S+ hours", run.out)
     assert told and int(told[2]) == 2 * int(told[1]) and 56 <= int(told[1]) <= 100
@@ -38,7 +38,7 @@ def test_videos_are_redrawn_and_the_cost_is_told_first(raw, tiny, tmp_path):
         assert len(list(video.frames(tmp_path / "out" / f"{name}.mp4"))) == 28
         assert json.loads((tmp_path / "out" / f"{name}.json").read_text())["prompt"] == "ink"
     before = contents(tmp_path / "out" / "sub")
-    again = style(raw, tmp_path, f"style.weights={tiny}", "style.batch=3")
+    again = style(raw, tmp_path, f"style.model={tiny}", "style.batch=3")
     assert again.code == 0 and "UNet" not in again.out, "what is there costs nothing"
     assert contents(tmp_path / "out" / "sub") == before
 
@@ -48,7 +48,7 @@ def test_workers_change_nothing(raw, tiny, tmp_path):
     """Ray's two workers and this process."""
     runs = {"ray": ("--workers", "2"), "local": ()}
     for runner, words in runs.items():
-        run = style(raw, tmp_path / runner, f"style.weights={tiny}", "--runner", runner, *words)
+        run = style(raw, tmp_path / runner, f"style.model={tiny}", "--runner", runner, *words)
         assert run.code == 0, run.err
     ray, local = (contents(tmp_path / runner / "out" / "sub") for runner in runs)
     assert ray == local and len(ray) == 2
@@ -58,7 +58,7 @@ def test_a_dry_run_tells_the_cost_of_known_spans(tiny, tmp_path):
     """Of the sample, whose clips have known lengths: 2 x 1.1 to 1.2 s at 25 frames/s."""
     words = ("--dry-run", "--limit", "2", "source.clips=12", "source.people=6", "source.seconds=[1.1,1.2]")
     words += ("--store", str(tmp_path / "store"), "--output", str(tmp_path / "out"))
-    run = call("datagen.shards", *words, "style=sdxl_paper", f"style.weights={tiny}", "style.calls_per_s=1e3")
+    run = call("datagen.shards", *words, "style=sdxl_paper", f"style.model={tiny}", "style.calls_per_s=1e3")
     assert run.code == 0, run.err
     told = re.search(r"at most (\d+) frames, (\d+) UNet calls, (\S+) hours of one worker \(1e\+03 calls", run.out)
     assert told and 54 <= int(told[1]) <= 60 and int(told[2]) == 30 * int(told[1])
@@ -118,7 +118,7 @@ def of_the_second_part(folder: Path) -> None:
 def test_a_folder_that_is_not_whole_is_refused(raw, tiny, tmp_path, damage: Callable[[Path], None], said):
     copy = shutil.copytree(tiny, tmp_path / "copy")
     damage(copy)
-    refused(style(raw, tmp_path, f"style.weights={copy}"), said, tmp_path)
+    refused(style(raw, tmp_path, f"style.model={copy}"), said, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,18 @@ def test_a_folder_that_is_not_whole_is_refused(raw, tiny, tmp_path, damage: Call
     ],
 )
 def test_mistakes_are_refused(raw, tiny, tmp_path, words, said):
-    refused(style(raw, tmp_path, f"style.weights={tiny}", *words), said, tmp_path)
+    refused(style(raw, tmp_path, f"style.model={tiny}", *words), said, tmp_path)
 
 
 def test_a_controlnet_for_another_model_is_refused(raw, tiny, tmp_path):
     other = tiny_controlnet(tmp_path / "other", words=24)
-    run = style(raw, tmp_path, f"style.weights={tiny}", f"style.controlnet={other}")
+    run = style(raw, tmp_path, f"style.model={tiny}", f"style.controlnet={other}")
     refused(run, r"has cross_attention_dim 24 and the UNet 32: it was made for another model", tmp_path)
 
 
 def test_missing_weights_are_told_with_size_licence_and_the_way_to_get_them(raw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for words, name in (((), "sdxl-turbo"), (("style.weights=sdxl",), "sdxl")):
+    for words, name in (((), "sdxl-turbo"), (("style.model=sdxl",), "sdxl")):
         said = rf"{name} \(.*about 6.9 GB; licence: .*\) is not in .*`python -m model.weights fetch {name}`"
         refused(style(raw, tmp_path, *words), said, tmp_path)
 

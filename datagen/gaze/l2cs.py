@@ -44,42 +44,42 @@ def cut(rgb: np.ndarray, box: np.ndarray, margin: float = 0.0) -> np.ndarray | N
 class L2csGaze(GazeStage):
     """L2CS-Net (ResNet-50, Gaze360 or MPIIGaze): gaze from the camera; the head's rotation is then removed.
 
-    `checkpoint` is the official file or its tensors as safetensors; null: where `python -m model.weights` looks.
+    `model` is the official file or its tensors as safetensors; null: where `python -m model.weights` looks.
     """
 
     tells_camera = True
 
-    checkpoint: str | None = None
+    model: str | None = None
     margin: float = 0.0
     batch: int = 16
     gpus: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.checkpoint = str(place("l2cs", self.checkpoint))
+        self.model = str(place("l2cs", self.model))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
         return needs(self.gpus)
 
     def parameters(self) -> dict[str, Any]:
-        own = ("checkpoint", "batch", "gpus")
+        own = ("model", "batch", "gpus")
         return {name: value for name, value in super().parameters().items() if name not in own}
 
     def weights(self) -> dict[str, str]:
-        return {"l2cs": sha256_of(Path(str(self.checkpoint)))}
+        return {"l2cs": sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
         from datagen.gaze.network import checked
 
-        refuse_missing("l2cs", Path(str(self.checkpoint)), "gaze.checkpoint")
-        checked(Path(str(self.checkpoint)))
+        refuse_missing("l2cs", Path(str(self.model)), "gaze.model")
+        checked(Path(str(self.model)))
 
     @cached_property
     def _network(self) -> L2cs:
         from datagen.gaze.network import load
 
-        return load(Path(str(self.checkpoint))).to(device(self.gpus))
+        return load(Path(str(self.model))).to(device(self.gpus))
 
     def camera(self, clip: Path, faces: Faces) -> np.ndarray:
         shown = zip(video.frames(clip), faces.boxes, faces.found, strict=True)

@@ -48,12 +48,12 @@ class DensePoseMask(MaskStage):
     """
 
     config: str | None = None
-    checkpoint: str | None = None
+    model: str | None = None
     least_score: float = 0.5
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        self.checkpoint = str(place("densepose", self.checkpoint))
+        self.model = str(place("densepose", self.model))
         self.config = str(Path(self.config).absolute()) if self.config else None
 
     @property
@@ -64,7 +64,7 @@ class DensePoseMask(MaskStage):
         return {"least_score": self.least_score, "config": sha256_of(Path(str(self.config)))}
 
     def weights(self) -> dict[str, str]:
-        return {"densepose": sha256_of(Path(str(self.checkpoint)))}
+        return {"densepose": sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
         from model.convert.files import read
@@ -77,8 +77,8 @@ class DensePoseMask(MaskStage):
                 f"mask.config is {self.config}: densepose_rcnn_R_50_FPN_s1x.yaml of detectron2's "
                 "projects/DensePose/configs, beside the files that it names, is expected."
             )
-        refuse_missing("densepose", Path(str(self.checkpoint)), "mask.checkpoint")
-        read(Path(str(self.checkpoint)))
+        refuse_missing("densepose", Path(str(self.model)), "mask.model")
+        read(Path(str(self.model)))
 
     @cached_property
     def _predictor(self) -> Any:
@@ -95,10 +95,10 @@ class DensePoseMask(MaskStage):
         cfg.MODEL.DEVICE = "cuda" if self.gpus > 0 else "cpu"
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = self.least_score
         predictor = DefaultPredictor(cfg)
-        told = predictor.model.load_state_dict(read(Path(str(self.checkpoint))), strict=False)
+        told = predictor.model.load_state_dict(read(Path(str(self.model))), strict=False)
         wrong = [name for name in (*told.missing_keys, *told.unexpected_keys) if not name.startswith("pixel_")]
         if wrong:
-            raise UserError(f"{self.checkpoint} does not fit {self.config}: {', '.join(wrong[:3])}.")
+            raise UserError(f"{self.model} does not fit {self.config}: {', '.join(wrong[:3])}.")
         return predictor
 
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -46,14 +46,14 @@ class FarlMask(PolygonMask):
     """
 
     labels: str = "celebm"
-    checkpoint: str | None = None
+    model: str | None = None
     batch: int = 8
     gpus: float = 0
 
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
             raise UserError(f"mask.labels is {self.labels!r}: {' or '.join(LABELS)} is expected.")
-        self.checkpoint = str(place(self._weight, self.checkpoint))
+        self.model = str(place(self._weight, self.model))
 
     @property
     def _weight(self) -> str:
@@ -71,13 +71,13 @@ class FarlMask(PolygonMask):
         return {"labels": self.labels, "person_threshold": self.person_threshold}
 
     def weights(self) -> dict[str, str]:
-        return {**super().weights(), self._weight: sha256_of(Path(str(self.checkpoint)))}
+        return {**super().weights(), self._weight: sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
         from model.convert.files import refuse_no_script
 
-        refuse_missing(self._weight, Path(str(self.checkpoint)), "mask.checkpoint")
-        refuse_no_script(Path(str(self.checkpoint)))
+        refuse_missing(self._weight, Path(str(self.model)), "mask.model")
+        refuse_no_script(Path(str(self.model)))
 
     @cached_property
     def _parser(self) -> torch.jit.ScriptModule:
@@ -85,7 +85,7 @@ class FarlMask(PolygonMask):
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the files are what they are
-            return torch.jit.load(str(self.checkpoint), map_location=device(self.gpus)).eval()
+            return torch.jit.load(str(self.model), map_location=device(self.gpus)).eval()
 
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         person, face = np.stack([self.person(rgb) for rgb in frames]), np.zeros(frames.shape[:3], bool)
@@ -118,7 +118,7 @@ class FarlMask(PolygonMask):
         logits, names = told[0] if isinstance(told, tuple | list) else told, LABELS[self.labels]
         if logits.ndim != 4 or logits.shape[1] != len(names):
             raise UserError(
-                f"{self.checkpoint} gives {list(logits.shape[1:])} for a picture, {len(names)} labels are expected of "
+                f"{self.model} gives {list(logits.shape[1:])} for a picture, {len(names)} labels are expected of "
                 f"farl/{self.labels}/{Frame.SIDE}: choose mask.labels to fit the file."
             )
         return logits

@@ -30,13 +30,13 @@ SIDE = 512  # px, the same
 class MattingMask(MaskStage):
     """Person: the pixels whose likeliest label is in `labels`. Face: the landmarks' oval."""
 
-    checkpoint: str | None = None
+    model: str | None = None
     labels: Sequence[str] = ("person",)
     batch: int = 8
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        self.checkpoint = str(place("segformer", self.checkpoint))
+        self.model = str(place("segformer", self.model))
         self.labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
     @property
@@ -51,15 +51,15 @@ class MattingMask(MaskStage):
         return {"labels": list(self.labels)}
 
     def weights(self) -> dict[str, str]:
-        return {"segformer": sha256_of(Path(str(self.checkpoint)))}
+        return {"segformer": sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
-        refuse_missing("segformer", Path(str(self.checkpoint)), "mask.checkpoint")
+        refuse_missing("segformer", Path(str(self.model)), "mask.model")
         _ = self._numbers
 
     @property
     def _folder(self) -> Path:
-        return Path(str(self.checkpoint))
+        return Path(str(self.model))
 
     @cached_property
     def _numbers(self) -> list[int]:

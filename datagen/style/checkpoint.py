@@ -12,7 +12,7 @@ from typing import Any
 
 from datagen.engine.errors import UserError
 from datagen.engine.files import canonical
-from model.weights.use import digest
+from model.weights.place import sha256_of
 
 Shapes = dict[str, tuple[int, ...]]
 FAMILY = "StableDiffusionXL"
@@ -112,7 +112,7 @@ def control_files(folder: Path) -> list[Path]:
 
 def digest_of(folder: Path, files: Sequence[Path]) -> str:
     """sha256 of some files of a folder: their places in it and their contents."""
-    digests = {path.relative_to(folder).as_posix(): digest(str(path)) for path in files}
+    digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     return hashlib.sha256(canonical(digests).encode()).hexdigest()
 
 
@@ -128,7 +128,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
     if not (folder / "model_index.json").is_file():
         found = "no model_index.json in it" if folder.is_dir() else "no folder"
-        raise UserError(f"style.weights={folder} is no model in diffusers' layout ({found}): name a folder of SDXL.")
+        raise UserError(f"style.model={folder} is no model in diffusers' layout ({found}): name a folder of SDXL.")
     index = read_json(folder / "model_index.json")
     name = str(index.get("_class_name"))
     if not name.startswith(FAMILY):

@@ -33,12 +33,6 @@ TRIED_FRAMES = 8
 SHARES = (1.0, 0.8, 0.65, 0.5)  # of the strength, that are tried
 
 
-def sdxl(weights: str | None = None, **options: Any) -> SdxlStyle:
-    """Of conf/style/sdxl.yaml, whose `weights` (a name of the registry, or a folder) is a method's name in a stage."""
-    name = weights or REGISTERED[0]
-    return SdxlStyle(str(FOLDER / name if name in REGISTERED else name), **options)
-
-
 @dataclass
 class SdxlStyle(Stage):
     """Redraws every frame of a clip from one prompt, that whose hash with the clip's key is least.
@@ -47,7 +41,7 @@ class SdxlStyle(Stage):
     distances; where they always do, the best is taken.
     """
 
-    folder: str
+    model: str = REGISTERED[0]  # a name of the registry, or a folder
     prompts: tuple[str, ...] = ()
     negative: str | None = None
     steps: int = 4
@@ -71,7 +65,8 @@ class SdxlStyle(Stage):
 
     def __post_init__(self) -> None:
         self.prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
-        self.folder = str(Path(self.folder).absolute())  # workers may stand elsewhere
+        place = FOLDER / self.model if self.model in REGISTERED else Path(self.model)
+        self.model = str(place.absolute())  # workers may stand elsewhere
         self.controlnet = self.controlnet and str(Path(self.controlnet).absolute())
         mistakes = list(self._mistakes())
         if mistakes:
@@ -122,7 +117,7 @@ class SdxlStyle(Stage):
         return {"prompt": min(self.prompts, key=lambda prompt: seed_of(self.seed, clip.key, prompt))}
 
     def weights(self) -> dict[str, str]:
-        folder = Path(self.folder)
+        folder = Path(self.model)
         found = {folder.name: checkpoint.digest_of(folder, checkpoint.files(folder))}
         if self.controlnet:
             control = Path(self.controlnet)
@@ -130,7 +125,7 @@ class SdxlStyle(Stage):
         return found | ({"mediapipe": version("mediapipe")} if self.drift else {})
 
     def check(self) -> None:
-        folder = Path(self.folder)
+        folder = Path(self.model)
         registered = folder in [(FOLDER / name).absolute() for name in REGISTERED]
         if registered and not (folder / "model_index.json").is_file():
             raise UserError(how_to_get(find(folder.name), folder.parent))
@@ -142,7 +137,7 @@ class SdxlStyle(Stage):
     def announce(self, ahead: Ahead) -> str | None:
         if not ahead.frames:
             return None
-        folder, side = Path(self.folder), self.side or ahead.side
+        folder, side = Path(self.model), self.side or ahead.side
         shown = 1 + 1 / self.at_once if self.cross_frame else 1.0  # the anchor is drawn with every batch
         calls = calls_a_frame(folder, self.pace, self.guidance) * shown
         rate = self.calls_per_s or speed(folder, self.gpus, self.at_once, (side, side))
@@ -172,7 +167,7 @@ class SdxlStyle(Stage):
     @cached_property
     def _painter(self) -> Painter:
         return Painter(
-            folder=Path(self.folder),
+            folder=Path(self.model),
             controlnet=Path(self.controlnet) if self.controlnet else None,
             control_scale=self.control_scale,
             negative=self.negative,
