@@ -46,6 +46,15 @@ def test_who_said_no_is_left_out_of_new_shards(name, sample, store, tmp_path):
     assert index["books"]["filtered"] == 1
 
 
+def test_a_donor_who_said_no_lends_no_face(sample, store, tmp_path):
+    donors = {each["synthetic"]["swapped.mp4"]["donor"] for each in said(sample)}
+    words = ("--runner", "local", "--store", store, "--output", tmp_path / "shards")
+    made = call("datagen.shards", *SAMPLE, *words, "--exclude", listed(tmp_path, *donors))
+    assert made.code == 0, made.err
+    others = {each["synthetic"]["swapped.mp4"]["donor"] for each in said(tmp_path / "shards")}
+    assert others and not others & donors
+
+
 @pytest.mark.parametrize("name", ["key", "identity", "donor"])
 def test_old_shards_are_searched(name, sample, tmp_path):
     first, _ = said(sample)

@@ -174,7 +174,7 @@ def test_the_papers_settings():
     assert (paper.pace, paper.guidance, paper.seed, paper.negative) == (Pace(30, 15), 5.0, 0, None)
     assert len(paper.prompts) == 1 and paper.drift is None and not paper.cross_frame
     assert (ours.pace, ours.guidance) == (Pace(4, 2), 0.0) and len(ours.prompts) > 4
-    assert Path(paper.folder).name == "sdxl-turbo" and "non-commercial" in licence_of("sdxl-turbo")
+    assert Path(paper.model).name == "sdxl-turbo" and "non-commercial" in licence_of("sdxl-turbo")
 
 
 @pytest.mark.parametrize("height, width, side, size", [(512, 512, None, (512, 512)), (36, 50, None, (40, 56))])
