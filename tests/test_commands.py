@@ -174,7 +174,7 @@ def test_commands_of_the_readme_are_understood(line, capsys):
     _, _, module, *words = shlex.split(line)
     ended = call(module, *words, "--cfg", "job")
     assert ended.code == 0, ended.err
-    assert re.search(r"^(store|input|output|folder): ", ended.out, re.M), ended.out
+    assert re.search(r"^(store|input|output|folder|limit): ", ended.out, re.M), ended.out
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
