@@ -27,7 +27,7 @@ ablation: $(READY) ## the tiny model with and without twins that drive: how much
 facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in data/facefusion-env, several gigabytes
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(READY) ## format, lint, types
 	@$(BIN)/ruff format --check .

@@ -71,7 +71,7 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
         f"seed={seed}",
         f"max_steps={cfg.steps}",
         "data.workers=0",
-        *("data.jitter=0", "data.reshape=0"),  # nothing but the data keeps identities apart
+        *("data.jitter=0", "data.reshape_driving=0"),  # nothing but the data keeps identities apart
     )
     quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
     told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])

@@ -33,10 +33,11 @@ class Augmentation:
     jitter: float = 0.0  # colours: the same for target and reference, others for the driving frames
     flip: float = 0.0  # probability of everything mirrored
     reshape: float = 0.0  # target and reference bent alike into another face; the driving frames are not
+    reshape_driving: float = 0.0  # driving frames bent alike into another face; target and reference are not
 
     def mistakes(self) -> Iterator[str]:
         """A part of a sentence for each."""
-        for name in ("warp_probability", "jitter", "flip", "reshape"):
+        for name in ("warp_probability", "jitter", "flip", "reshape", "reshape_driving"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 yield f"{name} is {value!r}, a number from 0 to 1 is expected"
@@ -54,12 +55,14 @@ class Augmentation:
         warp = _uniform(3, generator).tolist()
         ours, driving = (Colours.draw(self.jitter, generator) for _ in range(2))
         flipped = bool(_uniform(1, generator) < self.flip)
-        shape = Shape.draw(self.reshape, generator)
+        shape, driving_shape = (Shape.draw(each, generator) for each in (self.reshape, self.reshape_driving))
         aspect, scale = (
             low + (high - low) * share
             for (low, high), share in zip((self.warp_aspect, self.warp_scale), warp[1:], strict=True)
         )
-        return Change((aspect, scale) if warp[0] < self.warp_probability else None, ours, driving, flipped, shape)
+        return Change(
+            (aspect, scale) if warp[0] < self.warp_probability else None, ours, driving, flipped, shape, driving_shape
+        )
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ class Change:
     driving_colours: Colours | None
     flipped: bool
     shape: Shape | None
+    driving_shape: Shape | None
 
     def pictures(self, pictures: Tensor) -> Tensor:
         """Of target or reference."""

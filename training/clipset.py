@@ -211,6 +211,7 @@ class _Reader:
             pictures = _grey(pictures)
         boxes = self.part.place(self.faces.boxes[frames], side)
         alone = drive.only(pictures, drive.kept_boxes(boxes, side))
+        alone = change.driving_shape(alone) if change.driving_shape else alone
         alone = drive.warp(alone, *change.warp) if change.warp else alone
         return change.mirrored(alone).expand(-1, 3, -1, -1)
 

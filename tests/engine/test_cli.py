@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
 from datagen.engine.cli import help_text, overrides, quoted
 from tests.conftest import REPOSITORY
+from tests.faults import call
 
 COMMANDS = ["shards", "clips", "faces", "mask", "gaze", "swap", "style", "stats", "verify", "why"]
 TRAINING = ["fit", "prepare", "cache", "evaluate", "ablation"]
@@ -112,15 +114,22 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.shards", "--store", "foo://x", "--dry-run"], "--store foo://x"),
         (["datagen.shards", "--workers", "0", "select.val_share=2"], "from 1 is expected; select.val_share is 2"),
         (["datagen.shards", "clips.size=511"], "clips.size is 511"),
-        (["datagen.shards", "--limit", "1", "ray.address=auto", "--store", "STORE", "--output", "STORE"], "Ray (auto)"),
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
         (["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"], "a metric of clips, faces"),
         (["datagen.why", "x", "--store", "nowhere"], "nowhere/ledger.jsonl does not exist"),
         (["datagen.swap", "--input", "conf", "--donors", "nowhere"], "conf holds"),
     ],
 )
-def test_mistakes_are_one_sentence(words, sentence, tmp_path):
-    result = run(*[word.replace("STORE", str(tmp_path / "store")) for word in words])
+def test_mistakes_are_one_sentence(words, sentence):
+    result = run(*words)
     assert result.returncode == 2, result.stderr
     assert sentence in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
+    for name in ("_cached_find_gcs_addresses", "find_bootstrap_address"):  # there may be somebody else's
+        monkeypatch.setattr(f"ray._private.services.{name}", cache(lambda *given: None))
+    words = ("--limit", "1", "ray.address=auto", "--store", tmp_path / "store", "--output", tmp_path / "out")
+    ended = call("datagen.shards", *words)
+    assert ended.code == 2 and "Ray (auto) cannot be started or reached" in ended.sentence

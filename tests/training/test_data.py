@@ -195,6 +195,7 @@ CHANGES = {
         {"target", "reference", "background", "clip_pixels", "mask", "landmarks"},
         {"reshape": 1.0},
     ),
+    "reshape_driving": ({"driving"}, {"reshape_driving": 1.0}),
     "warp": ({"driving"}, {"warp_probability": 1.0}),
     "flip": ({"target", "reference", "driving", "background", "clip_pixels", "mask", "landmarks"}, {"flip": 1.0}),
 }

@@ -60,6 +60,7 @@ COMMON = {  # specification, 4, 5.1 and 5.3
     "data.jitter": 0.0,
     "data.flip": 0.0,
     "data.reshape": 0.0,
+    "data.reshape_driving": 0.0,
 }
 STAGES = {
     "stage1": {
@@ -98,7 +99,8 @@ TOY = (
     "progress=false",
     "optim.lr=1e-3",
 )
-NO_TINY_SCHEDULE = ("~model.scheduler.zero_snr", "~model.scheduler.prediction")  # arguments of another one
+# its schedule is the arguments of another one, and what stands on it goes with it
+NO_TINY_SCHEDULE = ("~model.scheduler.zero_snr", "~model.scheduler.prediction", "model.unet.residual=null")
 
 
 def composed(experiment: str, *more: str) -> Any:
