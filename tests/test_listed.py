@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import zipfile
@@ -13,6 +14,7 @@ from datagen.engine.errors import UserError
 from datagen.sources import texts
 from datagen.sources.celebvhq import CelebVHQ
 from datagen.sources.listed import Listed, key_for, opted_out, safe_name
+from datagen.sources.raw import retrieved
 from datagen.sources.vfhq import VFHQ, entry_of
 from tests.listed import BOX, celebvhq, celebvhq_entry, celebvhq_json, vfhq, vfhq_text
 
@@ -266,3 +268,15 @@ def test_plan_and_videos_agree_with_the_entries(tmp_path):
         v: [name for name in ids if name.startswith(v)] for v in (GOOD, DASH, BAR)
     }
     assert all(clip.rights["license"] and "internal" in clip.rights["terms"] for clip in source.plan())
+
+
+def test_the_day_on_which_a_video_was_fetched_is_in_its_rights(tmp_path):
+    lines = [
+        {"video": "abcdefghijk", "outcome": "kept", "how": "fetched", "at": "2026-11-02T23:59:59+00:00"},
+        {"video": "abcdefghijk", "outcome": "dropped", "at": "2026-11-05T00:00:00+00:00"},
+        {"video": "bbcdefghijk", "outcome": "kept", "how": "found", "at": "2026-11-02T00:00:00+00:00"},
+        {"video": "cbcdefghijk", "outcome": "kept", "how": "fetched", "at": "someday"},
+    ]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"video": "dbc')
+    assert retrieved(tmp_path) == {"abcdefghijk": "2026-11-02"}
+    assert retrieved(tmp_path / "nowhere") == {}

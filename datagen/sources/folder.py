@@ -59,10 +59,12 @@ class Folder:
     input: str
     license: str = "unknown"
     terms: str = "unknown: the owner of the videos decides"
+    retrieved: str | None = None  # when they were taken or fetched
     leave_out: tuple[str, ...] = ()  # folders below the input that hold no input: the store, the output
 
     def plan(self) -> Iterator[Clip]:
         rights = {"license": self.license, "terms": self.terms}
+        rights |= {} if self.retrieved is None else {"retrieved": str(self.retrieved)}
         for path in self.files():
             relative = path.relative_to(self.input)
             source = {"name": "folder", "path": relative.as_posix()}

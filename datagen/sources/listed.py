@@ -15,7 +15,7 @@ from datagen.clip import Clip
 from datagen.engine.errors import UserError
 from datagen.sources.cut import Cut
 from datagen.sources.exact import Box
-from datagen.sources.raw import Raw, safe_name
+from datagen.sources.raw import Raw, retrieved, safe_name
 
 __all__ = ["Bad", "Entry", "Listed", "Raw", "key_for", "opted_out", "safe_name"]
 
@@ -136,7 +136,17 @@ class Listed(ABC):
         span = (0.0, round(entry.seconds + 1, 3))
         group = f"youtube:{entry.video}" if entry.video else ""
         whole = not self.shots or bool(entry.problem)
-        return Clip(key_for(self.name, entry.id), source, span if whole else None, group=group, rights=self.rights)
+        return Clip(
+            key_for(self.name, entry.id), source, span if whole else None, group=group, rights=self._rights(entry)
+        )
+
+    def _rights(self, entry: Entry) -> Mapping[str, Any]:
+        day = self._retrieved.get(entry.video)
+        return self.rights if day is None else {**self.rights, "retrieved": day}
+
+    @cached_property
+    def _retrieved(self) -> dict[str, str]:
+        return retrieved(Path(self.raw))
 
     def stage(self) -> Cut:
         raw = Raw(str(Path(self.raw).absolute()), self.local and str(Path(self.local).absolute()))

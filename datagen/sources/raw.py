@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,22 @@ def safe_name(video: str) -> str:
     if not is_video(video):
         raise ValueError(f"{video!r} is no id of a video")
     return f"v_{video}-{hashlib.sha256(video.encode()).hexdigest()[:8]}"
+
+
+def retrieved(folder: Path) -> dict[str, str]:
+    """Video -> the day (UTC, YYYY-MM-DD) on which it was fetched, by the downloader's manifest in the folder."""
+    path, days = folder / "manifest.jsonl", {}
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                told = json.loads(line)
+                if told["how"] == "fetched" and told["outcome"] == "kept":
+                    days[str(told["video"])] = date.fromisoformat(str(told["at"])[:10]).isoformat()
+            except (ValueError, KeyError, TypeError, RecursionError):  # cut off, or of something else
+                continue
+    return days
 
 
 @dataclass

@@ -20,6 +20,7 @@ from datagen.landmarks import FaceMesh
 from datagen.stage import Stage
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
+from datagen.synthetic import mark
 
 TRIED_FRAMES = 8
 
@@ -37,7 +38,7 @@ class FilterStyle(Stage):
     drift: float = 0.027  # `agree`'s figure lies up to 0.003 above what a few frames say
 
     name = "style"
-    version = 2
+    version = 3
     inputs = ("clips", "faces")
     encodes = True
 
@@ -68,7 +69,7 @@ class FilterStyle(Stage):
         curve = exposure(pictures)
         name, strayed = self._choose(clip, pictures, curve)
         fps = Fraction(video.probe(source).fps).limit_denominator(1001)
-        with video.Writer(path, fps) as writer:
+        with video.Writer(path, fps, metadata=mark(self, "redrawn by image filters")) as writer:
             for rgb in video.frames(source):
                 writer.write(LOOKS[name](cv2.LUT(rgb, curve)))
         return Artefact(path, {"look": name, "drift": strayed})

@@ -26,6 +26,7 @@ from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet, dtype
 from datagen.style.pace import Pace
+from datagen.synthetic import mark
 from model.weights import FOLDER, find, how_to_get
 
 REGISTERED = ("sdxl-turbo", "sdxl")
@@ -185,7 +186,8 @@ class SdxlStyle(Stage):
         first = self._sheet(video.at_indices(source, [0])[0], faces.landmarks[0]) if self.cross_frame else None
         plan, strayed = self._tempered(Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces)
         sheets = (self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True))
-        with video.Writer(path, Fraction(video.probe(source).fps).limit_denominator(1001)) as writer:
+        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
+        with video.Writer(path, fps, metadata=mark(self, "redrawn by a diffusion model")) as writer:
             for rgb in self._painter(sheets, plan):
                 writer.write(rgb)
         pace = plan.pace

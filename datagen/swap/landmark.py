@@ -16,6 +16,7 @@ from datagen.drift import drift, evenly, strongest_below, watched
 from datagen.landmarks import FaceMesh
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap, fps_of
+from datagen.synthetic import mark
 
 STRENGTHS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # that are tried, of the outline's way
 TRIED_FRAMES = 8
@@ -30,7 +31,7 @@ class LandmarkSwap(Swap):
     than `drift` interocular distances from the target's.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     shape: float = 1.0
     colour: float = 0.85
@@ -58,7 +59,7 @@ class LandmarkSwap(Swap):
         swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
         metrics = self._temper(swapper, video.at_indices(source, shown), points[shown])
-        with video.Writer(path, fps) as writer:
+        with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
                 writer.write(swapper(rgb, face) if is_known else rgb)
         return Artefact(path, {"donor": donor.name, **metrics})

@@ -20,6 +20,7 @@ from datagen.faces import Faces
 from datagen.regions import face_polygon
 from datagen.stage import Stage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
+from datagen.synthetic import mark
 
 LEAST_CHANGE = 1.0  # 8-bit levels: a swap that changes a face less gives its input back
 COARSE = 8  # px
@@ -144,7 +145,7 @@ class FrameSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         swap, tally = self.swapper(donor, faces), Tally()
-        with video.Writer(path, fps_of(source)) as writer:
+        with video.Writer(path, fps_of(source), metadata=mark(self, "another face put in")) as writer:
             for index, (rgb, points) in enumerate(zip(video.frames(source), faces.landmarks, strict=True)):
                 swapped = swap(rgb, index)
                 writer.write(rgb if swapped is None else swapped)
