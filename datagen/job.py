@@ -223,7 +223,9 @@ def exit_code(books: Books) -> int:
 
 def tell_licences(job: Job) -> None:
     """A line for every weight in use that is not known to be free for commercial use."""
-    journey = job.journey
+    journey, terms = job.journey, getattr(job.source, "rights", {})
+    if terms:
+        print(f"licence: source {terms['license']}; {terms['terms']}", flush=True)
     for stage in filter(None, (journey.source, journey.split, *journey.stages)):
         for name in stage.weights():
             if not is_free(licence := licence_of(name)):

@@ -13,7 +13,7 @@ import json
 import os
 import tarfile
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -88,14 +88,14 @@ def pack(
     shard_samples: int = 1000,
     shard_bytes: int = 512 * 2**20,
     overwrite: bool = False,
-    excluded: Collection[str] = (),
+    may_go: Callable[[str], bool] = lambda key: False,
 ) -> dict[str, Any]:
     """Write shards and index.json under `output` and return the index; what is right already is not touched. Samples
-    with `excluded` keys may go.
+    of an earlier run whose keys `may_go` are dropped unasked.
     """
     shards = list(_plan(sorted(samples, key=lambda s: (s.split, s.key)), shard_samples, shard_bytes))
     old = _old_index(output)
-    _refuse_loss(output, old, shards, excluded, overwrite)
+    _refuse_loss(output, old, shards, may_go, overwrite)
     known = {(s["file"], s["content"]): s for s in old.get("shards", [])}
     parts: dict[str, Path] = {}
     try:
@@ -205,13 +205,13 @@ def _publish(output: Path, parts: dict[str, Path], entries: list[dict[str, Any]]
 
 
 def _refuse_loss(
-    output: Path, old: dict[str, Any], shards: Sequence[Shard], excluded: Collection[str], overwrite: bool
+    output: Path, old: dict[str, Any], shards: Sequence[Shard], may_go: Callable[[str], bool], overwrite: bool
 ) -> None:
     """Nothing of somebody else's, and no sample of an earlier run, goes without being asked."""
     ours = {entry["file"] for entry in old.get("shards", [])}
     foreign = [file.name for file in _tars(output) if file.name not in ours]
-    before = {key for entry in old.get("shards", []) for key in entry["keys"]}
-    lost = before - {sample.key for shard in shards for sample in shard.samples} - {*excluded}
+    before = {key for entry in old.get("shards", []) for key in entry["keys"] if not may_go(key)}
+    lost = before - {sample.key for shard in shards for sample in shard.samples}
     if (output / MARK).exists():
         foreign = []
     if overwrite or not (lost or foreign):

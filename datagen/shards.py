@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
+from datagen.exclude import is_among
 from model.weights import licence_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from datagen.pack import Sample
     from datagen.selection import Candidate, Selection
 
+SAID_NO = ("excluded", "removed:opted_out")  # why a sample of an earlier run may go unasked
 LOST = ("key", "outcome", "reason", "stage")  # what the index says of a clip that is not in the shards
 MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.mp4": "mask", "faces.npz": "gaze"}
 
@@ -66,9 +68,16 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     del candidates
     samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
-    gone = {row["key"] for row in rejects if row["reason"] == "excluded"}
+    gone = {row["key"] for row in rejects if row["reason"] in SAID_NO}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
-    return pack.pack(samples, Path(job.cfg.output), extra, overwrite=job.cfg.overwrite, excluded=gone, **options)
+    return pack.pack(
+        samples,
+        Path(job.cfg.output),
+        extra,
+        overwrite=job.cfg.overwrite,
+        may_go=partial(is_among, gone=gone),
+        **options,
+    )
 
 
 def describe(row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection) -> dict[str, Any]:

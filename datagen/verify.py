@@ -125,7 +125,7 @@ def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
         if name is not None:
             yield f"{file}: sample {key} shows {name}"
         elif group in groups:
-            yield f"{file}: sample {key} is of the same group as {groups[group]}, the same video or face"
+            yield f"{file}: sample {key} may show {groups[group]} too: it is of the same video, or has the same face"
 
 
 @command("datagen/verify")
@@ -140,7 +140,8 @@ def main(cfg: Any) -> int:
     if found:
         print(f"{folder}: {len(found)} problems; make the shards again with the command that made them.")
     if shown:
-        print(f"{folder}: {len(shown)} samples show who said no; make the shards again with --exclude {cfg.exclude}.")
+        told = "make the shards again with it; add the keys of those who may be the same person and are"
+        print(f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {told}.")
     if found or shown:
         return 1
     index = read_index(folder)

@@ -11,9 +11,10 @@ import pytest
 
 from datagen.clip import is_key
 from datagen.engine.errors import UserError
+from datagen.exclude import ids_in
 from datagen.sources import texts
 from datagen.sources.celebvhq import CelebVHQ
-from datagen.sources.listed import Listed, key_for, opted_out, safe_name
+from datagen.sources.listed import Listed, key_for, safe_name
 from datagen.sources.raw import retrieved
 from datagen.sources.vfhq import VFHQ, entry_of
 from tests.listed import BOX, celebvhq, celebvhq_entry, celebvhq_json, vfhq, vfhq_text
@@ -218,7 +219,7 @@ def test_raw_files_are_found_by_safe_name_and_copies_by_id(tmp_path):
 
 def test_who_opted_out_is_left_out_by_video_or_clip(tmp_path):
     (tmp_path / "out.txt").write_text(f"\ufeff# asked by mail\r\n{DASH}  # all of it\r\n\r\nb_0\r\n")
-    assert opted_out(tmp_path / "out.txt") == {DASH, "b_0"}
+    assert ids_in(tmp_path / "out.txt", "opt_out") == {DASH, "b_0"}
     clips = {"a_0": celebvhq_entry(DASH, 1, 2), "b_0": celebvhq_entry(GOOD, 1, 2), "b_1": celebvhq_entry(GOOD, 1, 2)}
     clips["c_0"] = celebvhq_entry(DASH, 2, 1)
     source = celebvhq(tmp_path, clips, opt_out=str(tmp_path / "out.txt"))
@@ -227,11 +228,10 @@ def test_who_opted_out_is_left_out_by_video_or_clip(tmp_path):
     assert list(source.videos()) == [GOOD]
 
 
-@pytest.mark.parametrize("line", ["https://www.youtube.com/watch?v=abcdefghijk", "two ids", "../x"])
-def test_an_opt_out_that_would_not_count_is_a_mistake(line, tmp_path):
-    (tmp_path / "out.txt").write_text(f"{GOOD}\n{line}\n")
-    with pytest.raises(UserError, match="line 2: .* is no id"):
-        opted_out(tmp_path / "out.txt")
+def test_a_link_is_no_id(tmp_path):
+    (tmp_path / "out.txt").write_text(f"{GOOD}\nhttps://www.youtube.com/watch?v=abcdefghijk\n")
+    with pytest.raises(UserError, match="names a link"):
+        ids_in(tmp_path / "out.txt", "opt_out")
 
 
 def test_what_is_missing_says_what_to_fetch(tmp_path):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from datagen.download.answers import RETRIED
 from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
+from datagen.exclude import ids_in
 from datagen.sources.cut import CUTS
-from datagen.sources.listed import OPTED_OUT, Entry, Listed, key_for, opted_out
+from datagen.sources.listed import OPTED_OUT, Entry, Listed, key_for
 
 CLASSES = (
     "kept",
@@ -138,7 +139,7 @@ def is_opted_out(entry: Entry) -> bool:
 def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
     """Raw files and cut clips that may not be used because somebody said no; never the user's own copies."""
     videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
-    said = opted_out(source.opt_out) if source.opt_out else frozenset()
+    said = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
     paths = (source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys()))
     cuts = sorted(Path(source.raw, CUTS).glob("*.mp4"))
     gone = {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)} if cuts else set()

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 from datagen.clip import Clip
 from datagen.engine.errors import UserError
+from datagen.exclude import ids_in
 from datagen.sources.cut import Cut
 from datagen.sources.exact import Box
 from datagen.sources.raw import Raw, retrieved, safe_name
 
-__all__ = ["Bad", "Entry", "Listed", "Raw", "key_for", "opted_out", "safe_name"]
+__all__ = ["Bad", "Entry", "Listed", "Raw", "key_for", "safe_name"]
 
 BAD = "bad_metadata"
 OPTED_OUT = "removed:opted_out"
@@ -78,7 +79,7 @@ class Listed(ABC):
             raise UserError(f"source.margin is {self.margin!r}: a share of the square's side from 0 to 2 is expected.")
         if self.local and not Path(self.local).is_dir():
             raise UserError(f"source.local={self.local} is no folder: name the one that holds your copies.")
-        self._removed = opted_out(self.opt_out) if self.opt_out else frozenset()
+        self._removed = ids_in(self.opt_out, "source.opt_out") if self.opt_out else frozenset()
 
     @abstractmethod
     def listed(self) -> Iterator[Entry]:
@@ -177,21 +178,3 @@ def key_for(dataset: str, name: str) -> str:
     digest = hashlib.sha256(f"{dataset}\x1f{name}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", name.removeprefix("Clip+")).strip("-_")[:60] or "clip"
     return f"{dataset}-{readable}-{digest}"
-
-
-def opted_out(path: str | Path) -> frozenset[str]:
-    """Ids of videos or clips that must not be used: one a line, `#` begins a comment.
-
-    UserError for a line that is no id: whoever wrote it would believe that it counts.
-    """
-    try:
-        lines = Path(path).read_text("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"source.opt_out={path} cannot be read ({error}): a text file of ids is expected.") from None
-    found = set()
-    for number, line in enumerate(lines, 1):
-        name = line.partition("#")[0].strip()
-        if name and not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
-            raise UserError(f"{path}, line {number}: {name!r:.60} is no id of a video or clip; one a line is expected.")
-        found.add(name)
-    return frozenset(found - {""})

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from datagen import geometry as g
 from datagen.clip import Clip, seed_of
+from datagen.exclude import ids_in, names_of
 from datagen.landmarks import FaceDetector, FaceMesh
 from datagen.regions import face_colour
 
@@ -87,12 +88,13 @@ def builtin_donors() -> list[Lazy]:
 
 
 def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
-    """A donor for this clip, never its own person, of clearly another skin colour where there is one.
+    """A donor for this clip, never its own person as far as names tell (identity, group, video, file), of clearly
+    another skin colour where there is one.
 
     Of those the one with the highest hash with the clip's key, so that a new donor changes few choices.
     """
-    own = {clip.identity, clip.group} - {""}
-    others = [donor for donor in donors if not own & {donor.name, donor.group}]
+    own = names_of(clip)
+    others = [donor for donor in donors if not own & {donor.name, Path(donor.name).stem, donor.group}]
     faces = clip.artefacts.get("faces")
     if faces and "skin" in faces.metrics:
         others = [donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN] or others
@@ -100,15 +102,11 @@ def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None
 
 
 def without(donors: Sequence[AnyDonor], opt_out: str | Path) -> list[AnyDonor]:
-    """The donors that a file does not name. It has a name a line, of a picture with or without suffix; # is a comment.
+    """The donors that a file does not name. It has a name a line, of a picture with or without suffix.
 
-    ValueError if there is no such file, or nobody is left.
+    UserError if there is no such file; ValueError if nobody is left.
     """
-    try:
-        lines = Path(opt_out).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"swap.opt_out: {opt_out} cannot be read ({error}): a text file is expected") from None
-    names = {line.partition("#")[0].strip() for line in lines}
+    names = ids_in(opt_out, "swap.opt_out")
     left = [donor for donor in donors if not names & {donor.name, Path(donor.name).stem, donor.group}]
     if not left:
         raise ValueError(f"swap.opt_out: {opt_out} names all {len(donors)} donors: give more portraits with --donors")
