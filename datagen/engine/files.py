@@ -16,6 +16,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def plain(value: Any) -> Any:
+    """As JSON would give it back: tuples become lists, NumPy numbers Python's."""
+    return json.loads(json.dumps(value, default=lambda number: number.item()))
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

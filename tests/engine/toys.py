@@ -37,8 +37,11 @@ class Split(Stage):
     inputs = ("source",)
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        (workdir / "spans").write_text("")
-        return Artefact(workdir / "spans", {"spans": [[i, i + 1] for i in range(int(clip.key.split("_")[-1]))]})
+        (workdir / "spans").write_text(clip.key)
+        count = clip.key.split("_")[-1]
+        return Artefact(
+            workdir / "spans", {"spans": [[i, i + 1] for i in range(int(count))]} if count.isdigit() else {}
+        )
 
 
 @dataclass
