@@ -117,7 +117,10 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
         reject = journey.rules.verdict(stage.name, clip)
         if reject is not None:
             return outcome(reject.outcome, reject.reason, reject.detail)
-    return outcome("split" if stage is journey.split else "kept")
+    if stage is journey.split:
+        children(ended := outcome("split"))  # a split without sense is this clip's failure, not the run's
+        return ended
+    return outcome("kept")
 
 
 def outlook(clip: Clip, journey: Journey, store: Store) -> dict[str, bool]:

@@ -97,6 +97,14 @@ def test_split_video_becomes_its_clips(tmp_path):
     assert not again.computed
 
 
+def test_a_split_without_spans_costs_its_video_alone(tmp_path):
+    planned = [Clip(key, {"name": "toy"}) for key in ("v_2", "w_none")]
+    work, events = run(tmp_path, journey(split=Split()), planned)
+    assert work.books.line() == "planned 3 = kept 2 + filtered 0 + invalid 0 + failed 1"
+    assert (events["w_none"]["reason"], events["w_none"]["stage"]) == ("bug", "")
+    assert events["w_none"]["detail"].startswith("KeyError: 'spans'")
+
+
 def test_full_disk_stops_the_run_with_one_sentence(tmp_path):
     with pytest.raises(UserError, match="disk is full.*run the same command again"):
         run(tmp_path, journey(faults={"b": "full"}), clips("a", "b", "c"))
