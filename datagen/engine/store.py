@@ -214,9 +214,10 @@ class Store:
 
     def _finish(self, record: Record) -> None:
         text = canonical(record.__dict__)
-        target = f"{self._folder(record.stage, record.key)}/done.json"
+        target = f"{self._folder(record.stage, record.key)}/{MARK}"
         if self._fs is None:
-            write_atomically(Path(target), text.encode())
+            # by way of the scratch: a killed worker leaves nothing half-written beside its artefact
+            write_atomically(Path(target), text.encode(), self._scratch())
         else:
             self._fs.makedirs(os.path.dirname(target), exist_ok=True)
             self._fs.pipe_file(target, text.encode())
