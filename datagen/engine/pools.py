@@ -174,7 +174,9 @@ class RayPool:
         return max(1, int(gpus / needs.gpus))
 
     def _actors(self, needs: Needs, count: int) -> list[Any]:
-        options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_restarts": 0, "max_task_retries": 0}
+        # our own Ray counts no processors: workers of another kind would wait for those of the first to go
+        cpus = 0 if self._home else needs.cpus
+        options = {"num_cpus": cpus, "num_gpus": needs.gpus, "max_restarts": 0, "max_task_retries": 0}
         remote = self._ray.remote(**options)(Worker)
         actors = [remote.remote(self._journey, self._store, needs) for _ in range(count)]
         try:
