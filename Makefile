@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help shards stats ablation test check bench format clean
+.PHONY: help shards stats ablation test soak check bench format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ ablation: $(READY) ## the tiny model with and without twins that drive: how much
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(READY) ## the same command after hundreds of seeded faults, about an hour; SOAK_RUNS=2000 for more of them
+	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)
 
 check: $(READY) ## format, lint, types
 	@$(BIN)/ruff format --check .
