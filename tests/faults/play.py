@@ -46,7 +46,8 @@ class Server:
         pid = self._number("started", 60)
         end = time.monotonic() + RUN_S
         if act.kill_after_s is not None and not self._ready(act.kill_after_s):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(pid, signal.SIGKILL)
         while not self._ready(0.2):
             if greedy:
                 _kill_greedy(pid)

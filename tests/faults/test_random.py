@@ -44,7 +44,7 @@ def test_the_same_command_mends_everything(seed, server, home):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20, 20 + SOAK))
-def test_the_same_command_mends_everything_for_hours(seed, server, home):
+def test_the_same_command_mends_everything_again_and_again(seed, server, home):
     _play(seed, server, home)
 
 
