@@ -10,7 +10,7 @@ FACEFUSION_NEEDS := datagen/swap/facefusion/requirements.txt
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help shards stats ablation facefusion-env test check bench format clean
+.PHONY: help shards stats ablation facefusion-env test soak check bench format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in da
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
+soak: $(READY) ## the same command after 200 scripts of faults, about 15 minutes on two cores; SOAK_RUNS=2000 for more
+	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)
+
 check: $(READY) ## format, lint, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -40,6 +43,7 @@ bench: $(READY) ## speed: ratios measured side by side in one run, with their pa
 	@$(BIN)/python -m tests.benchmarks.animator
 	@$(BIN)/python -m tests.benchmarks.loader
 	@$(BIN)/python -m tests.benchmarks.trainer
+	@$(BIN)/python -m tests.benchmarks.scale --clips 1000 10000 100000
 
 format: $(READY) ## write the code in the one format
 	@$(BIN)/ruff format .

@@ -101,8 +101,7 @@ class Session:
         kinds = {stage.needs for stage in job.journey.stages}
         loop = Loop(job.journey, job.store, pool, self.ledger, progress, most_waiting=16 if len(kinds) > 1 else 1)
         try:
-            with interruptible():
-                return loop.run(_new_first(job))
+            return loop.run(_new_first(job))
         except BaseException:
             progress.close()
             print(loop.work.books.line(), flush=True)
@@ -117,7 +116,7 @@ class Session:
         """What follows the run itself; its end is written, and its books are told, even if that goes wrong."""
         try:
             yield
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             print(work.books.line(), flush=True)
             raise
         finally:
@@ -130,22 +129,20 @@ def session(job: Job, output: Path) -> Iterator[Session]:
     announce(job)
     local = Path(job.ledger_path).parent
     make_folder(output)
-    with contextlib.ExitStack() as locks:
+    with interruptible(), contextlib.ExitStack() as held:
         for folder in sorted({local.resolve(), output.resolve()}):
-            locks.enter_context(locked(folder))
+            held.enter_context(locked(folder))
         clear_parts(output)
         before = unfinished(job.ledger_path)
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
         tell_licences(job)
         job.store.clear_scratch()
+        held.callback(job.store.clear_scratch)
         ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
-        try:
-            ledger.append("start", command=shlex.join(sys.argv), output=str(output.absolute()))
-            yield Session(job, ledger)
-        finally:
-            ledger.close()
-            job.store.clear_scratch()
+        held.callback(ledger.close)
+        ledger.append("start", command=shlex.join(sys.argv), output=str(output.absolute()))
+        yield Session(job, ledger)
 
 
 def dry_run(job: Job) -> Books:

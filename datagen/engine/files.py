@@ -16,6 +16,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def plain(value: Any) -> Any:
+    """As JSON would give it back: tuples become lists, NumPy numbers Python's."""
+    return json.loads(json.dumps(value, default=lambda number: number.item()))
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -39,10 +44,11 @@ def clear_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """All of it or nothing: a temporary name beside it, flushed to disk, renamed."""
+def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """All of it or nothing: a temporary name beside it, or in `scratch` on the same disk, flushed to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part(path)
+    part = _part(scratch / path.name if scratch else path)
+    part.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("wb") as file:
             file.write(data)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from datagen.clip import Clip, Reject, Transient
+from datagen.clip import Artefact, Clip, Reject, Transient
+from datagen.engine.artefact import Unsound, sound
 from datagen.engine.errors import UserError, halting
 from datagen.engine.store import Record, Store
 from datagen.exclude import Excluded
@@ -107,7 +108,7 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
         if record is None:
             if not may_run(stage):
                 return outcome("waiting", needs=stage.needs)
-            record = _compute(stage, clip, store)
+            record = _compute(stage, clip, records, store)
             computed.append(stage.name)
         records[stage.name] = record
         if record.outcome != "done":
@@ -116,7 +117,10 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
         reject = journey.rules.verdict(stage.name, clip)
         if reject is not None:
             return outcome(reject.outcome, reject.reason, reject.detail)
-    return outcome("split" if stage is journey.split else "kept")
+    if stage is journey.split:
+        children(ended := outcome("split"))  # a split without sense is this clip's failure, not the run's
+        return ended
+    return outcome("kept")
 
 
 def outlook(clip: Clip, journey: Journey, store: Store) -> dict[str, bool]:
@@ -151,15 +155,22 @@ def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage
         return Outcome(clip, "failed", "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
 
 
-def _compute(stage: Stage, clip: Clip, store: Store) -> Record:
+def _compute(stage: Stage, clip: Clip, records: Mapping[str, Record], store: Store) -> Record:
     started = time.perf_counter()
     with store.workdir() as workdir:
         clip = store.brought(clip, stage.inputs, workdir)
         try:
-            artefact = stage(clip, workdir)
+            given: Artefact | Reject = stage(clip, workdir)
         except Reject as reject:
-            return store.put_reject(stage, clip, reject, time.perf_counter() - started)
-        return store.put(stage, clip, artefact, time.perf_counter() - started)
+            given = reject
+        finally:
+            harmed = store.forget_harmed(records[name] for name in stage.inputs)
+        if harmed:
+            changed = f"the input {', '.join(harmed)} of {stage.name} was changed or taken away while it was at work"
+            raise Unsound(f"{changed}: a stage may only read it.")
+        if isinstance(given, Reject):
+            return store.put_reject(stage, clip, given, time.perf_counter() - started)
+        return store.put(stage, clip, sound(given, stage, clip, workdir), time.perf_counter() - started)
 
 
 def _snake(name: str) -> str:

@@ -70,15 +70,16 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.run = run
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)  # what a full disk refuses is not tried again when it is closed
         if path.stat().st_size and not _ends_with_newline(path):
             self._file.write(b"\n")
 
     def append(self, event: str, **fields: Any) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = canonical({"event": event, "run": self.run, "at": at, **fields}) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
+        data = line.encode()
+        while data:
+            data = data[self._file.write(data) :]
 
     def close(self) -> None:
         self._file.close()

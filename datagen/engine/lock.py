@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,7 @@ def make_folder(folder: Path) -> None:
     """Create it; UserError where that cannot be done or it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()  # has no name: nothing to leave behind
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; choose another folder or mend its rights."

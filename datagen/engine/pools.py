@@ -6,11 +6,15 @@ that kills its worker is retried for ever; here a clip that kills its worker cos
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -174,7 +178,9 @@ class RayPool:
         return max(1, int(gpus / needs.gpus))
 
     def _actors(self, needs: Needs, count: int) -> list[Any]:
-        options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_restarts": 0, "max_task_retries": 0}
+        # our own Ray counts no processors: workers of another kind would wait for those of the first to go
+        cpus = 0 if self._home else needs.cpus
+        options = {"num_cpus": cpus, "num_gpus": needs.gpus, "max_restarts": 0, "max_task_retries": 0}
         remote = self._ray.remote(**options)(Worker)
         actors = [remote.remote(self._journey, self._store, needs) for _ in range(count)]
         try:
@@ -187,7 +193,8 @@ class RayPool:
             ) from None
         except self._ray.exceptions.RayError as error:
             raise UserError(
-                f"Ray cannot start a worker ({_first_line(error)}): run with --runner local to see why."
+                f"Ray cannot start a worker ({_first_line(error)}): run the same command again, or with --runner local "
+                "to see why."
             ) from None
         return actors
 
@@ -211,13 +218,30 @@ class RayPool:
             }
             options.setdefault("object_store_memory", 100 * 2**20)  # keys, paths and numbers only
         try:
-            ray.init(logging_level=logging.ERROR, **options)
+            with own_sigterm():
+                ray.init(logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, TypeError, ValueError) as error:
             where = options["address"]
             raise UserError(f"Ray ({where}) cannot be started or reached: {_first_line(error)}") from None
         self._ray = ray
         self._idle[NO_GPU] = self._actors(NO_GPU, self._workers)
         self.start_seconds = time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Ray takes SIGTERM for itself: Python's handler, and below it one that aborts the process three seconds later,
+    whatever it is doing then. Afterwards it is ours again.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # what Ray's handler raises
+        signal.alarm(0)
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from datagen.clip import Artefact, Clip, Reject
-from datagen.engine.files import canonical, file_sha256, write_atomically
+from datagen.engine.artefact import MARK
+from datagen.engine.files import canonical, file_sha256, plain, write_atomically
 from datagen.stage import Stage
 from datagen.video import encoder_id
 
@@ -77,15 +78,11 @@ class Store:
             return None
         if record.outcome != "done" or not self.is_local:
             return record
-        try:
-            whole = os.path.getsize(self._where(record)) == record.bytes
-        except OSError:
-            whole = False
-        return record if whole else None
+        return record if self._is_whole(record) else None
 
     def read(self, stage: str, key: str) -> Record:
         """The record under a key; FileNotFoundError where there is none."""
-        return Record(**json.loads(self._read(f"{self._folder(stage, key)}/done.json")))
+        return Record(**json.loads(self._read(f"{self._folder(stage, key)}/{MARK}")))
 
     def put(self, stage: Stage, clip: Clip, artefact: Artefact, seconds: float) -> Record:
         """Take a finished artefact out of its workdir into the store."""
@@ -99,7 +96,7 @@ class Store:
             file=str(path.resolve()) if stage.external else path.name,
             sha256=file_sha256(path),
             bytes=path.stat().st_size,
-            metrics=_plain(artefact.metrics),
+            metrics=plain(artefact.metrics),
             seconds=round(seconds, 4),
             identity=identity,
         )
@@ -123,6 +120,16 @@ class Store:
         )
         self._finish(record)
         return record
+
+    def forget_harmed(self, records: Iterable[Record]) -> list[str]:
+        """Stages whose artefacts are no longer as they were put; what was ours to keep is made again when it is asked
+        for. Looks at local files' sizes alone.
+        """
+        harmed = [record for record in records if self.is_local and not self._is_whole(record)]
+        for record in harmed:
+            if not record.is_external:
+                Path(self._folder(record.stage, record.key), MARK).unlink(missing_ok=True)
+        return [record.stage for record in harmed]
 
     def artefact(self, record: Record) -> Artefact:
         """The artefact where it lies; in a remote store nothing is fetched yet (`brought`, `local`)."""
@@ -162,7 +169,7 @@ class Store:
 
     def _identity(self, stage: Stage, clip: Clip) -> dict[str, Any]:
         inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
-        return _plain(
+        return plain(
             {
                 "stage": stage.name,
                 "backend": type(stage).__name__,
@@ -186,6 +193,12 @@ class Store:
             return Path(self._base) / "tmp"
         return Path(os.environ.get("TMPDIR", "/tmp")) / f"megactor-{_digest(self.root)[:12]}"
 
+    def _is_whole(self, record: Record) -> bool:
+        try:
+            return os.path.getsize(self._where(record)) == record.bytes
+        except OSError:
+            return False
+
     def _read(self, path: str) -> bytes:
         if self._fs is None:
             return Path(path).read_bytes()
@@ -201,9 +214,10 @@ class Store:
 
     def _finish(self, record: Record) -> None:
         text = canonical(record.__dict__)
-        target = f"{self._folder(record.stage, record.key)}/done.json"
+        target = f"{self._folder(record.stage, record.key)}/{MARK}"
         if self._fs is None:
-            write_atomically(Path(target), text.encode())
+            # by way of the scratch: a killed worker leaves nothing half-written beside its artefact
+            write_atomically(Path(target), text.encode(), self._scratch())
         else:
             self._fs.makedirs(os.path.dirname(target), exist_ok=True)
             self._fs.pipe_file(target, text.encode())
@@ -214,12 +228,7 @@ def _digest(value: Any) -> str:
 
 
 def _input_digest(artefact: Artefact) -> str:
-    return _digest([artefact.sha256, _plain(artefact.metrics)])
-
-
-def _plain(value: Any) -> Any:
-    """As JSON would give it back: tuples become lists, NumPy numbers Python's."""
-    return json.loads(json.dumps(value, default=lambda number: number.item()))
+    return _digest([artefact.sha256, plain(artefact.metrics)])
 
 
 def _filesystem(root: str) -> tuple[Any, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from datagen.engine.ledger import Books, Ledger, read_ledger, unfinished
@@ -54,3 +56,10 @@ def test_books_balance():
     }
     with pytest.raises(AssertionError):
         books.settle("lost")
+
+
+def test_what_a_full_disk_refuses_is_told_once():
+    ledger = Ledger(Path("/dev/full"), "run")
+    with pytest.raises(OSError, match="No space left"):
+        ledger.append("start")
+    ledger.close()

@@ -97,6 +97,14 @@ def test_split_video_becomes_its_clips(tmp_path):
     assert not again.computed
 
 
+def test_a_split_without_spans_costs_its_video_alone(tmp_path):
+    planned = [Clip(key, {"name": "toy"}) for key in ("v_2", "w_none")]
+    work, events = run(tmp_path, journey(split=Split()), planned)
+    assert work.books.line() == "planned 3 = kept 2 + filtered 0 + invalid 0 + failed 1"
+    assert (events["w_none"]["reason"], events["w_none"]["stage"]) == ("bug", "")
+    assert events["w_none"]["detail"].startswith("KeyError: 'spans'")
+
+
 def test_full_disk_stops_the_run_with_one_sentence(tmp_path):
     with pytest.raises(UserError, match="disk is full.*run the same command again"):
         run(tmp_path, journey(faults={"b": "full"}), clips("a", "b", "c"))
@@ -106,7 +114,8 @@ def test_full_disk_stops_the_run_with_one_sentence(tmp_path):
 def test_ray_survives_killed_workers_and_endless_loops_and_equals_local(tmp_path):
     keys = [f"c{i}" for i in range(10)]
     faults = {**FAULTS, "c6": "kill", "c7": "loop"}
-    work, events = run(tmp_path, journey(faults=faults), clips(*keys), workers=2, deadline=4.0)
+    # 64 processors are more than there are; the second kind of workers has to come up beside the first all the same
+    work, events = run(tmp_path, journey(faults=faults, cpus=64), clips(*keys), workers=2, deadline=4.0)
     assert {key: events[key]["outcome"] for key in CLASSES} == CLASSES
     assert (events["c6"]["outcome"], events["c6"]["reason"]) == ("failed", "crash")
     assert (events["c7"]["outcome"], events["c7"]["reason"]) == ("failed", "timeout")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datagen.clip import Artefact, Clip, Invalid, Reject, Transient
 from datagen.engine.journey import Journey
-from datagen.stage import Stage
+from datagen.stage import Needs, Stage
 
 
 @dataclass
@@ -37,8 +37,11 @@ class Split(Stage):
     inputs = ("source",)
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        (workdir / "spans").write_text("")
-        return Artefact(workdir / "spans", {"spans": [[i, i + 1] for i in range(int(clip.key.split("_")[-1]))]})
+        (workdir / "spans").write_text(clip.key)
+        count = clip.key.split("_")[-1]
+        return Artefact(
+            workdir / "spans", {"spans": [[i, i + 1] for i in range(int(count))]} if count.isdigit() else {}
+        )
 
 
 @dataclass
@@ -69,11 +72,20 @@ class Upper(Stage):
 
 @dataclass
 class Twice(Stage):
-    """Reads what `upper` made."""
+    """Reads what `upper` made; may ask for workers of its own."""
 
     name = "twice"
     version = 1
     inputs = ("upper",)
+
+    cpus: float = 1
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(cpus=self.cpus)
+
+    def parameters(self) -> dict:
+        return {}
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         (workdir / "twice").write_text(clip.path("upper").read_text() * 2)
@@ -96,8 +108,8 @@ class Short:
         return None
 
 
-def journey(rules=None, split: Stage | None = None, **upper) -> Journey:
-    return Journey(Text(), [Upper(**upper), Twice()], rules or Nothing(), split)
+def journey(rules=None, split: Stage | None = None, cpus: float = 1, **upper) -> Journey:
+    return Journey(Text(), [Upper(**upper), Twice(cpus)], rules or Nothing(), split)
 
 
 def clips(*keys: str) -> list[Clip]:
