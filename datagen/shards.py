@@ -38,7 +38,7 @@ def main(cfg: Any) -> int:
         work = run.run()
         with run.ended(work):
             index = finish(job, run.ledger, work.books)
-    _report(cfg, work, index)
+    _report(job, work, index)
     return exit_code(work.books)
 
 
@@ -92,6 +92,8 @@ def describe(row: dict[str, Any], records: dict[str, Record], group: str, select
         "metrics": metrics,
         "stages": made,
     }
+    if "cut" in source.metrics:
+        sample["source"]["cut"] = source.metrics["cut"]
     if "truth" in source.metrics:
         sample["truth"] = _cut(source.metrics["truth"], clip)
     return sample
@@ -165,16 +167,18 @@ def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
     }
 
 
-def _report(cfg: Any, work: Any, index: dict[str, Any]) -> None:
+def _report(job: Job, work: Any, index: dict[str, Any]) -> None:
     for line in _reasons(work.books):
         print(line)
     print(work.books.line())
     total = sum(split["seconds"] for split in index["splits"].values())
     counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
-    print(f"{cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
+    print(f"{job.cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
     made = sum(work.seconds.values())
     if made:
         print(f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in {work.wall:.0f} s")
+    if advice := getattr(job.source, "advice", lambda reasons: None)(work.books.reasons):
+        print(advice)
 
 
 def _reasons(books: Any) -> Iterator[str]:

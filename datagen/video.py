@@ -22,6 +22,7 @@ from datagen.clip import Invalid
 
 MAX_PIXELS = 8192 * 8192  # a header that claims more is a mistake or an attack
 KEYFRAME_EVERY = 25  # frames; random access in training pays for the larger file
+CLOCK = 90000  # ticks in a second of frames that say when they are shown
 EARLY = 0.4  # of a tick: how early `resample` takes a frame; not a half, where a double rate would waver
 _TOLERANCE = 1e-6  # s, between times that were rounded differently
 # swscale's fast path to RGB darkens by more than one level, which would add up over the stages
@@ -73,6 +74,15 @@ def read(path: str | Path, span: tuple[float, float] | None = None, max_side: in
             yield Frame(time, reader.rgb(picture, max_side))
 
 
+def times(path: str | Path) -> np.ndarray:
+    """When each picture is shown, s from the first, float64 [N] in order; nothing but the first is decoded.
+
+    Raises Invalid("damaged") where the file cannot be read to its end.
+    """
+    with closing(_Reader(path)) as reader:
+        return reader.times()
+
+
 def resample(frames: Iterable[Frame], fps: float, start: float = 0.0) -> Iterator[Frame]:
     """Constant frame rate by timestamps: at each tick start + n / fps the frame shown then (the latest not after it).
 
@@ -112,12 +122,14 @@ def at_indices(path: str | Path, indices: Sequence[int]) -> np.ndarray:
 class Writer:
     """H.264 in MP4, the same bytes for the same frames: one encoder thread, no dates. Use as a context manager.
 
-    `fps` a whole number or Fraction; frames are RGB uint8 [H, W, 3] of the first frame's (even) size.
+    `fps` a whole number or Fraction; frames are RGB uint8 [H, W, 3] of the first frame's (even) size. They are shown
+    at a constant rate (`write`), or all when it is said (`write_at`).
     """
 
     def __init__(self, path: str | Path, fps: int | Fraction, crf: int = 18, preset: str = "veryfast", metadata=None):
         self.path = Path(path)
         self.fps = Fraction(fps)
+        self.clock = self.fps  # ticks in a second
         self.options = {"crf": str(crf), "preset": preset, "g": str(KEYFRAME_EVERY), "sc_threshold": "0"}
         self.metadata = dict(metadata or {})
         self.count = 0
@@ -130,12 +142,21 @@ class Writer:
         return self
 
     def write(self, rgb: np.ndarray) -> None:
+        """The next frame."""
+        self._put(rgb, self.count)
+
+    def write_at(self, rgb: np.ndarray, time: float) -> None:
+        """The next frame, shown `time` s (to 1/90000) after the beginning, which is the first one's 0."""
+        self.clock = Fraction(CLOCK)
+        self._put(rgb, round(time * CLOCK))
+
+    def _put(self, rgb: np.ndarray, tick: int) -> None:
         if self._stream is None:
             self._start(*rgb.shape[:2])
         assert rgb.shape[:2] == (self._stream.height, self._stream.width), rgb.shape
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
-        picture.pts, picture.time_base = self.count, 1 / self.fps
+        picture.pts, picture.time_base = tick, 1 / self.clock
         self._container.mux(self._stream.encode(picture))
         self.count += 1
 
@@ -149,7 +170,7 @@ class Writer:
         stream = self._container.add_stream("libx264", rate=self.fps, options=self.options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1  # x264's bytes depend on the number of threads
-        stream.codec_context.time_base = 1 / self.fps
+        stream.codec_context.time_base = 1 / self.clock
         stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED
         self._stream = stream
 
@@ -193,6 +214,17 @@ class _Reader:
         promised = _promised(self.stream) or 0.0
         if last < 0.95 * promised - 0.5:
             raise Invalid("damaged", f"{self.path.name} promises {promised:.2f} s of picture and ends at {last:.2f} s")
+
+    def times(self) -> np.ndarray:
+        """When each picture is shown, by the file's index, float64 [N]; leaves the reader at the end."""
+        self.container.close()
+        self.container, self.stream = _open(self.path)
+        try:
+            packets = (p for p in self.container.demux(self.stream) if p.pts is not None and not p.is_discard)
+            shown = np.unique([self._time(packet) for packet in packets])
+        except av.FFmpegError as error:
+            raise Invalid("damaged", f"{self.path.name} cannot be read to its end ({_why(error)})") from None
+        return shown[shown > -_TOLERANCE]
 
     def rgb(self, picture: Any, max_side: int | None = None) -> np.ndarray:
         """A decoded picture upright, with square pixels, no side above `max_side`, RGB uint8 [H, W, 3]."""

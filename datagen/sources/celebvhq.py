@@ -1,0 +1,159 @@
+"""CelebV-HQ: clips of YouTube videos by the dataset's own list, celebvhq_info.json.  (Zhu et al., ECCV 2022)"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from datagen.engine.errors import UserError
+from datagen.sources.exact import Box
+from datagen.sources.listed import BAD, Bad, Entry, Listed
+from datagen.sources.raw import is_video
+from datagen.sources.streamed import members
+
+RIGHTS = MappingProxyType(
+    {
+        "license": "CelebV-HQ agreement: non-commercial research only",
+        "terms": "no copy, publication or distribution of any portion, derived data included: for internal use",
+        "source": "https://github.com/CelebV-HQ/CelebV-HQ",
+        "credit": "CelebV-HQ (Zhu et al., ECCV 2022); the videos belong to their owners",
+    }
+)
+LENGTHS = {"appearance": 40, "action": 35}
+EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+SIDES = ("left", "top", "right", "bottom")
+
+
+@dataclass
+class CelebVHQ(Listed):
+    """The list in `metadata`, in its order."""
+
+    name: ClassVar[str] = "celebvhq"
+    rights: ClassVar[Mapping[str, Any]] = RIGHTS
+
+    metadata: str = "data/raw/celebvhq/celebvhq_info.json"
+
+    def listed(self) -> Iterator[Entry]:
+        for name, said in self._clips():
+            video = said.get("ytb_id") if isinstance(said, dict) else None
+            known = str(video) if is_video(video) else ""
+            try:
+                yield self._entry(name, said)
+            except Bad as bad:
+                yield Entry(name, known, f"{BAD}:{bad.reason}", bad.detail)
+
+    def count(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        count = sum(1 for _ in self._clips())
+        if not count:
+            raise UserError(f"{self.metadata} lists no clips: celebvhq_info.json is expected.")
+        return count
+
+    def _clips(self) -> Iterator[tuple[str, Any]]:
+        if not self._path.is_file():
+            raise UserError(
+                f"{self._path} is not here: fetch celebvhq_info.json from {RIGHTS['source']} "
+                "and name it by source.metadata=FILE."
+            )
+        return ((name, said) for inside, name, said in members(self._path, "clips") if inside)
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        """Names of appearances and actions, in order; none where the file does not say them."""
+        said: Any = next(
+            (said for inside, name, said in members(self._path, "clips") if name == "meta_info" and not inside), {}
+        )
+        found = {}
+        for kind, length in LENGTHS.items():
+            names: Any = said.get(f"{kind}_mapping") if isinstance(said, dict) else None
+            good = isinstance(names, list) and len(names) == length and all(isinstance(n, str) for n in names)
+            found[kind] = tuple(n.lower() for n in names) if good else ()
+        return found
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.metadata)
+
+    def _entry(self, name: str, said: Any) -> Entry:
+        """Raises Bad."""
+        if not isinstance(said, dict):
+            raise Bad("no_entry", f"{said!r:.40} where an object is expected")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            raise Bad("key", f"{name!r:.80} is no key")
+        if not is_video(said.get("ytb_id")):
+            raise Bad("video_id", f"{said.get('ytb_id')!r:.80} is no id of a video")
+        span, box = span_of(said.get("duration")), box_of(said.get("bbox"))
+        labels = labels_of(said.get("attributes"), self._names, span[1] - span[0])
+        return Entry(name, said["ytb_id"], span=span, box=box, labels=labels)
+
+
+def span_of(said: Any) -> tuple[float, float]:
+    """(start, end) s. Raises Bad."""
+    if not isinstance(said, dict):
+        raise Bad("duration", f"duration is {said!r:.40}")
+    start, end = (_number(said.get(name), "duration", name) for name in ("start_sec", "end_sec"))
+    if start < 0:
+        raise Bad("start", f"the clip begins at {start:g} s")
+    if end <= start:
+        raise Bad("end_before_start", f"the clip goes from {start:g} to {end:g} s")
+    return start, end
+
+
+def box_of(said: Any) -> Box:
+    """(left, top, right, bottom) in shares of the picture. Raises Bad."""
+    if not isinstance(said, dict):
+        raise Bad("box", f"bbox is {said!r:.40}")
+    left, top, right, bottom = (_number(said.get(name), "box", name) for name in SIDES)
+    if not (left < right and top < bottom):
+        raise Bad("box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}")
+    if min(left, top) < 0 or max(right, bottom) > 1:
+        raise Bad("box_outside", f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves the picture")
+    return left, top, right, bottom
+
+
+def labels_of(said: Any, names: Mapping[str, Sequence[str]], seconds: float) -> tuple[str, ...]:
+    """What is said to be seen: appearances, actions, and emotions as emotion:NAME. Raises Bad."""
+    if not isinstance(said, dict):
+        raise Bad("attributes", f"attributes are {said!r:.40}")
+    found = []
+    for kind, length in LENGTHS.items():
+        flags: Any = said.get(kind)
+        good = isinstance(flags, list) and len(flags) == length and all(type(f) is int and f in (0, 1) for f in flags)
+        if not good:
+            raise Bad(kind, f"{kind} is no list of {length} times 0 or 1")
+        found += [name for name, flag in zip(names[kind], flags, strict=False) if flag]
+    emotions = _emotions(said.get("emotion"), seconds)
+    return (*found, *(f"emotion:{name}" for name in sorted(emotions)))
+
+
+def _emotions(said: Any, seconds: float) -> set[str]:
+    """One for all of the clip, or those of its parts; parts of no length, of which the list has some, are left out."""
+    labels: Any = said.get("labels") if isinstance(said, dict) else None
+    one = isinstance(labels, str) and said.get("sep_flag") is False
+    if not one and not (isinstance(labels, list) and all(isinstance(part, dict) for part in labels)):
+        raise Bad("emotion", "emotion is neither a word, with sep_flag false, nor a list of parts")
+    if one:
+        return {labels.lower()} & set(EMOTIONS)
+    found = set()
+    for part in labels:
+        start, end = (_number(part.get(name), "emotion", name) for name in ("start_sec", "end_sec"))
+        if 0 <= start < min(end, seconds):
+            found.add(str(part.get("emotion")).lower())
+    return found & set(EMOTIONS)
+
+
+def _number(value: Any, reason: str, name: str) -> float:
+    if value is None:
+        raise Bad(f"{reason}_incomplete", f"{name} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Bad(f"{reason}_no_number", f"{name} is {value!r:.40}")
+    return float(value)

@@ -1,0 +1,182 @@
+"""The stage that cuts a listed clip out of its raw file: its frames and no others, its part of the picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from datagen import video
+from datagen.clip import Artefact, Clip, Invalid, Reject
+from datagen.engine.files import canonical, write_atomically
+from datagen.sources import exact, frames
+from datagen.sources.raw import Raw
+from datagen.stage import Stage
+
+CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
+OUTCOMES = {"filtered": Reject, "invalid": Invalid}
+_DECIDES = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  # of a clip's source
+
+
+@dataclass
+class Cut(Stage):
+    """Leaves cut.mp4: as many pictures as the source has, each shown when the source shows it; no sound."""
+
+    name: ClassVar[str] = "source"
+    version: ClassVar[int] = 1
+    encodes: ClassVar[bool] = True
+
+    raw: Raw
+    archives: str = ""  # folder of the archives that `archive` of a clip's source names
+    margin: float = 0.0
+    min_side: int = 512
+    crf: int = 12
+
+    def parameters(self) -> dict[str, Any]:
+        return {"margin": self.margin, "min_side": self.min_side, "crf": self.crf}
+
+    def of_clip(self, clip: Clip) -> dict[str, Any]:
+        return {"cut": _wanted(clip), "raw": self._raw_identity(clip)}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        if problem := clip.source.get("problem"):
+            raise (Reject if problem.startswith("removed") else Invalid)(problem, clip.source.get("detail", ""))
+        path = workdir / "cut.mp4"
+        if file := self._file(clip):
+            return Artefact(path, self._cut(clip, file, path))
+        return Artefact(path, self._kept(clip, path))
+
+    def keep(self, clip: Clip) -> str:
+        """Cut a clip into the folder `cuts` beside the raw files, where this stage finds it when its raw file is gone.
+
+        "done", or the reason why there is nothing to cut.
+        """
+        file = self._file(clip)
+        assert file, f"the raw file of {clip.key} is not here"
+        target = self._sidecar(clip)
+        said: dict[str, Any] = {"cut": _wanted(clip), "raw": _identity(file), "parameters": self.parameters()}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as folder:
+            path = Path(folder) / "cut.mp4"
+            try:
+                said |= {"outcome": "done", "metrics": self._cut(clip, file, path)}
+                os.replace(path, target.with_suffix(".mp4"))
+            except Reject as reject:
+                said |= {"outcome": reject.outcome, "reason": reject.reason, "detail": reject.detail}
+        write_atomically(target, canonical(said).encode())
+        return said.get("reason", "done")
+
+    def _cut(self, clip: Clip, file: Path, path: Path) -> dict[str, Any]:
+        told = clip.source
+        if "archive" in told:
+            shown, region, fps, metrics = self._from_archive(told, file)
+        else:
+            shown, region, fps, metrics = self._from_video(told, file)
+        side = min(region.width, region.height)
+        if side < self.min_side:
+            size = "{} x {}".format(*metrics["size"])
+            raise Reject(
+                "small_picture", f"the clip's part of {size} px is {side} px, at least {self.min_side} are asked for"
+            )
+        first = last = 0.0
+        with video.Writer(path, fps, self.crf) as writer:
+            for time, rgb in shown:
+                first, last = (time if not writer.count else first), time
+                writer.write_at(region.of(rgb), time - first)
+        if not writer.count:
+            raise Invalid("ends_early", f"{file.name} shows no picture of the clip")
+        place = [region.x, region.y, region.width, region.height]
+        span = [round(first, 6), round(last, 6)]
+        return {"cut": {**metrics, "region": place, "frames": writer.count, "first_last": span}}
+
+    def _from_video(self, told: Any, file: Path) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
+        """(time and picture of each frame, the part to take, usual rate, what is known of the file)."""
+        found = exact.stream(file)
+        size = found.size
+        if "fps" in told:
+            wanted = told["size"][0], told["size"][1]
+            first, last = told["span"]
+            span = exact.seconds_of_frames(first, last, told["fps"], wanted, found)
+            region = exact.scaled_box(told["box"], wanted, size, self.margin)
+        else:
+            start, end = told["span"]
+            span = exact.seconds(start, end, found)
+            region = exact.square_of_shares(told["box"], size, self.margin)
+        shown = ((frame.time, frame.rgb) for frame in video.read(file, span))
+        metrics = {"file": file.name, "size": list(size), "fps": round(found.fps, 3)}
+        return shown, region, rate(found.fps), metrics
+
+    def _from_archive(self, told: Any, file: Path) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
+        """The crop is made already; the rate is the one that is told."""
+        fps = rate(told["fps"])
+        rgb = next(frames.pictures(file, told["id"]))
+        height, width = rgb.shape[:2]
+        shown = ((float(n / fps), rgb) for n, rgb in enumerate(frames.pictures(file, told["id"])))
+        metrics = {"file": file.name, "size": [width, height], "fps": told["fps"]}
+        return shown, exact.Region(0, 0, width // 2 * 2, height // 2 * 2), fps, metrics
+
+    def _file(self, clip: Clip) -> Path | None:
+        archive = clip.source.get("archive")
+        if not archive:
+            return self.raw.path(clip.source["video"])
+        path = Path(self.archives) / archive
+        return path if path.is_file() else None
+
+    def _raw_identity(self, clip: Clip) -> Any:
+        if "problem" in clip.source:
+            return None
+        if file := self._file(clip):
+            return _identity(file)
+        return (self._said(clip) or {}).get("raw")
+
+    def _kept(self, clip: Clip, path: Path) -> dict[str, Any]:
+        """What `keep` left, put at `path`; its metrics."""
+        said = self._said(clip)
+        if said is None:
+            raise Invalid("not_downloaded", f"{clip.source.get('archive') or clip.source['video']} is not here")
+        if error := OUTCOMES.get(said["outcome"]):
+            raise error(said["reason"], said["detail"])
+        source = self._sidecar(clip).with_suffix(".mp4")
+        try:
+            os.link(source, path)
+        except OSError:  # another disk
+            shutil.copyfile(source, path)
+        return said["metrics"]
+
+    def _said(self, clip: Clip) -> dict[str, Any] | None:
+        """What `keep` wrote of this clip, if it was cut as is wanted now."""
+        try:
+            said = json.loads(self._sidecar(clip).read_bytes())
+        except (OSError, ValueError):
+            return None
+        is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and said["parameters"] == self.parameters()
+        return said if is_same else None
+
+    def _sidecar(self, clip: Clip) -> Path:
+        return Path(self.raw.folder) / CUTS / f"{clip.key}.json"
+
+
+def rate(fps: float) -> Fraction:
+    """A rate as it is meant: 29.97 is 30000/1001."""
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    near = Fraction(fps).limit_denominator(1000)
+    rates = [Fraction(round(fps)), ntsc, near]
+    return next((r for r in rates if r and abs(float(r) / fps - 1) < 2e-4), near or Fraction(1))
+
+
+def _wanted(clip: Clip) -> dict[str, Any]:
+    """All that decides what is cut, besides the raw file."""
+    return {name: clip.source.get(name) for name in _DECIDES}
+
+
+def _identity(file: Path) -> dict[str, int]:
+    stat = file.stat()
+    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}

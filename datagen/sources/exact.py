@@ -1,0 +1,118 @@
+"""Which frames and which part of a downloaded video are a listed clip, by the rules of the datasets' own programs.
+
+CelebV-HQ: seconds, and a box in shares of the picture (its download_and_process.py). VFHQ: frame numbers of the stream
+that the authors had, and a box in its pixels (its processing script); what is served today may be another stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from datagen import video
+from datagen.clip import Invalid
+
+EXPANSION = 0.02  # of the picture, on each side of CelebV-HQ's boxes
+SAME_RATE = 5e-4  # as a share: tells 23.976 from 24 fps
+LATE = 0.5  # s by which a video may end before a clip does
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Size = tuple[int, int]  # width, height, px
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a picture, px; its sides are even."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def of(self, rgb: np.ndarray) -> np.ndarray:
+        return rgb[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The pictures of a file: when each is shown, s from the first, in order; and their upright size."""
+
+    times: np.ndarray  # float64 [N]
+    size: Size
+
+    @property
+    def fps(self) -> float:
+        return (len(self.times) - 1) / (self.times[-1] - self.times[0]) if len(self.times) > 1 else 0.0
+
+
+def stream(path: Path) -> Stream:
+    """Of a video file; only its index is read, nothing is decoded but the first picture. Raises Invalid."""
+    stat = path.stat()
+    return _stream(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def seconds_of_frames(first: int, last: int, fps: float, size: Size, found: Stream) -> tuple[float, float]:
+    """[start, end) s of the frames first..last of the authors' stream of `fps` and `size`.
+
+    By number where rate and size are the same, else by time. Raises Invalid("ends_early").
+    """
+    if found.size == size and abs(found.fps / fps - 1) < SAME_RATE:
+        if last >= len(found.times):
+            raise Invalid("ends_early", f"the clip ends with frame {last}, the video with {len(found.times) - 1}")
+        before = found.times[first - 1] if first else -1.0
+        after = found.times[last + 1] if last + 1 < len(found.times) else found.times[last] + 1.0
+        return (before + found.times[first]) / 2, (found.times[last] + after) / 2
+    early = 0.5 / max(fps, found.fps)  # half a frame, so that rounded times decide nothing
+    span = first / fps - early, (last + 1) / fps - early
+    _reached(span[1], found)
+    return span
+
+
+def seconds(start: float, end: float, found: Stream) -> tuple[float, float]:
+    """[start, end) s, if the video is as long. Raises Invalid("ends_early")."""
+    _reached(end, found)
+    return start, end
+
+
+def square_of_shares(box: Box, size: Size, margin: float = 0.0) -> Region:
+    """CelebV-HQ's square: the box, expanded, in whole px; then half its shorter side, whole, about its middle.
+
+    A middle between two pixels is taken as the one to the left or above. `margin`: see `widened`.
+    """
+    (width, height), (left, top, right, bottom) = size, box
+    x0, x1 = round(max(left - EXPANSION, 0) * width), round(min(right + EXPANSION, 1) * width)
+    y0, y1 = round(max(top - EXPANSION, 0) * height), round(min(bottom + EXPANSION, 1) * height)
+    half = min(x1 - x0, y1 - y0) // 2
+    x, y = (x0 + x1) // 2 - half, (y0 + y1) // 2 - half
+    return widened((x, y, x + 2 * half, y + 2 * half), size, margin)
+
+
+def scaled_box(box: Box, given: Size, size: Size, margin: float = 0.0) -> Region:
+    """VFHQ's box, in px of a picture of `given` size, in one of another size."""
+    across, down = size[0] / given[0], size[1] / given[1]
+    left, top, right, bottom = box
+    edges = round(left * across), round(top * down), round(right * across), round(bottom * down)
+    return widened(edges, size, margin)
+
+
+def widened(edges: tuple[int, int, int, int], size: Size, margin: float) -> Region:
+    """A region with `margin` times its shorter side more on all sides, as far as the picture goes."""
+    left, top, right, bottom = edges
+    more = round(margin * min(right - left, bottom - top))
+    left, top = max(left - more, 0), max(top - more, 0)
+    right, bottom = min(right + more, size[0]), min(bottom + more, size[1])
+    return Region(left, top, (right - left) // 2 * 2, (bottom - top) // 2 * 2)
+
+
+def _reached(end: float, found: Stream) -> None:
+    if (last := float(found.times[-1]) + (1 / found.fps if found.fps else 0.0)) < end - LATE:
+        raise Invalid("ends_early", f"the clip ends at {end:.2f} s, the video at {last:.2f} s")
+
+
+@lru_cache(maxsize=4)
+def _stream(path: str, size: int, mtime_ns: int) -> Stream:
+    """Clips of one video come one after the other."""
+    probe = video.probe(path)
+    return Stream(video.times(path), (probe.width, probe.height))

@@ -1,0 +1,66 @@
+"""Where the raw files of listed videos lie: safe names, and copies that the user already has."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".mp4", ".webm", ".mkv")
+_VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")  # of YouTube
+_NAMED = re.compile(r".*\[([A-Za-z0-9_-]{11})\]", re.DOTALL)  # yt-dlp's own names: "title [id].ext"
+
+
+def is_video(name: object) -> bool:
+    """True for what may be the id of a YouTube video: 11 letters, digits, `-` and `_`."""
+    return isinstance(name, str) and bool(_VIDEO.fullmatch(name))
+
+
+def safe_name(video: str) -> str:
+    """The name, without suffix, of a video's raw file: nothing that is read as an option, or is two ids' where
+    capitals count for nothing. ValueError for what is no id.
+    """
+    if not is_video(video):
+        raise ValueError(f"{video!r} is no id of a video")
+    return f"v_{video}-{hashlib.sha256(video.encode()).hexdigest()[:8]}"
+
+
+@dataclass
+class Raw:
+    """The raw files of a source: in `folder` by their safe names, in `local` (a tree) by id or as yt-dlp names them."""
+
+    folder: str
+    local: str | None = None
+
+    def path(self, video: str) -> Path | None:
+        """The raw file of a video, if it is here."""
+        if not is_video(video):
+            return None
+        bare = Path(self.folder) / safe_name(video)
+        places = (bare.with_name(bare.name + suffix) for suffix in SUFFIXES)
+        return next((path for path in places if path.is_file()), None) or self._copies.get(video)
+
+    @cached_property
+    def _copies(self) -> dict[str, Path]:
+        """Of several copies of a video the first by name."""
+        found: dict[str, Path] = {}
+        for at, folders, names in os.walk(self.local) if self.local else ():
+            folders.sort()
+            for path in (Path(at) / name for name in sorted(names)):
+                if path.suffix.lower() in SUFFIXES and (video := _id_of(path.stem)):
+                    found.setdefault(video, path)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "local": self.local}
+
+
+def _id_of(stem: str) -> str | None:
+    if is_video(stem):
+        return stem
+    match = _NAMED.fullmatch(stem)
+    return match[1] if match else None

@@ -1,0 +1,92 @@
+"""The members of a large JSON object one after the other, in the memory that one of them takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from datagen.engine.errors import UserError
+
+CHUNK = 2**20  # characters
+_DECODE = json.JSONDecoder().raw_decode
+
+
+def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
+    """("", name, value) of an object's members; of the member `inside`, (inside, name, value) of its own instead.
+
+    Names that occur twice are given twice. UserError where the file is no such JSON.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from _walk(_Text(file), inside)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is no whole JSON of the expected form ({reason}): fetch it again.") from None
+
+
+def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, Any]]:
+    for name in text.names():
+        if name == inside:
+            yield from ((inside, inner, text.value()) for inner in text.names())
+        else:
+            yield "", name, text.value()
+
+
+class _Text:
+    """A text of which only what is being read is held."""
+
+    def __init__(self, file: IO[str]):
+        self.file = file
+        self.held = ""
+        self.at = 0
+        self.ended = False
+
+    def names(self) -> Iterator[str]:
+        """The names of the object that begins here; after each its value is to be read."""
+        self._take("{")
+        while self._next() != "}":
+            name = self.value()
+            if not isinstance(name, str):
+                raise ValueError(f"{name!r:.40} where a name is expected")
+            self._take(":")
+            yield name
+            if self._next() != "}":
+                self._take(",")
+        self._take("}")
+
+    def value(self) -> Any:
+        """The value that begins here."""
+        self._next()
+        while True:
+            try:
+                value, end = _DECODE(self.held, self.at)
+                after = self.held[end : end + 2]
+                if after.strip("0123456789.eE+-") or self.ended:  # else a number may go on
+                    self.at = end
+                    return value
+            except json.JSONDecodeError as error:
+                if self.ended:
+                    raise ValueError(error.msg) from None
+            self._more()
+
+    def _next(self) -> str:
+        """The character that comes next, white space left out."""
+        while True:
+            while self.at < len(self.held) and self.held[self.at] in " \t\r\n":
+                self.at += 1
+            if self.at < len(self.held) or self.ended:
+                return self.held[self.at : self.at + 1]
+            self._more()
+
+    def _take(self, wanted: str) -> None:
+        if (found := self._next()) != wanted:
+            raise ValueError(f"{found or 'the end'} where {wanted} is expected")
+        self.at += 1
+
+    def _more(self) -> None:
+        """As much again as is held, so that a value of any length is tried only a few times."""
+        rest = self.held[self.at :]
+        read = self.file.read(max(CHUNK, len(rest)))
+        self.held, self.at, self.ended = rest + read, 0, not read

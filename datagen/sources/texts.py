@@ -1,0 +1,77 @@
+"""Small text files in a folder or a zip archive, one after the other in order of their names.
+
+Archives are not trusted: nothing is unpacked to disk, and no text longer than expected is read.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from datagen.engine.errors import UserError
+from datagen.sources.frames import DAMAGE, is_safe
+
+MAX_BYTES = 16 * 2**20  # of one text
+
+
+def count(place: Path) -> int:
+    """How many there are."""
+    if place.is_dir():
+        return len(_paths(place))
+    with _archive(place) as file:
+        return len(_infos(file, place))
+
+
+def read(place: Path) -> Iterator[tuple[str, bytes | str]]:
+    """(name without suffix, content, or as text the reason why it cannot be read). UserError where there are none."""
+    if place.is_dir():
+        yield from ((path.stem, _content(path)) for path in _paths(place))
+        return
+    with _archive(place) as file:
+        yield from ((PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, place))
+
+
+def _paths(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.txt"), key=lambda path: (path.stem, path.as_posix()))
+    if not found:
+        raise UserError(f"{folder} holds no text files (*.txt): name the folder or zip of the dataset's metadata.")
+    return found
+
+
+def _content(path: Path) -> bytes | str:
+    try:
+        return path.read_bytes() if path.stat().st_size <= MAX_BYTES else "too_large"
+    except OSError:
+        return "unreadable"
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except DAMAGE as error:
+        raise UserError(f"{path} is no whole zip archive ({error}): fetch it again.") from None
+
+
+def _infos(file: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    def is_text(info: zipfile.ZipInfo) -> bool:
+        return info.filename.endswith(".txt") and "__MACOSX" not in PurePosixPath(info.filename).parts
+
+    found = sorted(
+        filter(is_text, file.infolist()), key=lambda info: (PurePosixPath(info.filename).stem, info.filename)
+    )
+    if not found:
+        raise UserError(f"{path} holds no text files (*.txt): name the folder or zip of the dataset's metadata.")
+    return found
+
+
+def _member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str:
+    if not is_safe(info.filename):
+        return "unsafe_name"
+    if info.file_size > MAX_BYTES:
+        return "too_large"
+    try:
+        with file.open(info) as member:
+            return member.read(MAX_BYTES)
+    except DAMAGE:
+        return "damaged"
