@@ -22,6 +22,7 @@ class Progress:
         self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, disable=quiet, smoothing=0.1)
         self._lines = enabled and not self._terminal
         self._total, self._done, self._started = total, 0, time.monotonic()
+        self._unit = unit
 
     def grow(self, count: int) -> None:
         """A video turned out to hold this many clips more than one (or one fewer)."""
@@ -30,7 +31,15 @@ class Progress:
         self._bar.refresh()
 
     def settle(self, outcome: Outcome) -> None:
-        self._counts[outcome.name] += 1
+        self.count(outcome.name)
+
+    def say(self, sentence: str) -> None:
+        """A line above the bar."""
+        self._bar.write(sentence, file=sys.stderr)
+
+    def count(self, name: str) -> None:
+        """One more with this outcome."""
+        self._counts[name] += 1
         self._done += 1
         self._bar.set_postfix_str(", ".join(f"{n} {c}" for n, c in sorted(self._counts.items())), refresh=False)
         self._bar.update(1)
@@ -45,4 +54,4 @@ class Progress:
         elapsed = time.monotonic() - self._started
         rate = self._done / max(elapsed, 1e-9)
         remaining = tqdm.format_interval((self._total - self._done) / rate)
-        return f"{self._done}/{self._total} clips, {60 * rate:.1f} a minute, {remaining} to go"
+        return f"{self._done}/{self._total} {self._unit}s, {60 * rate:.1f} a minute, {remaining} to go"

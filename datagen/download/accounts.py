@@ -1,0 +1,162 @@
+"""What every listed video is: there, to be fetched, or out with a reason; and the sum, which always balances."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datagen.download.answers import RETRIED
+from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
+from datagen.sources.cut import CUTS
+from datagen.sources.listed import OPTED_OUT, Entry, Listed, key_for, opted_out
+
+CLASSES = (
+    "kept",
+    "removed",
+    "private",
+    "geo",
+    "age",
+    "members",
+    "blocked",
+    "unavailable",
+    "incomplete",
+    "bad_metadata",
+    "opted_out",
+    "pending",
+)
+
+
+@dataclass
+class Accounts:
+    """Classes of all clips and videos of the list. `now` holds class and reason of each video to be had."""
+
+    entries: dict[str, list[Entry]]  # video -> its clips that need it
+    fixed: Counter[tuple[str, str]] = field(default_factory=Counter)  # (class, reason) of clips that need no video
+    fixed_videos: dict[str, str] = field(default_factory=dict)  # video that no clip needs -> class
+    now: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: Listed) -> Accounts:
+        accounts = cls({})
+        for entry in source.entries():
+            if not entry.problem and not entry.archive:
+                accounts.entries.setdefault(entry.video, []).append(entry)
+                continue
+            name = "kept" if not entry.problem else "opted_out" if is_opted_out(entry) else "bad_metadata"
+            accounts.fixed[name, entry.problem or "in an archive of frames"] += 1
+            if entry.video and accounts.fixed_videos.get(entry.video) != "opted_out":
+                accounts.fixed_videos[entry.video] = name
+        for video in accounts.entries.keys() & accounts.fixed_videos.keys():
+            del accounts.fixed_videos[video]
+        accounts.now = dict.fromkeys(accounts.entries, ("pending", ""))
+        return accounts
+
+    def clips(self, video: str) -> int:
+        return len(self.entries[video])
+
+    def settle(self, video: str, outcome: str, reason: str = "") -> None:
+        assert outcome in CLASSES, outcome
+        self.now[video] = outcome, reason
+
+    def lines(self) -> list[str]:
+        """Reasons, then `N listed = a kept + b removed + ... + c pending` in clips, then in videos."""
+        return [*self._reasons(), _line(self.in_clips(), "clips listed"), _line(self.in_videos(), "videos")]
+
+    def in_clips(self) -> Counter[str]:
+        count: Counter[str] = Counter()
+        for (name, _), clips in self.fixed.items():
+            count[name] += clips
+        for video, (name, _) in self.now.items():
+            count[name] += self.clips(video)
+        return count
+
+    def in_videos(self) -> Counter[str]:
+        return Counter(name for name, _ in self.now.values()) + Counter(self.fixed_videos.values())
+
+    def _reasons(self, most: int = 20) -> Iterator[str]:
+        count: Counter[tuple[str, str]] = Counter(self.fixed)
+        for video, (name, reason) in self.now.items():
+            if reason:
+                count[name, reason] += self.clips(video)
+        rows = sorted(count.items(), key=lambda row: (CLASSES.index(row[0][0]), -row[1], row[0][1]))
+        yield from (f"  {name:<12} {clips:>6,}  {reason}" for (name, reason), clips in rows[:most])
+        if len(rows) > most:
+            yield f"  and {len(rows) - most} more reasons"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which videos are tried: `limit` the first N of the list, `again` also those that are out for good."""
+
+    way: Way
+    tries: int = 5
+    limit: int | None = None
+    again: bool = False
+
+
+@dataclass
+class Plan:
+    """What there is to do. `found` are files that the manifest does not know, `dropped` videos of which only clips are
+    left: both are looked at before they count.
+    """
+
+    fetch: list[str] = field(default_factory=list)
+    found: list[tuple[str, Path]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+def plan(source: Listed, manifest: Manifest, accounts: Accounts, rules: Rules) -> Plan:
+    """Settle in the accounts what is known, and list the rest."""
+    result = Plan()
+    for number, video in enumerate(accounts.entries):
+        path, state = source.video_path(video), manifest.states.get(video)
+        outcome = state.outcome if state else ""
+        if path and state and outcome == KEPT and _size(path) == state.facts.get("bytes"):
+            accounts.settle(video, "kept")
+            continue
+        if path:
+            result.found.append((video, path))
+            continue
+        if outcome == DROPPED:
+            accounts.settle(video, "kept")
+            result.dropped.append(video)
+            continue
+        if state and outcome in RETRIED:
+            accounts.settle(video, outcome, state.reason)
+        may = outcome not in RETRIED or rules.again or (state and state.is_open(rules.way, rules.tries))
+        if may and (rules.limit is None or number < rules.limit):
+            result.fetch.append(video)
+    return result
+
+
+def is_opted_out(entry: Entry) -> bool:
+    return entry.problem == OPTED_OUT
+
+
+def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
+    """Raw files and cut clips that may not be used because somebody said no; never the user's own copies."""
+    videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
+    said = opted_out(source.opt_out) if source.opt_out else frozenset()
+    paths = (source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys()))
+    cuts = sorted(Path(source.raw, CUTS).glob("*.mp4"))
+    gone = {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)} if cuts else set()
+    return [path for path in paths if path and is_raw(source, path)] + [cut for cut in cuts if cut.stem in gone]
+
+
+def is_raw(source: Listed, path: Path) -> bool:
+    """Whether it lies in the raw folder itself; copies lie elsewhere."""
+    return path.parent.resolve() == Path(source.raw).resolve()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _line(count: Counter[str], what: str) -> str:
+    parts = [f"{count[name]:,} {name}" for name in CLASSES if count[name] or name == "kept"]
+    return f"{sum(count.values()):,} {what} = " + " + ".join(parts)

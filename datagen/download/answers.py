@@ -1,0 +1,151 @@
+"""What an answer of the host means: one class for every error, by its type, its HTTP status, its message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+# What is tried again by itself: never; only by another way (another proxy, other cookies); a few times; always.
+RETRIED = {
+    "removed": "never",
+    "private": "never",
+    "geo": "proxy",
+    "age": "cookies",
+    "members": "cookies",
+    "unavailable": "tries",
+    "incomplete": "tries",
+    "blocked": "always",
+}
+
+# The first that fits decides. `blocked` stands first: a bot check is never a dead video.
+MESSAGES = tuple(
+    (outcome, re.compile(pattern, re.IGNORECASE))
+    for outcome, pattern in (
+        ("blocked", r"not a (?:ro)?bot\b|captcha|unusual traffic|rate.?limited|too many requests|HTTP Error 429"),
+        ("blocked", r"content isn.t available, try again later|cloudflare anti-bot"),
+        ("geo", r"\b(?:in|from) your (?:country|location|region)|geo.?restrict|not available in your"),
+        ("members", r"members.only|channel.s members|premium members|requires payment|DRM protected|rental|purchase"),
+        ("age", r"confirm your age|age.restricted|inappropriate for some users|age.verif"),
+        ("private", r"private video|video is private|been granted access"),
+        ("removed", r"account associated with this video|account .*terminated|copyright (?:claim|grounds)"),
+        ("removed", r"(?:has been|was) (?:removed|deleted)|removed by the (?:uploader|user)|no longer available"),
+        ("removed", r"video does not exist|violat\w+ .*(?:terms of service|policy|guidelines)"),
+        ("removed", r"Unable to download webpage: HTTP Error (?:404|410)"),
+        ("unavailable", r"live event|premiere|processing this video|live stream recording"),
+        (
+            "removed",
+            r"video unavailable(?!\. (?:this video|this content|the following content) is(?:n.t| not) available)",
+        ),
+        ("blocked", r"HTTP Error 403"),
+        ("incomplete", r"bytes read|more expected|content too short|Downloaded \d+ bytes, expected|any data blocks"),
+    )
+)
+NETWORK = re.compile(
+    r"timed? ?out|refused|reset by peer|failed to resolve|name resolution|name or service not known|unreachable|"
+    r"remote end closed|connection (?:aborted|broken)|proxy|certificate|ssl",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one attempt.
+
+    `is_trouble`: it speaks of the host or the way to it, not of this video. `counts`: it is one of the few
+    tries that a video has. `retry_after`: seconds that the host asks to wait.
+    """
+
+    outcome: str
+    reason: str
+    is_trouble: bool = False
+    counts: bool = False
+    retry_after: float | None = None
+
+
+class Incomplete(Exception):
+    """The file that came is not the whole video; the reason in a few words."""
+
+
+def classify(error: BaseException) -> Answer:
+    """The meaning of what a fetch raised; an unknown message is `unavailable`, which has a few tries."""
+    chain = list(causes(error))
+    texts = [str(link) for link in chain]
+    reason = plain(texts[0] if _is_of_downloader(error) else f"{type(error).__name__}: {error}")
+    for link in chain:
+        if isinstance(link, Incomplete):
+            return Answer("incomplete", str(link), counts=True)
+    status, after = _status(chain)
+    if any(type(link).__name__ == "GeoRestrictedError" for link in chain):
+        return Answer("geo", reason)
+    outcome = next((name for name, pattern in MESSAGES if any(map(pattern.search, texts))), None)
+    if outcome == "blocked" or status in (403, 429):
+        return Answer("blocked", reason, is_trouble=True, retry_after=after)
+    if outcome in ("removed", "private", "geo", "age", "members"):
+        return Answer(outcome, reason)
+    if outcome == "incomplete":
+        return Answer("incomplete", reason, counts=True)
+    if status is not None and status >= 500:
+        return Answer("unavailable", reason, is_trouble=True, counts=True, retry_after=after)
+    if status is None and outcome is None and any(map(NETWORK.search, texts)):
+        return Answer("unavailable", reason, is_trouble=True)
+    return Answer("unavailable", reason, counts=True, retry_after=after)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it came of, each once; yt-dlp keeps them in `exc_info` and `cause`."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if any(link is other for other in seen):
+            continue
+        seen.append(link)
+        yield link
+        info = getattr(link, "exc_info", None)
+        nexts = [info[1] if info else None, getattr(link, "cause", None), link.__cause__, link.__context__]
+        waiting += [other for other in nexts if isinstance(other, BaseException)]
+
+
+def plain(message: str) -> str:
+    """Two equal reasons have equal words: without colours, prefix, video id, advice; at most 160 characters."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", message).strip()
+    text = re.sub(r"^(?:ERROR:\s*)?(?:\[[\w:+-]+\]\s*(?:[^\s:]+:\s)?)?", "", text)
+    text = re.split(r"\s*\(caused by |; please report|\.? Use --cookies|\s+https?://| For more information", text)[0]
+    text = re.sub(r"Requested format.*", "Requested format is not available", text)
+    return "".join(ch if ch.isprintable() else " " for ch in " ".join(text.split()))[:160] or "no reason given"
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date; None where it is neither."""
+    if not value:
+        return None
+    if re.fullmatch(r"\d{1,7}", value.strip()):
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def _is_of_downloader(error: BaseException) -> bool:
+    """Its words are for people; others need their type to be understood."""
+    return type(error).__module__.startswith("yt_dlp")
+
+
+def _status(chain: list[BaseException]) -> tuple[int | None, float | None]:
+    """HTTP status and asked-for pause of the first HTTP error in the chain, else as the message says."""
+    for link in chain:
+        response: Any = getattr(link, "response", None)
+        status = getattr(link, "status", None)
+        if isinstance(status, int) and response is not None:
+            headers = getattr(response, "headers", None) or {}
+            return status, retry_after(headers.get("Retry-After"))
+    match = re.search(r"HTTP Error (\d{3})\b", str(chain[0]))
+    return (int(match[1]) if match else None), None

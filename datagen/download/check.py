@@ -1,0 +1,78 @@
+"""Is a file the whole video that it should be?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from datagen.download.answers import Incomplete
+from datagen.sources.raw import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a raw file is: size in pixels as coded, frames a second, seconds, bytes, and the suffix of its raw file."""
+
+    width: int
+    height: int
+    fps: float
+    seconds: float
+    bytes: int
+    codec: str
+    suffix: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "suffix"}
+
+
+def inspect(path: Path, announced: float | None = None) -> Facts:
+    """Facts of a whole video file; Incomplete where it does not open, shows nothing, or ends before its end.
+
+    `announced`: seconds that the host says it has. All packets are read and one frame decoded, so a file that was cut
+    off is found though its header is whole.
+    """
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise Incomplete("the file has no video stream")
+            facts = _facts(path, container, announced)
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if next(container.decode(video=0), None) is None:
+                raise Incomplete("no frame can be decoded")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise Incomplete(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    return facts
+
+
+def _facts(path: Path, container: Any, announced: float | None) -> Facts:
+    stream = container.streams.video[0]
+    start, end, packets = None, 0.0, 0
+    for packet in container.demux():
+        if packet.pts is None or not packet.size:
+            continue
+        at = float(packet.pts * packet.time_base)
+        start = at if start is None else min(start, at)
+        end = max(end, at + float((packet.duration or 0) * packet.time_base))
+        packets += packet.stream is stream
+    if not packets:
+        raise Incomplete("the file holds no pictures")
+    seconds = end - (start or 0.0)
+    header = (container.duration or 0) / 1_000_000
+    _compare(seconds, header, min(2.0, max(0.25, 0.02 * header)), "the file's header says")
+    _compare(seconds, announced or 0.0, max(2.0, 0.02 * (announced or 0.0)), "the host says")
+    if stream.frames and packets < 0.98 * stream.frames:
+        raise Incomplete(f"{packets} pictures where the file's header says {stream.frames}")
+    rate = float(stream.average_rate or 0)
+    size = path.stat().st_size
+    own = ".mp4" if "mov" in container.format.name else ".mkv"
+    suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else own
+    name = stream.codec_context.name
+    return Facts(stream.width, stream.height, round(rate, 4), round(seconds, 3), size, name, suffix)
+
+
+def _compare(seconds: float, said: float, tolerance: float, who: str) -> None:
+    if said and seconds < said - tolerance:
+        raise Incomplete(f"too short: less than {who}")

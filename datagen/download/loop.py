@@ -1,0 +1,169 @@
+"""The run: one place that starts, waits, stops and writes down; threads that only fetch."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datagen.download.answers import Answer, causes, classify
+from datagen.download.breaker import Breaker, Clock
+from datagen.download.check import Facts, inspect
+from datagen.download.manifest import Way
+from datagen.download.pace import Full, Pace, Room
+from datagen.download.shelf import PARTS, Shelf
+from datagen.engine.errors import UserError, halting
+from datagen.engine.progress import Progress
+from datagen.sources.raw import safe_name
+
+Fetch = Callable[[str, Path, Callable[[str, int], None]], tuple[Path, dict[str, Any]]]
+TRIES_IN_A_RUN = 2  # of a video that the host refused while it refused all
+
+
+class Stopped(Exception):
+    """The run ends while this video is under way."""
+
+
+@dataclass(frozen=True)
+class Got:
+    """A whole, checked file below the parts folder."""
+
+    part: Path
+    facts: Facts
+    info: dict[str, Any]
+
+
+@dataclass
+class Loop:
+    """Fetches videos one after another, `workers` at a time. What comes back is settled in the thread that runs it."""
+
+    fetch: Fetch
+    shelf: Shelf
+    breaker: Breaker
+    pace: Pace
+    room: Room
+    progress: Progress
+    clock: Clock
+    way: Way
+    workers: int = 1
+    sentence: str = ""  # why it ended before its time
+    tries: Counter[str] = field(default_factory=Counter)
+    _jobs: queue.Queue[str | None] = field(default_factory=queue.Queue)
+    _results: queue.Queue[tuple[str, Any]] = field(default_factory=queue.Queue)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _flying: int = 0
+
+    def run(self, videos: list[str]) -> None:
+        """All of them, as far as host and disk allow. Whatever ends it, what is done is written down."""
+        waiting = deque(videos)
+        self._parts.mkdir(parents=True, exist_ok=True)
+        for _ in range(min(self.workers, len(videos))):
+            threading.Thread(target=self._work, daemon=True).start()
+        try:
+            while (waiting and not self.sentence) or self._flying:
+                self._step(waiting)
+        finally:
+            self._stop.set()
+            for _ in range(self.workers):
+                self._jobs.put(None)
+            shutil.rmtree(self._parts, ignore_errors=True)
+
+    def _step(self, waiting: deque[str]) -> None:
+        """Start the next, or wait for what there is to wait for."""
+        self._look_around()
+        delay = max(self.breaker.delay(), self.pace.delay())
+        most = self.workers if self.breaker.is_closed else 1
+        if self.sentence or not waiting or self._flying >= most:
+            if self._flying:
+                self._take(*self._results.get(), waiting)
+        elif delay and self._flying:
+            try:
+                self._take(*self._results.get(timeout=delay), waiting)
+            except queue.Empty:
+                return
+        elif delay:
+            self.clock.sleep(delay)
+        else:
+            self.pace.start()
+            self._flying += 1
+            self._jobs.put(waiting.popleft())
+
+    def _look_around(self) -> None:
+        if self.sentence:
+            return
+        if self.room.is_full:
+            self.sentence = (
+                f"stopped: {self.room.used / 1e9:.1f} GB of raw files, and --max-gb has no room for the next."
+            )
+        elif self.breaker.spent:
+            self.sentence = (
+                f"stopped: the host refused {self.breaker.row} videos in a row and after {self.breaker.opened} pauses "
+                "(the last reason is above); wait some hours, or give --cookies or another --proxy."
+            )
+
+    def _take(self, video: str, result: Any, waiting: deque[str]) -> None:
+        self._flying -= 1
+        if isinstance(result, Got):
+            self.breaker.works()
+            size = self.shelf.place(video, result.part, result.facts, **_of_host(result.info))
+            self.room.settle(video, size)
+            self.progress.count("kept")
+            return
+        self.room.settle(video)
+        if isinstance(result, Full | Stopped):
+            return
+        if sentence := next(filter(None, map(halting, causes(result))), None):
+            raise UserError(sentence)
+        self._answer(video, classify(result), waiting)
+
+    def _answer(self, video: str, answer: Answer, waiting: deque[str]) -> None:
+        self.shelf.manifest.answered(video, answer, self.way)
+        self.shelf.accounts.settle(video, answer.outcome, answer.reason)
+        if self.breaker.take(answer) and not self.breaker.spent:
+            self.progress.say(f"the host refuses ({answer.reason}): waiting {self.breaker.delay():.0f} s")
+        self.tries[video] += 1
+        if answer.outcome == "blocked" and self.tries[video] < TRIES_IN_A_RUN:
+            waiting.append(video)
+        else:
+            self.progress.count(answer.outcome)
+
+    @property
+    def gave_up(self) -> bool:
+        """The host refused so long that there was no use in going on."""
+        return self.breaker.spent
+
+    @property
+    def _parts(self) -> Path:
+        return self.shelf.folder / PARTS
+
+    def _work(self) -> None:
+        """One thread: a video in, a checked file or an error out."""
+        while (video := self._jobs.get()) is not None and not self._stop.is_set():
+            try:
+                self._results.put((video, self._attempt(video)))
+            except BaseException as error:  # whatever it is, it is the answer for this video
+                self._results.put((video, error))
+
+    def _attempt(self, video: str) -> Got:
+        folder = self._parts / safe_name(video)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+        def watch(file: str, size: int) -> None:
+            if self._stop.is_set():
+                raise Stopped
+            self.room.take(video, file, size)
+
+        path, info = self.fetch(video, folder, watch)
+        return Got(path, inspect(path, info.get("duration")), info)
+
+
+def _of_host(info: dict[str, Any]) -> dict[str, Any]:
+    """What the host says of a video that is worth remembering."""
+    names = {"format_id": "format", "upload_date": "uploaded", "duration": "announced"}
+    return {name: info[key] for key, name in names.items() if isinstance(info.get(key), str | int | float)}

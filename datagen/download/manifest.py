@@ -1,0 +1,127 @@
+"""What became of every video, for ever: one JSON object per line beside the raw files, on disk before it is believed.
+
+The truth for the next run. A line that a crash cut off is skipped when reading and closed before the next is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from datagen.download.answers import RETRIED, Answer
+from datagen.engine.files import canonical
+
+NAME = "manifest.jsonl"
+KEPT, DROPPED = "kept", "dropped"  # the raw file is there; it was, and went after its clips were cut
+
+
+@dataclass(frozen=True)
+class Way:
+    """By which way a video was asked for: digests, because a proxy's address may hold a password."""
+
+    proxy: str = ""
+    cookies: str = ""
+
+    @classmethod
+    def of(cls, proxy: str | None, cookies: str | None) -> Way:
+        return cls(*(hashlib.sha256(text.encode()).hexdigest()[:8] if text else "" for text in (proxy, cookies)))
+
+
+@dataclass
+class State:
+    """What the manifest knows of one video."""
+
+    outcome: str
+    reason: str = ""
+    tries: int = 0  # of a video whose failures may pass
+    ways: dict[str, set[str]] = field(default_factory=lambda: {"proxy": set(), "cookies": set()})
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def is_open(self, way: Way, tries: int) -> bool:
+        """Whether it is tried again by itself."""
+        policy = RETRIED.get(self.outcome, "never")
+        if policy in ("proxy", "cookies"):
+            return getattr(way, policy) not in self.ways[policy]
+        return policy == "always" or (policy == "tries" and self.tries < tries)
+
+
+class Manifest:
+    """Reads what is there, appends what happens. One writer at a time: the one who holds the folder's lock."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / NAME
+        self.states: dict[str, State] = {}
+        self.attempts: list[float] = []  # when the host was asked, in seconds since 1970
+        for line in _lines(self.path):
+            self._fold(line)
+
+    def kept(self, video: str, file: str, facts: dict[str, Any], how: str) -> None:
+        """`how`: fetched, imported or found."""
+        self._append({"video": video, "outcome": KEPT, "how": how, "file": file, **facts})
+
+    def dropped(self, video: str) -> None:
+        self._append({"video": video, "outcome": DROPPED})
+
+    def answered(self, video: str, answer: Answer, way: Way) -> None:
+        fields = {"outcome": answer.outcome, "reason": answer.reason, "counts": answer.counts}
+        self._append({"video": video, "how": "fetched", **fields, "proxy": way.proxy, "cookies": way.cookies})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        line = {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            if file.tell() and not _ends_whole(file):
+                file.write(b"\n")
+            file.write(canonical(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._fold(line)
+
+    def _fold(self, line: dict[str, Any]) -> None:
+        video, outcome = line["video"], line["outcome"]
+        before = self.states.get(video)
+        if outcome == KEPT:
+            self.states[video] = State(outcome, facts=line)
+        elif outcome == DROPPED:
+            self.states[video] = State(outcome, facts=before.facts if before else {})
+        else:
+            state = State(outcome, str(line.get("reason", "")), before.tries if before else 0)
+            state.tries += line.get("counts") is True
+            state.ways = before.ways if before else state.ways
+            if (policy := RETRIED.get(outcome)) in state.ways:
+                state.ways[policy].add(str(line.get(policy, "")))
+            self.states[video] = state
+        if line.get("how") == "fetched":
+            self.attempts.append(_seconds(line.get("at")))
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines that name a video and what became of it."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(line, dict) and all(isinstance(line.get(key), str) for key in ("video", "outcome")):
+                yield line
+
+
+def _ends_whole(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _seconds(at: Any) -> float:
+    try:
+        return datetime.fromisoformat(str(at)).timestamp()
+    except ValueError:
+        return 0.0

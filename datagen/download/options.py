@@ -1,0 +1,86 @@
+"""The command's options, checked together before any work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datagen.download.fetch import Options
+from datagen.engine.errors import UserError
+from datagen.sources.listed import Listed
+
+WHOLE = {"limit": 1, "workers": 1, "per_hour": 1, "tries": 1, "height": 1, "retries": 0, "rate_limit": 1}
+MAY_BE_NULL = ("limit", "per_hour", "rate_limit", "max_gb")
+NUMBERS = ("sleep", "max_sleep", "sleep_requests", "retry_sleep", "socket_timeout", "max_gb")
+
+
+def make_source(cfg: Any) -> Listed:
+    """The listed source; UserError for one that has no list of videos."""
+    from hydra.utils import instantiate
+
+    try:
+        source = instantiate(cfg.source, _convert_="all")
+    except UserError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise UserError(f"source: {' '.join(str(cause).split())}") from None
+    if not isinstance(source, Listed):
+        kind = type(source).__name__.lower()
+        raise UserError(f"source={kind} lists no videos to fetch: source=celebvhq or source=vfhq is expected.")
+    return source
+
+
+def check(cfg: Any) -> None:
+    """UserError that lists every mistake."""
+    mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [_number(cfg, name) for name in NUMBERS]
+    mistakes += [_breaker(cfg, name) for name in ("after", "wait_s", "max_wait_s", "openings")]
+    found = [mistake for mistake in mistakes if mistake]
+    if found:
+        raise UserError("; ".join(found) + ".")
+
+
+def fetching(cfg: Any) -> Options:
+    """How videos are asked for, checked; nothing is loaded where nothing will be asked."""
+    options = Options(
+        url=str(cfg.url),
+        height=cfg.height,
+        format=cfg.format,
+        rate_limit=cfg.rate_limit,
+        sleep_requests=cfg.sleep_requests,
+        retries=cfg.retries,
+        retry_sleep=cfg.retry_sleep,
+        socket_timeout=cfg.socket_timeout,
+        cookies=cfg.cookies,
+        proxy=cfg.proxy,
+        runtimes=tuple(cfg.runtimes),
+        allow_private=cfg.allow_private,
+    )
+    if "{id}" not in options.url:
+        raise UserError(f"--url {options.url}: {{id}} is expected where the video's id belongs.")
+    if not (cfg.dry_run or cfg.offline):
+        options.check()
+    return options
+
+
+def _whole(cfg: Any, name: str, least: int) -> str:
+    value = cfg[name]
+    if (value is None and name in MAY_BE_NULL) or (type(value) is int and value >= least):
+        return ""
+    return f"--{name.replace('_', '-')} is {value!r}, a whole number from {least} is expected"
+
+
+def _number(cfg: Any, name: str) -> str:
+    value = cfg[name]
+    if (value is None and name in MAY_BE_NULL) or (_is_number(value) and value >= 0):
+        return ""
+    return f"--{name.replace('_', '-')} is {value!r}, a number from 0 is expected"
+
+
+def _breaker(cfg: Any, name: str) -> str:
+    value = cfg.breaker[name]
+    fits = _is_number(value) and value >= 0 if name.endswith("_s") else type(value) is int and value >= 1
+    return "" if fits else f"breaker.{name} is {value!r}, a number from {0 if name.endswith('_s') else 1} is expected"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

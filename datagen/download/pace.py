@@ -1,0 +1,73 @@
+"""How fast: a pause between two videos, so many an hour at most, so many bytes on the disk at most."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from datagen.download.breaker import Clock
+
+HOUR = 3600.0
+
+
+class Pace:
+    """When the next video may start. `before` are starts of earlier runs, in seconds since 1970."""
+
+    def __init__(
+        self, clock: Clock, sleep: float, max_sleep: float, per_hour: int | None, before: Iterable[float] = ()
+    ):
+        self._clock, self._sleep, self._per_hour = clock, (sleep, max(sleep, max_sleep)), per_hour
+        self._starts = deque(sorted(at for at in before if at > clock.now() - HOUR))
+        self._next = 0.0
+
+    def delay(self) -> float:
+        """Seconds until the next may start."""
+        now = self._clock.now()
+        while self._starts and self._starts[0] <= now - HOUR:
+            self._starts.popleft()
+        wait = self._next - now
+        if self._per_hour and len(self._starts) >= self._per_hour:
+            wait = max(wait, self._starts[-self._per_hour] + HOUR - now)
+        return max(0.0, wait)
+
+    def start(self) -> None:
+        """One starts now. The pause is drawn, so that requests do not come like a clock's."""
+        self._starts.append(self._clock.now())
+        self._next = self._clock.now() + random.uniform(*self._sleep)
+
+
+class Full(Exception):
+    """This video does not fit into the disk space that the run may use."""
+
+
+@dataclass
+class Room:
+    """Bytes of raw files on disk, those under way included; safe for several threads."""
+
+    limit: int | None
+    used: int = 0
+    closed: bool = False  # a video did not fit
+    _under_way: dict[str, dict[str, int]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def is_full(self) -> bool:
+        return self.closed or (self.limit is not None and self.used >= self.limit)
+
+    def take(self, video: str, file: str, size: int) -> None:
+        """A file of a video under way has, or is announced to have, this size. Full where that is too much."""
+        with self._lock:
+            self._under_way.setdefault(video, {})[file] = size
+            total = self.used + sum(sum(files.values()) for files in self._under_way.values())
+        if self.limit is not None and total > self.limit:
+            self.closed = True
+            raise Full
+
+    def settle(self, video: str, size: int = 0) -> None:
+        """The video is done, or given up; `size` bytes of it stay."""
+        with self._lock:
+            self._under_way.pop(video, None)
+            self.used += size

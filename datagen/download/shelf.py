@@ -1,0 +1,103 @@
+"""The raw folder: how whole files get in and are written down, and how they leave when their clips are cut."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from datagen.clip import Reject
+from datagen.download.accounts import Accounts, Plan, is_raw
+from datagen.download.answers import Incomplete
+from datagen.download.check import Facts, inspect
+from datagen.download.manifest import Manifest
+from datagen.sources.cut import CUTS
+from datagen.sources.listed import Listed
+from datagen.sources.raw import safe_name
+
+PARTS = ".parts"  # below the raw folder: what is under way
+
+
+@dataclass
+class Shelf:
+    """The raw files of a source, and what is known of them. `drop`: they leave as soon as their clips are cut."""
+
+    source: Listed
+    manifest: Manifest
+    accounts: Accounts
+    drop: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.source.raw)
+
+    def clear(self) -> None:
+        """Remove what a killed run left half-made; only for the one who holds the folder's lock."""
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+        for part in (self.folder / CUTS).glob(".*.part"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+    def place(self, video: str, part: Path, facts: Facts, **more: object) -> int:
+        """Move a checked file to its place, then write it down: a crash between the two costs a check, no fetch.
+
+        The bytes that stay.
+        """
+        before = self.source.video_path(video)
+        target = self.folder / f"{safe_name(video)}{facts.suffix}"
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, target)
+        if before and before != target and is_raw(self.source, before):
+            before.unlink()
+        self._write_down(video, target, facts, "fetched", **more)
+        return 0 if self._dropped(video) else facts.bytes
+
+    def look(self, todo: Plan) -> list[str]:
+        """Check what is here and not known; what is not as it should be is fetched. A sentence for each of those."""
+        said = []
+        for video, path in todo.found:
+            try:
+                facts = inspect(path)
+                self._write_down(video, path, facts, "found" if is_raw(self.source, path) else "local")
+            except Incomplete as error:
+                said.append(f"{path} does not count: {error}.")
+                todo.fetch.append(video)
+        for video in todo.dropped:
+            if not self._has_clips(video):
+                said.append(f"the clips of {video} are not as they are wanted now, and its raw file is gone.")
+                self.accounts.settle(video, "pending")
+                todo.fetch.append(video)
+        for video in self.accounts.entries:
+            self._dropped(video)
+        return said
+
+    def _dropped(self, video: str) -> bool:
+        """Cut the clips and let the raw file go, if that is wanted."""
+        path = self.source.video_path(video)
+        kept = self.accounts.now[video][0] == "kept"
+        if not (self.drop and kept and path and is_raw(self.source, path)):
+            return False
+        for entry in self.accounts.entries[video]:
+            self.source.keep(entry)
+        self.manifest.dropped(video)
+        path.unlink()
+        return True
+
+    def _has_clips(self, video: str) -> bool:
+        """Whether each clip was cut, or its cutting refused, as it is wanted now."""
+        stage = self.source.stage()
+        (self.folder / PARTS).mkdir(exist_ok=True)
+        for entry in self.accounts.entries[video]:
+            with tempfile.TemporaryDirectory(dir=self.folder / PARTS) as folder:
+                try:
+                    stage(self.source.clip(entry), Path(folder))
+                except Reject as reject:
+                    if reject.reason == "not_downloaded":
+                        return False
+        return True
+
+    def _write_down(self, video: str, path: Path, facts: Facts, how: str, **more: object) -> None:
+        self.manifest.kept(video, path.name, {**facts.to_json(), **more}, how)
+        self.accounts.settle(video, "kept")
