@@ -46,14 +46,17 @@ class Excluded:
 
     def of_sample(self, said: Mapping[str, Any]) -> str | None:
         """The same for the json of a sample, its donor among the names."""
-        source = said.get("source")
+        source, synthetic = _object(said.get("source")), _object(said.get("synthetic"))
         key, identity, group = (str(said.get(name, "")) for name in ("key", "identity", "group"))
-        names = _names(key, identity, group, source or {})
-        swapped = (said.get("synthetic") or {}).get("swapped.mp4") or {}
-        return self._first([*names, str(swapped.get("donor", ""))])
+        names = _names(key, identity, group, source)
+        return self._first([*names, str(_object(synthetic.get("swapped.mp4")).get("donor", ""))])
 
     def _first(self, names: Any) -> str | None:
         return next((name for name in names if name and name in self.ids), None)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _names(key: str, identity: str, group: str, source: Mapping[str, Any]) -> Iterator[str]:

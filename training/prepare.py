@@ -36,7 +36,7 @@ def main(cfg: Any) -> int:
     from training import official
 
     cutter, selection = _checked(cfg)
-    tars, output = official.tars(Path(cfg.input)), Path(cfg.output)
+    tars, output = official.tars_of(Path(cfg.input)), Path(cfg.output)
     with locked(output):
         clear_parts(output)
         scratch = output / SCRATCH

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,18 +37,6 @@ def text_of(value: Any) -> str:
 
 def _is_shown(character: str) -> bool:
     return character == "\n" or (unicodedata.category(character) not in UNSHOWN and character not in TURNING)
-
-
-def parse(text: bytes) -> Any:
-    """JSON without NaN and infinities; ValueError."""
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 def checked(index: Mapping[str, Any]) -> dict[str, Any]:

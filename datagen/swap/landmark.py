@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import mesh, video
+from datagen import arrays, mesh, video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.drift import drift, evenly, strongest_below, watched
 from datagen.engine.errors import UserError
@@ -81,8 +81,7 @@ class LandmarkSwap(Stage):
         donor = chosen.drawn if isinstance(chosen, Lazy) else chosen
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         fps = Fraction(video.probe(source).fps).limit_denominator(1001)
-        with np.load(clip.path("faces")) as faces:
-            points = mesh.steady(faces["landmarks"], float(fps))
+        points = mesh.steady(arrays.load(clip.path("faces"))["landmarks"], float(fps))
         known = ~np.isnan(points).any((1, 2))
         if not known.any():
             raise Reject("no_face", "no frame has face points")
