@@ -5,6 +5,7 @@ Far above what is met: pictures of 8K, films of many hours and lists of millions
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import IO
 
 MIB = 2**20
@@ -28,6 +29,11 @@ MAX_JSON = 16 * MIB  # bytes of the json of a sample, a configuration, an entry 
 MAX_INDEX = 512 * MIB  # bytes of an index.json: some four million clips have these
 MAX_LINE = 16 * MIB  # bytes of a line of a ledger
 MAX_ENTRIES = 5_000_000  # of a dataset's list
+
+
+def lines(file: IO[bytes], most: int = MAX_LINE) -> Iterator[bytes]:
+    """The lines of a file; of one longer than `most` bytes pieces of that length, which are no lines of anything."""
+    return iter(lambda: file.readline(most), b"")
 
 
 def read_all(file: IO[bytes], most: int) -> bytes:

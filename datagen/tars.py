@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from datagen.clip import is_key
 from datagen.limits import MAX_ARRAYS, MAX_JSON, MAX_MEMBER, MAX_RATIO, MAX_TAR_HEADER, MIB
 
 MOST = {"json": MAX_JSON, "faces.npz": MAX_ARRAYS}  # bytes of a member with this field; of all others MAX_MEMBER
@@ -40,7 +41,7 @@ class _PlainInfo(_Info):
 def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
     """A shard and its members, all of them plain files. Raises tarfile.TarError, also while they are gone through."""
     with tarfile.open(path, "r:", tarinfo=_PlainInfo) as tar:
-        yield tar, _members(tar, path.stat().st_size)
+        yield tar, map(_of_sample, _members(tar, path.stat().st_size))
 
 
 @contextlib.contextmanager
@@ -49,6 +50,13 @@ def opened_any(path: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.T
     with tarfile.open(path, "r:*", tarinfo=_Info) as tar:
         members = _members(tar, MAX_RATIO * path.stat().st_size + 64 * MIB)
         yield tar, (info for info in members if info.isreg())
+
+
+def _of_sample(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    key = info.name.partition(".")[0]
+    if not is_key(key):
+        raise tarfile.ReadError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
+    return info
 
 
 def most(field: str) -> int:

@@ -17,6 +17,7 @@ from datagen.engine.errors import UserError
 from datagen.engine.files import file_sha256, parse_json
 from datagen.exclude import Excluded
 from datagen.pack import FIELDS, read_index
+from datagen.words import line_of
 
 
 def problems(folder: Path) -> Iterator[str]:
@@ -145,10 +146,10 @@ def main(cfg: Any) -> int:
     folder, excluded = Path(cfg.input), Excluded.read(cfg.exclude)
     found = list(problems(folder))
     for problem in found:
-        print(problem)
+        print(line_of(problem))
     shown = list(_shown(folder, excluded)) if excluded.ids else []
     for line in shown:
-        print(line)
+        print(line_of(line))
     if found:
         print(f"{folder}: {len(found)} problems; make the shards again with the command that made them.")
     if shown:

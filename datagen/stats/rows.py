@@ -15,7 +15,8 @@ from datagen.clip import is_key
 from datagen.engine.errors import UserError
 from datagen.engine.files import parse_json
 from datagen.stats.measures import Measure
-from datagen.stats.trust import number, text_of, whole
+from datagen.stats.trust import number, whole
+from datagen.words import text_of
 
 
 @dataclass(frozen=True)
