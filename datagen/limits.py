@@ -24,6 +24,9 @@ MAX_TAR_HEADER = MIB  # bytes of a tar's extended header, which holds little but
 MAX_RATIO = 100  # bytes of a compressed tar's content for each of its own: videos hardly shrink
 MAX_ARRAYS = 256 * MIB  # bytes of all arrays of an npz: a clip of 45 minutes has these
 
+# Weights
+MAX_PICKLE = 16 * MIB  # bytes of what a checkpoint says beside its tensors: a large model's with its optimizer has one
+
 # Texts
 MAX_JSON = 16 * MIB  # bytes of the json of a sample, a configuration, an entry of a dataset's list
 MAX_INDEX = 512 * MIB  # bytes of an index.json: some four million clips have these
