@@ -40,11 +40,10 @@ class Excluded:
 
     def of_sample(self, said: Mapping[str, Any]) -> str | None:
         """The same for the json of a sample, its donor among the names."""
-        source = said.get("source")
+        source, synthetic = _object(said.get("source")), _object(said.get("synthetic"))
         key, identity, group = (str(said.get(name, "")) for name in ("key", "identity", "group"))
-        names = _names(key, identity, group, source or {})
-        swapped = (said.get("synthetic") or {}).get("swapped.mp4") or {}
-        donor = str(swapped.get("donor", ""))
+        names = _names(key, identity, group, source)
+        donor = str(_object(synthetic.get("swapped.mp4")).get("donor", ""))
         return self._first([*names, donor, Path(donor).stem])
 
     def _first(self, names: Iterable[str]) -> str | None:
@@ -74,6 +73,10 @@ def is_among(key: str, gone: Collection[str]) -> bool:
 def names_of(clip: Clip) -> set[str]:
     """By which a list may mean this clip, or who is in it."""
     return {*_names(clip.key, clip.identity, clip.group, clip.source)} - {""}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _names(key: str, identity: str, group: str, source: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen import geometry, video
+from datagen import arrays, geometry, video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.fingerprint import fingerprint
 from datagen.landmarks import FaceMesh
@@ -48,8 +48,8 @@ class Faces:
 
     @classmethod
     def load(cls, path: Path) -> Faces:
-        with np.load(path, allow_pickle=False) as file:
-            return cls(file["boxes"], file["landmarks"], file["confidence"])
+        found = arrays.load(path)
+        return cls(found["boxes"], found["landmarks"], found["confidence"])
 
     def save(self, path: Path, **more: Any) -> None:
         """`more` is what only its own readers look for."""

@@ -10,7 +10,7 @@ from typing import IO
 import cv2
 import numpy as np
 
-from datagen import geometry, video
+from datagen import arrays, geometry, video
 
 GREEN, YELLOW = (60, 220, 90), (255, 210, 0)
 ARROW = 60  # px for one radian of gaze
@@ -18,8 +18,8 @@ ARROW = 60  # px for one radian of gaze
 
 def preview(clip: IO[bytes], faces: Path, target: Path) -> None:
     """Write `target` (mp4): the clip with the points of a faces.npz and, where known, the gaze as an arrow per eye."""
-    with np.load(faces, allow_pickle=False) as file:
-        points, gaze = file["landmarks"][..., :2], file.get("gaze")
+    found = arrays.load(faces)
+    points, gaze = found["landmarks"][..., :2], found.get("gaze")
     part = target.with_name(f".{target.name}.part.mp4")
     try:
         with tempfile.NamedTemporaryFile(suffix=".mp4") as local:

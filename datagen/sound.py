@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from datagen import video
+from datagen.container import opened
 
 BLOCK = 1024  # samples: what an AAC encoder takes at once
 RATES = (32000, 44100, 48000)  # Hz that stay; packets of slower ones would reach far beyond the last picture
@@ -47,7 +48,7 @@ class SoundWriter(video.Writer):
         super()._start(height, width)
         probe = video.probe(self.source)
         if probe.has_audio:
-            self._sound = av.open(str(self.source), metadata_errors="replace")
+            self._sound = opened(Path(self.source))
             self._packets = _packets(self._sound, self._container, probe.start)
             self._next = next(self._packets, None)
 

@@ -17,6 +17,7 @@ from datagen.engine.ledger import read_ledger
 from datagen.engine.store import Record
 from datagen.job import Job, dry_run, exit_code, session
 from datagen.preview import preview
+from datagen.words import line_of
 
 
 def run_verb(cfg: DictConfig, verb: str) -> int:
@@ -32,7 +33,7 @@ def run_verb(cfg: DictConfig, verb: str) -> int:
             rows = list(events(job.ledger_path, run.ledger.run))
             alike = ambiguous(rows)
             for event in rows:
-                print(_line(job, event, verb, output, place(event, alike)), flush=True)
+                print(line_of(_line(job, event, verb, output, place(event, alike))), flush=True)
     print(work.books.line())
     print(f"results are in {output}")
     return exit_code(work.books)

@@ -6,17 +6,18 @@ python -m datagen.verify --input data/shards
 from __future__ import annotations
 
 import contextlib
-import json
 import tarfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from datagen import tars
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
-from datagen.engine.files import file_sha256
+from datagen.engine.files import file_sha256, parse_json
 from datagen.exclude import Excluded
 from datagen.pack import FIELDS, read_index
+from datagen.words import line_of
 
 
 def problems(folder: Path) -> Iterator[str]:
@@ -53,15 +54,19 @@ def members(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, str
     """(key, field, data) of a shard in its order, of all `fields` or some; raises tarfile.TarError where the tar is
     broken.
     """
-    with tarfile.open(path, "r:") as tar:
-        for info in tar:
+    with tars.opened(path) as (tar, infos):
+        for info in infos:
             key, _, field = info.name.partition(".")
-            if fields and field not in fields:
-                continue
-            file = tar.extractfile(info)
-            if file is None:
-                raise tarfile.TarError(f"{info.name} is no plain file")
-            yield key, field, file.read()
+            if not fields or field in fields:
+                yield key, field, tars.read(tar, info, field)
+
+
+def readable(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, str, bytes]]:
+    """`members` for those who need all of them. UserError where the tar is broken."""
+    try:
+        yield from members(path, fields)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): python -m datagen.verify names every fault.") from None
 
 
 def _shard_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
@@ -86,8 +91,8 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
         samples.setdefault(key, []).append(field)
         if field != "json":
             continue
-        said = json.loads(data)
-        frames += said.get("frames", 0)
+        said = _told(key, data)
+        frames += said["frames"]
         if said.get("split") != entry["split"]:
             yield f"{path.name}: sample {key} is not marked {entry['split']}"
     for name, found in (("samples", len(samples)), ("frames", frames)):
@@ -104,6 +109,14 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
         yield f"{path.name}: sample {min(extra)} is not in the index"
 
 
+def _told(key: str, data: bytes) -> dict[str, Any]:
+    """A sample's json. ValueError where it is none."""
+    said = parse_json(data)
+    if not isinstance(said, dict) or type(said.get("frames")) is not int:
+        raise ValueError(f"the json of sample {key} does not say how many frames it has")
+    return said
+
+
 def _leaks(index: dict[str, Any]) -> Iterator[str]:
     groups: dict[str, set[str]] = {"train": set(), "val": set()}
     for entry in index["shards"]:
@@ -118,7 +131,7 @@ def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
     for entry in read_index(folder)["shards"]:
         with contextlib.suppress(tarfile.TarError, OSError, ValueError):  # told among the problems
             for key, _, data in members(folder / entry["file"], {"json"}):
-                said = json.loads(data)
+                said = _told(key, data)
                 told.append((entry["file"], key, str(said.get("group")), excluded.of_sample(said)))
     groups = {group: name for _, _, group, name in told if name is not None}
     for file, key, group, name in told:
@@ -133,10 +146,10 @@ def main(cfg: Any) -> int:
     folder, excluded = Path(cfg.input), Excluded.read(cfg.exclude)
     found = list(problems(folder))
     for problem in found:
-        print(problem)
+        print(line_of(problem))
     shown = list(_shown(folder, excluded)) if excluded.ids else []
     for line in shown:
-        print(line)
+        print(line_of(line))
     if found:
         print(f"{folder}: {len(found)} problems; make the shards again with the command that made them.")
     if shown:

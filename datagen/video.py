@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 
 from datagen.clip import Invalid
+from datagen.container import bounded, opened, refuse_size, why
+from datagen.limits import MAX_FRAMES, MAX_SECONDS
 
-MAX_PIXELS = 8192 * 8192  # a header that claims more is a mistake or an attack
 KEYFRAME_EVERY = 25  # frames; random access in training pays for the larger file
 CLOCK = 90000  # ticks in a second of frames that say when they are shown
 EARLY = 0.4  # of a tick: how early `resample` takes a frame; not a half, where a double rate would waver
@@ -66,7 +68,8 @@ def probe(path: str | Path) -> Probe:
 def read(path: str | Path, span: tuple[float, float] | None = None, max_side: int | None = None) -> Iterator[Frame]:
     """Frames of [start, end) in order of time, scaled down so that no side exceeds `max_side`.
 
-    Raises Invalid("damaged") where decoding stops with an error or ends well before the header's promise.
+    Raises Invalid("damaged") where decoding stops with an error or ends well before the header's promise, "too_long"
+    where it goes on for days.
     """
     start, end = span or (0.0, float("inf"))
     with closing(_Reader(path)) as reader:
@@ -77,7 +80,7 @@ def read(path: str | Path, span: tuple[float, float] | None = None, max_side: in
 def times(path: str | Path) -> np.ndarray:
     """When each picture is shown, s from the first, float64 [N] in order; nothing but the first is decoded.
 
-    Raises Invalid("damaged") where the file cannot be read to its end.
+    Raises Invalid("damaged") where the file cannot be read to its end, "too_long" where it goes on for days.
     """
     with closing(_Reader(path)) as reader:
         return reader.times()
@@ -192,6 +195,7 @@ class _Reader:
             raise Invalid("no_frames", f"{self.path.name} has a video stream without frames")
         self.origin = float(first.pts * self.stream.time_base)
         self.coded_size = first.width, first.height
+        refuse_size(self.path.name, *self.coded_size, _aspect(self.stream))
         self.square_size = max(round(first.width * _aspect(self.stream)), 1), first.height
         self.transposed, self.flips = _orientation(first)
 
@@ -199,12 +203,15 @@ class _Reader:
         self.container.close()
 
     def pictures(self, start: float, end: float) -> Iterator[tuple[float, Any]]:
-        """(time, decoded picture) of [start, end) s in order of time. Raises Invalid("damaged" | "size_changes")."""
+        """(time, decoded picture) of [start, end) s in order of time. Raises Invalid("damaged" | "size_changes" |
+        "too_long").
+        """
         last = -1.0
-        for picture in self._from(start):
+        for number, picture in enumerate(self._from(start)):
             time = self._time(picture)
             if time >= end - _TOLERANCE:
                 return
+            self._refuse_long(number, time)
             if time <= last:
                 continue
             last = time
@@ -221,10 +228,12 @@ class _Reader:
         self.container, self.stream = _open(self.path)
         try:
             packets = (p for p in self.container.demux(self.stream) if p.pts is not None and not p.is_discard)
-            shown = np.unique([self._time(packet) for packet in packets])
+            shown = np.unique(np.fromiter(map(self._time, islice(packets, MAX_FRAMES + 1)), float))
         except av.FFmpegError as error:
-            raise Invalid("damaged", f"{self.path.name} cannot be read to its end ({_why(error)})") from None
-        return shown[shown > -_TOLERANCE]
+            raise Invalid("damaged", f"{self.path.name} cannot be read to its end ({why(error)})") from None
+        shown = shown[shown > -_TOLERANCE]
+        self._refuse_long(len(shown), float(shown[-1]) if len(shown) else 0.0)
+        return shown
 
     def rgb(self, picture: Any, max_side: int | None = None) -> np.ndarray:
         """A decoded picture upright, with square pixels, no side above `max_side`, RGB uint8 [H, W, 3]."""
@@ -241,7 +250,7 @@ class _Reader:
         try:
             yield from (picture for picture in self.container.decode(self.stream) if picture.pts is not None)
         except av.FFmpegError as error:
-            raise Invalid("damaged", f"decoding {self.path.name} stopped with an error ({_why(error)})") from None
+            raise Invalid("damaged", f"decoding {self.path.name} stopped with an error ({why(error)})") from None
 
     def _from(self, start: float) -> Iterator[Any]:
         """Decoded pictures from one not after `start` s on: by seeking where that works, else from the beginning."""
@@ -262,6 +271,10 @@ class _Reader:
     def _time(self, picture: Any) -> float:
         return float(picture.pts * self.stream.time_base) - self.origin
 
+    def _refuse_long(self, count: int, time: float) -> None:
+        if count > MAX_FRAMES or time > MAX_SECONDS:
+            raise Invalid("too_long", f"{self.path.name} has {count} pictures or more up to {time:.0f} s")
+
     def _check(self, picture: Any, time: float) -> None:
         if picture.is_corrupt:
             raise Invalid("damaged", f"{self.path.name} has a damaged picture at {time:.2f} s")
@@ -271,23 +284,15 @@ class _Reader:
 
 def _open(path: Path) -> tuple[Any, Any]:
     """(container, picture stream) of a video file."""
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise Invalid("unreadable", f"{path.name} is no video file that can be opened ({_why(error)})") from None
+    container = opened(path)
     cover = av.stream.Disposition.attached_pic
     stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
     if stream is None:
         raise Invalid("no_video", f"{path.name} has no video stream")
     if stream.codec_context is None:
         raise Invalid("unreadable", f"{path.name} has pictures in a codec that is not known here")
-    if not 0 < stream.width * stream.height * max(_aspect(stream), 1.0) <= MAX_PIXELS:
-        raise Invalid("too_large", f"{path.name} claims {stream.width} x {stream.height} pixels")
-    stream.thread_type = "NONE"
-    stream.codec_context.thread_count = 1
-    return container, stream
+    refuse_size(path.name, stream.width, stream.height, _aspect(stream))
+    return container, bounded(stream)
 
 
 def _promised(stream: Any) -> float | None:
@@ -325,7 +330,3 @@ def _stretches(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
         if i == len(wanted) or wanted[i] - wanted[i - 1] > KEYFRAME_EVERY:
             yield wanted[begin], wanted[i - 1]
             begin = i
-
-
-def _why(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

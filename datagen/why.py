@@ -11,6 +11,7 @@ from typing import Any
 
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
+from datagen.words import line_of
 
 STORY = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", "agree")
 
@@ -28,13 +29,13 @@ def main(cfg: Any) -> int:
     if len(histories) > 1:
         print(f"{len(histories)} clips match {cfg.key!r}:")
         for key, events in sorted(histories.items()):
-            print(f"  {key}: {verdict(events[-1])}")
+            print(line_of(f"  {key}: {verdict(events[-1])}"))
         return 0
     from datagen.engine.store import Store
 
     (events,) = histories.values()
     for line in story(events, Store(cfg.store)):
-        print(line)
+        print(line_of(line))
     return 0
 
 
@@ -44,7 +45,9 @@ def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
 
     histories: dict[str, list[dict[str, Any]]] = {}
     for event in read_ledger(ledger):
-        if event["event"] == "clip" and (wanted in event["key"] or wanted in str(event["source"].get("path", ""))):
+        if event["event"] == "clip" and (
+            wanted in event["key"] or wanted in str((event.get("source") or {}).get("path", ""))
+        ):
             histories.setdefault(event["key"], []).append(event)
     return {wanted: histories[wanted]} if wanted in histories else histories
 
@@ -52,19 +55,20 @@ def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
 def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
     """The last run's account, stage by stage, and one line for each run before."""
     last = events[-1]
-    span = f", {last['span'][0]:.2f} to {last['span'][1]:.2f} s" if last["span"] else ""
-    source = ", ".join(f"{k} {v}" for k, v in last["source"].items() if not isinstance(v, dict | list))
+    span = f", {last['span'][0]:.2f} to {last['span'][1]:.2f} s" if last.get("span") else ""
+    source = ", ".join(f"{k} {v}" for k, v in (last.get("source") or {}).items() if not isinstance(v, dict | list))
     yield f"{last['key']}"
     yield f"  from {source}{span}"
-    for stage in (name for name in STORY if name in last["records"]):
-        yield from _stage(stage, last["records"][stage], store)
+    records = last.get("records") or {}
+    for stage in (name for name in STORY if name in records):
+        yield from _stage(stage, str(records[stage]), store)
     yield f"  => {verdict(last)}"
     for event in events[:-1]:
-        yield f"  earlier, {event['at']}: {verdict(event)}"
+        yield f"  earlier, {event.get('at')}: {verdict(event)}"
 
 
 def verdict(event: dict[str, Any]) -> str:
-    detail = f" ({event['detail'].strip().splitlines()[0]})" if event.get("detail") else ""
+    detail = f" ({detail[0]})" if (detail := (event.get("detail") or "").strip().splitlines()) else ""
     reason = f": {event['reason']}" if event.get("reason") else ""
     at = f" at {event['stage']}" if event["outcome"] != "kept" and event.get("stage") else ""
     return f"{event['outcome']}{at}{reason}{detail}"
@@ -73,7 +77,7 @@ def verdict(event: dict[str, Any]) -> str:
 def _stage(stage: str, key: str, store: Any) -> Iterator[str]:
     try:
         record = store.read(stage, key)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, TypeError):
         yield f"  {stage:<7} {key[:12]} is no longer in the store"
         return
     numbers = ", ".join(_flat(record.metrics))

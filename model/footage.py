@@ -19,6 +19,7 @@ from datagen.clip import Invalid
 from datagen.clips import WATCHED_SIDE, Crop
 from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
+from datagen.limits import MAX_FRAMES, MAX_RATE
 from datagen.track import Track, Watcher, main_track, tracks
 from model.drive import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
 
@@ -119,6 +120,10 @@ def look(path: Path, ticked: Callable[[], object] = lambda: None) -> Footage:
     if not points.outlines:
         raise UserError(f"{path} shows no face in {len(times)} frames: a driving video of one face is expected.")
     rate, is_steady = frame_rate(times, probe.fps)
+    if (seconds := float(times[-1] - times[0])) * rate > MAX_FRAMES or rate > MAX_RATE:
+        raise UserError(
+            f"{path} cannot drive: it has {float(rate):.6g} frames/s for {seconds:.0f} s; convert it first."
+        )
     return Footage(
         path=path,
         size=size,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datagen import geometry
+from datagen import geometry, limits
 from datagen.engine.errors import UserError
 from datagen.landmarks import FaceDetector, FaceMesh
 from datagen.mask.polygon import PolygonMask
 from datagen.regions import face_polygon
-from datagen.swap.donors import MIN_EYES, find_face, read_picture
+from datagen.swap.donors import MIN_EYES, find_face, opened_picture, read_picture
 from datagen.video import Frame
 from model.drive import cropped, outline, square
 from model.footage import face_points
@@ -87,11 +86,9 @@ def _picture(path: Path) -> np.ndarray:
     if not path.exists():
         raise UserError(f"there is no portrait {path}: name a picture with --reference.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return read_picture(_of_eight_bits(path))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UserError(f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels: make it smaller.") from None
+        return read_picture(_of_eight_bits(path))
+    except Image.DecompressionBombError:
+        raise UserError(f"{path} has more than {limits.MAX_STILL} pixels: make it smaller.") from None
     except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways to say "no picture"
         why = str(error).splitlines()[0]
         raise UserError(f"{path} is no picture that can be read ({why}): a PNG or JPEG file is expected.") from None
@@ -99,7 +96,7 @@ def _picture(path: Path) -> np.ndarray:
 
 def _of_eight_bits(path: Path) -> Any:
     """The path, or a file in memory where it is grey in 16 bits: Pillow would cut all above 255 off."""
-    with Image.open(path) as opened:
+    with opened_picture(path) as opened:
         if not opened.mode.startswith("I"):
             return path
         levels = np.clip(np.asarray(opened) / 257, 0, 255)

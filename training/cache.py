@@ -6,13 +6,14 @@ python -m training.cache --input data/shards --output data/cache
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
+from datagen.limits import MAX_INDEX, read_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,12 +95,13 @@ def read_index(folder: Path) -> dict[str, Any]:
     """index.json of a cache; UserError where there is none or it is not ours."""
     path = folder / "index.json"
     try:
-        index = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            index = parse_json(read_all(file, MAX_INDEX))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{folder} holds no index.json: a folder written by python -m training.cache is expected."
         ) from None
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}): make the cache again.") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise UserError(f"{path} is not an index of {FORMAT!r}: name a folder written by python -m training.cache.")

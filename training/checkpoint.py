@@ -20,7 +20,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datagen.engine.errors import UserError
+from model.convert.bounds import refuse_absurd, refuse_code
 from model.convert.build import instantiate
+from model.convert.files import refuse_packed
 from model.convert.folder import load
 from model.pipeline import MegActorPipeline
 
@@ -64,7 +66,8 @@ def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, every byte of it looked at."""
     if path.is_dir():
         return None if (path / "latest").is_file() else "it is not finished"  # DeepSpeed writes that file last
-    with contextlib.suppress(zipfile.BadZipFile, OSError):
+    with contextlib.suppress(zipfile.BadZipFile, OSError, ValueError):
+        refuse_packed(path)
         with zipfile.ZipFile(path) as file:
             bad = file.testzip()
         return None if bad is None else f"{bad} in it is damaged"
@@ -74,9 +77,30 @@ def _fault(path: Path) -> str | None:
 def pipeline(path: Path) -> MegActorPipeline:
     """The model of a checkpoint, with the mean of its weights where that was kept. UserError if it is none."""
     checkpoint = read(path)
-    own = fresh(**checkpoint["model"])
+    own = fresh(**identity(checkpoint, path))
     fill(own, checkpoint, path)
     return own
+
+
+def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks for more."""
+    told = checkpoint["model"]
+    try:
+        config, folder, seed, grey = (told.get(name) for name in ("config", "folder", "seed", "grey"))
+        forms = (isinstance(config, dict), folder is None or isinstance(folder, str), type(seed) is int)
+        if (
+            not all(forms)
+            or not isinstance(grey, bool | None)
+            or not told.keys() <= {"config", "folder", "seed", "grey"}
+        ):
+            raise ValueError("its model is not told as it should be")
+        refuse_absurd(config)
+        refuse_code(config)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} makes no model ({error}): a checkpoint of python -m training.fit is expected."
+        ) from None
+    return dict(told)
 
 
 def fresh(config: Any, folder: str | None, seed: int, grey: bool = True) -> MegActorPipeline:
@@ -111,10 +135,12 @@ def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> No
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint of ours; no code in it is run. UserError if it is none."""
     try:
+        if zipfile.is_zipfile(path):
+            refuse_packed(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}: a .ckpt of a run, or a model folder, is expected.") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         why = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} cannot be read ({why}): a whole checkpoint of python -m training.fit is expected."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from datagen import arrays
+from datagen.geometry import POINTS
 from training import decode
 from training.decode import Unreadable
 
@@ -77,12 +78,12 @@ class Memory:
 def _faces(data: bytes, count: int) -> Faces:
     """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            boxes, landmarks = file["boxes"], file["landmarks"]
-            shown = np.flatnonzero((file["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        found = arrays.load(io.BytesIO(data))
+        boxes, landmarks = found["boxes"].astype(np.float32), found["landmarks"].astype(np.float32)
+        shown = np.flatnonzero((found["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
+    except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"faces.npz cannot be read ({error})") from None
-    if len(boxes) != count or not len(shown):
+    if boxes.shape != (count, 4) or landmarks.shape[:2] != (count, POINTS) or not len(shown):
         raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
     nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
     return Faces(boxes[nearest], landmarks[nearest])

@@ -7,7 +7,6 @@ faces of truth and reference.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,6 +24,7 @@ from datagen.agree import COLOUR_UNIT, SHAPE_UNIT
 from datagen.clip import seed_of
 from datagen.drift import watched
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
 from datagen.landmarks import FaceMesh
 from datagen.mask.polygon import PolygonMask
 from datagen.mesh import shape_ratios
@@ -34,7 +34,7 @@ from datagen.sources.astronaut import SIZE
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.people import look_of, person
 from datagen.sources.talking_head import TalkingHead
-from datagen.verify import members
+from datagen.verify import readable
 from model.drive import Square, cropped, grey, kept_boxes, only, square
 from model.pipeline import MegActorPipeline, Settings
 
@@ -136,8 +136,11 @@ def taken(moves: Motion, frames: Sequence[int] | slice | np.ndarray) -> Motion:
 def _held_out(shards: Path) -> list[dict[str, Any]]:
     """Sources of the val split's samples."""
     index = read_index(shards)
-    told = [json.loads(data) for data in _documents(shards, index)]
-    sources = [sample["source"] for sample in told if sample["source"].get("name") == "sample"]
+    try:
+        told = [parse_json(data) for data in _documents(shards, index)]
+        sources = [sample["source"] for sample in told if sample["source"].get("name") == "sample"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{shards} holds a damaged sample ({error!r}): python -m datagen.verify names it.") from None
     if not sources:
         raise UserError(
             f"the val split of {shards} holds no clip of the sample source, whose truth alone is known: make shards "
@@ -149,7 +152,7 @@ def _held_out(shards: Path) -> list[dict[str, Any]]:
 def _documents(shards: Path, index: dict[str, Any]) -> Iterator[bytes]:
     for entry in index["shards"]:
         if entry["split"] == "val":
-            yield from (data for _, field, data in members(shards / entry["file"]) if field == "json")
+            yield from (data for _, _, data in readable(shards / entry["file"], {"json"}))
 
 
 def _further(people: Sequence[int]) -> list[int]:

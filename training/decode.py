@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from datagen.claims import refuse_claims
+from datagen.clip import Invalid
+from datagen.container import BOUNDS, bounded
 from datagen.video import KEYFRAME_EVERY
 
 # as datagen.video converts; bilinear widens with the scale, so that shrinking averages, as model.drive.cropped does
@@ -33,13 +36,15 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
     wanted = sorted({int(index) for index in indices})
     found: dict[int, Any] = {}
     try:
-        with av.open(io.BytesIO(data), format="mp4", metadata_errors="replace") as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"err_detect": "explode"}
+        file = io.BytesIO(data)
+        refuse_claims(file, "it")
+        with av.open(file, format="mp4", metadata_errors="replace", options=BOUNDS) as container:
+            stream = bounded(container.streams.video[0])
+            stream.codec_context.options = {"err_detect": "explode", **BOUNDS}
             for stretch in _stretches(wanted):
                 found |= _stretch(container, stream, stretch)
+    except Invalid as error:
+        raise Unreadable(error.detail) from None
     except (av.FFmpegError, IndexError, OSError) as error:
         raise Unreadable(f"cannot be decoded ({getattr(error, 'strerror', None) or error})") from None
     if missing := set(wanted) - found.keys():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen import video
+from datagen import tars, video
 from datagen.clip import Reject
 from datagen.clips import Clips, Crop, crop_of
 from datagen.engine.errors import UserError
+from datagen.limits import MAX_MEMBER
 
 FIELDS = {"mp4": "mp4", "swapped.mp4": "swapped.mp4", "mp4_styled": "styled.mp4"}  # theirs -> ours
 PICKLE = ".pyd"
@@ -34,7 +37,7 @@ class Official:
     fault: str = ""
 
 
-def tars(folder: Path) -> list[Path]:
+def tars_of(folder: Path) -> list[Path]:
     """The .tar files below a folder; UserError where there are none."""
     if found := sorted(folder.rglob("*.tar")):
         return found
@@ -46,8 +49,8 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
     films: dict[str, Path] = {}
     key, pickles = "", 0
     try:
-        with tarfile.open(tar, "r:*") as opened:
-            for info in (info for info in opened if info.isreg()):
+        with tars.opened_any(tar) as (opened, infos):
+            for info in infos:
                 name, field = _parted(info.name)
                 if key and name != key:
                     yield Official(tar, key, films, pickles)
@@ -55,7 +58,7 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
                 key, pickles = name, pickles + info.name.endswith(PICKLE)
                 if field in FIELDS:
                     films[FIELDS[field]] = _extracted(opened, info, folder / f"official.{FIELDS[field]}")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         yield Official(tar, key, {}, pickles, fault=str(error))
         return
     if key:
@@ -70,6 +73,8 @@ def _parted(member: str) -> tuple[str, str]:
 
 
 def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Path:
+    if info.size > MAX_MEMBER:
+        raise tarfile.ReadError(f"{info.name[:100]} has {info.size} bytes, at most {MAX_MEMBER} are expected")
     file = tar.extractfile(info)
     assert file is not None, info.name
     with path.open("wb") as sink:

@@ -36,7 +36,7 @@ def main(cfg: Any) -> int:
     from training import official
 
     cutter, selection = _checked(cfg)
-    tars, output = official.tars(Path(cfg.input)), Path(cfg.output)
+    tars, output = official.tars_of(Path(cfg.input)), Path(cfg.output)
     with locked(output):
         clear_parts(output)
         scratch = output / SCRATCH
@@ -254,12 +254,14 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _report(work: Work, output: Path, index: dict[str, Any]) -> None:
+    from datagen.words import line_of
+
     if work.pickles:
         print(f"{work.pickles} pickled members (.pyd) are left unread: faces are found anew.")
     if work.twins_absent:
         print(f"{work.twins_absent} twins are absent or do not show the target's frames: their members are empty.")
     for fault in work.faults:
-        print(fault)
+        print(line_of(fault))
     for (outcome, reason), count in sorted(work.books.reasons.items()):
         print(f"  {outcome:<8} {count:>6}  {reason}")
     counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())

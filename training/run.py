@@ -23,7 +23,7 @@ from datagen.engine.errors import UserError
 from model.convert.silence import silence
 from model.pipeline import MegActorPipeline, Settings
 from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
-from training.checkpoint import WholeFiles, fill, fresh, read
+from training.checkpoint import WholeFiles, fill, fresh, identity, read
 from training.clipset import ClipSet, Sides
 from training.data import ClipData
 from training.ema import Mean, averaged, whole
@@ -197,7 +197,7 @@ def _identity(cfg: Any) -> dict[str, Any]:
     """What `fresh` makes the model of, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
     if source is not None:
-        return {**read(source)["model"], "config": config, "grey": cfg.data.grey}
+        return {**identity(read(source), source), "config": config, "grey": cfg.data.grey}
     folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
     return {"config": config, "folder": folder, "seed": cfg.seed, "grey": cfg.data.grey}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from datagen import tars
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
+from datagen.limits import MAX_FRAMES
 from datagen.pack import FIELDS, read_index
 from training.decode import Unreadable
 
@@ -140,20 +142,31 @@ def _checked(folder: Path, entry: dict[str, Any], faults: list[str]) -> list[_Fo
 def _samples(path: Path) -> Iterator[_Found]:
     """Raises ValueError where a sample lacks a member."""
     members: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(path, "r:") as tar, path.open("rb") as file:
-        for info in tar:
+    with tars.opened(path) as (_, infos), path.open("rb") as file:
+        for info in infos:
             key, _, field = info.name.partition(".")
             members.setdefault(key, {})[field] = (info.offset_data, info.size)
         for key, places in members.items():
             if tuple(sorted(places)) != FIELDS:
                 raise ValueError(f"sample {key} has {', '.join(sorted(places))}")
             offsets, sizes = zip(*(places[field] for field in FIELDS), strict=True)
+            large = [field for field, size in zip(FIELDS, sizes, strict=True) if size > tars.most(field)]
+            if large:
+                raise ValueError(f"{large[0]} of sample {key} has more than {tars.most(large[0])} bytes")
             file.seek(offsets[FIELDS.index("json")])
-            told = json.loads(file.read(sizes[FIELDS.index("json")]))
-            if type(told.get("frames")) is not int:
-                raise ValueError(f"the json of sample {key} does not say how many frames it has")
-            kept = {name: told[name] for name in ("frames", "identity", "group", "subsets") if name in told}
-            yield _Found(key, list(offsets), list(sizes), kept)
+            told = _told(key, file.read(sizes[FIELDS.index("json")]))
+            yield _Found(key, list(offsets), list(sizes), told)
+
+
+def _told(key: str, data: bytes) -> dict[str, Any]:
+    """What the loader needs of a sample's json. ValueError where that does not say it."""
+    told = parse_json(data)
+    if not isinstance(told, dict) or type(told.get("frames")) is not int or not 0 < told["frames"] <= MAX_FRAMES:
+        raise ValueError(f"the json of sample {key} does not say how many frames it has")
+    subsets = told.get("subsets", [])
+    if not isinstance(subsets, list) or not all(isinstance(name, str) for name in subsets):
+        raise ValueError(f"the subsets of sample {key} are no list of names")
+    return {name: told[name] for name in ("frames", "identity", "group", "subsets") if name in told}
 
 
 def _refuse_short(folder: Path, found: list[_Found], least: int) -> None:

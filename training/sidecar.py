@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from datagen import tars
+from datagen.limits import MAX_JSON
 from datagen.pack import add_member
 
 SUFFIX = ".safetensors"
@@ -32,7 +34,7 @@ class Place:
         """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so many."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            length = int.from_bytes(file.read(8), "little")
+            length = min(int.from_bytes(file.read(8), "little"), MAX_JSON)
             told = json.loads(file.read(length))
             start = self.offset + 8 + length
             return {name: _rows(file, start, told[name], numbers) for name, numbers in wanted.items()}
@@ -68,5 +70,5 @@ def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[
 
 def places(path: Path) -> dict[str, Place]:
     """Key -> where its file lies."""
-    with tarfile.open(path, "r:") as tar:
-        return {info.name.removesuffix(SUFFIX): Place(path, info.offset_data) for info in tar}
+    with tars.opened(path) as (_, infos):
+        return {info.name.removesuffix(SUFFIX): Place(path, info.offset_data) for info in infos}

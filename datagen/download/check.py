@@ -8,6 +8,8 @@ from typing import Any
 
 import av
 
+from datagen.clip import Invalid
+from datagen.container import bounded, opened
 from datagen.download.answers import Incomplete
 from datagen.sources.raw import SUFFIXES
 
@@ -35,13 +37,15 @@ def inspect(path: Path, announced: float | None = None) -> Facts:
     off is found though its header is whole.
     """
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with opened(path) as container:
             if not container.streams.video:
                 raise Incomplete("the file has no video stream")
             facts = _facts(path, container, announced)
-        with av.open(str(path), metadata_errors="ignore") as container:
-            if next(container.decode(video=0), None) is None:
+        with opened(path) as container:
+            if next(container.decode(bounded(container.streams.video[0])), None) is None:
                 raise Incomplete("no frame can be decoded")
+    except Invalid as error:
+        raise Incomplete(f"the file cannot be read ({error.reason})") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise Incomplete(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return facts

@@ -16,6 +16,7 @@ from typing import Any
 
 from datagen.download.answers import RETRIED, Answer
 from datagen.engine.files import canonical
+from datagen.limits import lines
 
 NAME = "manifest.jsonl"
 KEPT, DROPPED = "kept", "dropped"  # the raw file is there; it was, and went after its clips were cut
@@ -106,7 +107,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        for text in file:
+        for text in lines(file):
             try:
                 line = json.loads(text)
             except (ValueError, RecursionError):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.engine.errors import UserError, halting
+from datagen.words import line_of
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")
@@ -223,9 +224,9 @@ def _guarded(run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {line_of(error)}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {line_of(_sentence(error))}", file=sys.stderr)
     except ImportError as error:
         if "libGL" not in str(error) and "libgthread" not in str(error):
             raise

@@ -21,6 +21,18 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=lambda number: number.item()))
 
 
+def parse_json(text: bytes | str) -> Any:
+    """JSON that anybody may have written. ValueError, also for NaN, infinities and what is nested without end."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

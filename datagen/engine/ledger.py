@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from datagen.engine.files import canonical
+from datagen.limits import lines
 
 DUPLICATE = "duplicate"  # found when all clips are known: the clip was counted as kept before
 CLASSES = ("kept", "filtered", "invalid", "failed")
@@ -90,7 +91,7 @@ def read_ledger(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
+        for line in lines(file):
             if event := _event(line):
                 yield event
 
@@ -103,7 +104,7 @@ class Rows(Mapping[str, dict[str, Any]]):
         places: dict[str, int] = {}
         at = 0
         with path.open("rb") as file:
-            for line in file:
+            for line in lines(file):
                 if own in line and (event := _event(line)) and event["event"] == "clip" and event["run"] == run:
                     places[event["key"]] = at
                 at += len(line)
@@ -128,7 +129,7 @@ class Settled:
         found = array("Q")
         if path.exists():
             with path.open("rb") as file:
-                for line in file:
+                for line in lines(file):
                     if b'"event":"clip"' in line and b'"outcome":"failed"' not in line and (event := _event(line)):
                         found.append(_short(event["key"]))
         self._hashes = np.unique(np.array(found, np.uint64))
@@ -143,7 +144,7 @@ class Settled:
 
 
 def _short(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
@@ -153,7 +154,24 @@ def _event(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     is_ours = isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("run"), str)
-    return event if is_ours else None
+    return event if is_ours and _is_told(event) else None
+
+
+def _is_told(event: dict[str, Any]) -> bool:
+    """Whether the event says what is read of it, in the right form."""
+    if event["event"] == "planned":
+        return type(event.get("count")) is int
+    if event["event"] != "clip":
+        return True
+    words, span = [event.get(name) for name in ("key", "outcome", "reason", "detail", "stage")], event.get("span")
+    objects = [event.get(name) for name in ("source", "records")]
+    return (
+        all(word is None or isinstance(word, str) for word in words)
+        and isinstance(event.get("key"), str)
+        and event.get("outcome") in CLASSES
+        and all(value is None or isinstance(value, dict) for value in objects)
+        and (span is None or (isinstance(span, list) and len(span) == 2 and set(map(type, span)) <= {int, float}))
+    )
 
 
 def unfinished(path: Path) -> Books | None:

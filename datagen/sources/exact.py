@@ -14,6 +14,7 @@ import numpy as np
 
 from datagen import video
 from datagen.clip import Invalid
+from datagen.limits import MAX_RATE
 
 EXPANSION = 0.02  # of the picture, on each side of CelebV-HQ's boxes
 SAME_RATE = 5e-4  # as a share: tells 23.976 from 24 fps
@@ -115,4 +116,7 @@ def _reached(end: float, found: Stream) -> None:
 def _stream(path: str, size: int, mtime_ns: int) -> Stream:
     """Clips of one video come one after the other."""
     probe = video.probe(path)
-    return Stream(video.times(path), (probe.width, probe.height))
+    found = Stream(video.times(path), (probe.width, probe.height))
+    if found.fps > MAX_RATE:
+        raise Invalid("too_fast", f"{path} has {found.fps:.0f} frames/s")
+    return found

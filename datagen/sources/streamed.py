@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from datagen.engine.errors import UserError
+from datagen.limits import MAX_ENTRIES, MAX_JSON
 
 CHUNK = 2**20  # characters
 _DECODE = json.JSONDecoder().raw_decode
@@ -27,11 +28,19 @@ def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, Any]]:
+    for count, (place, name) in enumerate(_names(text, inside)):
+        if count == MAX_ENTRIES:
+            raise ValueError(f"it has more than {MAX_ENTRIES} members")
+        yield place, name, text.value()
+
+
+def _names(text: _Text, inside: str) -> Iterator[tuple[str, str]]:
+    """(member that it is in, or "", name); after each its value is to be read."""
     for name in text.names():
         if name == inside:
-            yield from ((inside, inner, text.value()) for inner in text.names())
+            yield from ((inside, inner) for inner in text.names())
         else:
-            yield "", name, text.value()
+            yield "", name
 
 
 class _Text:
@@ -88,5 +97,7 @@ class _Text:
     def _more(self) -> None:
         """As much again as is held, so that a value of any length is tried only a few times."""
         rest = self.held[self.at :]
+        if len(rest) > MAX_JSON:
+            raise ValueError(f"a value has more than {MAX_JSON} characters")
         read = self.file.read(max(CHUNK, len(rest)))
         self.held, self.at, self.ended = rest + read, 0, not read

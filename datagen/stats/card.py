@@ -21,7 +21,7 @@ from datagen.stats.measures import TWINS
 from datagen.stats.rows import Row
 from datagen.stats.summary import Summary, distribution, total
 from datagen.stats.terminal import size
-from datagen.stats.trust import text_of
+from datagen.words import text_of
 
 PAGE = Path(__file__).parent / "page"
 DEFAULTS = {"faces": "MeshFaces", "gaze": "IrisGaze", "swap": "LandmarkSwap", "style": "FilterStyle"}

@@ -15,7 +15,8 @@ from datagen.stats.history import Cost, History, Loss, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
-from datagen.stats.trust import checked, text_of
+from datagen.stats.trust import checked
+from datagen.words import text_of
 
 
 @dataclass(frozen=True)

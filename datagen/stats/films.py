@@ -18,9 +18,11 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from datagen.claims import refuse_claims
+from datagen.container import bounded
+from datagen.limits import MAX_PIXELS
 from datagen.stats.dataset import Dataset
 from datagen.stats.rows import Row
-from datagen.video import MAX_PIXELS
 
 BLOCK = tarfile.BLOCKSIZE
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -103,15 +105,15 @@ class Reader:
 
 @contextmanager
 def reader(handle: int, start: int, size: int) -> Iterator[Reader]:
-    """The MP4 in these bytes of an open file; ValueError or FFmpeg's error where there is none."""
+    """The MP4 in these bytes of an open file; ValueError, Invalid or FFmpeg's error where there is none."""
     words: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
-    with av.open(Part(handle, start, size), **words) as container:
+    part = Part(handle, start, size)
+    refuse_claims(part, "it")  # type: ignore[arg-type]  # as much of a file as is asked for
+    with av.open(part, **words) as container:
         stream = container.streams.video[0]
         if not 0 < stream.width * stream.height <= MAX_PIXELS:
             raise ValueError(f"{stream.width} x {stream.height} pixels")
-        stream.thread_type = "NONE"  # work is spread over clips
-        stream.codec_context.thread_count = 1
-        yield Reader(container, stream)
+        yield Reader(container, bounded(stream))
 
 
 class Part:

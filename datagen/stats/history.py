@@ -9,7 +9,8 @@ from typing import Any
 
 from datagen.engine.errors import UserError
 from datagen.engine.ledger import read_ledger
-from datagen.stats.trust import number, text_of, whole
+from datagen.stats.trust import number, whole
+from datagen.words import text_of
 
 
 @dataclass(frozen=True)

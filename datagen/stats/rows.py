@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from datagen import tars
 from datagen.clip import is_key
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
 from datagen.stats.measures import Measure
-from datagen.stats.trust import number, parse, text_of, whole
-
-JSON_LIMIT = 16 * 2**20  # bytes; more is no sample of ours
+from datagen.stats.trust import number, whole
+from datagen.words import text_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure])
         if path.stat().st_size != entry["bytes"]:
             raise UserError(f"it has {path.stat().st_size} bytes, its index says {entry['bytes']}")
         for key, sizes, text in _samples(path):
-            yield _row(key, path.name, sizes, parse(text), measures)
+            yield _row(key, path.name, sizes, parse_json(text), measures)
             count += 1
     except UserError as error:
         raise UserError(f"{path}: {str(error).rstrip('.')}: {ADVICE}.") from None
@@ -66,27 +67,17 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
     """(key, bytes of each field, json) of a tar whose samples lie together, as WebDataset asks."""
     last, text = "", b""
     sizes: dict[str, int] = {}
-    with tarfile.open(path, "r:") as tar:
-        for info in tar:
+    with tars.opened(path) as (tar, infos):
+        for info in infos:
             key, _, name = info.name.partition(".")
             if last and key != last:
                 yield last, sizes, text
                 sizes, text = {}, b""
             last, sizes[name] = key, info.size
             if name == "json":
-                text = _content(tar, info)
-            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all
+                text = tars.read(tar, info, name)
     if last:
         yield last, sizes, text
-
-
-def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    if info.size > JSON_LIMIT:
-        raise UserError(f"{info.name} has {info.size} bytes, at most {JSON_LIMIT} are expected")
-    file = tar.extractfile(info) if info.isreg() else None
-    if file is None:
-        raise UserError(f"{info.name} is no plain file")
-    return file.read()
 
 
 def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]) -> Row:

@@ -15,7 +15,7 @@ from datagen.stats.dataset import Dataset
 from datagen.stats.history import Cost
 from datagen.stats.measures import Measure
 from datagen.stats.summary import BINS, Summary, distribution, histogram
-from datagen.stats.trust import text_of
+from datagen.words import text_of
 
 BARS = " ▁▂▃▄▅▆▇█"
 SHOWN = (

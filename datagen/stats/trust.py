@@ -1,19 +1,16 @@
-"""What statistics are told by files that others may have written: numbers that are numbers, text that can be shown."""
+"""What statistics are told by files that others may have written: numbers that are numbers."""
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from datagen.engine.errors import UserError
 from datagen.selection import Selection
+from datagen.words import text_of
 
 MOST = 1e15  # no number of ours is larger
-UNSHOWN = ("Cc", "Cs", "Co", "Zl", "Zp")  # Unicode categories: control, halves of characters, private use, line ends
-TURNING = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
 
 
 def number(value: Any, name: str, least: float = -MOST) -> float:
@@ -28,28 +25,6 @@ def whole(value: Any, name: str, least: int = 0) -> int:
     if type(value) is not int or not least <= value <= MOST:
         raise UserError(f"{name} is {str(value)[:60]!r}, a whole number from {least} is expected.")
     return value
-
-
-def text_of(value: Any) -> str:
-    """Words from data as text that can be shown and encoded: no control characters, none that turn the direction."""
-    text = str(value)
-    return text if text.isprintable() else "".join(c if _is_shown(c) else "\ufffd" for c in text)
-
-
-def _is_shown(character: str) -> bool:
-    return character == "\n" or (unicodedata.category(character) not in UNSHOWN and character not in TURNING)
-
-
-def parse(text: bytes) -> Any:
-    """JSON without NaN and infinities; ValueError."""
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 def checked(index: Mapping[str, Any]) -> dict[str, Any]:

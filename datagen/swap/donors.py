@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from datagen import geometry as g
+from datagen import limits
 from datagen.clip import Clip, seed_of
 from datagen.exclude import ids_in, names_of
 from datagen.landmarks import FaceDetector, FaceMesh
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from datagen.sources.people import Person
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# Pillow knows more, and takes what a file is from its first bytes: for some (EPS) it would start other programs
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 BUILTIN = 12
 MAX_SIDE = 1280  # px; larger pictures are scaled down
 OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly different
@@ -135,8 +139,11 @@ def find_face(rgb: np.ndarray) -> np.ndarray | None:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a picture file: turned upright, transparency on white, no side above MAX_SIDE."""
-    with Image.open(path) as opened:
+    """RGB uint8 [H, W, 3] of a picture file: turned upright, transparency on white, no side above MAX_SIDE.
+
+    OSError, ValueError or SyntaxError where it is none, Image.DecompressionBombError where it would fill the memory.
+    """
+    with opened_picture(path) as opened:
         picture = ImageOps.exif_transpose(opened)
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
@@ -144,6 +151,18 @@ def read_picture(path: Path) -> np.ndarray:
         picture = picture.convert("RGB")
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return np.array(picture)
+
+
+def opened_picture(path: Path | IO[bytes]) -> Image.Image:
+    """Not decoded yet; raises what `read_picture` raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound here is lower
+        opened = Image.open(path, formats=FORMATS)
+    width, height = opened.size
+    if width * height > limits.MAX_STILL:
+        opened.close()
+        raise Image.DecompressionBombError(f"it has {width} x {height} pixels")
+    return opened
 
 
 def _load(path: Path) -> Iterator[Donor]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import mesh, video
+from datagen import arrays, mesh, video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.drift import drift, evenly, strongest_below, watched
 from datagen.landmarks import FaceMesh
@@ -51,8 +51,7 @@ class LandmarkSwap(Swap):
         donor = self.donor(clip)
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         fps = fps_of(source)
-        with np.load(clip.path("faces")) as faces:
-            points = mesh.steady(faces["landmarks"], float(fps))
+        points = mesh.steady(arrays.load(clip.path("faces"))["landmarks"], float(fps))
         known = ~np.isnan(points).any((1, 2))
         if not known.any():
             raise Reject("no_face", "no frame has face points")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
 from datagen.engine.errors import UserError
+from datagen.words import text_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ def _import(cfg: Any) -> int:
     shapes = build.skeleton(config)
     loaded = [load(Path(str(cfg[name])), shapes) for name, load in SOURCES.items() if cfg[name] is not None]
     for source in loaded:
-        print(source.report)
+        print(text_of(source.report))
     tensors = build.gathered(loaded)
     pipeline = build.build(config, tensors, dtype)
     build.save(pipeline, folder, cfg.overwrite)

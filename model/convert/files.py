@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
@@ -15,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
+from datagen.limits import MAX_JSON, MAX_PICKLE, MIB, read_all
 from model.convert.arrays import read_arrays
 
 # In a model's folder, as diffusers and transformers name them; full precision first.
@@ -71,7 +72,8 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def read_json(path: Path) -> dict[str, Any]:
     """A model's config.json or an index of shards."""
     try:
-        told = json.loads(path.read_text())
+        with path.open("rb") as file:
+            told = parse_json(read_all(file, MAX_JSON))
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
     if not isinstance(told, dict):
@@ -125,9 +127,23 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is damaged or cut short ({_line(error)}): {AGAIN}") from error
 
 
+def refuse_packed(path: Path) -> None:
+    """ValueError for a zip archive with members that are compressed, which torch never writes and would unpack to any
+    size in memory, or read as they are; and for one that says too much beside its tensors.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise ValueError(f"{info.filename[:60]} in it is compressed")
+            if info.filename.endswith(".pkl") and info.file_size > MAX_PICKLE:
+                raise ValueError(f"{info.filename[:60]} in it has more than {MAX_PICKLE // MIB} MiB")
+
+
 def _pickle(path: Path) -> dict[str, Tensor]:
     is_zip = zipfile.is_zipfile(path)
     try:
+        if is_zip:
+            refuse_packed(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except MemoryError:
         raise

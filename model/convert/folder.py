@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPVisionModelWithProjection
 
 from datagen.engine.errors import UserError
+from model.convert.bounds import refuse_absurd
 from model.convert.files import NAMES, read_json, shards
 from model.convert.fit import shortened
 from model.convert.names import modern
@@ -29,6 +31,10 @@ CLASSES: dict[str, tuple[type, ...]] = {
     "driven_encoder": (DrivenEncoder,),
     "vae": (AutoencoderKL, DctAutoencoder),
     "image_encoder": (CLIPVisionModelWithProjection,),
+}
+OTHERS = {  # library and names of the classes that a folder may name beside them
+    "feature_extractor": ("transformers", re.compile(r"CLIP(Image|Feature)\w+")),
+    "scheduler": ("diffusers", re.compile(r"\w+Scheduler")),
 }
 COMPUTED = "position_ids"  # older transformers saved them; they are no weight
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
@@ -70,6 +76,13 @@ def _told(folder: Path) -> Iterator[None]:
 def _compare(folder: Path) -> None:
     """ValueError that names the tensors of all parts that are missing, unknown or of another shape."""
     index = read_json(folder / "model_index.json")
+    _refuse_foreign(index)
+    for path in (
+        folder / "scheduler" / "scheduler_config.json",
+        folder / "feature_extractor" / "preprocessor_config.json",
+    ):
+        if path.is_file():
+            refuse_absurd(read_json(path))
     missing, unknown, wrong = [], [], []
     for part in CLASSES:
         expected, found = _expected(folder, part, index.get(part)), _found(folder / part)
@@ -84,6 +97,25 @@ def _compare(folder: Path) -> None:
         raise ValueError("; ".join(f"{kind}: {shortened(names)}" for kind, names in kinds.items() if names))
 
 
+def _refuse_foreign(index: dict[str, Any]) -> None:
+    """ValueError for a class of another library, or a file of code, that a folder names as a part."""
+    if index.get("_class_name") != MegActorPipeline.__name__:
+        raise ValueError(f"model_index.json is of {index.get('_class_name')!r:.60}, not of MegActorPipeline")
+    for part, told in index.items():
+        known = {(_library(each), each.__name__) for each in CLASSES.get(part, ())}
+        library, names = OTHERS.get(part, ("", re.compile("")))
+        if isinstance(told, list) and part[0] != "_":
+            is_other = len(told) == 2 and told[0] == library and names.fullmatch(str(told[1]))
+            if not is_other and tuple(map(str, told)) not in known:
+                raise ValueError(f"model_index.json says that {part:.60} is {told!r:.100}, which is no part of a model")
+
+
+def _library(kind: type) -> str:
+    """As diffusers names where a class is found."""
+    first = kind.__module__.partition(".")[0]
+    return first if first in ("diffusers", "transformers") else kind.__module__
+
+
 def _expected(folder: Path, part: str, told: Any) -> Shapes:
     """By the part's config.json, without memory."""
     name = told[1] if isinstance(told, list) and len(told) == 2 else told
@@ -93,6 +125,7 @@ def _expected(folder: Path, part: str, told: Any) -> Shapes:
         raise ValueError(f"model_index.json says that {part} is {name}, {names} is expected")
     if not (folder / part / "config.json").is_file():
         raise ValueError(f"there is no {part}/config.json")
+    refuse_absurd(read_json(folder / part / "config.json"))
     with init_empty_weights(include_buffers=False):
         if part == "image_encoder":
             empty = kind(kind.config_class.from_pretrained(folder / part, local_files_only=True))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import IO
 
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
+from datagen.limits import MAX_JSON, read_all
 from model.convert.files import AGAIN, head, read
 
 TENSORS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -31,7 +32,8 @@ def look(path: Path) -> None:
 
 def _json(path: Path) -> None:
     try:
-        json.loads(path.read_text())
+        with path.open("rb") as file:
+            parse_json(read_all(file, MAX_JSON))
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
 

@@ -18,7 +18,7 @@ from datagen.stats.card import card, write_card
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.measures import with_rules
 from datagen.stats.terminal import size
-from datagen.stats.trust import text_of
+from datagen.words import text_of
 from tests import faults
 from tests.stats import made_up
 from tests.stats.markdown import Page, body

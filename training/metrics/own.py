@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +10,12 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from datagen import geometry, video
+from datagen import arrays, geometry, video
 from datagen.engine.errors import UserError
+from datagen.engine.files import parse_json
 from datagen.mask.stage import split
 from datagen.pack import read_index
-from datagen.verify import members
+from datagen.verify import readable
 from model.drive import square
 from training.cross import CrossCase
 
@@ -43,7 +43,7 @@ def _samples(shards: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             continue
         fields: dict[str, bytes] = {}
         last = ""
-        for key, field, data in members(shards / entry["file"]):
+        for key, field, data in readable(shards / entry["file"]):
             if key != last and last:
                 yield last, fields
                 fields = {}
@@ -53,9 +53,15 @@ def _samples(shards: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def _case(key: str, fields: dict[str, bytes], frames: int, stride: int) -> CrossCase | None:
-    told = json.loads(fields["json"])
-    with np.load(io.BytesIO(fields["faces.npz"]), allow_pickle=False) as file:
-        points = file["landmarks"].astype(np.float64)
+    try:
+        return _made(key, fields, frames, stride)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"sample {key} cannot be read ({error}): python -m datagen.verify names every fault.") from None
+
+
+def _made(key: str, fields: dict[str, bytes], frames: int, stride: int) -> CrossCase | None:
+    told = parse_json(fields["json"])
+    points = arrays.load(io.BytesIO(fields["faces.npz"]))["landmarks"].astype(np.float64)
     indices = [int(i) for i in np.arange(len(points))[:: max(stride, 1)][: frames + 1]]
     if len(indices) < 2 or np.isnan(points[indices[1:], 0, 0]).all() or np.isnan(points[0, 0, 0]):
         return None
