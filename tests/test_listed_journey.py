@@ -109,6 +109,18 @@ def test_what_was_cut_with_other_options_is_not_taken(downloaded, tmp_path):
         vfhq_of(tmp_path / "raw").stage()(clip, tmp_path)
 
 
+def test_a_cut_that_somebody_removed_is_not_here(downloaded, tmp_path):
+    shutil.copytree(downloaded, tmp_path / "raw")
+    source = vfhq_of(tmp_path / "raw")
+    entry = source.videos()[VIDEO][0]
+    assert source.keep(entry) == "done"
+    (tmp_path / "raw" / f"{safe_name(VIDEO)}.mp4").unlink()
+    (cut,) = (tmp_path / "raw" / "cuts").glob("*.mp4")
+    cut.unlink()
+    with pytest.raises(Exception, match="not_downloaded"):
+        source.stage()(source.clip(entry), tmp_path)
+
+
 def test_the_same_seconds_in_the_other_dataset_are_the_same_clip(downloaded, tmp_path):
     """Same video, frames and square: the same file, and the same group."""
     box = {"left": 0.12, "right": 0.88, "top": 0.22, "bottom": 1.0}  # the square less what is added

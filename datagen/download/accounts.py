@@ -136,11 +136,13 @@ def is_opted_out(entry: Entry) -> bool:
 
 
 def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
-    """Raw files and cut clips that may not be used because somebody said no; never the user's own copies."""
+    """Raw files and cut clips, with what is told of those, that may not be used because somebody said no; never the
+    user's own copies.
+    """
     videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
     said = opted_out(source.opt_out) if source.opt_out else frozenset()
     paths = (source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys()))
-    cuts = sorted(Path(source.raw, CUTS).glob("*.mp4"))
+    cuts = sorted(Path(source.raw, CUTS).glob("*.*"))
     gone = {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)} if cuts else set()
     return [path for path in paths if path and is_raw(source, path)] + [cut for cut in cuts if cut.stem in gone]
 

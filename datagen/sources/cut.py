@@ -158,7 +158,8 @@ class Cut(Stage):
         except (OSError, ValueError):
             return None
         is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and said["parameters"] == self.parameters()
-        return said if is_same else None
+        is_whole = said["outcome"] != "done" or self._sidecar(clip).with_suffix(".mp4").is_file()
+        return said if is_same and is_whole else None
 
     def _sidecar(self, clip: Clip) -> Path:
         return Path(self.raw.folder) / CUTS / f"{clip.key}.json"

@@ -278,7 +278,7 @@ def test_who_opted_out_is_never_fetched(place):
     out.write_text(f"{B}\n")
     assert list((place.raw / "cuts").glob(f"*{B[1:6]}*.mp4"))
     place.run(f"source.opt_out={out}", "--purge", "--offline")
-    assert not [path for path in (place.raw / "cuts").glob("*.mp4") if B[1:] in path.stem]
+    assert not [path for path in (place.raw / "cuts").iterdir() if B[1:] in path.stem]
 
 
 def test_local_copies_count_once_they_are_checked(place, one_film):
