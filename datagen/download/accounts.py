@@ -22,6 +22,7 @@ CLASSES = (
     "blocked",
     "unavailable",
     "incomplete",
+    "uncut",
     "bad_metadata",
     "opted_out",
     "pending",
@@ -36,6 +37,7 @@ class Accounts:
     fixed: Counter[tuple[str, str]] = field(default_factory=Counter)  # (class, reason) of clips that need no video
     fixed_videos: dict[str, str] = field(default_factory=dict)  # video that no clip needs -> class
     now: dict[str, tuple[str, str]] = field(default_factory=dict)
+    uncut: dict[str, Counter[str]] = field(default_factory=dict)  # kept video -> reasons of clips that could not be cut
 
     @classmethod
     def of(cls, source: Listed) -> Accounts:
@@ -59,6 +61,7 @@ class Accounts:
     def settle(self, video: str, outcome: str, reason: str = "") -> None:
         assert outcome in CLASSES, outcome
         self.now[video] = outcome, reason
+        self.uncut.pop(video, None)
 
     def lines(self) -> list[str]:
         """Reasons, then `N listed = a kept + b removed + ... + c pending` in clips, then in videos."""
@@ -69,7 +72,9 @@ class Accounts:
         for (name, _), clips in self.fixed.items():
             count[name] += clips
         for video, (name, _) in self.now.items():
-            count[name] += self.clips(video)
+            uncut = self.uncut.get(video, Counter()).total()
+            count["uncut"] += uncut
+            count[name] += self.clips(video) - uncut
         return count
 
     def in_videos(self) -> Counter[str]:
@@ -80,6 +85,8 @@ class Accounts:
         for video, (name, reason) in self.now.items():
             if reason:
                 count[name, reason] += self.clips(video)
+        for reasons in self.uncut.values():
+            count.update({("uncut", reason): clips for reason, clips in reasons.items()})
         rows = sorted(count.items(), key=lambda row: (CLASSES.index(row[0][0]), -row[1], row[0][1]))
         yield from (f"  {name:<12} {clips:>6,}  {reason}" for (name, reason), clips in rows[:most])
         if len(rows) > most:

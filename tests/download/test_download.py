@@ -309,6 +309,15 @@ def test_raw_files_go_when_their_clips_are_cut_and_are_not_fetched_again(place):
     assert account(again.out) == {"kept": 4} and place.host.asked[B] > asked[B]
 
 
+def test_a_raw_file_stays_while_a_clip_of_it_could_not_be_cut(place):
+    place.list(B, more={f"{A}_{n}": entry(A, n) for n in range(5)})  # the film ends before the last two
+    for _ in range(2):
+        done = place.run("--drop-raw")
+        assert account(done.out) == {"kept": 4, "uncut": 2} and account(done.out, "videos") == {"kept": 2}
+        assert place.files() == [A] and "ends_early" in done.out
+    assert len(list((place.raw / "cuts").glob("*.mp4"))) == 4
+
+
 def test_one_run_at_a_time_and_mistakes_are_one_sentence(place):
     place.list(A)
     with locked(place.raw):
