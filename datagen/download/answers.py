@@ -128,14 +128,14 @@ def plain(message: str) -> str:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; None where it is neither."""
+    """Seconds of a Retry-After header, which is a number, however large, or a date; None where it is neither."""
     if not value:
         return None
-    if re.fullmatch(r"\d{1,7}", value.strip()):
+    if re.fullmatch(r"[0-9]+", value.strip()):
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

@@ -136,4 +136,6 @@ def test_pauses_that_a_host_asks_for():
     assert retry_after("120") == 120
     assert retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now) == 30
     assert retry_after("Thu, 01 Jan 2020 00:00:00 GMT", now) == 0
+    assert retry_after("9" * 400) == float("inf")
+    assert retry_after("Thu, 01 Jan 99999999999999999999 00:00:30 GMT", now) is None
     assert retry_after("soon") is None and retry_after(None) is None and retry_after("-5") is None

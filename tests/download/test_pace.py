@@ -43,12 +43,20 @@ def test_pauses_double_up_to_a_bound_and_then_it_is_spent():
 
 
 def test_waits_as_long_as_the_host_asks():
-    b = breaker(after=1)
+    b = breaker(after=1, max_wait_s=3600)
     b.take(Answer("blocked", "429", is_trouble=True, retry_after=500))
     assert b.delay() == 500
     late = Answer("blocked", "429", is_trouble=True, retry_after=900)
     assert not b.take(late, opened=0)  # it was on its way when the breaker opened
     assert b.delay() == 900 and b.opened == 1
+
+
+@pytest.mark.parametrize("asked", [10**7, float("inf")])
+def test_no_host_can_ask_for_more_than_the_longest_pause(asked):
+    b = breaker(after=1, max_wait_s=200)
+    for opened in (None, 0):
+        b.take(Answer("blocked", "429", is_trouble=True, retry_after=asked), opened)
+        assert b.delay() == 200
 
 
 def test_dead_videos_say_nothing_about_the_host():
