@@ -330,6 +330,12 @@ def test_one_run_at_a_time_and_mistakes_are_one_sentence(place):
         (("--url", "http://127.0.0.1/"), "{id} is expected"),
         (("--cookies", "none.txt"), "no such file"),
         (("source.metadata=none.json",), "none.json"),
+        (("breaker=3",), "breaker is 3, options like breaker.after=5"),
+        (("runtimes=null",), "runtimes is None, a list"),
+        (("--cookies", 5), "no such file"),
+        (("cookies=5",), "--cookies is 5, a text"),
+        (("proxy=8080", "--dry-run"), "--proxy is 8080, a text"),
+        (("source.raw=null",), "source.raw is None: the folder"),
     ]:
         wrong = place.run(*words)
         assert wrong.code == 2 and said in wrong.sentence, wrong.err
