@@ -333,6 +333,7 @@ def test_one_run_at_a_time_and_mistakes_are_one_sentence(place):
         (("breaker=3",), "breaker is 3, options like breaker.after=5"),
         (("runtimes=null",), "runtimes is None, a list"),
         (("--cookies", 5), "no such file"),
+        (("--cookies", "none.txt", "--dry-run"), "none.txt cannot be read"),
         (("cookies=5",), "--cookies is 5, a text"),
         (("proxy=8080", "--dry-run"), "--proxy is 8080, a text"),
         (("source.raw=null",), "source.raw is None: the folder"),

@@ -100,7 +100,9 @@ def test_room_counts_what_is_under_way():
 
 def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
     manifest, here = Manifest(tmp_path), Way.of(None, None)
-    there, signed = Way.of("http://u:secret@proxy:1", None), Way.of(None, "cookies.txt")
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("old")
+    there, signed = Way.of("http://u:secret@proxy:1", None), Way.of(None, str(cookies))
     manifest.answered("geo", Answer("geo", "r"), here)
     manifest.answered("age", Answer("age", "r"), here)
     manifest.answered("dead", Answer("removed", "r"), here)
@@ -112,6 +114,10 @@ def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
     assert [name for name, s in states.items() if s.is_open(here, tries=2)] == ["bot"]
     assert [name for name, s in states.items() if s.is_open(there, tries=2)] == ["geo", "bot"]
     assert [name for name, s in states.items() if s.is_open(signed, tries=2)] == ["age", "bot"]
+    manifest.answered("age", Answer("age", "r"), signed)
+    assert not manifest.states["age"].is_open(signed, 2)
+    cookies.write_text("new")  # other cookies under the same name
+    assert manifest.states["age"].is_open(Way.of(None, str(cookies)), 2)
     manifest.answered("geo", Answer("geo", "r"), there)
     assert not Manifest(tmp_path).states["geo"].is_open(there, 2) and not manifest.states["geo"].is_open(here, 2)
     assert "secret" not in manifest.path.read_text()
