@@ -208,6 +208,8 @@ def test_several_at_once_come_to_the_same(place):
 def test_the_first_of_the_list_and_a_dry_run(place):
     place.list(A, B, C, clips=2)
     dry = place.run("--dry-run", "--limit", 2)
+    licence = dry.out.splitlines()[0]
+    assert "non-commercial research only" in licence and "no copy, publication or distribution" in licence
     assert "would fetch 2 videos with 4 clips" in dry.out and account(dry.out) == {"kept": 0, "pending": 6}
     assert not place.raw.exists() and not place.host.asked
     assert account(place.run("--limit", 2).out) == {"kept": 4, "pending": 2}
