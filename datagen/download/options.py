@@ -26,6 +26,8 @@ def make_source(cfg: Any) -> Listed:
         raise
     except Exception as error:
         cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
         raise UserError(f"source: {' '.join(str(cause).split())}") from None
     if not isinstance(source, Listed):
         kind = type(source).__name__.lower()

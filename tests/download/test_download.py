@@ -338,7 +338,8 @@ def test_one_run_at_a_time_and_mistakes_are_one_sentence(place):
         (("--cookies", "none.txt", "--dry-run"), "none.txt cannot be read"),
         (("cookies=5",), "--cookies is 5, a text"),
         (("proxy=8080", "--dry-run"), "--proxy is 8080, a text"),
-        (("source.raw=null",), "source.raw is None: the folder"),
+        (("source.raw=null",), "error: source.raw is None: the folder"),
+        (("source.metadata=null",), "source.metadata is None: the dataset's list"),
     ]:
         wrong = place.run(*words)
         assert wrong.code == 2 and said in wrong.sentence, wrong.err
