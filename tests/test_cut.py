@@ -181,6 +181,15 @@ def test_a_small_download_is_filtered_and_says_how_small(raw, tmp_path):
     assert not isinstance(error.value, Invalid)
 
 
+def test_a_margin_makes_no_square_larger(raw, tmp_path):
+    folder, _ = raw("constant")
+    texts = {f"Clip+{VIDEO}+P0+C0+F0-2": vfhq_text(VIDEO, 25.0, (100, 40, 200, 140), (320, 180))}
+    with pytest.raises(Reject, match="is 100 px, at least 120"):
+        cut(vfhq(folder, texts, min_side=120, margin=0.3), tmp_path)
+    artefact, _, _ = cut(vfhq(folder, texts, min_side=100, margin=0.3), tmp_path)
+    assert artefact.metrics["cut"]["side"] == 100 and artefact.metrics["cut"]["region"] == [70, 10, 160, 160]
+
+
 def test_a_video_that_is_too_short_is_invalid(raw, tmp_path):
     folder, _ = raw("constant")
     source = celebvhq(folder, {f"{VIDEO}_0": celebvhq_entry(VIDEO, 4, 9, bbox=ALL)}, min_side=0)

@@ -96,17 +96,30 @@ def test_without_the_raw_file_what_was_cut_before_is_enough(shards, downloaded, 
     assert not list((tmp_path / "raw").rglob("*.part"))
 
 
-def test_what_was_cut_with_other_options_is_not_taken(downloaded, tmp_path):
+def test_what_was_cut_with_other_options_is_not_taken_but_a_filter_only_filters(downloaded, tmp_path):
     shutil.copytree(downloaded, tmp_path / "raw")
     source = vfhq_of(tmp_path / "raw", min_side=600)
     entry = source.videos()[VIDEO][0]
-    assert source.keep(entry) == "small_picture"
+    assert source.keep(entry) == "done"
     (tmp_path / "raw" / f"{safe_name(VIDEO)}.mp4").unlink()
     clip = source.clip(entry)
-    with pytest.raises(Exception, match="small_picture"):
+    with pytest.raises(Exception, match="small_picture: .* is 512 px, at least 600"):
         source.stage()(clip, tmp_path)
+    assert vfhq_of(tmp_path / "raw").stage()(clip, tmp_path).metrics["cut"]["side"] == 512
     with pytest.raises(Exception, match="not_downloaded"):
-        vfhq_of(tmp_path / "raw").stage()(clip, tmp_path)
+        vfhq_of(tmp_path / "raw", crf=20).stage()(clip, tmp_path)
+
+
+def test_a_cut_that_somebody_removed_is_not_here(downloaded, tmp_path):
+    shutil.copytree(downloaded, tmp_path / "raw")
+    source = vfhq_of(tmp_path / "raw")
+    entry = source.videos()[VIDEO][0]
+    assert source.keep(entry) == "done"
+    (tmp_path / "raw" / f"{safe_name(VIDEO)}.mp4").unlink()
+    (cut,) = (tmp_path / "raw" / "cuts").glob("*.mp4")
+    cut.unlink()
+    with pytest.raises(Exception, match="not_downloaded"):
+        source.stage()(source.clip(entry), tmp_path)
 
 
 def test_the_same_seconds_in_the_other_dataset_are_the_same_clip(downloaded, tmp_path):

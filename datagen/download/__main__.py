@@ -14,12 +14,13 @@ from datagen.engine.cli import command
 @command("datagen/download")
 def main(cfg: Any) -> int:
     from datagen.download.options import check, fetching, make_source
-    from datagen.download.run import dry_run, run
+    from datagen.download.run import dry_run, run, terms
     from datagen.engine.lock import locked
 
     source = make_source(cfg)
     check(cfg)
     options = fetching(cfg)
+    print(terms(source), flush=True)
     if cfg.dry_run:
         return dry_run(cfg, source)
     with locked(Path(source.raw)):

@@ -23,6 +23,7 @@ CLASSES = (
     "blocked",
     "unavailable",
     "incomplete",
+    "uncut",
     "bad_metadata",
     "opted_out",
     "pending",
@@ -37,6 +38,7 @@ class Accounts:
     fixed: Counter[tuple[str, str]] = field(default_factory=Counter)  # (class, reason) of clips that need no video
     fixed_videos: dict[str, str] = field(default_factory=dict)  # video that no clip needs -> class
     now: dict[str, tuple[str, str]] = field(default_factory=dict)
+    uncut: dict[str, Counter[str]] = field(default_factory=dict)  # kept video -> reasons of clips that could not be cut
 
     @classmethod
     def of(cls, source: Listed) -> Accounts:
@@ -60,6 +62,7 @@ class Accounts:
     def settle(self, video: str, outcome: str, reason: str = "") -> None:
         assert outcome in CLASSES, outcome
         self.now[video] = outcome, reason
+        self.uncut.pop(video, None)
 
     def lines(self) -> list[str]:
         """Reasons, then `N listed = a kept + b removed + ... + c pending` in clips, then in videos."""
@@ -70,7 +73,9 @@ class Accounts:
         for (name, _), clips in self.fixed.items():
             count[name] += clips
         for video, (name, _) in self.now.items():
-            count[name] += self.clips(video)
+            uncut = self.uncut.get(video, Counter()).total()
+            count["uncut"] += uncut
+            count[name] += self.clips(video) - uncut
         return count
 
     def in_videos(self) -> Counter[str]:
@@ -81,6 +86,8 @@ class Accounts:
         for video, (name, reason) in self.now.items():
             if reason:
                 count[name, reason] += self.clips(video)
+        for reasons in self.uncut.values():
+            count.update({("uncut", reason): clips for reason, clips in reasons.items()})
         rows = sorted(count.items(), key=lambda row: (CLASSES.index(row[0][0]), -row[1], row[0][1]))
         yield from (f"  {name:<12} {clips:>6,}  {reason}" for (name, reason), clips in rows[:most])
         if len(rows) > most:
@@ -137,11 +144,13 @@ def is_opted_out(entry: Entry) -> bool:
 
 
 def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
-    """Raw files and cut clips that may not be used because somebody said no; never the user's own copies."""
+    """Raw files and cut clips, with what is told of those, that may not be used because somebody said no; never the
+    user's own copies.
+    """
     videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
     said = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
     paths = (source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys()))
-    cuts = sorted(Path(source.raw, CUTS).glob("*.mp4"))
+    cuts = sorted(Path(source.raw, CUTS).glob("*.*"))
     gone = {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)} if cuts else set()
     return [path for path in paths if path and is_raw(source, path)] + [cut for cut in cuts if cut.stem in gone]
 

@@ -44,6 +44,12 @@ MESSAGES = tuple(
         ("incomplete", r"bytes read|more expected|content too short|Downloaded \d+ bytes, expected|any data blocks"),
     )
 )
+# What is wrong with the way or with this machine, and may be told of every video: no video is given up for it.
+EVERYWHERE = re.compile(
+    r"failed to extract any player response|requested format is not available|please sign in|page needs to be reloaded|"
+    r"postprocessing: .*conversion failed",
+    re.IGNORECASE,
+)
 NETWORK = re.compile(
     r"timed? ?out|refused|reset by peer|failed to resolve|name resolution|name or service not known|unreachable|"
     r"remote end closed|connection (?:aborted|broken)|proxy|certificate|ssl",
@@ -89,7 +95,9 @@ def classify(error: BaseException) -> Answer:
     if outcome == "incomplete":
         return Answer("incomplete", reason, counts=True)
     if status is not None and status >= 500:
-        return Answer("unavailable", reason, is_trouble=True, counts=True, retry_after=after)
+        return Answer("unavailable", reason, is_trouble=True, retry_after=after)
+    if outcome is None and any(map(EVERYWHERE.search, texts)):
+        return Answer("unavailable", reason, is_trouble=True, retry_after=after)
     if status is None and outcome is None and any(map(NETWORK.search, texts)):
         return Answer("unavailable", reason, is_trouble=True)
     return Answer("unavailable", reason, counts=True, retry_after=after)
@@ -120,14 +128,14 @@ def plain(message: str) -> str:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; None where it is neither."""
+    """Seconds of a Retry-After header, which is a number, however large, or a date; None where it is neither."""
     if not value:
         return None
-    if re.fullmatch(r"\d{1,7}", value.strip()):
+    if re.fullmatch(r"[0-9]+", value.strip()):
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

@@ -21,7 +21,7 @@ class Clock:
 @dataclass
 class Breaker:
     """Closed, it lets all through. After `after` troubles in a row it opens: nothing starts for `wait_s`, twice that
-    the next time, at most `max_wait_s`, and never less than the host asks for. Then one may try; a video that
+    the next time, and not less than the host asks for, but at most `max_wait_s`. Then one may try; a video that
     comes closes it, trouble opens it again. An answer about the video itself (removed, private) says nothing about the
     host, which may refuse only what is there, and changes nothing. At the opening number `openings` without
     a video in between it is `spent`.
@@ -62,9 +62,9 @@ class Breaker:
             return False
         if self.is_closed and self.row < self.after:
             return False
-        self._wait(max(min(self.wait_s * 2**self.opened, self.max_wait_s), answer.retry_after or 0.0))
+        self._wait(max(self.wait_s * 2**self.opened, answer.retry_after or 0.0))
         self.opened += 1
         return True
 
     def _wait(self, seconds: float) -> None:
-        self.until = max(self.until, self.clock.now() + seconds)
+        self.until = max(self.until, self.clock.now() + min(seconds, self.max_wait_s))

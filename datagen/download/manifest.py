@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.download.answers import RETRIED, Answer
+from datagen.engine.errors import UserError
 from datagen.engine.files import canonical
 from datagen.limits import lines
 
@@ -24,14 +25,17 @@ KEPT, DROPPED = "kept", "dropped"  # the raw file is there; it was, and went aft
 
 @dataclass(frozen=True)
 class Way:
-    """By which way a video was asked for: digests, because a proxy's address may hold a password."""
+    """By which way a video was asked for: digests of the proxy's address, which may hold a password, and of what the
+    cookies file holds: other cookies under the old name are another way.
+    """
 
     proxy: str = ""
     cookies: str = ""
 
     @classmethod
     def of(cls, proxy: str | None, cookies: str | None) -> Way:
-        return cls(*(hashlib.sha256(text.encode()).hexdigest()[:8] if text else "" for text in (proxy, cookies)))
+        """UserError for a file of `cookies` that cannot be read."""
+        return cls(_digest(proxy.encode()) if proxy else "", _digest(_read(cookies)) if cookies else "")
 
 
 @dataclass
@@ -114,6 +118,17 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(line, dict) and all(isinstance(line.get(key), str) for key in ("video", "outcome")):
                 yield line
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def _read(cookies: str) -> bytes:
+    try:
+        return Path(cookies).read_bytes()
+    except OSError as error:
+        raise UserError(f"--cookies {cookies} cannot be read ({error.strerror}): export it from a browser.") from None
 
 
 def _ends_whole(file: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datagen.download.fetch import Options
@@ -10,6 +11,8 @@ from datagen.sources.listed import Listed
 
 WHOLE = {"limit": 1, "workers": 1, "per_hour": 1, "tries": 1, "height": 1, "retries": 0, "rate_limit": 1}
 MAY_BE_NULL = ("limit", "per_hour", "rate_limit", "max_gb")
+BREAKER = ("after", "wait_s", "max_wait_s", "openings")
+TEXTS = ("cookies", "proxy", "format")  # may be null
 NUMBERS = ("sleep", "max_sleep", "sleep_requests", "retry_sleep", "socket_timeout", "max_gb")
 
 
@@ -23,6 +26,8 @@ def make_source(cfg: Any) -> Listed:
         raise
     except Exception as error:
         cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
         raise UserError(f"source: {' '.join(str(cause).split())}") from None
     if not isinstance(source, Listed):
         kind = type(source).__name__.lower()
@@ -33,7 +38,11 @@ def make_source(cfg: Any) -> Listed:
 def check(cfg: Any) -> None:
     """UserError that lists every mistake."""
     mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [_number(cfg, name) for name in NUMBERS]
-    mistakes += [_breaker(cfg, name) for name in ("after", "wait_s", "max_wait_s", "openings")]
+    mistakes += [_text(cfg, name) for name in ("url", *TEXTS)] + [_runtimes(cfg)]
+    if isinstance(cfg.breaker, Mapping):
+        mistakes += [_breaker(cfg, name) for name in BREAKER]
+    else:
+        mistakes.append(f"breaker is {cfg.breaker!r}, options like breaker.{BREAKER[0]}=5 are expected")
     found = [mistake for mistake in mistakes if mistake]
     if found:
         raise UserError("; ".join(found) + ".")
@@ -74,6 +83,20 @@ def _number(cfg: Any, name: str) -> str:
     if (value is None and name in MAY_BE_NULL) or (_is_number(value) and value >= 0):
         return ""
     return f"--{name.replace('_', '-')} is {value!r}, a number from 0 is expected"
+
+
+def _text(cfg: Any, name: str) -> str:
+    value = cfg[name]
+    if isinstance(value, str) or (value is None and name in TEXTS):
+        return ""
+    return f"--{name} is {value!r}, a text is expected"
+
+
+def _runtimes(cfg: Any) -> str:
+    value = cfg.runtimes
+    if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(name, str) for name in value):
+        return ""
+    return f"runtimes is {value!r}, a list of names like [deno, node] is expected"
 
 
 def _breaker(cfg: Any, name: str) -> str:

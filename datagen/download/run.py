@@ -22,6 +22,12 @@ from datagen.engine.run import interruptible
 from datagen.sources.listed import Listed
 
 
+def terms(source: Listed) -> str:
+    """Under what conditions the dataset may be used, in one line."""
+    told = source.rights
+    return f"{source.name}: {told['license']}; {told['terms']} ({told['source']})"
+
+
 def dry_run(cfg: DictConfig, source: Listed) -> int:
     """What would be done; writes nothing and asks no host."""
     accounts = Accounts.of(source)

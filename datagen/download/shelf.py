@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.clip import Reject
+from datagen.clip import Invalid, Reject
 from datagen.download.accounts import Accounts, Plan, is_raw
 from datagen.download.answers import Incomplete
 from datagen.download.check import Facts, inspect
@@ -74,21 +75,28 @@ class Shelf:
         return said
 
     def _dropped(self, video: str) -> bool:
-        """Cut the clips and let the raw file go, if that is wanted."""
+        """Cut the clips and let the raw file go, if that is wanted; one of which a clip could not be cut stays."""
         path = self.source.video_path(video)
         kept = self.accounts.now[video][0] == "kept"
         if not (self.drop and kept and path and is_raw(self.source, path)):
             return False
-        for entry in self.accounts.entries[video]:
-            self.source.keep(entry)
+        said = Counter(self.source.keep(entry) for entry in self.accounts.entries[video])
+        if self._uncut(video, said):
+            return False
         self.manifest.dropped(video)
         path.unlink()
         return True
+
+    def _uncut(self, video: str, said: Counter[str]) -> bool:
+        """Whether any clip could not be cut, written into the account."""
+        self.accounts.uncut[video] = Counter({reason: clips for reason, clips in said.items() if reason != "done"})
+        return bool(self.accounts.uncut[video])
 
     def _has_clips(self, video: str) -> bool:
         """Whether each clip was cut, or its cutting refused, as it is wanted now."""
         stage = self.source.stage()
         (self.folder / PARTS).mkdir(exist_ok=True)
+        said: Counter[str] = Counter()
         for entry in self.accounts.entries[video]:
             with tempfile.TemporaryDirectory(dir=self.folder / PARTS) as folder:
                 try:
@@ -96,6 +104,8 @@ class Shelf:
                 except Reject as reject:
                     if reject.reason == "not_downloaded":
                         return False
+                    said[reject.reason] += isinstance(reject, Invalid)
+        self._uncut(video, +said)
         return True
 
     def _write_down(self, video: str, path: Path, facts: Facts, how: str, **more: object) -> None:

@@ -36,6 +36,9 @@ TEXTS = (
     "checkpoint",
     "features",
     "readout",
+    "cookies",
+    "proxy",
+    "url",
 )  # options that are text even where they look like a number
 HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 

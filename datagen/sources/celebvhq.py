@@ -39,6 +39,13 @@ class CelebVHQ(Listed):
 
     metadata: str = "data/raw/celebvhq/celebvhq_info.json"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.metadata, str):
+            raise UserError(
+                f"source.metadata is {self.metadata!r}: the dataset's list, celebvhq_info.json, is expected."
+            )
+
     def listed(self) -> Iterator[Entry]:
         for name, said in self._clips():
             video = said.get("ytb_id") if isinstance(said, dict) else None

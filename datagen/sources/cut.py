@@ -31,7 +31,7 @@ class Cut(Stage):
     """Leaves cut.mp4: as many pictures as the source has, each shown when the source shows it; no sound."""
 
     name: ClassVar[str] = "source"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encodes: ClassVar[bool] = True
 
     raw: Raw
@@ -51,41 +51,40 @@ class Cut(Stage):
             raise (Reject if problem.startswith("removed") else Invalid)(problem, clip.source.get("detail", ""))
         path = workdir / "cut.mp4"
         if file := self._file(clip):
-            return Artefact(path, self._cut(clip, file, path))
+            return Artefact(path, self._cut(clip, file, path, self.min_side))
         return Artefact(path, self._kept(clip, path))
 
     def keep(self, clip: Clip) -> str:
         """Cut a clip into the folder `cuts` beside the raw files, where this stage finds it when its raw file is gone.
 
-        "done", or the reason why there is nothing to cut.
+        "done", or the reason why there is nothing to cut. Small ones are cut too: `min_side` may be another when they
+        are taken.
         """
         file = self._file(clip)
         assert file, f"the raw file of {clip.key} is not here"
         target = self._sidecar(clip)
+        before = self._said(clip)
+        if before and before["outcome"] == "done" and before["raw"] == _identity(file):
+            return "done"
         said: dict[str, Any] = {"cut": _wanted(clip), "raw": _identity(file), "parameters": self.parameters()}
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as folder:
             path = Path(folder) / "cut.mp4"
             try:
-                said |= {"outcome": "done", "metrics": self._cut(clip, file, path)}
+                said |= {"outcome": "done", "metrics": self._cut(clip, file, path, 0)}
                 os.replace(path, target.with_suffix(".mp4"))
             except Reject as reject:
                 said |= {"outcome": reject.outcome, "reason": reject.reason, "detail": reject.detail}
         write_atomically(target, canonical(said).encode())
         return said.get("reason", "done")
 
-    def _cut(self, clip: Clip, file: Path, path: Path) -> dict[str, Any]:
+    def _cut(self, clip: Clip, file: Path, path: Path, min_side: int) -> dict[str, Any]:
         told = clip.source
         if "archive" in told:
             shown, region, fps, metrics = self._from_archive(told, file)
         else:
             shown, region, fps, metrics = self._from_video(told, file)
-        side = min(region.width, region.height)
-        if side < self.min_side:
-            size = "{} x {}".format(*metrics["size"])
-            raise Reject(
-                "small_picture", f"the clip's part of {size} px is {side} px, at least {self.min_side} are asked for"
-            )
+        _refuse_small(metrics, min_side)
         first = last = 0.0
         with video.Writer(path, fps, self.crf) as writer:
             for time, rgb in shown:
@@ -105,13 +104,13 @@ class Cut(Stage):
             wanted = told["size"][0], told["size"][1]
             first, last = told["span"]
             span = exact.seconds_of_frames(first, last, told["fps"], wanted, found)
-            region = exact.scaled_box(told["box"], wanted, size, self.margin)
+            own, region = (exact.scaled_box(told["box"], wanted, size, margin) for margin in (0.0, self.margin))
         else:
             start, end = told["span"]
             span = exact.seconds(start, end, found)
-            region = exact.square_of_shares(told["box"], size, self.margin)
+            own, region = (exact.square_of_shares(told["box"], size, margin) for margin in (0.0, self.margin))
         shown = ((frame.time, frame.rgb) for frame in video.read(file, span))
-        metrics = {"file": file.name, "size": list(size), "fps": round(found.fps, 3)}
+        metrics = {"file": file.name, "size": list(size), "fps": round(found.fps, 3), "side": own.side}
         return shown, region, rate(found.fps), metrics
 
     def _from_archive(self, told: Any, file: Path) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
@@ -120,8 +119,9 @@ class Cut(Stage):
         rgb = next(frames.pictures(file, told["id"]))
         height, width = rgb.shape[:2]
         shown = ((float(n / fps), rgb) for n, rgb in enumerate(frames.pictures(file, told["id"])))
-        metrics = {"file": file.name, "size": [width, height], "fps": told["fps"]}
-        return shown, exact.Region(0, 0, width // 2 * 2, height // 2 * 2), fps, metrics
+        region = exact.Region(0, 0, width // 2 * 2, height // 2 * 2)
+        metrics = {"file": file.name, "size": [width, height], "fps": told["fps"], "side": region.side}
+        return shown, region, fps, metrics
 
     def _file(self, clip: Clip) -> Path | None:
         archive = clip.source.get("archive")
@@ -144,6 +144,7 @@ class Cut(Stage):
             raise Invalid("not_downloaded", f"{clip.source.get('archive') or clip.source['video']} is not here")
         if error := OUTCOMES.get(said["outcome"]):
             raise error(said["reason"], said["detail"])
+        _refuse_small(said["metrics"]["cut"], self.min_side)
         source = self._sidecar(clip).with_suffix(".mp4")
         try:
             os.link(source, path)
@@ -157,8 +158,11 @@ class Cut(Stage):
             said = json.loads(self._sidecar(clip).read_bytes())
         except (OSError, ValueError):
             return None
-        is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and said["parameters"] == self.parameters()
-        return said if is_same else None
+        is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and _look(said["parameters"]) == _look(
+            self.parameters()
+        )
+        is_whole = said["outcome"] != "done" or self._sidecar(clip).with_suffix(".mp4").is_file()
+        return said if is_same and is_whole else None
 
     def _sidecar(self, clip: Clip) -> Path:
         return Path(self.raw.folder) / CUTS / f"{clip.key}.json"
@@ -175,6 +179,19 @@ def rate(fps: float) -> Fraction:
 def _wanted(clip: Clip) -> dict[str, Any]:
     """All that decides what is cut, besides the raw file."""
     return {name: clip.source.get(name) for name in _DECIDES}
+
+
+def _look(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Those that decide how a cut looks, not whether it is taken."""
+    return {name: value for name, value in parameters.items() if name != "min_side"}
+
+
+def _refuse_small(metrics: dict[str, Any], least: int) -> None:
+    """Reject where the dataset's own part of the picture, without margin, has a shorter side."""
+    side = metrics.get("side", min(metrics.get("region", [0])[-2:]))  # older cuts tell only what was cut
+    if side < least:
+        size = "{} x {}".format(*metrics["size"])
+        raise Reject("small_picture", f"the clip's part of {size} px is {side} px, at least {least} are asked for")
 
 
 def _identity(file: Path) -> dict[str, int]:

@@ -32,6 +32,11 @@ class Region:
     width: int
     height: int
 
+    @property
+    def side(self) -> int:
+        """The shorter one."""
+        return min(self.width, self.height)
+
     def of(self, rgb: np.ndarray) -> np.ndarray:
         return rgb[self.y : self.y + self.height, self.x : self.x + self.width]
 

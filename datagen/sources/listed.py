@@ -72,6 +72,8 @@ class Listed(ABC):
     _removed: frozenset[str] = field(init=False, repr=False, default=frozenset())
 
     def __post_init__(self) -> None:
+        if not isinstance(self.raw, str) or not self.raw:
+            raise UserError(f"source.raw is {self.raw!r}: the folder of the raw videos is expected.")
         for name, value, most in (("min_side", self.min_side, 8192), ("crf", self.crf, 51)):
             if type(value) is not int or not 0 <= value <= most:
                 raise UserError(f"source.{name} is {value!r}: a whole number from 0 to {most} is expected.")

@@ -71,6 +71,9 @@ SAID = [
     ("unavailable", "Unable to download webpage: HTTP Error 503: Service Unavailable"),
     ("unavailable", "unable to download video data: HTTP Error 404: Not Found"),
     ("unavailable", "Unable to download webpage: <urlopen error timed out>"),
+    ("unavailable", "Failed to extract any player response; please report this issue on  https://x  filling out"),
+    ("unavailable", f"Please sign in. {LOGIN}"),
+    ("unavailable", "Postprocessing: Conversion failed!"),
     ("unavailable", "words that nobody has seen before"),
     ("incomplete", "\r[download] Got error: 21000 bytes read, 21093 more expected. Giving up after 3 retries"),
     ("incomplete", "\r[download] Got error: Downloaded 100 bytes, expected 200 bytes. Giving up after 3 retries"),
@@ -83,10 +86,11 @@ def test_every_message_has_its_class(outcome, said):
 
 
 def test_a_refusing_host_is_trouble_and_never_counts_against_a_video():
+    everywhere = ("503", "timed out", "player response", "Please sign in", "Conversion", "reloaded", "format is not")
     for outcome, said in SAID:
         answer = classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {said}"))
-        assert answer.is_trouble == (outcome == "blocked" or "503" in said or "timed out" in said), said
-        assert answer.counts == (RETRIED[outcome] == "tries" and "timed out" not in said), said
+        assert answer.is_trouble == (outcome == "blocked" or any(words in said for words in everywhere)), said
+        assert answer.counts == (RETRIED[outcome] == "tries" and not answer.is_trouble), said
 
 
 @pytest.mark.parametrize(
@@ -132,4 +136,6 @@ def test_pauses_that_a_host_asks_for():
     assert retry_after("120") == 120
     assert retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now) == 30
     assert retry_after("Thu, 01 Jan 2020 00:00:00 GMT", now) == 0
+    assert retry_after("9" * 400) == float("inf")
+    assert retry_after("Thu, 01 Jan 99999999999999999999 00:00:30 GMT", now) is None
     assert retry_after("soon") is None and retry_after(None) is None and retry_after("-5") is None

@@ -208,6 +208,8 @@ def test_several_at_once_come_to_the_same(place):
 def test_the_first_of_the_list_and_a_dry_run(place):
     place.list(A, B, C, clips=2)
     dry = place.run("--dry-run", "--limit", 2)
+    licence = dry.out.splitlines()[0]
+    assert "non-commercial research only" in licence and "no copy, publication or distribution" in licence
     assert "would fetch 2 videos with 4 clips" in dry.out and account(dry.out) == {"kept": 0, "pending": 6}
     assert not place.raw.exists() and not place.host.asked
     assert account(place.run("--limit", 2).out) == {"kept": 4, "pending": 2}
@@ -278,7 +280,7 @@ def test_who_opted_out_is_never_fetched(place):
     out.write_text(f"{B}\n")
     assert list((place.raw / "cuts").glob(f"*{B[1:6]}*.mp4"))
     place.run(f"source.opt_out={out}", "--purge", "--offline")
-    assert not [path for path in (place.raw / "cuts").glob("*.mp4") if B[1:] in path.stem]
+    assert not [path for path in (place.raw / "cuts").iterdir() if B[1:] in path.stem]
 
 
 def test_local_copies_count_once_they_are_checked(place, one_film):
@@ -309,6 +311,15 @@ def test_raw_files_go_when_their_clips_are_cut_and_are_not_fetched_again(place):
     assert account(again.out) == {"kept": 4} and place.host.asked[B] > asked[B]
 
 
+def test_a_raw_file_stays_while_a_clip_of_it_could_not_be_cut(place):
+    place.list(B, more={f"{A}_{n}": entry(A, n) for n in range(5)})  # the film ends before the last two
+    for _ in range(2):
+        done = place.run("--drop-raw")
+        assert account(done.out) == {"kept": 4, "uncut": 2} and account(done.out, "videos") == {"kept": 2}
+        assert place.files() == [A] and "ends_early" in done.out
+    assert len(list((place.raw / "cuts").glob("*.mp4"))) == 4
+
+
 def test_one_run_at_a_time_and_mistakes_are_one_sentence(place):
     place.list(A)
     with locked(place.raw):
@@ -321,6 +332,14 @@ def test_one_run_at_a_time_and_mistakes_are_one_sentence(place):
         (("--url", "http://127.0.0.1/"), "{id} is expected"),
         (("--cookies", "none.txt"), "no such file"),
         (("source.metadata=none.json",), "none.json"),
+        (("breaker=3",), "breaker is 3, options like breaker.after=5"),
+        (("runtimes=null",), "runtimes is None, a list"),
+        (("--cookies", 5), "no such file"),
+        (("--cookies", "none.txt", "--dry-run"), "none.txt cannot be read"),
+        (("cookies=5",), "--cookies is 5, a text"),
+        (("proxy=8080", "--dry-run"), "--proxy is 8080, a text"),
+        (("source.raw=null",), "error: source.raw is None: the folder"),
+        (("source.metadata=null",), "source.metadata is None: the dataset's list"),
     ]:
         wrong = place.run(*words)
         assert wrong.code == 2 and said in wrong.sentence, wrong.err

@@ -43,12 +43,20 @@ def test_pauses_double_up_to_a_bound_and_then_it_is_spent():
 
 
 def test_waits_as_long_as_the_host_asks():
-    b = breaker(after=1)
+    b = breaker(after=1, max_wait_s=3600)
     b.take(Answer("blocked", "429", is_trouble=True, retry_after=500))
     assert b.delay() == 500
     late = Answer("blocked", "429", is_trouble=True, retry_after=900)
     assert not b.take(late, opened=0)  # it was on its way when the breaker opened
     assert b.delay() == 900 and b.opened == 1
+
+
+@pytest.mark.parametrize("asked", [10**7, float("inf")])
+def test_no_host_can_ask_for_more_than_the_longest_pause(asked):
+    b = breaker(after=1, max_wait_s=200)
+    for opened in (None, 0):
+        b.take(Answer("blocked", "429", is_trouble=True, retry_after=asked), opened)
+        assert b.delay() == 200
 
 
 def test_dead_videos_say_nothing_about_the_host():
@@ -92,7 +100,9 @@ def test_room_counts_what_is_under_way():
 
 def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
     manifest, here = Manifest(tmp_path), Way.of(None, None)
-    there, signed = Way.of("http://u:secret@proxy:1", None), Way.of(None, "cookies.txt")
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("old")
+    there, signed = Way.of("http://u:secret@proxy:1", None), Way.of(None, str(cookies))
     manifest.answered("geo", Answer("geo", "r"), here)
     manifest.answered("age", Answer("age", "r"), here)
     manifest.answered("dead", Answer("removed", "r"), here)
@@ -104,6 +114,10 @@ def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
     assert [name for name, s in states.items() if s.is_open(here, tries=2)] == ["bot"]
     assert [name for name, s in states.items() if s.is_open(there, tries=2)] == ["geo", "bot"]
     assert [name for name, s in states.items() if s.is_open(signed, tries=2)] == ["age", "bot"]
+    manifest.answered("age", Answer("age", "r"), signed)
+    assert not manifest.states["age"].is_open(signed, 2)
+    cookies.write_text("new")  # other cookies under the same name
+    assert manifest.states["age"].is_open(Way.of(None, str(cookies)), 2)
     manifest.answered("geo", Answer("geo", "r"), there)
     assert not Manifest(tmp_path).states["geo"].is_open(there, 2) and not manifest.states["geo"].is_open(here, 2)
     assert "secret" not in manifest.path.read_text()
