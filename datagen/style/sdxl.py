@@ -122,7 +122,7 @@ class SdxlStyle(Stage):
         found = {folder.name: checkpoint.digest_of(folder, checkpoint.files(folder))}
         if self.controlnet:
             control = Path(self.controlnet)
-            found[control.name] = checkpoint.digest_of(control, checkpoint.control_files(control))
+            found[f"controlnet {control.name}"] = checkpoint.digest_of(control, checkpoint.control_files(control))
         return found | ({"mediapipe": version("mediapipe")} if self.drift else {})
 
     def check(self) -> None:
