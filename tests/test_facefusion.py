@@ -31,11 +31,22 @@ from tests.conftest import REPOSITORY
 from tests.tiny_modelscope import RED, SHARE, TASK
 
 FRAMES = 6
+TORCH = """
+class cuda:
+    is_available = staticmethod(lambda: False)
+
+load, threads = print, []
+set_num_threads = threads.append
+"""
 MODELSCOPE = """
 import json, os, time
 import numpy as np
+import torch
 
 def pipeline(task, model, device, trust_remote_code):
+    assert torch.threads == [1]
+    for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP"):
+        assert os.environ[name + "_THREADS"] == "1", name
     assert device == "cpu"
     with open(os.path.join(model, "configuration.json")) as file:
         needs = json.load(file).get("imports", [])
@@ -82,7 +93,7 @@ def bare_interpreter(folder, modelscope=None):
     for name in ("numpy", "numpy.libs"):
         if (installed / name).exists():
             (packages / name).symlink_to(installed / name)
-    (packages / "torch.py").write_text("class cuda:\n    is_available = staticmethod(lambda: False)\nload = print\n")
+    (packages / "torch.py").write_text(TORCH)
     if modelscope is not None:
         (packages / "modelscope").mkdir()
         (packages / "modelscope" / "__init__.py").touch()

@@ -127,11 +127,13 @@ def _refuse_remote_code(folder, trusted):
 
 
 def _cuda():
-    """Whether there is a GPU. Where there is none, checkpoints that were saved on one are read all the same."""
+    """Whether there is a GPU. Where there is none, checkpoints that were saved on one are read all the same, and one
+    thread computes."""
     import torch
 
     if not torch.cuda.is_available():
         torch.load = functools.partial(torch.load, map_location="cpu")
+        torch.set_num_threads(1)
     return torch.cuda.is_available()
 
 
