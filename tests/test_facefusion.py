@@ -97,9 +97,6 @@ def bare_interpreter(folder, modelscope=None):
     if modelscope is not None:
         (packages / "modelscope").mkdir()
         (packages / "modelscope" / "__init__.py").touch()
-        (packages / "modelscope" / "hub").mkdir()
-        refusing = "def snapshot_download(model, revision): raise ValueError(f'no {model} at {revision}')"
-        (packages / "modelscope" / "hub" / "snapshot_download.py").write_text(refusing)
         constants = f"SHARE, RED = {SHARE}, {RED}\n"
         (packages / "modelscope" / "pipelines.py").write_text(constants + modelscope)
     return str(folder / "bin" / "python")
@@ -158,7 +155,7 @@ def test_real_modelscope_swaps_with_the_colours_right_and_its_silence_is_noticed
     kind = {"type": "image-face-fusion"}
     configuration = {"framework": "pytorch", "task": "image-face-fusion", "model": kind, "pipeline": kind}
     (published / "configuration.json").write_text(json.dumps(configuration))
-    asked = {"task": "image-face-fusion", "model": str(published), "revision": None, "trust_remote_code": False}
+    asked = {"task": "image-face-fusion", "model": str(published), "trust_remote_code": False}
     answer = stage._worker.ask(300, "load", **asked)
     assert (answer["error"], answer["name"]) == ("package", "torchvision"), "what the published model needs is not here"
     made = stage(clip, tmp_path)
@@ -186,7 +183,7 @@ def test_frames_go_through_in_order_and_what_comes_back_unchanged_is_counted(pyt
 
 def test_the_answer_of_no_face_is_known_in_rgb_and_in_bgr(python, model):
     worker = Resident(python, gpu=False)
-    asked = {"task": TASK, "model": str(model), "revision": None, "trust_remote_code": False}
+    asked = {"task": TASK, "model": str(model), "trust_remote_code": False}
     assert worker.ask(60, "load", **asked)["versions"] == {}
     worker.ask(60, "donor", np.full((8, 8, 3), 99, np.uint8))
     red = np.zeros((16, 16, 3), np.uint8)
@@ -248,7 +245,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(python, model):
 import numpy as np
 from datagen.swap.facefusion.resident import Resident
 worker = Resident({python!r}, gpu=False)
-worker.ask(60, "load", task="{TASK}", model={str(model)!r}, revision=None, trust_remote_code=False)
+worker.ask(60, "load", task="{TASK}", model={str(model)!r}, trust_remote_code=False)
 worker.ask(60, "donor", np.full((8, 8, 3), 99, np.uint8))
 print(worker.pid, flush=True)
 for _ in range(9):
@@ -311,10 +308,7 @@ def _mistakes(python, model, tmp_path):
         ((env, f"swap.model={remote}"), "configuration.json says allow_remote): say swap.trust_remote_code=true if"),
         ((f"swap.python={tmp_path / 'true'}", has), "ended with exit code 0 before it was ready: make its interpreter"),
         ((env, has, "swap.gpus=1"), "sees no GPU: install one that does there, or swap.gpus=0"),
-        (
-            (env, "swap.model=an/unknown-model", "swap.revision=v9"),
-            "(ValueError: no an/unknown-model at v9): get it again",
-        ),
+        ((env, "swap.model=iic/a_name"), "iic/a_name does not exist, ModelScope's image-face-fusion"),
     ]
 
 
