@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -186,7 +185,7 @@ class SdxlStyle(Stage):
         first = self._sheet(video.at_indices(source, [0])[0], faces.landmarks[0]) if self.cross_frame else None
         plan, strayed = self._tempered(Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces)
         sheets = (self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True))
-        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
+        fps = video.fps_of(source)
         with video.Writer(path, fps, metadata=mark(self, "redrawn by a diffusion model")) as writer:
             for rgb in self._painter(sheets, plan):
                 writer.write(rgb)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -145,14 +144,9 @@ class FrameSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         swap, tally = self.swapper(donor, faces), Tally()
-        with video.Writer(path, fps_of(source), metadata=mark(self, "another face put in")) as writer:
+        with video.Writer(path, video.fps_of(source), metadata=mark(self, "another face put in")) as writer:
             for index, (rgb, points) in enumerate(zip(video.frames(source), faces.landmarks, strict=True)):
                 swapped = swap(rgb, index)
                 writer.write(rgb if swapped is None else swapped)
                 tally.add(rgb, swapped, points)
         return Artefact(path, {"donor": donor.name, **tally.metrics(self.most_kept), **self.more()})
-
-
-def fps_of(source: Path) -> Fraction:
-    """The constant frame rate of one of our own files."""
-    return Fraction(video.probe(source).fps).limit_denominator(1001)
