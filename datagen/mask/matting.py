@@ -51,7 +51,8 @@ class MattingMask(MaskStage):
         return {"labels": list(self.labels)}
 
     def weights(self) -> dict[str, str]:
-        return {"segformer": sha256_of(Path(str(self.model)))}
+        name = "segformer" if self._folder == place("segformer") else f"matting {self._folder.name}"
+        return {name: sha256_of(self._folder)}  # another model's licence is not known
 
     def check(self) -> None:
         refuse_missing("segformer", Path(str(self.model)), "mask.model")
