@@ -15,6 +15,11 @@ from tests import faults, tiny_insight
 SIZE = 512
 
 
+@pytest.fixture(autouse=True)
+def tiny_files(monkeypatch):
+    tiny_insight.unchecked(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def couple(tmp_path_factory):
     """Two talking heads beside each other, 8 frames: the right one moves its mouth."""

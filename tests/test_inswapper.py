@@ -20,10 +20,16 @@ from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait
 from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE
+from model.weights.place import place, refuse_missing
 from tests import faults, tiny_insight
 
 FRAMES = 6
 WARMTH = 5.0  # of 255: the talking head's pictures are redder than blue by this, so BGR pictures show no face
+
+
+@pytest.fixture(autouse=True)
+def tiny_files(monkeypatch):
+    tiny_insight.unchecked(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -218,11 +224,16 @@ def test_what_is_missing_is_said_in_one_sentence_before_any_work(models, raw, st
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_with_another_checksum_is_refused_in_the_registrys_place(models, portraits, tmp_path, monkeypatch):
+def test_a_file_with_another_checksum_is_refused(models, portraits, tmp_path, monkeypatch):
+    monkeypatch.undo()
     shutil.copytree(models / "buffalo_l", tmp_path / "data" / "weights" / "buffalo_l")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"det_10g.onnx is not the file that it should be \(sha256 .* 5838f7fe0536"):
-        stage_of(models, portraits, faces=None).check()
+        refuse_missing("buffalo_l", place("buffalo_l"), "swap.faces")
+    with pytest.raises(UserError, match=r"det_10g.onnx is not the file .*: name another, or get it from"):
+        refuse_missing("buffalo_l", models / "buffalo_l", "swap.faces")
+    with pytest.raises(UserError, match=r"inswapper_128.onnx is not the file .* e4a3f08c753c"):
+        stage_of(models, portraits).check()
 
 
 def test_a_missing_package_is_named(models, monkeypatch):

@@ -26,7 +26,8 @@ from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet, dtype
 from datagen.style.pace import Pace
 from datagen.synthetic import mark
-from model.weights import FOLDER, find, how_to_get
+from model.weights import find, how_to_get
+from model.weights.place import place, refuse_other
 
 REGISTERED = ("sdxl-turbo", "sdxl")
 TRIED_FRAMES = 8
@@ -65,8 +66,8 @@ class SdxlStyle(Stage):
 
     def __post_init__(self) -> None:
         self.prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
-        place = FOLDER / self.model if self.model in REGISTERED else Path(self.model)
-        self.model = str(place.absolute())  # workers may stand elsewhere
+        found = place(self.model) if self.model in REGISTERED else Path(self.model)
+        self.model = str(found.absolute())  # workers may stand elsewhere
         self.controlnet = self.controlnet and str(Path(self.controlnet).absolute())
         mistakes = list(self._mistakes())
         if mistakes:
@@ -126,10 +127,15 @@ class SdxlStyle(Stage):
 
     def check(self) -> None:
         folder = Path(self.model)
-        registered = folder in [(FOLDER / name).absolute() for name in REGISTERED]
-        if registered and not (folder / "model_index.json").is_file():
-            raise UserError(how_to_get(find(folder.name), folder.parent))
-        checkpoint.inspect(folder)
+        registered = folder in map(place, REGISTERED)
+        try:
+            checkpoint.inspect(folder)
+        except UserError:
+            if registered and find(folder.name).missing():
+                raise UserError(how_to_get(find(folder.name), folder.parent)) from None
+            raise
+        if registered:
+            refuse_other(folder.name, folder)
         checkpoint.inspect_words(folder, [*self.prompts, *filter(None, [self.negative])])
         if self.controlnet:
             checkpoint.inspect_control(Path(self.controlnet), folder / "unet")
