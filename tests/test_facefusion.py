@@ -22,6 +22,7 @@ import pytest
 
 from datagen import faces, video
 from datagen.clip import Artefact, Clip, Reject, Transient
+from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion
@@ -49,14 +50,17 @@ def pipeline(task, model, device, trust_remote_code):
         assert os.environ[name + "_THREADS"] == "1", name
     assert device == "cpu"
     with open(os.path.join(model, "configuration.json")) as file:
-        needs = json.load(file).get("imports", [])
+        told = json.load(file)
+    if told.get("full"):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    needs = told.get("imports", [])
     for name in needs:
         __import__(name)
     folder, shown = model, []
 
     def swap(pictures):
         print("a line that must not get between the answers", flush=True)
-        os.write(1, b"nor what a native library writes")
+        os.write(1, b"nor what a native library writes\\n")
         template, user = (pictures[name][:, :, ::-1] for name in ("template", "user"))
         shown.append(0)
         for fault in ("die", "hang", "raise"):
@@ -227,6 +231,17 @@ def test_a_worker_that_always_dies_is_given_up(python, model, clip, portraits, t
         stage(clip, tmp_path)
     (model / ".die").unlink()
     assert stage(clip, tmp_path).metrics["kept"] > 0, "the next clip has a new worker"
+
+
+def test_full_memory_while_the_model_is_loaded_fails_one_try_of_a_clip(python, model, clip, portraits, tmp_path):
+    (model / "configuration.json").write_text('{"full": true}')
+    stage = stage_of(python, model, portraits)
+    with pytest.raises(UserError, match=r"cannot be loaded .*out of memory.*: free memory there"):
+        stage.check()
+    with pytest.raises(Transient, match="CUDA out of memory"):
+        stage(clip, tmp_path)
+    (model / "configuration.json").write_text("{}")
+    assert stage(clip, tmp_path).metrics["kept"] > 0
 
 
 def test_an_error_about_a_frame_fails_the_clip_with_its_words(python, model, clip, portraits, tmp_path):

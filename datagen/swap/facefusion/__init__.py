@@ -72,6 +72,8 @@ class FaceFusion(FrameSwap):
                 self._load(worker)
             finally:
                 worker.end()  # those who compute have their own
+        except Transient as full:
+            raise UserError(f"{self.model} cannot be loaded in {self.python} ({full}): free memory there.") from None
         except Died as died:
             told = f"the worker of swap=facefusion ({self.python}) {died} before it was ready"
             raise UserError(f"{told}: make its interpreter again with `make facefusion-env`.") from None
@@ -81,11 +83,12 @@ class FaceFusion(FrameSwap):
         return Resident(str(self.python), bool(self.gpus))
 
     def _load(self, worker: Resident) -> None:
-        """Have the model loaded. Raises Died, or UserError with what mends it."""
+        """Have the model loaded. Raises Died, Transient, or UserError with what mends it."""
         asked: dict[str, Any] = {"task": self.task, "model": self.model}
         answer = worker.ask(self.start_s, "load", trust_remote_code=self.trust_remote_code, **asked)
         if "error" in answer:
             worker.end()
+            _pass_if_full(answer)
             raise UserError(self._sentence(answer["error"], answer["text"], answer["name"]))
         if self.gpus and not answer["gpu"]:
             worker.end()
@@ -137,11 +140,16 @@ class FaceFusion(FrameSwap):
             left[0] -= 1
 
 
+def _pass_if_full(answer: dict[str, Any]) -> None:
+    """Raises Transient where the error is that memory was not enough at that moment."""
+    if "out of memory" in answer["text"]:
+        raise Transient(answer["text"])
+
+
 def _judged(answer: dict[str, Any], donor: Donor) -> np.ndarray | None:
     """RGB, or None where the model finds no face. Raises Reject where that is the donor's, RuntimeError on errors."""
     if "error" in answer:
-        if "out of memory" in answer["text"]:
-            raise Transient(answer["text"])
+        _pass_if_full(answer)
         raise RuntimeError(f"ModelScope: {answer['text']}")
     if answer.get("whose") == "donor":
         raise Reject("donor_without_face", f"the model finds no face in donor {donor.name} ({answer['no_face']})")
