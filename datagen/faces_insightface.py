@@ -33,21 +33,24 @@ class InsightFaces(Stage):
 
     Where it was lost and is there again, the recogniser says so.
 
-    `folder` holds buffalo_l (default: the registry's place). faces.npz has one array more: identity float32 [512], the
-    mean embedding, of length 1.
+    `model` is a folder with buffalo_l (default: the registry's place). faces.npz has one array more: identity float32
+    [512], the mean embedding, of length 1.
     """
 
     name = "faces"
     version = 1
     inputs = ("clips",)
 
-    folder: str | None = None
+    model: str | None = None
     min_confidence: float = 0.5
     same_person: float = 0.35  # cosine of two mean embeddings from which they are one person's
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        self.folder = str(place("buffalo_l", self.folder))
+        refuse_gpus("faces.gpus", self.gpus)
+        refuse_number("faces.min_confidence", self.min_confidence, 0, 1)
+        refuse_number("faces.same_person", self.same_person, -1, 1)
+        self.model = str(place("buffalo_l", self.model))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -57,16 +60,15 @@ class InsightFaces(Stage):
         return {"min_confidence": self.min_confidence, "same_person": self.same_person}
 
     def weights(self) -> dict[str, str]:
-        return {"buffalo_l": identity_of(Path(str(self.folder))), "mediapipe": version("mediapipe")}
+        return {"buffalo_l": identity_of(Path(str(self.model))), "mediapipe": version("mediapipe")}
 
     def check(self) -> None:
-        refuse_missing("buffalo_l", Path(str(self.folder)), "faces.folder")
-        Insight(Path(str(self.folder)), self.gpus, self.min_confidence)
-        print(f"faces=insightface: buffalo_l is for {find('buffalo_l').licence}.", flush=True)
+        refuse_missing("buffalo_l", Path(str(self.model)), "faces.model")
+        Insight(Path(str(self.model)), self.gpus, self.min_confidence)
 
     @cached_property
     def _insight(self) -> Insight:
-        return Insight(Path(str(self.folder)), self.gpus, self.min_confidence)
+        return Insight(Path(str(self.model)), self.gpus, self.min_confidence)
 
     @cached_property
     def _mesh(self) -> FaceMesh:
