@@ -20,7 +20,6 @@ from datagen.insight import Insight, Seen, identity_of, nearest
 from datagen.landmarks import FaceMesh
 from datagen.stage import Needs, Stage
 from datagen.track import Track, main_track, tracks
-from model.weights import find
 from model.weights.place import place, refuse_missing
 
 LOOKS = 3  # frames of a stretch from which a person is recognised

@@ -60,7 +60,6 @@ class InSwapper(FrameSwap):
         _load(self._model, self.gpus)
         refuse_missing("buffalo_l", self._folder, "swap.faces")
         Insight(self._folder, self.gpus)
-        print(f"swap=inswapper: inswapper and buffalo_l are for {find('inswapper').licence}.", flush=True)
 
     @property
     def _model(self) -> Path:

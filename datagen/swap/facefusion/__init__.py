@@ -19,7 +19,6 @@ from datagen.stage import Needs
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame
-from model.weights import find
 from model.weights.place import place, refuse_missing, sha256_of
 
 ENVIRONMENT = "data/facefusion-env/bin/python"
@@ -65,7 +64,6 @@ class FaceFusion(FrameSwap):
             told = f"swap=facefusion runs in an interpreter of its own, and {self.python} is none"
             raise UserError(f"{told}: make it with `make facefusion-env`, or name one with swap.python.")
         refuse_missing("facefusion", Path(str(self.model)), "swap.model")
-        print(f"swap=facefusion: facefusion's licence is {find('facefusion').licence}.", flush=True)
         try:
             worker = Resident(str(self.python), bool(self.gpus))
             try:
