@@ -14,10 +14,12 @@ import numpy as np
 
 from datagen import video
 from datagen.clip import Artefact, Clip, Reject
+from datagen.device import needs, refuse_gpus
 from datagen.drift import evenly
 from datagen.faces import Faces, measure, seen_in
 from datagen.insight import Insight, Seen, identity_of, nearest
 from datagen.landmarks import FaceMesh
+from datagen.options import refuse_number
 from datagen.stage import Needs, Stage
 from datagen.track import Track, main_track, tracks
 from model.weights.place import place, refuse_missing
@@ -53,7 +55,7 @@ class InsightFaces(Stage):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+        return needs(self.gpus)
 
     def parameters(self) -> dict[str, Any]:
         return {"min_confidence": self.min_confidence, "same_person": self.same_person}

@@ -209,7 +209,7 @@ def _mistakes(models, tmp_path):
         ),
         ((swapper, f"swap.faces={broken}"), "insightface cannot load"),
         ((swapper, f"swap.faces={models / 'buffalo_l'}", "swap.gpus=1"), "`pip install onnxruntime-gpu`; or gpus=0"),
-        ((swapper, "swap.most_kept=2"), "most_kept is 2, a share from 0 to 1 is expected"),
+        ((swapper, "swap.most_kept=2"), "swap.most_kept is 2: a number from 0 to 1 is expected"),
         ((swapper, f"swap.opt_out={tmp_path / 'nobody.txt'}"), "nobody.txt cannot be read"),
     ]
 

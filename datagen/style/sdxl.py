@@ -14,11 +14,12 @@ import numpy as np
 from datagen import video
 from datagen.ahead import Ahead
 from datagen.clip import Artefact, Clip, seed_of
-from datagen.device import at_once, needs
+from datagen.device import at_once, needs, refuse_gpus, refuse_no_gpu
 from datagen.drift import drift, evenly, first_below, watched
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
+from datagen.options import refuse_number
 from datagen.stage import Needs, Stage
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS
@@ -69,6 +70,9 @@ class SdxlStyle(Stage):
         found = place(self.model) if self.model in REGISTERED else Path(self.model)
         self.model = str(found.absolute())  # workers may stand elsewhere
         self.controlnet = self.controlnet and str(Path(self.controlnet).absolute())
+        refuse_gpus("style.gpus", self.gpus)
+        refuse_number("style.guidance", self.guidance, 0)
+        refuse_number("style.control_scale", self.control_scale, 0)
         mistakes = list(self._mistakes())
         if mistakes:
             raise ValueError("; ".join(mistakes))
@@ -88,11 +92,9 @@ class SdxlStyle(Stage):
             yield f"style.batch is {self.batch!r}: a whole number from 1 is expected"
         if self.side is not None and (type(self.side) is not int or self.side < 64):
             yield f"style.side is {self.side!r}: px from 64, or null, are expected"
-        if self.gpus < 0:
-            yield f"style.gpus is {self.gpus!r}: a share of a GPU, or 0, is expected"
         for option in ("drift", "calls_per_s"):
             value = getattr(self, option)
-            if value is not None and not value > 0:
+            if value is not None and not (isinstance(value, int | float) and value > 0):
                 yield f"style.{option} is {value!r}: a number above 0, or null, is expected"
 
     @property
@@ -139,6 +141,9 @@ class SdxlStyle(Stage):
         checkpoint.inspect_words(folder, [*self.prompts, *filter(None, [self.negative])])
         if self.controlnet:
             checkpoint.inspect_control(Path(self.controlnet), folder / "unet")
+
+    def check_here(self) -> None:
+        refuse_no_gpu("style.gpus", self.gpus)
 
     def announce(self, ahead: Ahead) -> str | None:
         if not ahead.frames:

@@ -16,6 +16,7 @@ from datagen import video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
+from datagen.options import refuse_number
 from datagen.regions import face_polygon
 from datagen.stage import Stage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
@@ -124,8 +125,7 @@ class FrameSwap(Swap):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.most_kept <= 1:
-            raise ValueError(f"most_kept is {self.most_kept!r}, a share from 0 to 1 is expected")
+        refuse_number("swap.most_kept", self.most_kept, 0, 1)
 
     def parameters(self) -> dict[str, Any]:
         return {"most_kept": self.most_kept}

@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datagen.clip import Reject, Transient
+from datagen.device import needs, refuse_gpus
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
+from datagen.options import refuse_count, refuse_number
 from datagen.stage import Needs
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
@@ -45,12 +47,16 @@ class FaceFusion(FrameSwap):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_gpus("swap.gpus", self.gpus)
+        refuse_count("swap.restarts", self.restarts, 0)
+        refuse_number("swap.frame_s", self.frame_s, 1e-3)
+        refuse_number("swap.start_s", self.start_s, 1e-3)
         self.python = os.path.abspath(self.python or ENVIRONMENT)  # a link stays: what it leads to has no packages
         self.model = str(place("facefusion", self.model))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+        return needs(self.gpus)
 
     def parameters(self) -> dict[str, Any]:
         return {**super().parameters(), "task": self.task}
