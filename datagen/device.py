@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datagen.engine.errors import UserError
+from datagen.options import refuse_number
 from datagen.stage import Needs
 
 if TYPE_CHECKING:
@@ -16,6 +17,19 @@ def needs(gpus: float) -> Needs:
     return Needs(gpus=gpus)
 
 
+def refuse_gpus(option: str, gpus: Any) -> None:
+    """UserError where the option is no share of a GPU; a worker computes on one at most."""
+    refuse_number(option, gpus, 0, 1)
+
+
+def refuse_no_gpu(option: str, gpus: float) -> None:
+    """UserError where a GPU is asked for and PyTorch sees none here."""
+    import torch
+
+    if gpus > 0 and not torch.cuda.is_available():
+        raise UserError(f"{option} is {gpus:g} and PyTorch sees no GPU here: say {option}=0, or take another machine.")
+
+
 def device(gpus: float) -> torch.device:
     """A GPU if a share of one is asked for, else the CPU with one thread: then numbers do not depend on how many
     processors a machine has.
@@ -23,8 +37,7 @@ def device(gpus: float) -> torch.device:
     import torch
 
     if gpus > 0:
-        if not torch.cuda.is_available():
-            raise UserError(f"gpus is {gpus:g} and PyTorch sees no GPU here: say gpus=0, or take another machine.")
+        refuse_no_gpu("gpus", gpus)
         return torch.device("cuda")
     torch.set_num_threads(1)
     return torch.device("cpu")

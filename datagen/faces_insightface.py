@@ -14,13 +14,14 @@ import numpy as np
 
 from datagen import video
 from datagen.clip import Artefact, Clip, Reject
+from datagen.device import needs, refuse_gpus
 from datagen.drift import evenly
 from datagen.faces import Faces, measure, seen_in
 from datagen.insight import Insight, Seen, identity_of, nearest
 from datagen.landmarks import FaceMesh
+from datagen.options import refuse_number
 from datagen.stage import Needs, Stage
 from datagen.track import Track, main_track, tracks
-from model.weights import find
 from model.weights.place import place, refuse_missing
 
 LOOKS = 3  # frames of a stretch from which a person is recognised
@@ -33,40 +34,42 @@ class InsightFaces(Stage):
 
     Where it was lost and is there again, the recogniser says so.
 
-    `folder` holds buffalo_l (default: the registry's place). faces.npz has one array more: identity float32 [512], the
-    mean embedding, of length 1.
+    `model` is a folder with buffalo_l (default: the registry's place). faces.npz has one array more: identity float32
+    [512], the mean embedding, of length 1.
     """
 
     name = "faces"
     version = 1
     inputs = ("clips",)
 
-    folder: str | None = None
+    model: str | None = None
     min_confidence: float = 0.5
     same_person: float = 0.35  # cosine of two mean embeddings from which they are one person's
     gpus: float = 0
 
     def __post_init__(self) -> None:
-        self.folder = str(place("buffalo_l", self.folder))
+        refuse_gpus("faces.gpus", self.gpus)
+        refuse_number("faces.min_confidence", self.min_confidence, 0, 1)
+        refuse_number("faces.same_person", self.same_person, -1, 1)
+        self.model = str(place("buffalo_l", self.model))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+        return needs(self.gpus)
 
     def parameters(self) -> dict[str, Any]:
         return {"min_confidence": self.min_confidence, "same_person": self.same_person}
 
     def weights(self) -> dict[str, str]:
-        return {"buffalo_l": identity_of(Path(str(self.folder))), "mediapipe": version("mediapipe")}
+        return {"buffalo_l": identity_of(Path(str(self.model))), "mediapipe": version("mediapipe")}
 
     def check(self) -> None:
-        refuse_missing("buffalo_l", Path(str(self.folder)), "faces.folder")
-        Insight(Path(str(self.folder)), self.gpus, self.min_confidence)
-        print(f"faces=insightface: buffalo_l is for {find('buffalo_l').licence}.", flush=True)
+        refuse_missing("buffalo_l", Path(str(self.model)), "faces.model")
+        Insight(Path(str(self.model)), self.gpus, self.min_confidence)
 
     @cached_property
     def _insight(self) -> Insight:
-        return Insight(Path(str(self.folder)), self.gpus, self.min_confidence)
+        return Insight(Path(str(self.model)), self.gpus, self.min_confidence)
 
     @cached_property
     def _mesh(self) -> FaceMesh:

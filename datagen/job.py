@@ -68,6 +68,8 @@ class Job:
         source.count()  # says at once what is wrong with the input
         for stage in stages:
             stage.check()
+            if cfg.runner == "local" or cfg.ray.address == "local":
+                stage.check_here()
         journey = Journey(source.stage(), stages, selection, made.get("shots"), excluded)
         try:
             store = Store(cfg.store)
@@ -101,6 +103,9 @@ class Session:
         kinds = {stage.needs for stage in job.journey.stages}
         loop = Loop(job.journey, job.store, pool, self.ledger, progress, most_waiting=16 if len(kinds) > 1 else 1)
         try:
+            for needs in kinds:
+                if needs.gpus:
+                    pool.room(needs)  # a cluster without a GPU says so before the first clip
             return loop.run(_new_first(job))
         except BaseException:
             progress.close()

@@ -60,6 +60,9 @@ class Stage(ABC):
     def check(self) -> None:  # noqa: B027  most have nothing to check
         """Called once before any work: UserError for what the user got wrong (a missing folder, missing weights)."""
 
+    def check_here(self) -> None:  # noqa: B027
+        """Called after `check` where workers are on this machine: UserError where it lacks what they compute on."""
+
     def announce(self, ahead: Ahead) -> str | None:
         """A line on what the work ahead costs, told before it starts; UserError where it cannot end well."""
         return None

@@ -65,6 +65,11 @@ def probe(path: str | Path) -> Probe:
         )
 
 
+def fps_of(path: str | Path) -> Fraction:
+    """The constant frame rate of one of our own files."""
+    return Fraction(probe(path).fps).limit_denominator(1001)
+
+
 def read(path: str | Path, span: tuple[float, float] | None = None, max_side: int | None = None) -> Iterator[Frame]:
     """Frames of [start, end) in order of time, scaled down so that no side exceeds `max_side`.
 

@@ -22,6 +22,7 @@ import pytest
 
 from datagen import faces, video
 from datagen.clip import Artefact, Clip, Reject, Transient
+from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion
@@ -31,21 +32,35 @@ from tests.conftest import REPOSITORY
 from tests.tiny_modelscope import RED, SHARE, TASK
 
 FRAMES = 6
+TORCH = """
+class cuda:
+    is_available = staticmethod(lambda: False)
+
+load, threads = print, []
+set_num_threads = threads.append
+"""
 MODELSCOPE = """
 import json, os, time
 import numpy as np
+import torch
 
 def pipeline(task, model, device, trust_remote_code):
+    assert torch.threads == [1]
+    for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP"):
+        assert os.environ[name + "_THREADS"] == "1", name
     assert device == "cpu"
     with open(os.path.join(model, "configuration.json")) as file:
-        needs = json.load(file).get("imports", [])
+        told = json.load(file)
+    if told.get("full"):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    needs = told.get("imports", [])
     for name in needs:
         __import__(name)
     folder, shown = model, []
 
     def swap(pictures):
         print("a line that must not get between the answers", flush=True)
-        os.write(1, b"nor what a native library writes")
+        os.write(1, b"nor what a native library writes\\n")
         template, user = (pictures[name][:, :, ::-1] for name in ("template", "user"))
         shown.append(0)
         for fault in ("die", "hang", "raise"):
@@ -82,13 +97,10 @@ def bare_interpreter(folder, modelscope=None):
     for name in ("numpy", "numpy.libs"):
         if (installed / name).exists():
             (packages / name).symlink_to(installed / name)
-    (packages / "torch.py").write_text("class cuda:\n    is_available = staticmethod(lambda: False)\nload = print\n")
+    (packages / "torch.py").write_text(TORCH)
     if modelscope is not None:
         (packages / "modelscope").mkdir()
         (packages / "modelscope" / "__init__.py").touch()
-        (packages / "modelscope" / "hub").mkdir()
-        refusing = "def snapshot_download(model, revision): raise ValueError(f'no {model} at {revision}')"
-        (packages / "modelscope" / "hub" / "snapshot_download.py").write_text(refusing)
         constants = f"SHARE, RED = {SHARE}, {RED}\n"
         (packages / "modelscope" / "pipelines.py").write_text(constants + modelscope)
     return str(folder / "bin" / "python")
@@ -147,7 +159,7 @@ def test_real_modelscope_swaps_with_the_colours_right_and_its_silence_is_noticed
     kind = {"type": "image-face-fusion"}
     configuration = {"framework": "pytorch", "task": "image-face-fusion", "model": kind, "pipeline": kind}
     (published / "configuration.json").write_text(json.dumps(configuration))
-    asked = {"task": "image-face-fusion", "model": str(published), "revision": None, "trust_remote_code": False}
+    asked = {"task": "image-face-fusion", "model": str(published), "trust_remote_code": False}
     answer = stage._worker.ask(300, "load", **asked)
     assert (answer["error"], answer["name"]) == ("package", "torchvision"), "what the published model needs is not here"
     made = stage(clip, tmp_path)
@@ -175,7 +187,7 @@ def test_frames_go_through_in_order_and_what_comes_back_unchanged_is_counted(pyt
 
 def test_the_answer_of_no_face_is_known_in_rgb_and_in_bgr(python, model):
     worker = Resident(python, gpu=False)
-    asked = {"task": TASK, "model": str(model), "revision": None, "trust_remote_code": False}
+    asked = {"task": TASK, "model": str(model), "trust_remote_code": False}
     assert worker.ask(60, "load", **asked)["versions"] == {}
     worker.ask(60, "donor", np.full((8, 8, 3), 99, np.uint8))
     red = np.zeros((16, 16, 3), np.uint8)
@@ -221,6 +233,17 @@ def test_a_worker_that_always_dies_is_given_up(python, model, clip, portraits, t
     assert stage(clip, tmp_path).metrics["kept"] > 0, "the next clip has a new worker"
 
 
+def test_full_memory_while_the_model_is_loaded_fails_one_try_of_a_clip(python, model, clip, portraits, tmp_path):
+    (model / "configuration.json").write_text('{"full": true}')
+    stage = stage_of(python, model, portraits)
+    with pytest.raises(UserError, match=r"cannot be loaded .*out of memory.*: free memory there"):
+        stage.check()
+    with pytest.raises(Transient, match="CUDA out of memory"):
+        stage(clip, tmp_path)
+    (model / "configuration.json").write_text("{}")
+    assert stage(clip, tmp_path).metrics["kept"] > 0
+
+
 def test_an_error_about_a_frame_fails_the_clip_with_its_words(python, model, clip, portraits, tmp_path):
     (model / ".raise").write_text("once")
     stage = stage_of(python, model, portraits)
@@ -237,7 +260,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(python, model):
 import numpy as np
 from datagen.swap.facefusion.resident import Resident
 worker = Resident({python!r}, gpu=False)
-worker.ask(60, "load", task="{TASK}", model={str(model)!r}, revision=None, trust_remote_code=False)
+worker.ask(60, "load", task="{TASK}", model={str(model)!r}, trust_remote_code=False)
 worker.ask(60, "donor", np.full((8, 8, 3), 99, np.uint8))
 print(worker.pid, flush=True)
 for _ in range(9):
@@ -300,10 +323,7 @@ def _mistakes(python, model, tmp_path):
         ((env, f"swap.model={remote}"), "configuration.json says allow_remote): say swap.trust_remote_code=true if"),
         ((f"swap.python={tmp_path / 'true'}", has), "ended with exit code 0 before it was ready: make its interpreter"),
         ((env, has, "swap.gpus=1"), "sees no GPU: install one that does there, or swap.gpus=0"),
-        (
-            (env, "swap.model=an/unknown-model", "swap.revision=v9"),
-            "(ValueError: no an/unknown-model at v9): get it again",
-        ),
+        ((env, "swap.model=iic/a_name"), "iic/a_name does not exist, ModelScope's image-face-fusion"),
     ]
 
 

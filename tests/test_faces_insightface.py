@@ -15,6 +15,11 @@ from tests import faults, tiny_insight
 SIZE = 512
 
 
+@pytest.fixture(autouse=True)
+def tiny_files(monkeypatch):
+    tiny_insight.unchecked(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def couple(tmp_path_factory):
     """Two talking heads beside each other, 8 frames: the right one moves its mouth."""
@@ -43,7 +48,7 @@ def seeing(folder, box, warmth=-300.0):
     corners = np.array(box, float) / SIZE
     middle = (corners[:2] + corners[2:]) / 2
     five = middle + np.array([[-0.06, -0.06], [0.06, -0.06], [0, 0], [-0.05, 0.07], [0.05, 0.07]])
-    return InsightFaces(folder=str(tiny_insight.buffalo(folder, tuple(corners.tolist()), five, warmth)))
+    return InsightFaces(model=str(tiny_insight.buffalo(folder, tuple(corners.tolist()), five, warmth)))
 
 
 @pytest.mark.parametrize(("side", "box"), [("left", (60, 140, 200, 360)), ("right", (315, 140, 455, 360))])
@@ -102,7 +107,7 @@ def test_the_same_person_is_known_again_and_nobody_else():
 def test_the_key_knows_models_and_thresholds_but_no_place(couple, tmp_path):
     first, second = (seeing(tmp_path / name, (60, 140, 200, 360)) for name in ("a", "b"))
     assert first.weights() == second.weights() and first.parameters() == second.parameters()
-    assert "folder" not in first.parameters() and set(first.weights()) == {"buffalo_l", "mediapipe"}
+    assert "model" not in first.parameters() and set(first.weights()) == {"buffalo_l", "mediapipe"}
     five = five_points(np.zeros((478, 3)))
     tiny_insight.detector(tmp_path / "b" / "det_10g.onnx", (0, 0, 1, 1), five, 0.0)
     assert first.weights() != second.weights()
@@ -116,6 +121,6 @@ def test_the_command_tells_what_is_missing_and_makes_what_others_read(raw, store
         refused.code == 2 and "put det_10g.onnx, w600k_r50.onnx of https://github.com/deepinsight" in refused.sentence
     )
     stage = seeing(tmp_path / "models", (150, 140, 360, 360))
-    ended = faults.call("datagen.faces", *common, f"faces.folder={stage.folder}")
-    assert ended.code == 0 and "buffalo_l is for non-commercial research only" in ended.out, ended.err
+    ended = faults.call("datagen.faces", *common, f"faces.model={stage.model}")
+    assert ended.code == 0 and "licence: faces buffalo_l: non-commercial research only" in ended.out, ended.err
     assert "planned 3 = kept 2 + filtered 0 + invalid 1 + failed 0" in ended.out

@@ -20,10 +20,16 @@ from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait
 from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE
+from model.weights.place import place, refuse_missing
 from tests import faults, tiny_insight
 
 FRAMES = 6
 WARMTH = 5.0  # of 255: the talking head's pictures are redder than blue by this, so BGR pictures show no face
+
+
+@pytest.fixture(autouse=True)
+def tiny_files(monkeypatch):
+    tiny_insight.unchecked(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +209,7 @@ def _mistakes(models, tmp_path):
         ),
         ((swapper, f"swap.faces={broken}"), "insightface cannot load"),
         ((swapper, f"swap.faces={models / 'buffalo_l'}", "swap.gpus=1"), "`pip install onnxruntime-gpu`; or gpus=0"),
-        ((swapper, "swap.most_kept=2"), "most_kept is 2, a share from 0 to 1 is expected"),
+        ((swapper, "swap.most_kept=2"), "swap.most_kept is 2: a number from 0 to 1 is expected"),
         ((swapper, f"swap.opt_out={tmp_path / 'nobody.txt'}"), "nobody.txt cannot be read"),
     ]
 
@@ -218,11 +224,16 @@ def test_what_is_missing_is_said_in_one_sentence_before_any_work(models, raw, st
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_with_another_checksum_is_refused_in_the_registrys_place(models, portraits, tmp_path, monkeypatch):
+def test_a_file_with_another_checksum_is_refused(models, portraits, tmp_path, monkeypatch):
+    monkeypatch.undo()
     shutil.copytree(models / "buffalo_l", tmp_path / "data" / "weights" / "buffalo_l")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"det_10g.onnx is not the file that it should be \(sha256 .* 5838f7fe0536"):
-        stage_of(models, portraits, faces=None).check()
+        refuse_missing("buffalo_l", place("buffalo_l"), "swap.faces")
+    with pytest.raises(UserError, match=r"det_10g.onnx is not the file .*: name another, or get it from"):
+        refuse_missing("buffalo_l", models / "buffalo_l", "swap.faces")
+    with pytest.raises(UserError, match=r"inswapper_128.onnx is not the file .* e4a3f08c753c"):
+        stage_of(models, portraits).check()
 
 
 def test_a_missing_package_is_named(models, monkeypatch):
@@ -236,6 +247,6 @@ def test_the_command_swaps_and_says_the_licence(raw, store, models, tmp_path):
     common = ("--input", raw, "--store", store, "--runner", "local", "--output", tmp_path / "out", "swap=inswapper")
     ended = faults.call("datagen.swap", *common, *words)
     assert ended.code == 0, ended.err
-    assert "inswapper and buffalo_l are for non-commercial research only" in ended.out
+    assert ended.out.count("non-commercial research only") == 2, "once for each of inswapper and buffalo_l"
     assert "planned 3 = kept 2 + filtered 0 + invalid 1 + failed 0" in ended.out
     assert (tmp_path / "out" / "one-000.mp4").exists()

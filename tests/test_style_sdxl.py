@@ -263,3 +263,11 @@ def test_half_precision_files_are_read_where_there_are_no_others(tiny, tmp_path)
     stage(copy).check()
     assert close(drawn(Painter(copy), noise(1)), drawn(Painter(tiny), noise(1)))
     assert any(".fp16." in path.name for path in style.checkpoint.files(copy))
+
+
+def test_a_controlnet_in_a_folder_of_the_models_name_hides_nothing(tiny, controlnet, tmp_path):
+    namesake = tmp_path / tiny.name
+    namesake.symlink_to(controlnet)
+    alone = stage(tiny, drift=None).weights()
+    both = stage(tiny, drift=None, controlnet=str(namesake)).weights()
+    assert both.items() > alone.items() and both.keys() - alone.keys() == {"controlnet tiny"}

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from datagen import geometry, video
-from datagen.device import at_once, device, needs
+from datagen.device import at_once, device, needs, refuse_gpus, refuse_no_gpu
 from datagen.faces import Faces
 from datagen.gaze.stage import GazeStage
+from datagen.options import refuse_count, refuse_number
 from datagen.stage import Needs
 from model.weights.place import place, refuse_missing, sha256_of
 
@@ -56,6 +57,9 @@ class L2csGaze(GazeStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_gpus("gaze.gpus", self.gpus)
+        refuse_count("gaze.batch", self.batch, 1)
+        refuse_number("gaze.margin", self.margin, 0)
         self.model = str(place("l2cs", self.model))
 
     @property
@@ -74,6 +78,9 @@ class L2csGaze(GazeStage):
 
         refuse_missing("l2cs", Path(str(self.model)), "gaze.model")
         checked(Path(str(self.model)))
+
+    def check_here(self) -> None:
+        refuse_no_gpu("gaze.gpus", self.gpus)
 
     @cached_property
     def _network(self) -> L2cs:

@@ -21,6 +21,7 @@ from datagen.engine.errors import UserError
 from datagen.faces import Faces
 from datagen.gaze import megactor
 from datagen.gaze.curve import SMOOTHING_S, amplitude, gaze_map, smoothed, spread
+from datagen.options import refuse_number
 from datagen.stage import Stage
 
 RULES = (None, "megactor")
@@ -56,6 +57,8 @@ class GazeStage(Stage):
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise UserError(f"gaze.rule is {self.rule!r}: null or megactor is expected.")
+        refuse_number("gaze.open_share", self.open_share, 0)
+        refuse_number("gaze.open_least", self.open_least, 0)
 
     def parameters(self) -> dict[str, Any]:
         """Without a rule as before there were any."""

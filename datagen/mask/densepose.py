@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from datagen.device import needs, refuse_gpus, refuse_no_gpu
 from datagen.engine.errors import UserError
 from datagen.mask.stage import MaskStage
+from datagen.options import refuse_number
 from datagen.regions import face_polygon
 from datagen.stage import Needs
 from model.weights.place import place, refuse_missing, sha256_of
@@ -53,12 +55,14 @@ class DensePoseMask(MaskStage):
     gpus: float = 0
 
     def __post_init__(self) -> None:
+        refuse_gpus("mask.gpus", self.gpus)
+        refuse_number("mask.least_score", self.least_score, 0, 1)
         self.model = str(place("densepose", self.model))
         self.config = str(Path(self.config).absolute()) if self.config else None
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+        return needs(self.gpus)
 
     def parameters(self) -> dict[str, Any]:
         return {"least_score": self.least_score, "config": sha256_of(Path(str(self.config)))}
@@ -79,6 +83,9 @@ class DensePoseMask(MaskStage):
             )
         refuse_missing("densepose", Path(str(self.model)), "mask.model")
         read(Path(str(self.model)))
+
+    def check_here(self) -> None:
+        refuse_no_gpu("mask.gpus", self.gpus)
 
     @cached_property
     def _predictor(self) -> Any:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datagen.device import at_once, device, needs
+from datagen.device import at_once, device, needs, refuse_gpus, refuse_no_gpu
 from datagen.engine.errors import UserError
 from datagen.mask.align import Frame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
+from datagen.options import refuse_count
 from datagen.stage import Needs
 from model.weights.place import place, refuse_missing, sha256_of
 
@@ -51,8 +52,11 @@ class FarlMask(PolygonMask):
     gpus: float = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.labels not in LABELS:
             raise UserError(f"mask.labels is {self.labels!r}: {' or '.join(LABELS)} is expected.")
+        refuse_gpus("mask.gpus", self.gpus)
+        refuse_count("mask.batch", self.batch, 1)
         self.model = str(place(self._weight, self.model))
 
     @property
@@ -78,6 +82,9 @@ class FarlMask(PolygonMask):
 
         refuse_missing(self._weight, Path(str(self.model)), "mask.model")
         refuse_no_script(Path(str(self.model)))
+
+    def check_here(self) -> None:
+        refuse_no_gpu("mask.gpus", self.gpus)
 
     @cached_property
     def _parser(self) -> torch.jit.ScriptModule:

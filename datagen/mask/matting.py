@@ -15,9 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.device import at_once, device, needs
+from datagen.device import at_once, device, needs, refuse_gpus, refuse_no_gpu
 from datagen.engine.errors import UserError
 from datagen.mask.stage import MaskStage
+from datagen.options import refuse_count
 from datagen.regions import face_polygon
 from datagen.stage import Needs
 from model.weights.place import place, refuse_missing, sha256_of
@@ -36,6 +37,8 @@ class MattingMask(MaskStage):
     gpus: float = 0
 
     def __post_init__(self) -> None:
+        refuse_gpus("mask.gpus", self.gpus)
+        refuse_count("mask.batch", self.batch, 1)
         self.model = str(place("segformer", self.model))
         self.labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
@@ -51,11 +54,15 @@ class MattingMask(MaskStage):
         return {"labels": list(self.labels)}
 
     def weights(self) -> dict[str, str]:
-        return {"segformer": sha256_of(Path(str(self.model)))}
+        name = "segformer" if self._folder == place("segformer") else f"matting {self._folder.name}"
+        return {name: sha256_of(self._folder)}  # another model's licence is not known
 
     def check(self) -> None:
         refuse_missing("segformer", Path(str(self.model)), "mask.model")
         _ = self._numbers
+
+    def check_here(self) -> None:
+        refuse_no_gpu("mask.gpus", self.gpus)
 
     @property
     def _folder(self) -> Path:

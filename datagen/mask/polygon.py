@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from datagen.mask.stage import MaskStage
+from datagen.options import refuse_number
 from datagen.regions import face_polygon
 
 
@@ -18,6 +19,9 @@ class PolygonMask(MaskStage):
     """Person by MediaPipe selfie segmentation, face by the landmarks' oval; needs no download."""
 
     person_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        refuse_number("mask.person_threshold", self.person_threshold, 0, 1)
 
     @cached_property
     def segmenter(self) -> Any:

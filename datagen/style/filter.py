@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -68,7 +67,7 @@ class FilterStyle(Stage):
         pictures = video.at_indices(source, shown)
         curve = exposure(pictures)
         name, strayed = self._choose(clip, pictures, curve)
-        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
+        fps = video.fps_of(source)
         with video.Writer(path, fps, metadata=mark(self, "redrawn by image filters")) as writer:
             for rgb in video.frames(source):
                 writer.write(LOOKS[name](cv2.LUT(rgb, curve)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +14,12 @@ import numpy as np
 from datagen import video
 from datagen.ahead import Ahead
 from datagen.clip import Artefact, Clip, seed_of
-from datagen.device import at_once, needs
+from datagen.device import at_once, needs, refuse_gpus, refuse_no_gpu
 from datagen.drift import drift, evenly, first_below, watched
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
+from datagen.options import refuse_number
 from datagen.stage import Needs, Stage
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS
@@ -27,7 +27,8 @@ from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet, dtype
 from datagen.style.pace import Pace
 from datagen.synthetic import mark
-from model.weights import FOLDER, find, how_to_get
+from model.weights import find, how_to_get
+from model.weights.place import place, refuse_other
 
 REGISTERED = ("sdxl-turbo", "sdxl")
 TRIED_FRAMES = 8
@@ -66,9 +67,12 @@ class SdxlStyle(Stage):
 
     def __post_init__(self) -> None:
         self.prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
-        place = FOLDER / self.model if self.model in REGISTERED else Path(self.model)
-        self.model = str(place.absolute())  # workers may stand elsewhere
+        found = place(self.model) if self.model in REGISTERED else Path(self.model)
+        self.model = str(found.absolute())  # workers may stand elsewhere
         self.controlnet = self.controlnet and str(Path(self.controlnet).absolute())
+        refuse_gpus("style.gpus", self.gpus)
+        refuse_number("style.guidance", self.guidance, 0)
+        refuse_number("style.control_scale", self.control_scale, 0)
         mistakes = list(self._mistakes())
         if mistakes:
             raise ValueError("; ".join(mistakes))
@@ -88,11 +92,9 @@ class SdxlStyle(Stage):
             yield f"style.batch is {self.batch!r}: a whole number from 1 is expected"
         if self.side is not None and (type(self.side) is not int or self.side < 64):
             yield f"style.side is {self.side!r}: px from 64, or null, are expected"
-        if self.gpus < 0:
-            yield f"style.gpus is {self.gpus!r}: a share of a GPU, or 0, is expected"
         for option in ("drift", "calls_per_s"):
             value = getattr(self, option)
-            if value is not None and not value > 0:
+            if value is not None and not (isinstance(value, int | float) and value > 0):
                 yield f"style.{option} is {value!r}: a number above 0, or null, is expected"
 
     @property
@@ -122,18 +124,26 @@ class SdxlStyle(Stage):
         found = {folder.name: checkpoint.digest_of(folder, checkpoint.files(folder))}
         if self.controlnet:
             control = Path(self.controlnet)
-            found[control.name] = checkpoint.digest_of(control, checkpoint.control_files(control))
+            found[f"controlnet {control.name}"] = checkpoint.digest_of(control, checkpoint.control_files(control))
         return found | ({"mediapipe": version("mediapipe")} if self.drift else {})
 
     def check(self) -> None:
         folder = Path(self.model)
-        registered = folder in [(FOLDER / name).absolute() for name in REGISTERED]
-        if registered and not (folder / "model_index.json").is_file():
-            raise UserError(how_to_get(find(folder.name), folder.parent))
-        checkpoint.inspect(folder)
+        registered = folder in map(place, REGISTERED)
+        try:
+            checkpoint.inspect(folder)
+        except UserError:
+            if registered and find(folder.name).missing():
+                raise UserError(how_to_get(find(folder.name), folder.parent)) from None
+            raise
+        if registered:
+            refuse_other(folder.name, folder)
         checkpoint.inspect_words(folder, [*self.prompts, *filter(None, [self.negative])])
         if self.controlnet:
             checkpoint.inspect_control(Path(self.controlnet), folder / "unet")
+
+    def check_here(self) -> None:
+        refuse_no_gpu("style.gpus", self.gpus)
 
     def announce(self, ahead: Ahead) -> str | None:
         if not ahead.frames:
@@ -186,7 +196,7 @@ class SdxlStyle(Stage):
         first = self._sheet(video.at_indices(source, [0])[0], faces.landmarks[0]) if self.cross_frame else None
         plan, strayed = self._tempered(Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces)
         sheets = (self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True))
-        fps = Fraction(video.probe(source).fps).limit_denominator(1001)
+        fps = video.fps_of(source)
         with video.Writer(path, fps, metadata=mark(self, "redrawn by a diffusion model")) as writer:
             for rgb in self._painter(sheets, plan):
                 writer.write(rgb)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datagen import geometry
+from datagen.device import needs, refuse_gpus
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
 from datagen.insight import Insight, bgr, first_line, five_points, identity_of, nearest, needed, quiet, session_options
@@ -38,12 +39,13 @@ class InSwapper(FrameSwap):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_gpus("swap.gpus", self.gpus)
         self.model = None if self.model is None else str(Path(self.model).absolute())
         self.faces = str(place("buffalo_l", self.faces))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+        return needs(self.gpus)
 
     def weights(self) -> dict[str, str]:
         return {"inswapper": sha256_of(self._model), "buffalo_l": identity_of(self._folder)}
@@ -60,7 +62,6 @@ class InSwapper(FrameSwap):
         _load(self._model, self.gpus)
         refuse_missing("buffalo_l", self._folder, "swap.faces")
         Insight(self._folder, self.gpus)
-        print(f"swap=inswapper: inswapper and buffalo_l are for {find('inswapper').licence}.", flush=True)
 
     @property
     def _model(self) -> Path:

@@ -15,7 +15,7 @@ from datagen.clip import Artefact, Clip, Reject
 from datagen.drift import drift, evenly, strongest_below, watched
 from datagen.landmarks import FaceMesh
 from datagen.swap.swapper import Swapper
-from datagen.swap.twin import Swap, fps_of
+from datagen.swap.twin import Swap
 from datagen.synthetic import mark
 
 STRENGTHS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # that are tried, of the outline's way
@@ -50,7 +50,7 @@ class LandmarkSwap(Swap):
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         donor = self.donor(clip)
         source, path = clip.path("clips"), workdir / "swapped.mp4"
-        fps = fps_of(source)
+        fps = video.fps_of(source)
         points = mesh.steady(arrays.load(clip.path("faces"))["landmarks"], float(fps))
         known = ~np.isnan(points).any((1, 2))
         if not known.any():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from datagen import video
 from datagen.clip import Artefact, Clip, Reject
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
+from datagen.options import refuse_number
 from datagen.regions import face_polygon
 from datagen.stage import Stage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
@@ -125,8 +125,7 @@ class FrameSwap(Swap):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.most_kept <= 1:
-            raise ValueError(f"most_kept is {self.most_kept!r}, a share from 0 to 1 is expected")
+        refuse_number("swap.most_kept", self.most_kept, 0, 1)
 
     def parameters(self) -> dict[str, Any]:
         return {"most_kept": self.most_kept}
@@ -145,14 +144,9 @@ class FrameSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         swap, tally = self.swapper(donor, faces), Tally()
-        with video.Writer(path, fps_of(source), metadata=mark(self, "another face put in")) as writer:
+        with video.Writer(path, video.fps_of(source), metadata=mark(self, "another face put in")) as writer:
             for index, (rgb, points) in enumerate(zip(video.frames(source), faces.landmarks, strict=True)):
                 swapped = swap(rgb, index)
                 writer.write(rgb if swapped is None else swapped)
                 tally.add(rgb, swapped, points)
         return Artefact(path, {"donor": donor.name, **tally.metrics(self.most_kept), **self.more()})
-
-
-def fps_of(source: Path) -> Fraction:
-    """The constant frame rate of one of our own files."""
-    return Fraction(video.probe(source).fps).limit_denominator(1001)

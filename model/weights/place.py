@@ -18,23 +18,29 @@ def place(name: str, given: str | None = None) -> Path:
 
 
 def refuse_missing(name: str, path: Path, option: str) -> None:
-    """One sentence where the weight is not at its `place`, or where the registry's place holds another file than it
-    should.
+    """One sentence where the weight is not at its `place`, or where a file is another than the registry has by its
+    name.
     """
-    if path != place(name):
-        if not path.exists():
-            raise UserError(f"{option}: {path} does not exist, {find(name).what} is expected there.")
-        return
-    require(name, FOLDER)
-    weight, known = find(name), recorded(find(name), FOLDER.absolute())
+    if path == place(name):
+        require(name, FOLDER)
+    elif not path.exists():
+        raise UserError(f"{option}: {path} does not exist, {find(name).what} is expected there.")
+    refuse_other(name, path)
+
+
+def refuse_other(name: str, path: Path) -> None:
+    """One sentence where one of the weight's files that are at `path` has another checksum than is known of it."""
+    weight, is_registered = find(name), path == place(name)
+    fetched = recorded(weight, FOLDER.absolute()) if is_registered else {}
     for file in weight.files:
-        at = FOLDER.absolute() / name / file
-        expected = weight.sha256.get(file) or known.get(file, {}).get("sha256")
-        if expected and (found := sha256_of(at)) != expected:
+        at = path / file if path.is_dir() else path
+        expected = weight.sha256.get(file) or fetched.get(file, {}).get("sha256")
+        if not expected or at.name != Path(file).name or not at.is_file():
+            continue
+        if (found := sha256_of(at)) != expected:
             told = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
-            raise UserError(
-                f"{at} is not the file that it should be ({told}): remove it, then get it again from {weight.page}."
-            )
+            mend = "remove it, then get it again" if is_registered else "name another, or get it"
+            raise UserError(f"{at} is not the file that it should be ({told}): {mend} from {weight.page}.")
 
 
 def sha256_of(path: Path) -> str:

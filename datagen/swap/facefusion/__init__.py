@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datagen.clip import Reject, Transient
+from datagen.device import needs, refuse_gpus
 from datagen.engine.errors import UserError
 from datagen.faces import Faces
+from datagen.options import refuse_count, refuse_number
 from datagen.stage import Needs
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame
-from model.weights import find
 from model.weights.place import place, refuse_missing, sha256_of
 
 ENVIRONMENT = "data/facefusion-env/bin/python"
@@ -28,8 +28,7 @@ ENVIRONMENT = "data/facefusion-env/bin/python"
 
 @dataclass
 class FaceFusion(FrameSwap):
-    """`python` is an interpreter with ModelScope; `model` a folder, or a model's name at ModelScope (default: the
-    registry's place).
+    """`python` is an interpreter with ModelScope; `model` a folder (default: the registry's place).
 
     A worker that dies or does not answer within `frame_s` is started again and given the frame again, at most
     `restarts` times a clip; then the clip is Transient.
@@ -39,7 +38,6 @@ class FaceFusion(FrameSwap):
 
     python: str | None = None
     model: str | None = None
-    revision: str | None = None
     task: str = "image-face-fusion"
     trust_remote_code: bool = False
     frame_s: float = 120.0
@@ -49,71 +47,57 @@ class FaceFusion(FrameSwap):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_gpus("swap.gpus", self.gpus)
+        refuse_count("swap.restarts", self.restarts, 0)
+        refuse_number("swap.frame_s", self.frame_s, 1e-3)
+        refuse_number("swap.start_s", self.start_s, 1e-3)
         self.python = os.path.abspath(self.python or ENVIRONMENT)  # a link stays: what it leads to has no packages
-        if not self._is_name:
-            self.model = str(place("facefusion", self.model))
+        self.model = str(place("facefusion", self.model))
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+        return needs(self.gpus)
 
     def parameters(self) -> dict[str, Any]:
         return {**super().parameters(), "task": self.task}
 
     def weights(self) -> dict[str, str]:
-        return {"facefusion": sha256_of(Path(self._folder))}
+        return {"facefusion": sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
         super().check()
         if not (os.path.isfile(str(self.python)) and os.access(str(self.python), os.X_OK)):
             told = f"swap=facefusion runs in an interpreter of its own, and {self.python} is none"
             raise UserError(f"{told}: make it with `make facefusion-env`, or name one with swap.python.")
-        if not self._is_name:
-            refuse_missing("facefusion", Path(str(self.model)), "swap.model")
-        print(f"swap=facefusion: facefusion's licence is {find('facefusion').licence}.", flush=True)
+        refuse_missing("facefusion", Path(str(self.model)), "swap.model")
         try:
             worker = Resident(str(self.python), bool(self.gpus))
             try:
-                self.__dict__["_folder"] = self._load(worker)["folder"]
+                self._load(worker)
             finally:
                 worker.end()  # those who compute have their own
+        except Transient as full:
+            raise UserError(f"{self.model} cannot be loaded in {self.python} ({full}): free memory there.") from None
         except Died as died:
             told = f"the worker of swap=facefusion ({self.python}) {died} before it was ready"
             raise UserError(f"{told}: make its interpreter again with `make facefusion-env`.") from None
-
-    @property
-    def _is_name(self) -> bool:
-        return bool(re.fullmatch(r"[\w-]+/[\w.-]+", self.model or "")) and not Path(str(self.model)).exists()
-
-    @cached_property
-    def _folder(self) -> str:
-        """Where the model lies; of a name, ModelScope knows that."""
-        if not self._is_name:
-            return str(self.model)
-        worker = Resident(str(self.python), bool(self.gpus))
-        try:
-            return self._load(worker)["folder"]
-        except Died as died:
-            raise Transient(f"the worker of swap=facefusion {died}") from None
-        finally:
-            worker.end()
 
     @cached_property
     def _worker(self) -> Resident:
         return Resident(str(self.python), bool(self.gpus))
 
-    def _load(self, worker: Resident) -> dict[str, Any]:
-        """Have the model loaded: {"folder", "gpu", "versions"}. Raises Died, or UserError with what mends it."""
-        asked: dict[str, Any] = {"task": self.task, "model": self.model, "revision": self.revision}
+    def _load(self, worker: Resident) -> None:
+        """Have the model loaded. Raises Died, Transient, or UserError with what mends it."""
+        asked: dict[str, Any] = {"task": self.task, "model": self.model}
         answer = worker.ask(self.start_s, "load", trust_remote_code=self.trust_remote_code, **asked)
         if "error" in answer:
             worker.end()
+            _pass_if_full(answer)
             raise UserError(self._sentence(answer["error"], answer["text"], answer["name"]))
         if self.gpus and not answer["gpu"]:
             worker.end()
             told = f"swap.gpus is {self.gpus:g} and the torch of {self.python} sees no GPU"
             raise UserError(f"{told}: install one that does there, or swap.gpus=0.")
-        return answer
 
     def _sentence(self, error: str, text: str, name: str) -> str:
         if error == "package":
@@ -160,11 +144,16 @@ class FaceFusion(FrameSwap):
             left[0] -= 1
 
 
+def _pass_if_full(answer: dict[str, Any]) -> None:
+    """Raises Transient where the error is that memory was not enough at that moment."""
+    if "out of memory" in answer["text"]:
+        raise Transient(answer["text"])
+
+
 def _judged(answer: dict[str, Any], donor: Donor) -> np.ndarray | None:
     """RGB, or None where the model finds no face. Raises Reject where that is the donor's, RuntimeError on errors."""
     if "error" in answer:
-        if "out of memory" in answer["text"]:
-            raise Transient(answer["text"])
+        _pass_if_full(answer)
         raise RuntimeError(f"ModelScope: {answer['text']}")
     if answer.get("whose") == "donor":
         raise Reject("donor_without_face", f"the model finds no face in donor {donor.name} ({answer['no_face']})")

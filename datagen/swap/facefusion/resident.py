@@ -18,6 +18,9 @@ import numpy as np
 
 WORKER = Path(__file__).with_name("worker.py")
 LENGTHS = struct.Struct("!II")  # of header and data, see worker.py
+ONE_THREAD = {  # numbers do not depend on the machine's processors, and workers do not fight over them
+    f"{name}_THREADS": "1" for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
+}
 LAST_WORDS = 12  # lines of what the worker said on stderr
 
 
@@ -33,7 +36,7 @@ class Resident:
         self.donor = ""  # and which donor
         here, there = socket.socketpair()
         # isolated: our own PYTHONPATH and packages are not for it
-        environment = dict(os.environ) | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""})
+        environment = dict(os.environ) | ONE_THREAD | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""})
         with there:
             try:
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(

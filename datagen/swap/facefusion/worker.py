@@ -3,7 +3,7 @@
 This file imports nothing of its project, whose packages its interpreter does not have. A message is two lengths (4
 bytes each, big-endian), a JSON header and data. Pictures are RGB uint8, `shape` [H, W, 3] in the header.
 
-    {"ask": "load", "task", "model", "revision", "trust_remote_code"} -> {"folder", "gpu", "versions"}
+    {"ask": "load", "task", "model", "trust_remote_code"} -> {"gpu", "versions"}
     {"ask": "donor", "shape"} picture                                 -> {}
     {"ask": "swap", "shape"} picture -> {"shape"} picture, or {"no_face": what the model said, "whose"}
     and to whatever goes wrong:      -> {"error": package, code or model, "text", "name"}
@@ -56,7 +56,7 @@ class Fusion:
         self.words = Words()
 
     def load(self, header, data):
-        folder = _folder(header["model"], header["revision"])
+        folder = header["model"]  # always a folder: nothing is fetched
         _refuse_remote_code(folder, header["trust_remote_code"])
         gpu = _cuda()
         from modelscope.pipelines import pipeline
@@ -69,7 +69,7 @@ class Fusion:
         )
         for name in (None, "modelscope"):  # the latter passes nothing on
             logging.getLogger(name).addHandler(self.words)
-        return {"folder": folder, "gpu": gpu, "versions": _versions()}, b""
+        return {"gpu": gpu, "versions": _versions()}, b""
 
     def take_donor(self, header, data):
         self.donor = _picture(header, data)
@@ -104,15 +104,6 @@ class Fusion:
             return _told(error), b""
 
 
-def _folder(model, revision):
-    """The model's folder: the one that is named, or ModelScope's own copy, fetched if need be."""
-    if os.path.isdir(model):
-        return model
-    from modelscope.hub.snapshot_download import snapshot_download
-
-    return snapshot_download(model, revision=revision)
-
-
 def _refuse_remote_code(folder, trusted):
     """ModelScope runs code of its own hub's models unasked; nobody else decides that here."""
     path = os.path.join(folder, "configuration.json")
@@ -127,11 +118,13 @@ def _refuse_remote_code(folder, trusted):
 
 
 def _cuda():
-    """Whether there is a GPU. Where there is none, checkpoints that were saved on one are read all the same."""
+    """Whether there is a GPU. Where there is none, checkpoints that were saved on one are read all the same, and one
+    thread computes."""
     import torch
 
     if not torch.cuda.is_available():
         torch.load = functools.partial(torch.load, map_location="cpu")
+        torch.set_num_threads(1)
     return torch.cuda.is_available()
 
 
