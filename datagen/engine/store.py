@@ -25,6 +25,8 @@ from datagen.engine.files import canonical, file_sha256, write_atomically
 from datagen.stage import Stage
 from datagen.video import encoder_id
 
+SIGN = "tmp/run"  # of the run that is on
+
 
 @dataclass(frozen=True)
 class Record:
@@ -159,6 +161,27 @@ class Store:
     def clear_scratch(self) -> None:
         """Drop what killed workers left; only for the one who holds the store's lock."""
         shutil.rmtree(self._scratch(), ignore_errors=True)
+
+    def sign(self, text: str) -> None:
+        """Leave a word by which a worker elsewhere can tell that it sees this very store."""
+        if self._fs is None:
+            write_atomically(Path(self._base) / SIGN, text.encode())
+        else:
+            self._fs.makedirs(f"{self._base}/{os.path.dirname(SIGN)}", exist_ok=True)
+            self._fs.pipe_file(f"{self._base}/{SIGN}", text.encode())
+
+    def has_sign(self, text: str) -> bool:
+        try:
+            return self._read(f"{self._base}/{SIGN}") == text.encode()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def clear_sign(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._fs is None:
+                os.unlink(f"{self._base}/{SIGN}")
+            else:
+                self._fs.rm_file(f"{self._base}/{SIGN}")
 
     def _identity(self, stage: Stage, clip: Clip) -> dict[str, Any]:
         inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
