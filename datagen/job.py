@@ -135,6 +135,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
         tell_licences(job)
+        job.store.check()
         job.store.clear_scratch()
         ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
         try:

@@ -27,8 +27,8 @@ class Cluster:
 
     def __init__(self, lock: Path, workers: int | None, options: dict[str, Any]):
         self._options = {"address": "local", "log_to_driver": False, **options}
-        self._is_own = self._options["address"] == "local"
-        self._most = len(os.sched_getaffinity(0)) if workers is None and self._is_own else workers
+        self.is_own = self._options["address"] == "local"
+        self._most = len(os.sched_getaffinity(0)) if workers is None and self.is_own else workers
         # short, because Ray's socket paths are limited; the same for every run with this lock, of which there is one
         # at a time, so that a killed run's leavings go with the next
         self._home = Path(f"/tmp/mk-{os.getuid()}-{seed_of(lock.absolute()) % 2**32:08x}")
@@ -39,12 +39,12 @@ class Cluster:
         os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", **WORKER_ENVIRONMENT})
         import ray
 
-        options = self._options | (self._own() if self._is_own else self._others())
+        options = self._options | (self._own() if self.is_own else self._others())
         try:
             ray.init(logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, TypeError, ValueError, ray.exceptions.RayError) as error:
             where = options["address"]
-            hint = "" if self._is_own else f"; {TOKEN}"
+            hint = "" if self.is_own else f"; {TOKEN}"
             raise UserError(f"Ray ({where}) cannot be started or reached: {first_line(error)}{hint}") from None
         self._ray = ray
         return ray
@@ -62,7 +62,7 @@ class Cluster:
 
     def close(self) -> None:
         self._ray.shutdown()
-        if self._is_own:
+        if self.is_own:
             shutil.rmtree(self._home, ignore_errors=True)
 
     def _resources(self) -> dict[str, float]:

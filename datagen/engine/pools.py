@@ -156,7 +156,8 @@ class RayPool:
         self._crew = Crew(self._ray, self._worker, self._cluster.wanted)
 
     def _worker(self, needs: Needs) -> Any:
-        # where a GPU is needed it alone is counted: the workers without one hold all processors
-        cpus = 0 if needs.gpus else needs.cpus
+        # where a GPU is needed it alone is counted: the workers without one hold all processors; our own Ray counts
+        # none, since nobody else is there
+        cpus = 0 if needs.gpus or self._cluster.is_own else needs.cpus
         remote = self._ray.remote(num_cpus=cpus, num_gpus=needs.gpus, max_restarts=0, max_task_retries=0)(Worker)
         return remote.remote(self._journey, self._store, needs, self._sign, str(Path.cwd()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import IO, Any
 
 from datagen.clip import Artefact, Clip, Reject
 from datagen.engine.files import canonical, file_sha256, write_atomically
+from datagen.engine.remote import Remote
 from datagen.stage import Stage
 from datagen.video import encoder_id
 
@@ -67,6 +69,12 @@ class Store:
     @property
     def is_local(self) -> bool:
         return self._fs is None
+
+    def check(self) -> None:
+        """UserError where a remote store refuses to be written, or there is none."""
+        if not self.is_local:
+            self.sign("")
+            self.clear_sign()
 
     def key(self, stage: Stage, clip: Clip) -> str:
         return _digest(self._identity(stage, clip))
@@ -146,7 +154,7 @@ class Store:
     def open(self, record: Record) -> IO[bytes]:
         """The artefact's bytes, wherever it lies."""
         path = self._where(record)
-        return open(path, "rb") if self.is_local or Path(path).exists() else self._fs.open(path, "rb")
+        return open(path, "rb") if self.is_local or record.is_external else io.BytesIO(self._fs.cat_file(path))
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
@@ -252,4 +260,4 @@ def _filesystem(root: str) -> tuple[Any, str]:
     from fsspec.implementations.local import LocalFileSystem
 
     filesystem, base = fsspec.core.url_to_fs(root)
-    return (None, base) if isinstance(filesystem, LocalFileSystem) else (filesystem, base)
+    return (None, base) if isinstance(filesystem, LocalFileSystem) else (Remote(filesystem, root), base)
