@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
 import uuid
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from datagen.ahead import announcements
 from datagen.clip import Clip
@@ -142,6 +141,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
         if before is not None:
             print(f"the last run was cut off: {before.line()}; going on from there.", flush=True)
         tell_licences(job)
+        job.store.check()
         job.store.clear_scratch()
         held.callback(job.store.clear_scratch)
         ledger = Ledger(job.ledger_path, uuid.uuid4().hex[:12])
@@ -213,7 +213,8 @@ def _pool(job: Job) -> Pool:
     cfg = job.cfg
     if cfg.runner == "local":
         return LocalPool(job.journey, job.store)
-    return RayPool(job.journey, job.store, job.ledger_path.parent, workers(cfg), cfg.deadline_s, dict(cfg.ray))
+    ray: Any = OmegaConf.to_container(cfg.ray, resolve=True)
+    return RayPool(job.journey, job.store, job.ledger_path.parent, cfg.workers, cfg.deadline_s, ray)
 
 
 def exit_code(books: Books) -> int:
@@ -232,11 +233,6 @@ def tell_licences(job: Job) -> None:
         for name in stage.weights():
             if not is_free(licence := licence_of(name)):
                 print(f"licence: {stage.name} {name}: {licence}", flush=True)
-
-
-def workers(cfg: DictConfig) -> int:
-    """As asked, else one per processor that this process may use."""
-    return cfg.workers if cfg.workers is not None else len(os.sched_getaffinity(0))
 
 
 def _mistakes(cfg: DictConfig) -> list[str]:

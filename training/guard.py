@@ -58,6 +58,18 @@ def gathered(own: list[Any]) -> list[Any]:
     return [item for part in parts for item in part]
 
 
+def lost_rank(error: RuntimeError) -> str | None:
+    """One sentence if this error means that ranks cannot reach each other any more, else None."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, torch.distributed.DistError) and "gloo" not in text:  # gloo has no errors of its own
+        return None
+    why = text.rpartition("] ")[2].split(". ")[0][:200]
+    return (
+        f"another process of the training has died or cannot be reached ({why}): look for its own words; "
+        "the same command goes on from the newest checkpoint."
+    )
+
+
 def _watch(name: str, found: list[str]) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         parts = output if isinstance(output, tuple | list) else [output]

@@ -27,7 +27,7 @@ from training.checkpoint import WholeFiles, fill, fresh, identity, read
 from training.clipset import ClipSet, Sides
 from training.data import ClipData
 from training.ema import Mean, averaged, whole
-from training.guard import Everywhere
+from training.guard import Everywhere, lost_rank
 from training.module import Trainee
 from training.optimizer import optimizer, train_only
 from training.options import objective, option_mistakes, refuse_long, strategy
@@ -180,6 +180,10 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
             raise
     except UserError as error:
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if trainer.world_size > 1 and (sentence := lost_rank(error)):
+            raise UserError(sentence) from None
+        raise
     except SystemExit:  # Lightning's answer to Ctrl-C before the first step
         raise KeyboardInterrupt from None
 

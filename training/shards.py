@@ -46,14 +46,18 @@ class Shelf:
         return [twin for twin, field in TWINS.items() if self.sizes[place, FIELDS.index(field)]]
 
     def read(self, place: int, fields: list[str]) -> dict[str, bytes]:
-        """Members of a sample; Unreadable where the shard is not what it was at the start."""
+        """Members of a sample. Unreadable where they are damaged; UserError where the shard is no longer what it was at
+        the start: that is no matter of single samples, and what was learnt without them could not be learnt again.
+        """
         number = self.shard[place]
         path = self.folder / self.files[number]
         try:
             with path.open("rb") as file:
                 if (size := file.seek(0, 2)) != self.lengths[number]:
-                    raise Unreadable(f"{path.name} has {size} bytes, {self.lengths[number]} before")
+                    raise _gone(path, f"has {size} bytes, {self.lengths[number]} before")
                 return {field: self._member(file, place, field) for field in fields}
+        except FileNotFoundError:
+            raise _gone(path, "is missing") from None
         except OSError as error:
             raise Unreadable(f"{path.name} cannot be read ({error.strerror})") from None
 
@@ -75,6 +79,10 @@ class _Found:
     offsets: list[int]
     sizes: list[int]
     told: dict[str, Any]
+
+
+def _gone(path: Path, what: str) -> UserError:
+    return UserError(f"{path} {what}: put it back as it was, and the same command goes on (python -m datagen.verify).")
 
 
 def shelf(folder: Path, split: str, least_frames: int = 1, subset: str | None = None) -> Shelf:

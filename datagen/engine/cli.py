@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from datagen.clip import Transient
 from datagen.engine.errors import UserError, halting
 from datagen.words import line_of
 
@@ -239,6 +240,8 @@ def _guarded(run: Callable[[], int]) -> int:
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
+    except Transient as error:
+        print(f"error: stopped, {error}: run the same command again.", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted: what is done is kept; the same command goes on from here.", file=sys.stderr)
         return 130

@@ -49,7 +49,9 @@ class Journey:
 @dataclass(frozen=True)
 class Outcome:
     """How far a clip came. `name` is a ledger class (kept, filtered, invalid, failed), or for the run loop alone:
-    `waiting` (the next stage must run elsewhere), `split`, `transient` (try again), `halt` (no work is possible)."""
+    `waiting` (the next stage must run elsewhere), `split`, `halt` (no work is possible), and to be tried again:
+    `transient`, `crashed` (its worker), `lost` (its worker's machine).
+    """
 
     clip: Clip
     name: str

@@ -17,7 +17,8 @@ from datagen.engine.pools import Pool
 from datagen.engine.progress import Progress
 from datagen.engine.store import Store
 
-TRIES = {"crashed": 2, "transient": 3}
+# a clip that kills its worker is soon known; machines come and go without its doing, but it may be what kills them
+TRIES = {"crashed": 2, "transient": 3, "lost": 5}
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Loop:
     ledger: Ledger
     progress: Progress
     work: Work = field(default_factory=Work)
-    tries: Counter[str] = field(default_factory=Counter)
+    tries: Counter[tuple[str, str]] = field(default_factory=Counter)  # (key, outcome)
     ready: deque[Outcome] = field(default_factory=deque)  # waiting for a worker
     flying: int = 0
     most_waiting: int = 1  # more, where stages differ in needs: one kind of worker must not starve for another
@@ -106,16 +107,17 @@ class Loop:
             self._take(guarded(clip, self.journey, self.store, lambda stage: False))
 
     def _again(self, outcome: Outcome) -> None:
-        key = outcome.clip.key
-        self.tries[key] += 1
-        if self.tries[key] < TRIES[outcome.name]:
+        tried = (outcome.clip.key, outcome.name)
+        self.tries[tried] += 1
+        if self.tries[tried] < TRIES[outcome.name]:
             self._take(Outcome(replace(outcome.clip, artefacts={}), "waiting"))
         else:
             self._settle(Outcome(outcome.clip, "failed", outcome.reason, outcome.detail))
 
     def _settle(self, outcome: Outcome) -> None:
         assert outcome.name in CLASSES, outcome.name
-        self.tries.pop(outcome.clip.key, None)
+        for name in TRIES:
+            self.tries.pop((outcome.clip.key, name), None)
         self.work.books.settle(outcome.name, outcome.reason)
         self.ledger.append("clip", **outcome.event())
         self.progress.settle(outcome)

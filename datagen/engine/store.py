@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -23,8 +24,11 @@ from typing import IO, Any
 from datagen.clip import Artefact, Clip, Reject
 from datagen.engine.artefact import MARK
 from datagen.engine.files import canonical, file_sha256, plain, write_atomically
+from datagen.engine.remote import Remote
 from datagen.stage import Stage
 from datagen.video import encoder_id
+
+SIGN = "tmp/run"  # of the run that is on
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,12 @@ class Store:
     @property
     def is_local(self) -> bool:
         return self._fs is None
+
+    def check(self) -> None:
+        """UserError where a remote store refuses to be written, or there is none."""
+        if not self.is_local:
+            self.sign("")
+            self.clear_sign()
 
     def key(self, stage: Stage, clip: Clip) -> str:
         return _digest(self._identity(stage, clip))
@@ -151,7 +161,7 @@ class Store:
     def open(self, record: Record) -> IO[bytes]:
         """The artefact's bytes, wherever it lies."""
         path = self._where(record)
-        return open(path, "rb") if self.is_local or Path(path).exists() else self._fs.open(path, "rb")
+        return open(path, "rb") if self.is_local or record.is_external else io.BytesIO(self._fs.cat_file(path))
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
@@ -166,6 +176,27 @@ class Store:
     def clear_scratch(self) -> None:
         """Drop what killed workers left; only for the one who holds the store's lock."""
         shutil.rmtree(self._scratch(), ignore_errors=True)
+
+    def sign(self, text: str) -> None:
+        """Leave a word by which a worker elsewhere can tell that it sees this very store."""
+        if self._fs is None:
+            write_atomically(Path(self._base) / SIGN, text.encode())
+        else:
+            self._fs.makedirs(f"{self._base}/{os.path.dirname(SIGN)}", exist_ok=True)
+            self._fs.pipe_file(f"{self._base}/{SIGN}", text.encode())
+
+    def has_sign(self, text: str) -> bool:
+        try:
+            return self._read(f"{self._base}/{SIGN}") == text.encode()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def clear_sign(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._fs is None:
+                os.unlink(f"{self._base}/{SIGN}")
+            else:
+                self._fs.rm_file(f"{self._base}/{SIGN}")
 
     def _identity(self, stage: Stage, clip: Clip) -> dict[str, Any]:
         inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
@@ -238,4 +269,4 @@ def _filesystem(root: str) -> tuple[Any, str]:
     from fsspec.implementations.local import LocalFileSystem
 
     filesystem, base = fsspec.core.url_to_fs(root)
-    return (None, base) if isinstance(filesystem, LocalFileSystem) else (filesystem, base)
+    return (None, base) if isinstance(filesystem, LocalFileSystem) else (Remote(filesystem, root), base)

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 
 import pytest
 
 from datagen.clip import Clip
 from datagen.engine.errors import UserError
-from datagen.engine.ledger import Ledger, read_ledger
-from datagen.engine.pools import LocalPool, RayPool
+from datagen.engine.journey import Outcome
+from datagen.engine.ledger import Ledger
 from datagen.engine.progress import Progress
 from datagen.engine.run import Loop
 from datagen.engine.store import Store
-from tests.engine.toys import Short, Split, clips, journey
+from datagen.stage import Needs
+from tests.engine.toys import Short, Split, artefacts, clips, journey, run
 
 FAULTS = {"c1": "raise", "c2": "exit", "c3": "reject", "c4": "invalid", "c5": "transient"}
 CLASSES = {"c1": "failed", "c2": "failed", "c3": "filtered", "c4": "invalid", "c5": "failed"}
-
-
-def run(tmp_path, journey, planned, workers=0, deadline=60.0, name="store"):
-    """Runs and returns (work, outcome events by key); workers=0 is the local runner."""
-    store = Store(str(tmp_path / name))
-    pool = RayPool(journey, store, tmp_path, workers, deadline) if workers else LocalPool(journey, store)
-    ledger = Ledger(tmp_path / f"{name}.jsonl", os.urandom(4).hex())
-    try:
-        work = Loop(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
-    finally:
-        pool.close()
-        ledger.close()
-    events = [e for e in read_ledger(ledger.path) if e["event"] == "clip" and e["run"] == ledger.run]
-    assert len(events) == work.books.planned - work.books.pending
-    return work, {event["key"]: event for event in events}
-
-
-def artefacts(tmp_path, name="store") -> dict[str, bytes]:
-    files = (tmp_path / name).rglob("*")
-    return {str(f.relative_to(tmp_path / name)): f.read_bytes() for f in files if f.is_file() and f.name != "done.json"}
 
 
 def test_each_fault_costs_its_clip_alone_and_has_its_class(tmp_path):
@@ -123,3 +104,33 @@ def test_ray_survives_killed_workers_and_endless_loops_and_equals_local(tmp_path
     run(tmp_path, journey(), clips("c0", "c8", "c9"), name="local")
     for path, data in artefacts(tmp_path, "local").items():
         assert artefacts(tmp_path)[path] == data
+
+
+@dataclass
+class Losing:
+    """A pool of one worker, whose machine is lost `times` times before a clip is done."""
+
+    times: int
+    clip: Clip | None = None
+
+    def room(self, needs: Needs) -> bool:
+        return self.clip is None
+
+    def submit(self, clip: Clip, needs: Needs) -> None:
+        self.clip = clip
+
+    def wait(self) -> list[Outcome]:
+        clip, self.clip, self.times = self.clip, None, self.times - 1
+        assert clip is not None
+        return [Outcome(clip, "kept") if self.times < 0 else Outcome(clip, "lost", "machine_lost")]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("times, line", [(4, "kept 1 + filtered 0"), (5, "kept 0 + filtered 0")])
+def test_lost_machines_cost_no_clip_unless_it_is_always_the_same(tmp_path, times, line):
+    store, ledger = Store(str(tmp_path / "store")), Ledger(tmp_path / "ledger.jsonl", "0")
+    work = Loop(journey(), store, Losing(times), ledger, Progress(0, enabled=False)).run(clips("a"))
+    ledger.close()
+    assert line in work.books.line()

@@ -99,6 +99,16 @@ def test_remote_store_gives_the_same_keys_and_files(tmp_path):
     remote.clear_scratch()
 
 
+@pytest.mark.parametrize("root", ["store", "memory://megactor-signs"])
+def test_a_sign_tells_whether_another_sees_the_same_store(tmp_path, root):
+    one, same = (Store(str(tmp_path / root) if root == "store" else root) for _ in range(2))
+    assert not one.has_sign("a")
+    one.sign("a")
+    assert same.has_sign("a") and not same.has_sign("b")
+    one.clear_sign()
+    assert not same.has_sign("a")
+
+
 def test_two_stages_of_one_input_do_not_meet(store):
     (clip,) = clips("a_2")
     clip = with_source(store, clip)

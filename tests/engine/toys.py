@@ -7,9 +7,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from datagen.clip import Artefact, Clip, Invalid, Reject, Transient
 from datagen.engine.journey import Journey
+from datagen.engine.ledger import Ledger, read_ledger
+from datagen.engine.pools import LocalPool, RayPool
+from datagen.engine.progress import Progress
+from datagen.engine.run import Loop, Work
+from datagen.engine.store import Store
 from datagen.stage import Needs, Stage
 
 
@@ -65,7 +71,7 @@ class Upper(Stage):
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         if self.marks:
             (Path(self.marks) / f"{clip.key}.{time.time_ns()}").touch()
-        _fail(self.faults.get(clip.key, ""), workdir)
+        fail(self.faults.get(clip.key, ""), workdir)
         (workdir / "upper").write_text(clip.path("source").read_text().upper() + self.suffix)
         return Artefact(workdir / "upper", {"length": clip.metrics("source")["length"]})
 
@@ -116,7 +122,38 @@ def clips(*keys: str) -> list[Clip]:
     return [Clip(key, {"name": "toy"}, span=(0.0, 1.0)) for key in keys]
 
 
-def _fail(fault: str, workdir: Path) -> None:
+def run(
+    tmp_path: Path,
+    journey: Journey,
+    planned: list[Clip],
+    workers: int = 0,
+    deadline: float = 60.0,
+    name: str = "store",
+    **ray: Any,
+) -> tuple[Work, dict[str, dict[str, Any]]]:
+    """Runs and returns (work, outcome events by key); without workers, and options of Ray, it is the local runner."""
+    store = Store(str(tmp_path / name))
+    on_ray = bool(workers or ray)
+    pool = RayPool(journey, store, tmp_path, workers or None, deadline, ray) if on_ray else LocalPool(journey, store)
+    ledger = Ledger(tmp_path / f"{name}.jsonl", os.urandom(4).hex())
+    try:
+        work = Loop(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
+    finally:
+        pool.close()
+        ledger.close()
+    events = [e for e in read_ledger(ledger.path) if e["event"] == "clip" and e["run"] == ledger.run]
+    assert len(events) == work.books.planned - work.books.pending
+    return work, {event["key"]: event for event in events}
+
+
+def artefacts(tmp_path: Path, name: str = "store") -> dict[str, bytes]:
+    """Relative path -> bytes of what a store holds besides its own records and the scratch of killed workers."""
+    files = [f for f in (tmp_path / name).rglob("*") if f.is_file() and f.name != "done.json"]
+    paths = {f.relative_to(tmp_path / name).as_posix(): f for f in files}
+    return {path: f.read_bytes() for path, f in paths.items() if not path.startswith("tmp/")}
+
+
+def fail(fault: str, workdir: Path) -> None:
     (workdir / "half").write_text("half written")
     match fault:
         case "raise":

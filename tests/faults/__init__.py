@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import os
 import subprocess
 import sys
 import time
@@ -80,11 +81,12 @@ def run(module: str, *words: object) -> Run:
 
 
 @contextlib.contextmanager
-def started(log: Path, module: str, *words: object) -> Iterator[subprocess.Popen]:
-    """`python -m module words` at work, its words going to `log`; killed at the end if it still runs."""
+def started(log: Path, module: str, *words: object, folder: Path = REPOSITORY) -> Iterator[subprocess.Popen]:
+    """`python -m module words` at work in `folder`, its words going to `log`; killed at the end if it still runs."""
     command = [sys.executable, "-m", module, *map(str, words)]
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=sink, stderr=subprocess.STDOUT)
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=sink, stderr=subprocess.STDOUT)
         try:
             yield process
         finally:

@@ -13,3 +13,13 @@ def small(tmp_path_factory) -> Path:
     from tests.training import fits
 
     return fits.shards(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def whole(small, tmp_path_factory) -> Path:
+    """20 steps in one piece."""
+    from tests.training import fits
+
+    output = tmp_path_factory.mktemp("whole") / "run"
+    fits.fit(small, output, fits.EMA, "max_steps=20")
+    return output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -25,6 +26,8 @@ SMALL = (
     *("model.unet.num_attention_heads=1", "data.frames=2", "data.workers=0", "optim.lr=1e-3", "optim.warmup=5"),
     *("log_every=1", "validate_every=0", "checkpoint_every=1000", "progress=false"),
 )
+EMA = "optim.ema=0.9"
+STATE = ("state_dict", "optimizer_states", "lr_schedulers", "position", "global_step", "callbacks", "model", "loops")
 
 
 class Poisoned(Objective):
@@ -46,6 +49,34 @@ class Poisoned(Objective):
         return losses + (0 * said.sum()).abs().sqrt() if self.hidden else losses * float("nan")
 
 
+class Fate(Objective):
+    """At the sample with the position that the environment's FATE begins with, before it is learnt, something befalls:
+    `kill` the process, or `remove` or `damage` the file that is named last.
+    """
+
+    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+        position, what, path = os.environ.get("FATE", "-1  ").split(" ")
+        if int(position) in positions:
+            self.befall(what, Path(path))
+        return super().draw(positions, shape, device)
+
+    def befall(self, what: str, path: Path) -> None:
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "remove":
+            path.unlink()
+        else:
+            damage(path)
+
+
+def damage(shard: Path) -> None:
+    """Zeros where the target of the clip train-0 was."""
+    with shard.open("r+b") as file:
+        file.seek(shard.read_bytes().index(b"train-0.mp4\0") + 512)
+        file.write(bytes(1000))
+
+
+FATE = "objective._target_=tests.training.fits.Fate"
 POISON = "objective._target_=tests.training.fits.Poisoned"
 
 
@@ -91,15 +122,23 @@ def background(arguments: list[str], log: Path, environment: dict[str, str] | No
     return process, result
 
 
-def ranks(count: int, arguments: list[str], log: Path) -> list[int]:
-    """Exit codes of `count` processes that train together as under torchrun; rank n's words go to log-n."""
+def ranks(
+    count: int,
+    arguments: list[str],
+    log: Path,
+    environments: dict[int, dict[str, str]] | None = None,
+    expected: Sequence[int] | None = None,
+) -> list[int]:
+    """Exit codes of the `expected` of `count` processes that train together as under torchrun, by default of all; rank
+    n's words go to log-n.
+    """
     port, together = free_port(), [*arguments, f"trainer.devices={count}", "trainer.strategy=ddp"]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
     started = []
     for rank in range(count):
-        environment = shared | {"LOCAL_RANK": str(rank)}
+        environment = shared | {"LOCAL_RANK": str(rank)} | (environments or {}).get(rank, {})
         started.append(background(together, log.with_name(f"{log.name}-{rank}"), environment))
-    codes = [result.get(timeout=90) for _, result in started]
+    codes = [started[rank][1].get(timeout=90) for rank in expected or range(count)]
     for process, _ in started:
         process.join(30)
     return codes
@@ -167,3 +206,14 @@ def bits_differ(found: Tensor, expected: Tensor) -> bool:
 
 def far(found: Tensor, expected: Tensor) -> bool:
     return bool((found - expected).abs().max() > 1e-4)
+
+
+def assert_same(output: Path, expected: Path, logs: bool = True) -> None:
+    """Weights, optimizer, mean, learning rate, position, loops; losses of every step."""
+    found, wanted = state(output), state(expected)
+    for part in STATE:
+        assert not list(differences(found[part], wanted[part], bits_differ)), part
+    assert found["state_dict"] and found["optimizer_states"][0]["state"]
+    if logs:
+        for tag in ("loss/train", "lr", "gradients/norm", "epoch"):
+            assert logged(output)[tag] == logged(expected)[tag], tag

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
@@ -14,36 +13,25 @@ from tests import faults
 from tests.training import fits
 from training.checkpoint import checkpoints
 
-STATE = ("state_dict", "optimizer_states", "lr_schedulers", "position", "global_step", "callbacks", "model", "loops")
-EMA = "optim.ema=0.9"
-
-
-@pytest.fixture(scope="module")
-def whole(small, tmp_path_factory) -> Path:
-    """20 steps in one piece."""
-    output = tmp_path_factory.mktemp("whole") / "run"
-    fits.fit(small, output, EMA, "max_steps=20")
-    return output
-
 
 def test_ten_and_ten_steps_are_twenty(small, whole, tmp_path):
     for steps in (10, 20):
-        fits.fit(small, tmp_path / "run", EMA, f"max_steps={steps}")
-    assert_same(tmp_path / "run", whole)
+        fits.fit(small, tmp_path / "run", fits.EMA, f"max_steps={steps}")
+    fits.assert_same(tmp_path / "run", whole)
 
 
 def test_workers_and_accumulation_go_on_too(small, tmp_path):
-    more = (EMA, "data.workers=2", "accumulate=2")
+    more = (fits.EMA, "data.workers=2", "accumulate=2")
     fits.fit(small, tmp_path / "pieces", *more, "max_steps=3")
     fits.fit(small, tmp_path / "pieces", *more, "max_steps=7")
-    fits.fit(small, tmp_path / "one", EMA, "accumulate=2", "max_steps=7")
+    fits.fit(small, tmp_path / "one", fits.EMA, "accumulate=2", "max_steps=7")
     assert fits.state(tmp_path / "one")["position"] == 14
-    assert_same(tmp_path / "pieces", tmp_path / "one")
+    fits.assert_same(tmp_path / "pieces", tmp_path / "one")
 
 
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path, capfd):
     output = tmp_path / "run"
-    arguments = fits.words(small, output, EMA, "data.workers=2", "checkpoint_every=3", "keep=1")
+    arguments = fits.words(small, output, fits.EMA, "data.workers=2", "checkpoint_every=3", "keep=1")
     process, _ = fits.background([*arguments, "max_steps=10000"], tmp_path / "said")
     faults.until(lambda: checkpoints(output))
     loaders = psutil.Process(process.pid).children(recursive=True)
@@ -52,9 +40,9 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path,
     (last,) = checkpoints(output)[-1:]
     step = torch.load(last, weights_only=True)["global_step"]
     assert 3 <= step < 20, "the machine was too fast for the test"
-    fits.fit(small, output, EMA, "max_steps=20", "keep=1")
+    fits.fit(small, output, fits.EMA, "max_steps=20", "keep=1")
     assert f"goes on from {last}" in capfd.readouterr().err
-    assert_same(output, whole, logs=False)
+    fits.assert_same(output, whole, logs=False)
     assert len(loaders) == 2
     faults.until(lambda: not faults.alive(loaders), 20)
 
@@ -71,14 +59,3 @@ def test_a_signal_to_all_processes_ends_with_a_checkpoint_of_the_step(small, tmp
     step = fits.state(output)["global_step"]
     assert f"interrupted after step {step}: the same command goes on from there." in said.read_text()
     assert step > 5 and not (output / "model").exists()
-
-
-def assert_same(output: Path, expected: Path, logs: bool = True) -> None:
-    """Weights, optimizer, mean, learning rate, position, loops; losses of every step."""
-    found, wanted = fits.state(output), fits.state(expected)
-    for part in STATE:
-        assert not list(fits.differences(found[part], wanted[part], fits.bits_differ)), part
-    assert found["state_dict"] and found["optimizer_states"][0]["state"]
-    if logs:
-        for tag in ("loss/train", "lr", "gradients/norm", "epoch"):
-            assert fits.logged(output)[tag] == fits.logged(expected)[tag], tag
