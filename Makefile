@@ -29,7 +29,7 @@ facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in da
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-soak: $(READY) ## the same command after 200 scripts of faults, about 15 minutes on two cores; SOAK_RUNS=2000 for more
+soak: $(READY) ## the same command after 200 scripts of faults, about 20 minutes on two busy cores; SOAK_RUNS=2000 for more
 	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)
 
 check: $(READY) ## format, lint, types
