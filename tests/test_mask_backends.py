@@ -79,6 +79,8 @@ def test_neither_batch_nor_history_changes_what_a_segmentation_says(segformer, p
     assert overlap(face[0], face_polygon((512, 512), points)) > 0.98 and not face[2].any()
     assert made.metrics["person_share"] == pytest.approx(people.mean(), abs=0.02)
     assert stages[0].parameters() == {"labels": ["person"]}
+    stage, frames = MattingMask(model=str(segformer)), np.stack([portrait(person(0)), painted(points)])
+    assert np.array_equal(stage.parsed(frames), np.concatenate([stage.parsed(frame[None]) for frame in frames]))
 
 
 def test_the_registrys_licence_is_that_of_its_own_model_alone(segformer, tmp_path, monkeypatch):
@@ -89,8 +91,6 @@ def test_the_registrys_licence_is_that_of_its_own_model_alone(segformer, tmp_pat
     (named,) = MattingMask(model="segformer").weights()
     assert [*MattingMask().weights()] == ["segformer"] and licence_of("segformer").startswith("NVIDIA")
     assert named == "matting segformer" and licence_of(named) == "unknown"
-    stage, frames = MattingMask(model=str(segformer)), np.stack([portrait(person(0)), painted(points)])
-    assert np.array_equal(stage.parsed(frames), np.concatenate([stage.parsed(frame[None]) for frame in frames]))
 
 
 def test_every_person_label_counts(segformer, points):

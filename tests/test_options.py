@@ -33,7 +33,7 @@ BAD = [
     (("gaze=l2cs", "gaze.gpus=-1"), "gaze.gpus is -1: a number from 0 to 1"),
     (("gaze.open_share=x",), "gaze.open_share is 'x'"),
     (("mask=farl", "mask.batch=0"), "mask.batch is 0: a whole number from 1"),
-    (("mask=polygon", "mask.person_threshold=2"), "mask.person_threshold is 2"),
+    (("mask=polygon", "mask.person_threshold=-1"), "mask.person_threshold is -1"),
     (("mask=matting", "mask.gpus=abc"), "mask.gpus is 'abc'"),
     (("mask=densepose", "mask.gpus=2"), "mask.gpus is 2"),
     (("swap=facefusion", "swap.restarts=-1"), "swap.restarts is -1: a whole number from 0"),
