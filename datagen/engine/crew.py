@@ -166,4 +166,6 @@ class Crew:
 
 
 def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
+    """In Ray's words; of a dead actor, whose first lines are its name and place, why it is dead."""
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if line.startswith("The actor is dead because")), lines[0])[:300]

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datagen.clip import Artefact, Clip
+from datagen.engine.crew import Crew
 from datagen.engine.journey import Journey
 from tests.engine import toys
 from tests.faults import SAMPLE, contents, leftovers, nodes, started, until
@@ -73,12 +75,13 @@ def test_a_machine_that_dies_and_one_that_joins_late_cost_nothing(cluster, tmp_p
 
 
 @pytest.mark.slow
-def test_two_machines_make_the_shards_of_one_though_one_dies(cluster, sample, tmp_path):
-    """The real journey by its command."""
+def test_two_machines_make_the_shards_of_one_though_one_dies(cluster, sample, tmp_path, monkeypatch):
+    """The real journey by its command, which finds the cluster by itself."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     store, log = tmp_path / "store", tmp_path / "log"
     second = cluster.join()
     until(lambda: "Ray runtime started" in (cluster.home / "node-1.log").read_text())
-    words = (*SAMPLE, "--store", store, "--output", tmp_path / "out", f"ray.address={cluster.address}")
+    words = (*SAMPLE, "--store", store, "--output", tmp_path / "out", "ray=cluster")
     with started(log, "datagen.shards", *words) as driver:
         until(lambda: len(list(store.glob("clips/*/*/done.json"))) == 2)  # so both are at work
         second.kill()
@@ -89,13 +92,20 @@ def test_two_machines_make_the_shards_of_one_though_one_dies(cluster, sample, tm
 
 
 @pytest.mark.slow
-def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(cluster, tmp_path, capfd):
+def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(cluster, tmp_path, capfd, monkeypatch):
+    def refuse(self: Crew, *arguments: Any) -> None:
+        refused(self, *arguments)
+        (tmp_path / "go").touch()
+
+    refused = Crew._refuse
+    monkeypatch.setattr(Crew, "_refuse", refuse)
     (tmp_path / "store").mkdir()
     hide = f"mount -t tmpfs none {tmp_path}/store && exec "
     if subprocess.run(["unshare", "-m", "sh", "-c", f"{hide} true"], check=False).returncode:
         pytest.skip("a mount of one's own is not permitted here")
     cluster.start(f"--address={cluster.address}", before=("unshare", "-m", "sh", "-c", f'{hide} "$@"', "sh"))
     until(lambda: "Ray runtime started" in (cluster.home / "node-1.log").read_text())
-    work, _ = toys.run(tmp_path, toys.journey(), toys.clips("a", "b", "c"), workers=2, address=cluster.address)
+    held = Journey(toys.Text(), [Held(marks=str(tmp_path))], toys.Nothing())
+    work, _ = toys.run(tmp_path, held, toys.clips("a", "b", "c"), workers=2, address=cluster.address)
     assert work.books.line() == "planned 3 = kept 3 + filtered 0 + invalid 0 + failed 0"
     assert "does not see the store" in capfd.readouterr().err
