@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import cv2  # noqa: F401  so that no driver pays for it
+from omegaconf import OmegaConf
 
 from datagen import pack  # noqa: F401
 from datagen.engine import ledger
@@ -45,7 +46,12 @@ def job_of(home: Path, plan: dict[str, Any]) -> Job:
     """As `Job.of` makes it from a configuration."""
     disk, raw = home / "disk", home / "raw"
     options = {"shard_samples": 2, "shard_mb": 1, "overwrite": False, "limit": None, "progress": False}
-    options |= {"runner": plan["runner"], "workers": plan["workers"], "deadline_s": plan["deadline_s"], "ray": {}}
+    options |= {
+        "runner": plan["runner"],
+        "workers": plan["workers"],
+        "deadline_s": plan["deadline_s"],
+        "ray": OmegaConf.create({}),
+    }
     cfg: Any = SimpleNamespace(**options, store=str(disk / "store"), output=str(disk / "out"))
     return Job(
         cfg, Folder(str(raw)), toys.journey(raw, plan["poisons"], plan["apart"]), Store(cfg.store), toys.SELECTION

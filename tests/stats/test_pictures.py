@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 
@@ -248,7 +249,7 @@ def test_clips_of_a_remote_store(dataset, tmp_path):
     put(tmp_path, "clips", 0, film(60))
     put(tmp_path, "clips", 1, film(60), metrics={})
     remote = Store("memory://thumbnails")
-    remote._fs.put(str(tmp_path / "clips"), "/thumbnails/clips", recursive=True)
+    fsspec.filesystem("memory").put(str(tmp_path / "clips"), "/thumbnails/clips", recursive=True)
     assert not remote.is_local
     found = thumbnails(lost(dataset, [loss(0), loss(1)]), remote)
     assert found.pop("lost-001") is None
