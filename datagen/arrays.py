@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from datagen.limits import MAX_ARRAYS, MIB
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
+_UNSAID = (RecursionError, MemoryError, SyntaxError, TokenError, TypeError, IndexError)  # Python's, of odd words
 _HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -38,7 +40,10 @@ def _array(data: bytes) -> np.ndarray:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"an array of version {version} is not known")
-    shape, by_columns, dtype = _HEADERS[version](file)
+    try:
+        shape, by_columns, dtype = _HEADERS[version](file)
+    except _UNSAID as error:
+        raise ValueError(f"an array's header cannot be read ({error})") from None
     left = len(data) - file.tell()
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != left:
         raise ValueError(f"an array of {dtype} {shape} is claimed, {left} bytes of numbers are there")

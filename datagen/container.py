@@ -40,8 +40,10 @@ def refuse_size(name: str, width: int, height: int, aspect: float = 1.0) -> None
         raise Invalid("too_large", f"{name} claims {width} x {height} pixels")
 
 
-def bounded(stream: Any) -> Any:
-    """The stream, decoded in one thread and with no picture above the bounds."""
+def bounded(stream: Any, name: str) -> Any:
+    """The stream, decoded in one thread and with no picture above the bounds. Raises Invalid("unreadable")."""
+    if stream.codec_context is None:
+        raise Invalid("unreadable", f"{name} has pictures in a codec that is not known here")
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {**stream.codec_context.options, **BOUNDS}

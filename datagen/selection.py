@@ -145,7 +145,7 @@ def _rule(fields: Mapping[str, Any]) -> Rule:
     try:
         return Rule(**fields)
     except TypeError as error:
-        raise UserError(f"select.rules: {dict(fields)} is no rule ({error}): reason, metric, least or most.") from None
+        raise UserError(f"select.rules: {fields!s:.200} is no rule ({error}): reason, metric, least or most.") from None
 
 
 def _root(joined: dict[str, str], name: str) -> str:

@@ -294,10 +294,9 @@ def _open(path: Path) -> tuple[Any, Any]:
     stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
     if stream is None:
         raise Invalid("no_video", f"{path.name} has no video stream")
-    if stream.codec_context is None:
-        raise Invalid("unreadable", f"{path.name} has pictures in a codec that is not known here")
+    bounded(stream, path.name)
     refuse_size(path.name, stream.width, stream.height, _aspect(stream))
-    return container, bounded(stream)
+    return container, stream
 
 
 def _promised(stream: Any) -> float | None:

@@ -83,7 +83,8 @@ def _faces(data: bytes, count: int) -> Faces:
         shown = np.flatnonzero((found["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"faces.npz cannot be read ({error})") from None
-    if boxes.shape != (count, 4) or landmarks.shape[:2] != (count, POINTS) or not len(shown):
+    is_told = (boxes.shape, found["confidence"].shape, landmarks.shape[:2]) == ((count, 4), (count,), (count, POINTS))
+    if not is_told or landmarks.ndim != 3 or not len(shown):
         raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
     nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
     return Faces(boxes[nearest], landmarks[nearest])

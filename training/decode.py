@@ -39,13 +39,13 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
         file = io.BytesIO(data)
         refuse_claims(file, "it")
         with av.open(file, format="mp4", metadata_errors="replace", options=BOUNDS) as container:
-            stream = bounded(container.streams.video[0])
+            stream = bounded(container.streams.video[0], "it")
             stream.codec_context.options = {"err_detect": "explode", **BOUNDS}
             for stretch in _stretches(wanted):
                 found |= _stretch(container, stream, stretch)
     except Invalid as error:
         raise Unreadable(error.detail) from None
-    except (av.FFmpegError, IndexError, OSError) as error:
+    except (av.FFmpegError, IndexError, OverflowError, OSError) as error:
         raise Unreadable(f"cannot be decoded ({getattr(error, 'strerror', None) or error})") from None
     if missing := set(wanted) - found.keys():
         raise Unreadable(f"has no frame {min(missing)}")
@@ -118,6 +118,8 @@ def _stretches(wanted: list[int]) -> Iterator[list[int]]:
 
 
 def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
+    if not (stream.average_rate and stream.time_base):
+        raise Unreadable("does not say how many frames it has in a second")
     rate, origin = stream.average_rate * stream.time_base, stream.start_time or 0
     container.seek(origin + round(wanted[0] / rate), stream=stream)
     found, awaited = {}, set(wanted)
@@ -126,6 +128,8 @@ def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
             is_wanted = round((packet.pts - origin) * rate) in awaited
             stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
         for picture in packet.decode():
+            if picture.pts is None:
+                raise Unreadable("has a frame without a time")
             index = round((picture.pts - origin) * rate)
             if picture.is_corrupt:  # those that follow may show it too
                 raise Unreadable(f"has a damaged frame {index}")

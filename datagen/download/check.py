@@ -42,7 +42,7 @@ def inspect(path: Path, announced: float | None = None) -> Facts:
                 raise Incomplete("the file has no video stream")
             facts = _facts(path, container, announced)
         with opened(path) as container:
-            if next(container.decode(bounded(container.streams.video[0])), None) is None:
+            if next(container.decode(bounded(container.streams.video[0], path.name)), None) is None:
                 raise Incomplete("no frame can be decoded")
     except Invalid as error:
         raise Incomplete(f"the file cannot be read ({error.reason})") from error

@@ -83,7 +83,7 @@ def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[
     for info in file.infolist():
         name = PurePosixPath(info.filename)
         match = _PICTURE.fullmatch(name.name)
-        if info.is_dir() or not match or "__MACOSX" in name.parts:
+        if info.filename.endswith("/") or not match or "__MACOSX" in name.parts:
             continue
         clip = _clip_of(name)
         if not is_safe(info.filename):

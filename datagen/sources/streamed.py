@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,7 @@ from datagen.engine.errors import UserError
 from datagen.limits import MAX_ENTRIES, MAX_JSON
 
 CHUNK = 2**20  # characters
+_SPACE = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder().raw_decode
 
 
@@ -83,8 +85,7 @@ class _Text:
     def _next(self) -> str:
         """The character that comes next, white space left out."""
         while True:
-            while self.at < len(self.held) and self.held[self.at] in " \t\r\n":
-                self.at += 1
+            self.at = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr]  # it matches nothing too
             if self.at < len(self.held) or self.ended:
                 return self.held[self.at : self.at + 1]
             self._more()

@@ -113,7 +113,7 @@ def reader(handle: int, start: int, size: int) -> Iterator[Reader]:
         stream = container.streams.video[0]
         if not 0 < stream.width * stream.height <= MAX_PIXELS:
             raise ValueError(f"{stream.width} x {stream.height} pixels")
-        yield Reader(container, bounded(stream))
+        yield Reader(container, bounded(stream, "it"))
 
 
 class Part:
