@@ -7,7 +7,8 @@ python -m datagen.shards source=folder source.input=raw/         your videos
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,7 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     del candidates
     samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
+    extra["rights"] = _rights(rows[key]["rights"] for key in groups)
     gone = {row["key"] for row in rejects if row["reason"] in SAID_NO}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
     return pack.pack(
@@ -78,6 +80,12 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
         may_go=partial(is_among, gone=gone),
         **options,
     )
+
+
+def _rights(told: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every licence with its terms, and how many samples are under it."""
+    counts = Counter((str(rights.get("license", "")), str(rights.get("terms", ""))) for rights in told)
+    return [{"license": name, "terms": terms, "samples": n} for (name, terms), n in sorted(counts.items())]
 
 
 def describe(row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection) -> dict[str, Any]:

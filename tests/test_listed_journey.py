@@ -72,6 +72,8 @@ def test_the_shards_hold_the_listed_frames_and_say_whose_they_are(shards, tmp_pa
         assert said[name]["source"]["cut"]["size"] == [640, 640]
         assert said[name]["source"]["cut"]["region"] == [64, 128, 512, 512]
         assert "non-commercial" in said[name]["rights"]["license"] and "internal" in said[name]["rights"]["terms"]
+    (rights,) = json.loads((shards / "index.json").read_bytes())["rights"]
+    assert rights["samples"] == len(said) and "non-commercial" in rights["license"] and "internal" in rights["terms"]
     assert {json_["group"] for json_ in said.values()} == {said[name]["group"] for name in FRAMES}
     assert len({json_["split"] for json_ in said.values()}) == 1
     assert len({json_["source"]["sha256"] for json_ in said.values()}) == 2
