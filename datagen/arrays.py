@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 
+from datagen.engine.files import BROKEN_ZIP
 from datagen.limits import MAX_ARRAYS, MIB
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
 _UNSAID = (RecursionError, MemoryError, SyntaxError, TokenError, TypeError, IndexError)  # Python's, of odd words
 _HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -31,7 +29,7 @@ def load(file: Path | IO[bytes], most: int = MAX_ARRAYS) -> dict[str, np.ndarray
             if sum(info.file_size for info in infos) > most:
                 raise ValueError(f"its arrays have more than {most // MIB} MiB")
             return {info.filename.removesuffix(".npy"): _array(archive.read(info)) for info in infos}
-    except _DAMAGE as error:
+    except BROKEN_ZIP as error:
         raise ValueError(f"it is no whole npz ({error})") from None
 
 

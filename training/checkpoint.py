@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datagen.engine.errors import UserError
+from datagen.engine.files import BROKEN_ZIP
 from model.convert.bounds import refuse_absurd, refuse_code
 from model.convert.build import instantiate
 from model.convert.files import refuse_packed
@@ -66,7 +66,7 @@ def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, every byte of it looked at."""
     if path.is_dir():
         return None if (path / "latest").is_file() else "it is not finished"  # DeepSpeed writes that file last
-    with contextlib.suppress(zipfile.BadZipFile, OSError, ValueError):
+    with contextlib.suppress(*BROKEN_ZIP):
         refuse_packed(path)
         with zipfile.ZipFile(path) as file:
             bad = file.testzip()
@@ -140,7 +140,9 @@ def read(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}: a .ckpt of a run, or a model folder, is expected.") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # broken bytes make an unpickler raise nearly anything
         why = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} cannot be read ({why}): a whole checkpoint of python -m training.fit is expected."

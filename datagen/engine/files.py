@@ -6,9 +6,15 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import uuid
+import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
+
+# What zipfile raises where an archive is broken, cut short, locked, or packed in a way that is not known here
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 def canonical(value: Any) -> str:

@@ -9,7 +9,6 @@ import io
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +18,10 @@ import numpy as np
 
 from datagen.clip import Invalid
 from datagen.engine.errors import UserError
+from datagen.engine.files import BROKEN_ZIP
 
 MAX_BYTES = 64 * 2**20  # of one picture in the archive
 MAX_PIXELS = 4096 * 4096  # of one picture
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
 _PICTURE = re.compile(r"(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
 
 
@@ -76,7 +75,7 @@ def _check_numbers(numbers: list[int]) -> None:
 def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[str, Group]]:
     try:
         file = zipfile.ZipFile(path)
-    except DAMAGE as error:
+    except BROKEN_ZIP as error:
         raise UserError(f"{path} is no whole zip archive ({error}): fetch it again.") from None
     found: dict[str, dict[int, zipfile.ZipInfo]] = {}
     problems: dict[str, str] = {}
@@ -115,5 +114,5 @@ def _picture(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except Image.DecompressionBombError as error:
         raise Invalid("too_large", f"{info.filename}: {error}") from None
-    except (*DAMAGE, SyntaxError) as error:
+    except (*BROKEN_ZIP, SyntaxError) as error:
         raise Invalid("damaged", f"{info.filename} cannot be read ({type(error).__name__}: {error})") from None

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from datagen.engine.errors import UserError
-from datagen.sources.frames import DAMAGE, is_safe
+from datagen.engine.files import BROKEN_ZIP
+from datagen.sources.frames import is_safe
 
 MAX_BYTES = 16 * 2**20  # of one text
 
@@ -49,7 +50,7 @@ def _content(path: Path) -> bytes | str:
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except DAMAGE as error:
+    except BROKEN_ZIP as error:
         raise UserError(f"{path} is no whole zip archive ({error}): fetch it again.") from None
 
 
@@ -73,5 +74,5 @@ def _member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str:
     try:
         with file.open(info) as member:
             return member.read(MAX_BYTES)
-    except DAMAGE:
+    except BROKEN_ZIP:
         return "damaged"

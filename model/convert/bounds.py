@@ -45,7 +45,7 @@ def refuse_code(told: Any) -> None:
     """ValueError where Hydra would call something else than a part of a model, or look something up."""
     if isinstance(told, dict):
         target = told.get("_target_")
-        if target is not None and target not in TARGETS:
+        if "_target_" in told and not (isinstance(target, str) and target in TARGETS):
             raise ValueError(f"it asks for {target!r:.100}, which could run any code: parts of a model are expected")
         odd = sorted(str(key) for key in told if str(key).startswith("_") and key not in HYDRA)
         if odd:

@@ -146,7 +146,9 @@ def _pickle(path: Path) -> dict[str, Tensor]:
             refuse_packed(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except MemoryError:
-        raise
+        if is_zip:
+            raise
+        raise UserError(f"{path} is damaged, or asks for more memory than there is: {AGAIN}") from None
     except Exception as error:  # broken bytes make an unpickler raise nearly anything
         asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if asked is None:

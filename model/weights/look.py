@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
+from datagen.engine.files import BROKEN_ZIP, parse_json
 from datagen.limits import MAX_JSON, read_all
 from model.convert.files import AGAIN, head, read
 
@@ -43,7 +43,7 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile as error:
+    except BROKEN_ZIP as error:
         raise UserError(f"{path} is damaged or cut short ({error}): {AGAIN}") from error
 
 
@@ -52,7 +52,7 @@ def _archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-    except (zipfile.BadZipFile, EOFError) as error:
+    except BROKEN_ZIP as error:
         raise UserError(f"{path} is damaged or cut short ({error}): {AGAIN}") from error
     if bad is not None:
         raise UserError(f"{path} is damaged ({bad} in it has another checksum): {AGAIN}")
