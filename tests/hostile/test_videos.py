@@ -160,6 +160,7 @@ def slow(path, seconds: float, count: int = 2, codec: str = "libx264") -> None:
         container.mux(encoder.encode())
 
 
+@pytest.mark.slow  # by themselves: FaceMesh hangs in a fork of a process in which it has run before
 @pytest.mark.parametrize("rate", ["1:1000000000", "1:200000"])
 def test_a_film_that_lasts_for_years(rate, tmp_path):
     path = tmp_path / "a.y4m"
@@ -177,6 +178,7 @@ def test_films_of_hours_pass(tmp_path):
     assert len(Shots()(clip_of(tmp_path / "a.mkv"), tmp_path).metrics["spans"]) == pytest.approx(12 * 360, abs=400)
 
 
+@pytest.mark.slow  # by themselves: FaceMesh hangs in a fork of a process in which it has run before
 def test_a_rate_that_no_camera_has(tmp_path):
     path = tmp_path / "a.y4m"
     path.write_bytes(header(64, 64, "1000000000:1") + 30 * picture())
