@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
+from datagen.engine.errors import UserError, interruption_kept
 from datagen.engine.files import canonical, file_sha256
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def main(cfg: Any) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + ".")
     try:
-        animate(cfg)
+        with interruption_kept():
+            animate(cfg)
     except KeyboardInterrupt:
         print("interrupted: nothing was written.", file=sys.stderr)
         return 130

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.clip import Transient
-from datagen.engine.errors import UserError, halting
+from datagen.engine.errors import UserError, halting, interruption_kept
 from datagen.words import line_of
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -223,7 +223,8 @@ def _guarded(run: Callable[[], int]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return run()
+        with interruption_kept():
+            return run()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1

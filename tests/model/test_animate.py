@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from omegaconf.errors import ConfigAttributeError
 from PIL import Image
 
 from datagen import video
@@ -253,6 +254,22 @@ def test_an_interruption_leaves_nothing(inputs, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130, log.read_text()
     assert not list(output.parent.iterdir()) and "interrupted: nothing was written" in log.read_text()
+
+
+def test_an_interruption_that_a_library_hides(inputs, tmp_path, monkeypatch, capfd):
+    def hidden(_):
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                None._invalidate_flags_cache()  # what OmegaConf's own cleaning up came to once
+        except AttributeError as error:
+            raise ConfigAttributeError(str(error)) from None
+
+    monkeypatch.setattr("model.convert.build.OmegaConf.resolve", hidden)
+    run = call(MODULE, *words(inputs, tmp_path / "a.mp4"))
+    assert run.code == 130 and capfd.readouterr().err.endswith("interrupted: nothing was written.\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_loads_nothing():
