@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,36 +38,52 @@ class Muon(torch.optim.AdamW):
         finally:
             self.param_groups = every
         for group in every:
-            for parameter in group["params"] if group["orthogonal"] else ():
-                if parameter.grad is not None:
-                    self._turn(parameter, parameter.grad, group)
+            if group["orthogonal"]:
+                self._turn([p for p in group["params"] if p.grad is not None], group)
         return loss
 
-    def _turn(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _turn(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        ways = orthogonal([self._leant(p, group["momentum"]).flatten(1) for p in parameters])
+        for parameter, way in zip(parameters, ways, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(way.view_as(parameter), alpha=-0.2 * max(way.shape) ** 0.5 * group["lr"])
+
+    def _leant(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The gradient and its running mean together: Nesterov's."""
+        assert parameter.grad is not None
         state = self.state[parameter]
         if not state:
             state |= {"step": torch.tensor(0.0), "momentum": torch.zeros_like(parameter)}  # AdamW asks for a step
         state["step"] += 1
-        mean = state["momentum"]
-        mean.lerp_(gradient, 1 - group["momentum"])
-        way = orthogonal(gradient.lerp(mean, group["momentum"]).flatten(1))  # Nesterov's
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(way.view_as(parameter), alpha=-0.2 * max(way.shape) ** 0.5 * group["lr"])
+        mean = state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(mean, momentum)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V' of the singular value decomposition U S V' of [m, n].
+def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """About U V' of the singular value decomposition U S V' of each [m, n].
 
     Newton and Schulz' iteration X <- (a + b X X' + c (X X')^2) X changes X X' and what stands before the first X alone:
-    these are iterated, which are no larger than the matrix's shorter side.
+    these are iterated, which are no larger than the matrix's shorter side, and all of one size together.
     """
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if is_tall else matrix
-    x = x / (x.norm() + 1e-7)
-    square, one = x @ x.mT, torch.eye(len(x), dtype=x.dtype, device=x.device)
-    before, (a, b, c) = one, QUINTIC
-    for _ in range(ROUNDS):
-        factor = torch.addmm(torch.add(a * one, square, alpha=b), square, square, alpha=c)
-        before, square = factor @ before, factor @ square @ factor
-    x = before @ x
-    return x.mT if is_tall else x
+    wide = [matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    wide = [x / (x.norm() + 1e-7) for x in wide]
+    found: dict[int, Tensor] = {}
+    for side in sorted({len(x) for x in wide}):
+        places = [i for i, x in enumerate(wide) if len(x) == side]
+        factors = _factors(torch.stack([wide[i] @ wide[i].mT for i in places]))
+        found |= {i: factor @ wide[i] for i, factor in zip(places, factors, strict=True)}
+    return [found[i].mT if m.shape[0] > m.shape[1] else found[i] for i, m in enumerate(matrices)]
+
+
+def _factors(square: Tensor) -> Tensor:
+    """What stands before the first X after all rounds, for each X X' [n, k, k]."""
+    a, b, c = QUINTIC
+    one = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    before = None
+    for round in range(ROUNDS):
+        factor = torch.baddbmm(torch.add(a * one, square, alpha=b), square, square, alpha=c)
+        before = factor if before is None else factor @ before
+        if round < ROUNDS - 1:
+            square = factor @ square @ factor
+    assert before is not None
+    return before

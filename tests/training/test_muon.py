@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import nn
 
 from training.muon import Muon, orthogonal
 
 
-@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
-def test_singular_values_come_to_about_one(shape):
-    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    left, values, right = torch.linalg.svd(orthogonal(matrix), full_matrices=False)
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    assert values.min() > 0.5 and values.max() < 1.3
-    assert torch.nn.functional.cosine_similarity((left @ right).flatten(), (u @ v).flatten(), dim=0) > 0.99
+def test_singular_values_come_to_about_one():
+    """Wide, tall and square ones, two of which have their shorter side in common, come back each in its place."""
+    generator = torch.Generator().manual_seed(0)
+    matrices = [torch.randn(*shape, generator=generator) for shape in [(16, 40), (40, 24), (24, 24), (40, 16)]]
+    for matrix, turned in zip(matrices, orthogonal(matrices), strict=True):
+        assert turned.shape == matrix.shape
+        left, values, right = torch.linalg.svd(turned, full_matrices=False)
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        assert values.min() > 0.5 and values.max() < 1.3
+        assert torch.nn.functional.cosine_similarity((left @ right).flatten(), (u @ v).flatten(), dim=0) > 0.99
 
 
 def model():
