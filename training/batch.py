@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FACE = 255  # in a mask
+
 
 @dataclass(frozen=True)
 class Batch:
