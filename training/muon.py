@@ -60,30 +60,23 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """About U V' of the singular value decomposition U S V' of each [m, n].
-
-    Newton and Schulz' iteration X <- (a + b X X' + c (X X')^2) X changes X X' and what stands before the first X alone:
-    these are iterated, which are no larger than the matrix's shorter side, and all of one size together.
+    """About U V' of the singular value decomposition U S V' of each [m, n], in bfloat16, as Muon's authors do; those of
+    one shape, lying or standing, are turned together.
     """
     wide = [matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
-    wide = [x / (x.norm() + 1e-7) for x in wide]
     found: dict[int, Tensor] = {}
-    for side in sorted({len(x) for x in wide}):
-        places = [i for i, x in enumerate(wide) if len(x) == side]
-        factors = _factors(torch.stack([wide[i] @ wide[i].mT for i in places]))
-        found |= {i: factor @ wide[i] for i, factor in zip(places, factors, strict=True)}
+    for shape in sorted({tuple(x.shape) for x in wide}):
+        places = [i for i, x in enumerate(wide) if x.shape == shape]
+        stacked = torch.stack([wide[i] for i in places])
+        length = stacked.norm(dim=(1, 2), keepdim=True) + 1e-7
+        found |= dict(zip(places, _turned((stacked / length).bfloat16()), strict=True))
     return [found[i].mT if m.shape[0] > m.shape[1] else found[i] for i, m in enumerate(matrices)]
 
 
-def _factors(square: Tensor) -> Tensor:
-    """What stands before the first X after all rounds, for each X X' [n, k, k]."""
+def _turned(x: Tensor) -> Tensor:
+    """Newton and Schulz' iteration X <- a X + (b X X' + c (X X')^2) X, of [n, short, long]."""
     a, b, c = QUINTIC
-    one = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
-    before = None
-    for round in range(ROUNDS):
-        factor = torch.baddbmm(torch.add(a * one, square, alpha=b), square, square, alpha=c)
-        before = factor if before is None else factor @ before
-        if round < ROUNDS - 1:
-            square = factor @ square @ factor
-    assert before is not None
-    return before
+    for _ in range(ROUNDS):
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x
