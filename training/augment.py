@@ -20,7 +20,7 @@ from training.mirror import MIRRORED
 COARSE = 5  # points of a displacement field each way
 LIGHT, SATURATION, HUE = 0.4, 0.4, 0.5  # at strength 1: factors around 1, and radians
 NEAR = 0.02  # px between two rounds of an inversion, at which it is done
-BEND, SHEAR, STRETCH = 0.12, 0.3, 0.3  # at strength 1: of half the picture's side; the field stays one to one
+BEND, STRETCH = 0.12, 0.4  # at strength 1: of half the picture's side; the field stays one to one
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,10 @@ class Colours:
 
 @dataclass(frozen=True)
 class Shape:
-    """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1, 1] coordinates."""
+    """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1, 1] coordinates.
+
+    Left and right alike, as faces are: what is uneven would look like another pose.
+    """
 
     matrix: Tensor  # 2 2
     field: Tensor  # 1 2 COARSE COARSE
@@ -103,10 +106,11 @@ class Shape:
     @classmethod
     def draw(cls, strength: float, generator: torch.Generator) -> Shape | None:
         """None where nothing is to change."""
-        stretch, shear, *bend = ((2 * _uniform(2 + 2 * COARSE**2, generator) - 1) * strength).tolist()
+        stretch, *bend = ((2 * _uniform(1 + 2 * COARSE**2, generator) - 1) * strength).tolist()
         aspect = float(np.exp(STRETCH * stretch / 2))
-        matrix = torch.tensor([[aspect, SHEAR * shear], [0.0, 1 / aspect]])
-        drawn = cls(matrix, BEND * torch.tensor(bend).reshape(1, 2, COARSE, COARSE))
+        field = BEND * torch.tensor(bend).reshape(1, 2, COARSE, COARSE)
+        even = (field + torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1) * field.flip(-1)) / 2**0.5
+        drawn = cls(torch.tensor([[aspect, 0.0], [0.0, 1 / aspect]]), even)
         return drawn if strength else None
 
     def __call__(self, pictures: Tensor, mode: str = "bilinear") -> Tensor:
