@@ -123,6 +123,7 @@ class UpBlock(Unit):
 
     def __init__(self, into: int, out: int, skips: list[int], dims: Dims, attends: bool, is_last: bool):
         super().__init__()
+        self.width = out
         sizes = [(into if i == 0 else out) + skip for i, skip in enumerate(skips)]
         self.resnets = nn.ModuleList(Resnet(size, out, dims.time, dims.groups) for size in sizes)
         self.attentions = _attentions(out, dims, len(skips)) if attends else None

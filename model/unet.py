@@ -22,15 +22,16 @@ class UNet(ModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = True
 
-    def __init__(self, in_channels: int, widths: Sequence[int], layers: int, dims: Dims):
+    def __init__(self, in_channels: int, widths: Sequence[int], layers: int, dims: Dims, levels: Sequence[bool] | None):
         super().__init__()
+        attends, moves = _levels(levels, len(widths), dims)
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(widths[0], dims.time)
         last = len(widths) - 1
         into = [widths[0], *widths]
         self.down_blocks = nn.ModuleList(
-            DownBlock(into[i], out, layers, dims, attends=i < last, is_last=i == last) for i, out in enumerate(widths)
+            DownBlock(into[i], out, layers, moves[i], attends[i], is_last=i == last) for i, out in enumerate(widths)
         )
         self.mid_block = MidBlock(widths[-1], dims)
         skips = _skips(widths, layers)
@@ -38,7 +39,7 @@ class UNet(ModelMixin, ConfigMixin):
         x = widths[-1]
         for i, out in enumerate(reversed(widths)):
             taken = [skips.pop() for _ in range(layers + 1)]
-            self.up_blocks.append(UpBlock(x, out, taken, dims, attends=i > 0, is_last=i == last))
+            self.up_blocks.append(UpBlock(x, out, taken, moves[last - i], attends[last - i], is_last=i == last))
             x = out
 
     @property
@@ -69,6 +70,15 @@ class UNet(ModelMixin, ConfigMixin):
         return x
 
 
+def _levels(levels: Sequence[bool] | None, count: int, dims: Dims) -> tuple[list[bool], list[Dims]]:
+    """Of each level, whether it has spatial transformers, and its dims: with or without motion modules."""
+    if levels is None:  # Stable Diffusion 1.5 has none at the last; AnimateDiff moves all
+        return [i < count - 1 for i in range(count)], [dims] * count
+    if len(levels) != count or not any(levels):
+        raise ValueError(f"attention_levels are {list(levels)}, a truth value for each of {count} levels is expected")
+    return list(levels), [dims if attends else replace(dims, max_frames=0) for attends in levels]
+
+
 def _skips(widths: Sequence[int], layers: int) -> list[int]:
     """Channels of all skips, in the order in which they are made."""
     skips = [widths[0]]
@@ -78,7 +88,10 @@ def _skips(widths: Sequence[int], layers: int) -> list[int]:
 
 
 class DenoisingUNet(UNet):
-    """Noise of a clip's latents. Input channels: noisy, reference latents, background mask, driving features."""
+    """Noise of a clip's latents. Input channels: noisy, reference latents, background mask, driving features.
+
+    `attention_levels` says, for each level, whether it has transformers and motion modules; None is as the paper.
+    """
 
     @register_to_config
     def __init__(
@@ -91,11 +104,12 @@ class DenoisingUNet(UNet):
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
         motion_max_seq_length: int = 32,
+        attention_levels: tuple[bool, ...] | None = None,
         residual: tuple[float, ...] | None = None,
     ):
         width = block_out_channels[0]
         dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, motion_max_seq_length)
-        super().__init__(in_channels, block_out_channels, layers_per_block, dims)
+        super().__init__(in_channels, block_out_channels, layers_per_block, dims, attention_levels)
         self.conv_norm_out = ClipNorm(norm_num_groups, width, eps=1e-5)
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.difference = None if residual is None else Residual(residual)
@@ -164,13 +178,20 @@ class ReferenceNet(UNet):
         cross_attention_dim: int = 768,
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
+        attention_levels: tuple[bool, ...] | None = None,
     ):
         width = block_out_channels[0]
         dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, max_frames=0)
-        super().__init__(in_channels, block_out_channels, layers_per_block, dims)
-        last = self.up_blocks[-1]
+        super().__init__(in_channels, block_out_channels, layers_per_block, dims, attention_levels)
+        self._cut_short(dims)
+
+    def _cut_short(self, dims: Dims) -> None:
+        """Nothing is left behind the first norm of the last transformer."""
+        while isinstance(last := self.up_blocks[-1], UpBlock) and last.attentions is None:
+            del self.up_blocks[-1]
         assert isinstance(last, UpBlock) and last.attentions is not None
-        last.attentions[-1] = SpatialTransformer(width, cross_attention_dim, num_attention_heads, norm_num_groups, True)
+        last.upsamplers = None
+        last.attentions[-1] = SpatialTransformer(last.width, dims.context, dims.heads, dims.groups, is_last=True)
 
     def forward(self, latents: Tensor, timestep: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """Latents [b, 4, h, w] without noise, the denoiser's timesteps [b], context [b, n, d] -> a feature
