@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FACE = 255  # in a mask
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from torch import Tensor
 
 from datagen.clip import seed_of
-from training.batch import FACE
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,7 @@ class Objective:
     `noise_offset` s: e = N(0, 1) + s N(0, 1) constant over frames and pixels (specification, 4). `high_noise` k: t/1000
     is 1 - u^k for uniform u; 1 is uniform. `min_snr` g weighs by min(snr, g) / snr for noise, / (snr + 1) for
     velocity (arXiv 2303.09556, equation 5). `of_latents` weighs errors of velocity by 1 - a: these are errors of the
-    latents, and steps with little noise count little. `face` g: errors in the target's face count g times as much as
-    others. Shares of clips are trained without reference, or driving frames.
+    latents, and steps with little noise count little. Shares of clips are trained without reference, or driving frames.
     """
 
     def __init__(
@@ -43,7 +40,6 @@ class Objective:
         high_noise: float = 1.0,
         min_snr: float | None = None,
         of_latents: bool = False,
-        face: float = 1.0,
         drop_reference: float = 0.0,
         drop_driving: float = 0.0,
         noise_schedule: DDIMScheduler | None = None,
@@ -51,11 +47,11 @@ class Objective:
         for name, value in (("drop_reference", drop_reference), ("drop_driving", drop_driving)):
             if not 0 <= value <= 1:
                 raise ValueError(f"objective.{name} is {value!r}, a share from 0 to 1 is expected")
-        if not (high_noise > 0 and noise_offset >= 0 and face > 0 and (min_snr is None or min_snr > 0)):
-            raise ValueError("objective.high_noise, face and min_snr are above 0, noise_offset is not below")
+        if not (high_noise > 0 and noise_offset >= 0 and (min_snr is None or min_snr > 0)):
+            raise ValueError("objective.high_noise and min_snr are above 0, noise_offset is not below")
         if of_latents and (min_snr is not None or schedule.config.prediction_type != "v_prediction"):
             raise ValueError("objective.of_latents is for a model that predicts velocity, without objective.min_snr")
-        self.of_latents, self.face = of_latents, face
+        self.of_latents = of_latents
         self.prediction = schedule.config.prediction_type
         self.steps = schedule.config.num_train_timesteps
         self.signal = (noise_schedule or schedule).alphas_cumprod
@@ -93,14 +89,10 @@ class Objective:
         signal = self._signal(draw.timesteps, latents)
         return signal.sqrt() * draw.noise - (1 - signal).sqrt() * latents
 
-    def loss(self, said: Tensor, wanted: Tensor, draw: Draw, mask: Tensor) -> Tensor:
-        """Mean squared error of each clip [b], float32, weighed; `mask` [b, f, S, S] as a Batch has it."""
-        errors = (said.float() - wanted.float()).square().mean(1)  # b f h w
-        if self.face != 1:
-            shares = F.interpolate((mask == FACE).float(), errors.shape[2:], mode="area")
-            weights = 1 + (self.face - 1) * shares
-            errors = errors * weights / weights.mean((1, 2, 3), keepdim=True)
-        return errors.flatten(1).mean(1) * self._weights(draw.timesteps.to(errors.device))
+    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
+        """Mean squared error of each clip [b], float32, weighed."""
+        errors = (said.float() - wanted.float()).square().flatten(1).mean(1)
+        return errors * self._weights(draw.timesteps.to(errors.device))
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         signal = self.signal.to(timesteps.device)[timesteps]

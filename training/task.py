@@ -71,7 +71,7 @@ class Task:
         driving = self._driving(batch, draw)
         noisy = self.objective.noisy(latents, draw)
         said = animator(noisy, draw.timesteps, driving, reference, draw.without_reference)
-        return self.objective.loss(said, self.objective.wanted(latents, draw), draw, batch.mask)
+        return self.objective.loss(said, self.objective.wanted(latents, draw), draw)
 
     def _driving(self, batch: Batch, draw: Draw) -> Tensor:
         keep = torch.tensor([not dropped for dropped in draw.without_driving], device=batch.driving.device)

@@ -42,8 +42,8 @@ class Poisoned(Objective):
         self.positions = positions
         return super().draw(positions, shape, device)
 
-    def loss(self, said: Tensor, wanted: Tensor, draw: Draw, mask: Tensor) -> Tensor:
-        losses = super().loss(said, wanted, draw, mask)
+    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
+        losses = super().loss(said, wanted, draw)
         if self.bad not in self.positions:
             return losses
         return losses + (0 * said.sum()).abs().sqrt() if self.hidden else losses * float("nan")
