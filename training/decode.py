@@ -52,6 +52,8 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
         raise Unreadable(error.detail) from None
     except (av.FFmpegError, IndexError, OverflowError, OSError) as error:
         raise Unreadable(f"cannot be decoded ({getattr(error, 'strerror', None) or error})") from None
+    except ValueError:  # PyAV has nothing that stream_options could be for
+        raise Unreadable("cannot be decoded (it has no tracks)") from None
     if missing := set(wanted) - found.keys():
         raise Unreadable(f"has no frame {min(missing)}")
     return found

@@ -120,6 +120,12 @@ def test_every_frame_is_found_by_itself_and_beside_the_last(sample, tmp_path):
             assert np.array_equal(decode.rgb([found[i] for i in wanted], 512), every[wanted])
 
 
+def test_a_film_without_tracks_is_unreadable(sample):
+    film = next(fields["mp4"] for fields in faults.samples(sample).values())
+    with pytest.raises(decode.Unreadable, match="cannot be decoded"):
+        decode.pictures(film.replace(b"trak", b"free"), [0])
+
+
 def test_damage_inside_a_film_is_noticed_wherever_it_shows(sample):
     """64 wrong bytes anywhere in the pictures' data, before the wanted frames or in them."""
     film = next(fields["mp4"] for fields in faults.samples(sample).values())
