@@ -73,11 +73,11 @@ def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
 
 def only(frames: Tensor, boxes: np.ndarray) -> Tensor:
     """Each frame black outside its whole-px boxes int [n, 4], or [n, k, 4] for several."""
-    inside = torch.zeros(len(frames), 1, *frames.shape[2:], dtype=torch.bool, device=frames.device)
-    for mask, row in zip(inside, boxes.reshape(len(frames), -1, 4).tolist(), strict=True):
+    alone = torch.zeros_like(frames)
+    for kept, frame, row in zip(alone, frames, boxes.reshape(len(frames), -1, 4).tolist(), strict=True):
         for left, top, right, bottom in row:
-            mask[:, top:bottom, left:right] = True
-    return frames * inside
+            kept[:, top:bottom, left:right] = frame[:, top:bottom, left:right]
+    return alone
 
 
 def grey(frames: Tensor) -> Tensor:

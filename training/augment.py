@@ -1,7 +1,8 @@
 """Changes of a sample that keep the streams in step: faces that are in no video, other colours, driving that lies.
 
-Pictures are float32 [n, 3, H, W] in [0, 1]; random numbers come from the generator that is passed in, as many for a
-strength of 0 as for any other, so that an option changes nothing but what it names.
+Pictures are float32 [n, 3, H, W] in [0, 1] while they are changed, and uint8 levels before and afterwards, as a file
+has them: a batch has one type of pictures, whatever befell its samples. Random numbers come from the generator that is
+passed in, as many for a strength of 0 as for any other, so that an option changes nothing but what it names.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model import drive
+from training.batch import to_floats, to_levels
 from training.mirror import MIRRORED
 
 COARSE = 5  # points of a displacement field each way
@@ -150,9 +153,23 @@ class Change:
     driving_shape: Shape | None
 
     def pictures(self, pictures: Tensor) -> Tensor:
-        """Of target or reference."""
-        shaped = self.shape(pictures) if self.shape else pictures
-        return self.mirrored(self.colours(shaped) if self.colours else shaped)
+        """Of target or reference, uint8 [n, 3, H, W]."""
+        if self.shape or self.colours:
+            shown = to_floats(pictures)
+            shown = self.shape(shown) if self.shape else shown
+            pictures = to_levels(self.colours(shown) if self.colours else shown)
+        return self.mirrored(pictures)
+
+    def driving(self, pictures: Tensor, boxes: np.ndarray, grey: bool) -> Tensor:
+        """uint8 [n, 1 or 3, H, W] of uint8 [n, 3, H, W]: what is inside the whole-px boxes int [n, 4], on black."""
+        if self.driving_colours:
+            pictures = to_levels(self.driving_colours(to_floats(pictures)))
+        alone = drive.only(_grey(pictures) if grey else pictures, boxes)
+        if self.driving_shape or self.warp:
+            shown = alone.float().div_(255)
+            shown = self.driving_shape(shown) if self.driving_shape else shown
+            alone = to_levels(drive.warp(shown, *self.warp) if self.warp else shown)
+        return self.mirrored(alone)
 
     def levels(self, levels: Tensor) -> Tensor:
         """uint8 [n, H, W] of a mask of target or reference."""
@@ -171,3 +188,11 @@ class Change:
 
 def _uniform(count: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator)
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """uint8 [n, 1, H, W] of uint8 [n, 3, H, W]: the nearest to drive.grey, by OpenCV."""
+    levels = np.empty((len(pictures), *pictures.shape[2:]), np.uint8)
+    for grey, rgb in zip(levels, pictures, strict=True):
+        cv2.cvtColor(cv2.merge(list(rgb.numpy())), cv2.COLOR_RGB2GRAY, dst=grey)
+    return torch.from_numpy(levels)[:, None]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """b windows of f frames. Pictures are float32 RGB in [0, 1]; S, D, h are the model's sides of pictures, driving
-    frames and latents. Every stream shows the same moments.
+    """b windows of f frames. Pictures are uint8 RGB levels: `to_floats` makes of them what models take, on the device,
+    and until then they are a quarter of the bytes. S, D, h are the model's sides of pictures, driving frames and
+    latents. Every stream shows the same moments.
     """
 
     keys: tuple[str, ...]
@@ -21,11 +22,11 @@ class Batch:
     positions: Tensor  # b  int64, of the samples in the endless order of training: the seed of all their randomness
     frames: Tensor  # b f  int64, of the clip
     reference_frames: Tensor  # b  int64
-    target: Tensor  # b 3 f S S
-    driving: Tensor  # b 3 f D D  the face alone on black, grey
-    reference: Tensor  # b 3 S S
-    background: Tensor  # b 1 h h  of the reference: 1 background, 0 person
-    clip_pixels: Tensor  # b 3 c c  the reference without the person, prepared for CLIP
+    target: Tensor  # b 3 f S S  uint8
+    driving: Tensor  # b c f D D  uint8, the face alone on black: grey, which is one channel, or in colour
+    reference: Tensor  # b 3 S S  uint8
+    background: Tensor  # b 1 h h  float32 of the reference: 1 background, 0 person
+    clip_pixels: Tensor  # b 3 c c  float32, the reference without the person, prepared for CLIP
     mask: Tensor  # b f S S  uint8 of the target: 0 background, 128 person, 255 face
     landmarks: Tensor  # b f 478 2  float32 px of the target pictures
     latents: Tensor | None = None  # b 4 f h h  of the target, scaled, where they are cached
@@ -44,6 +45,21 @@ class Batch:
     def pin_memory(self) -> Batch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if torch.is_tensor(getattr(self, f.name))}
         return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
+
+
+def to_floats(levels: Tensor) -> Tensor:
+    """Pictures of a Batch, uint8 [b, 1 or 3, ...], as float32 RGB in [0, 1] on the same device; grey is shown thrice.
+
+    TypeError for other numbers, whose range nobody knows.
+    """
+    if levels.dtype != torch.uint8:
+        raise TypeError(f"pictures are {levels.dtype}, uint8 is expected")
+    return levels.float().div_(255).expand(-1, 3, *levels.shape[2:])
+
+
+def to_levels(pictures: Tensor) -> Tensor:
+    """Pictures in [0, 1] as the nearest uint8 levels."""
+    return (pictures * 255).round_().to(torch.uint8)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -24,7 +24,7 @@ from model.convert.build import instantiate, skeleton
 from model.convert.folder import load
 from model.latents import Latents
 from training.augment import Augmentation
-from training.batch import Batch
+from training.batch import Batch, to_floats
 from training.cache import FORMAT, digest, read_index
 from training.clipset import LOOKS, ClipSet, Look, Sides
 from training.decode import Unreadable
@@ -47,7 +47,7 @@ class Frozen:
     def said(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latents [f, c, h, h] and tokens [n, d] of a batch of one."""
         dtype = self.background.image_encoder.dtype
-        pictures = batch.target[0].transpose(0, 1).to(self.device, dtype)
+        pictures = to_floats(batch.target.to(self.device))[0].transpose(0, 1).to(dtype)
         return self.latents.mean(pictures), self.background.encode(batch.clip_pixels.to(self.device))[0]
 
 

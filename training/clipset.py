@@ -149,17 +149,17 @@ class _Reader:
     def changed(self, change: Change) -> dict[str, Tensor]:
         """The fields of a Batch that are pictures or places in them, without the batch's own dimension."""
         side, latent = self.look.sides.picture, self.look.sides.latent
-        cut = self._cut([self.target[i] for i in (*self.window.frames.tolist(), self.reference)], side)
-        pictures = change.pictures(_float(cut))
+        cut = self._cut([self.target[i] for i in self.window.frames.tolist()], side)
+        reference = change.pictures(self._cut([self.target[self.reference]], side))[0]
         levels = change.levels(self._levels())
         background = (levels[-1] == 0).to(torch.uint8)
         landmarks = self.part.place(self.faces.landmarks[self.window.frames], side)
         return {
-            "target": pictures[:-1].transpose(0, 1),
-            "reference": pictures[-1],
-            "driving": self._driving(change, cut[:-1]).transpose(0, 1),
+            "target": change.pictures(cut).transpose(0, 1),
+            "reference": reference,
+            "driving": self._driving(change, cut).transpose(0, 1),
             "background": F.interpolate(background[None, None].float(), (latent, latent), mode="nearest")[0],
-            "clip_pixels": self._clip_pixels(pictures[-1], background),
+            "clip_pixels": self._clip_pixels(reference, background),
             "mask": levels[:-1],
             "landmarks": torch.from_numpy(change.landmarks(landmarks, side)).float(),
         }
@@ -197,23 +197,10 @@ class _Reader:
         return torch.from_numpy(decode.levels(shown, self.look.sides.picture, (part.left, part.top, part.side)))
 
     def _driving(self, change: Change, target: Tensor) -> Tensor:
-        """[f, 3, D, D]: the face alone, by the boxes of the target, in step with it. Grey is one channel, shown thrice.
-
-        Each step on as few numbers as it needs: at 512 px, three channels of floats cost more than decoding.
-        """
-        side, frames = self.look.sides.driving, self.window.frames
-        pictures = self._driver(target)
-        if change.driving_colours or not self.look.grey:
-            coloured = _float(pictures)
-            coloured = change.driving_colours(coloured) if change.driving_colours else coloured
-            pictures = drive.grey(coloured)[:, :1] if self.look.grey else coloured
-        else:
-            pictures = _grey(pictures)
-        boxes = self.part.place(self.faces.boxes[frames], side)
-        alone = drive.only(pictures, drive.kept_boxes(boxes, side))
-        alone = change.driving_shape(alone) if change.driving_shape else alone
-        alone = drive.warp(alone, *change.warp) if change.warp else alone
-        return change.mirrored(alone).expand(-1, 3, -1, -1)
+        """uint8 [f, 1 or 3, D, D]: the face alone, by the boxes of the target, in step with it."""
+        side = self.look.sides.driving
+        boxes = self.part.place(self.faces.boxes[self.window.frames], side)
+        return change.driving(self._driver(target), drive.kept_boxes(boxes, side), self.look.grey)
 
     def _driver(self, target: Tensor) -> Tensor:
         """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there already."""
@@ -226,18 +213,5 @@ class _Reader:
 
     def _clip_pixels(self, reference: Tensor, background: Tensor) -> Tensor:
         """[3, c, c]: as model.background prepares the reference without the person."""
-        rgb = ((reference * 255).round().to(torch.uint8) * background).permute(1, 2, 0).numpy()
+        rgb = cv2.merge(list((reference * background).numpy()))
         return self.look.preparation(images=[rgb], return_tensors="pt").pixel_values[0]
-
-
-def _float(pictures: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1], laid out as a clip [3, n, H, W] so that no copy follows."""
-    clip = pictures.transpose(0, 1)
-    return torch.empty(clip.shape).copy_(clip).div_(255).transpose(0, 1)
-
-
-def _grey(pictures: Tensor) -> Tensor:
-    """[n, 1, H, W] in [0, 1]; as drive.grey, by OpenCV."""
-    weights = np.array([drive.LUMA], np.float32) / 255
-    levels = [cv2.transform(rgb.permute(1, 2, 0).numpy().astype(np.float32), weights) for rgb in pictures]
-    return torch.from_numpy(np.stack(levels))[:, None]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from datagen.claims import refuse_claims
 from datagen.clip import Invalid
@@ -21,6 +21,10 @@ from datagen.video import KEYFRAME_EVERY
 _KERNEL = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _BLACK, _WHITE = 16, 235  # of the luma that datagen.video writes
 _PERSON, _FACE = (_BLACK + level * (_WHITE - _BLACK) / 255 for level in (64, 192))  # as datagen.mask splits
+_LEVELS = np.array([255 if luma > _FACE else 128 if luma > _PERSON else 0 for luma in range(256)], np.uint8)
+_GBR = (1, 2, 0)  # which channel each plane of "gbrp" is
+# what a stream is like is said by our own headers: without this, FFmpeg decodes pictures to find out
+_UNLOOKED = {**BOUNDS, "skip_frame": "all"}
 
 
 class Unreadable(Exception):
@@ -38,7 +42,8 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
     try:
         file = io.BytesIO(data)
         refuse_claims(file, "it")
-        with av.open(file, format="mp4", metadata_errors="replace", options=BOUNDS) as container:
+        told: Any = {"options": BOUNDS, "stream_options": [_UNLOOKED]}
+        with av.open(file, format="mp4", metadata_errors="replace", **told) as container:
             stream = bounded(container.streams.video[0], "it")
             stream.codec_context.options = {"err_detect": "explode", **BOUNDS}
             for stretch in _stretches(wanted):
@@ -47,6 +52,8 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
         raise Unreadable(error.detail) from None
     except (av.FFmpegError, IndexError, OverflowError, OSError) as error:
         raise Unreadable(f"cannot be decoded ({getattr(error, 'strerror', None) or error})") from None
+    except ValueError:  # PyAV has nothing that stream_options could be for
+        raise Unreadable("cannot be decoded (it has no tracks)") from None
     if missing := set(wanted) - found.keys():
         raise Unreadable(f"has no frame {min(missing)}")
     return found
@@ -70,41 +77,56 @@ def stills(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, Still]:
 
 
 def rgb(shown: Sequence[Any], side: int) -> np.ndarray:
-    """Decoded square pictures as uint8 [n, side, side, 3]; Unreadable where they are not square."""
+    """Decoded square pictures as uint8 [n, side, side, 3]; Unreadable where they are not square.
+
+    In memory they lie as [3, n, side, side]: as models want them, and twice as fast to convert to.
+    """
     if any(picture.width != picture.height for picture in shown):
         raise Unreadable(f"is {shown[0].width} x {shown[0].height} px, not square")
-    return np.stack([_scaled(picture, side) for picture in shown])
+    planes, reformatter = np.empty((3, len(shown), side, side), np.uint8), VideoReformatter()
+    for number, picture in enumerate(shown):
+        if isinstance(picture, Still):
+            planes[:, number] = _resized(picture.small, side).transpose(2, 0, 1)
+            continue
+        scaled = reformatter.reformat(picture, side, side, "gbrp", interpolation=_KERNEL)
+        for plane, channel in zip(scaled.planes, _GBR, strict=True):
+            planes[channel, number] = _pixels(plane, side, side)
+    return planes.transpose(1, 2, 3, 0)
 
 
-def _scaled(picture: Any, side: int) -> np.ndarray:
-    if not isinstance(picture, Still):
-        return picture.reformat(side, side, "rgb24", interpolation=_KERNEL).to_ndarray()
-    if len(picture.small) == side:
-        return picture.small
-    return cv2.resize(picture.small, (side, side), interpolation=cv2.INTER_AREA)
+def _pixels(plane: Any, height: int, width: int) -> np.ndarray:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+
+
+def _resized(small: np.ndarray, side: int) -> np.ndarray:
+    return small if len(small) == side else cv2.resize(small, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.ndarray:
     """The square `part` (left, top, side) of decoded pictures of mask.mp4 as uint8 [n, side, side]: 0 background, 128
     person, 255 face, by majority.
     """
-    return np.stack([_levels(picture, side, part) for picture in shown])
+    found = np.zeros((len(shown), side, side), np.uint8)
+    for picture, level in zip(shown, found, strict=True):
+        _levels(picture, part, level)
+    return found
 
 
-def _levels(picture: Any, side: int, part: tuple[int, int, int]) -> np.ndarray:
+def _levels(picture: Any, part: tuple[int, int, int], found: np.ndarray) -> None:
+    side = len(found)
     if isinstance(picture, Still):
-        kept = picture.small
-        return kept if len(kept) == side else cv2.resize(kept, (side, side), interpolation=cv2.INTER_NEAREST)
-    plane, (left, top, size) = picture.planes[0], part
-    luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: picture.height, : picture.width]
-    luma = luma[top : top + size, left : left + size]
-    person, face = (_shrunk((luma > level).view(np.uint8), side) for level in (_PERSON, _FACE))
-    return np.where(face, np.uint8(255), np.where(person, np.uint8(128), np.uint8(0)))
+        cv2.resize(picture.small, (side, side), dst=found, interpolation=cv2.INTER_NEAREST)
+        return
+    left, top, size = part
+    luma = _pixels(picture.planes[0], picture.height, picture.width)[top : top + size, left : left + size]
+    if luma.shape == found.shape:
+        cv2.LUT(luma, _LEVELS, dst=found)
+        return
+    for level, limit in ((128, _PERSON), (255, _FACE)):
+        found[_shrunk((luma > limit).view(np.uint8), side)] = level
 
 
 def _shrunk(inside: np.ndarray, side: int) -> np.ndarray:
-    if inside.shape == (side, side):
-        return inside > 0
     return cv2.resize(inside * np.uint8(255), (side, side), interpolation=cv2.INTER_AREA) >= 128
 
 
@@ -121,21 +143,35 @@ def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
     if not (stream.average_rate and stream.time_base):
         raise Unreadable("does not say how many frames it has in a second")
     rate, origin = stream.average_rate * stream.time_base, stream.start_time or 0
+    frames, ticks = rate.numerator, rate.denominator
+
+    def number(pts: int) -> int:
+        return (2 * (pts - origin) * frames + ticks) // (2 * ticks)
+
     container.seek(origin + round(wanted[0] / rate), stream=stream)
-    found, awaited = {}, set(wanted)
+    found: dict[int, Any] = {}
+    for picture in _decoded(container, stream, number, set(wanted)):
+        if picture.pts is None:
+            raise Unreadable("has a frame without a time")
+        index = number(picture.pts)
+        if picture.is_corrupt:  # those that follow may show it too
+            raise Unreadable(f"has a damaged frame {index}")
+        if index in wanted:
+            found[index] = picture
+    return found
+
+
+def _decoded(container: Any, stream: Any, number: Callable[[int], int], awaited: set[int]) -> Iterator[Any]:
+    """Pictures from where the file stands. The decoder is told that nothing follows the last packet that is awaited: it
+    would wait for some more before it gives the pictures that it holds back to put them in order.
+    """
+    context = stream.codec_context
     for packet in container.demux(stream):
         if packet.pts is not None:
-            is_wanted = round((packet.pts - origin) * rate) in awaited
-            stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-        for picture in packet.decode():
-            if picture.pts is None:
-                raise Unreadable("has a frame without a time")
-            index = round((picture.pts - origin) * rate)
-            if picture.is_corrupt:  # those that follow may show it too
-                raise Unreadable(f"has a damaged frame {index}")
-            if index in awaited:
-                found[index] = picture
-                awaited.discard(index)
+            index = number(packet.pts)
+            context.skip_frame = "DEFAULT" if index in awaited else "NONREF"
+            awaited.discard(index)
+        yield from packet.decode()
         if not awaited:
-            return found
-    return found
+            yield from context.decode(None)
+            return

@@ -10,7 +10,7 @@ from torch import Tensor
 from model.animator import Animator, Reference
 from model.latents import Latents
 from model.pipeline import MegActorPipeline
-from training.batch import Batch
+from training.batch import Batch, to_floats
 from training.loss import Draw, Objective
 
 
@@ -44,15 +44,15 @@ class Frozen:
             mean = own.mean(pictures).float()
             rows = [own.sample(one[None], generator) for one, generator in zip(pictures, generators, strict=True)]
             sample = torch.cat(rows).float()
-        return Reference(batch.reference, mean, sample, batch.background, self._tokens(batch))
+        return Reference(to_floats(batch.reference), mean, sample, batch.background, self._tokens(batch))
 
     def _tokens(self, batch: Batch) -> Tensor:
         if batch.tokens is not None:
             return batch.tokens.float()
         return self.pipeline.background.encode(batch.clip_pixels).float()
 
-    def _typed(self, pictures: Tensor) -> Tensor:
-        return pictures.to(self.pipeline.vae.dtype)
+    def _typed(self, levels: Tensor) -> Tensor:
+        return to_floats(levels).to(self.pipeline.vae.dtype)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Task:
 
     def _driving(self, batch: Batch, draw: Draw) -> Tensor:
         keep = torch.tensor([not dropped for dropped in draw.without_driving], device=batch.driving.device)
-        return batch.driving * keep[:, None, None, None, None]
+        return to_floats(batch.driving) * keep[:, None, None, None, None]
 
     def _generators(self, batch: Batch) -> list[torch.Generator]:
         return [self.objective.generator("latents", position) for position in batch.positions.tolist()]

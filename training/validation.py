@@ -20,7 +20,7 @@ from torch import Tensor
 from datagen.video import Writer
 from model.animator import Reference
 from model.pipeline import MegActorPipeline, Settings
-from training.batch import Batch
+from training.batch import Batch, to_floats
 from training.clipset import ClipSet
 from training.decode import Unreadable
 from training.ema import averaged, whole
@@ -39,21 +39,21 @@ class Case:
 
     name: str
     shown: Batch  # of one: reference and target
-    driving: Tensor  # 3 f D D
-    driver: Tensor  # 3 f S S  RGB in [0, 1]
+    driving: Tensor  # 1 c f D D  as a Batch has it
+    driver: Tensor  # 1 3 f S S  likewise
     has_truth: bool
 
 
 def cases(clips: ClipSet, count: int, frames: int) -> list[Case]:
     """The first `count` readable clips, each driven by itself and, where there is one, by a clip of another person."""
     every = _readable(clips, count, frames)
-    found = [Case(f"self-{b.keys[0]}", b, b.driving[0], b.target[0], True) for b in every.values()]
+    found = [Case(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()]
     who = clips.shelf.identities
     for number, (place, shown) in enumerate(every.items()):
         others = [driver for other, driver in every.items() if who[other] != who[place]]
         if others:
             driver = others[number % len(others)]
-            found.append(Case(f"cross-{shown.keys[0]}", shown, driver.driving[0], driver.target[0], False))
+            found.append(Case(f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False))
     return found
 
 
@@ -135,10 +135,11 @@ class Validation(Callback):
 def animated(pipeline: MegActorPipeline, case: Case, settings: Settings, device: torch.device) -> np.ndarray:
     """RGB uint8 [f, S, S, 3]."""
     shown = case.shown.to(device)
-    latents = pipeline.latents.mean(shown.reference.to(pipeline.vae.dtype)).float()
+    picture = to_floats(shown.reference)
+    latents = pipeline.latents.mean(picture.to(pipeline.vae.dtype)).float()
     tokens = pipeline.background.encode(shown.clip_pixels).float()
-    reference = Reference(shown.reference, latents, latents, shown.background, tokens)
-    return np.stack(list(pipeline.animate(reference, _Frames(case.driving.to(device)), settings)))
+    reference = Reference(picture, latents, latents, shown.background, tokens)
+    return np.stack(list(pipeline.animate(reference, _Frames(to_floats(case.driving.to(device))[0]), settings)))
 
 
 @dataclass(frozen=True)
@@ -161,20 +162,20 @@ def _window(clips: ClipSet, place: int, frames: int) -> Window:
 
 
 def _scores(case: Case, made: np.ndarray) -> dict[str, float]:
-    truth = _uint8(case.shown.target[0])
+    truth = _pictures(case.shown.target)
     return {name: score(made, truth) for name, score in SCORES.items()} if case.has_truth else {}
 
 
 def _grid(case: Case, made: np.ndarray) -> np.ndarray:
     """Reference, driving person, output and, where there is one, truth: RGB uint8 [f, S, 3 S or 4 S, 3]."""
-    reference = _uint8(case.shown.reference[0][:, None]).repeat(len(made), axis=0)
-    columns = [reference, _uint8(case.driver), made, *([_uint8(case.shown.target[0])] if case.has_truth else [])]
+    reference = _pictures(case.shown.reference[:, :, None]).repeat(len(made), axis=0)
+    columns = [reference, _pictures(case.driver), made, *([_pictures(case.shown.target)] if case.has_truth else [])]
     return np.concatenate([column[: len(made)] for column in columns], axis=2)
 
 
-def _uint8(pictures: Tensor) -> np.ndarray:
-    """3 f S S in [0, 1] -> f S S 3"""
-    return (pictures.permute(1, 2, 3, 0) * 255).round().byte().cpu().numpy()
+def _pictures(levels: Tensor) -> np.ndarray:
+    """uint8 [1, 3, f, S, S] -> [f, S, S, 3]"""
+    return levels[0].permute(1, 2, 3, 0).cpu().numpy()
 
 
 def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:

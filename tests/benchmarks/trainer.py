@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir
 from lightning import LightningDataModule
 from lightning.pytorch import Callback
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
@@ -134,15 +135,19 @@ def random_batch(pipeline: MegActorPipeline, count: int, frames: int) -> Batch:
     draw = torch.Generator().manual_seed(0)
     side, driving, latent = pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor
     clip = int(pipeline.image_encoder.config.image_size)
+
+    def pictures(*shape: int) -> Tensor:
+        return torch.randint(256, (count, *shape), dtype=torch.uint8, generator=draw)
+
     return Batch(
         keys=("none",) * count,
         twins=("target",) * count,
         positions=torch.arange(count),
         frames=torch.arange(frames).repeat(count, 1),
         reference_frames=torch.zeros(count, dtype=torch.int64),
-        target=torch.rand(count, 3, frames, side, side, generator=draw),
-        driving=torch.rand(count, 3, frames, driving, driving, generator=draw),
-        reference=torch.rand(count, 3, side, side, generator=draw),
+        target=pictures(3, frames, side, side),
+        driving=pictures(1, frames, driving, driving),
+        reference=pictures(3, side, side),
         background=torch.ones(count, 1, latent, latent),
         clip_pixels=torch.randn(count, 3, clip, clip, generator=draw),
         mask=torch.zeros(count, frames, side, side, dtype=torch.uint8),

@@ -32,9 +32,9 @@ def sample(folder: Path, key: str, count: int, split: str, dark: Sequence[int] =
 
 
 def number(picture: Tensor) -> int:
-    """The number in a picture [3, S, S] in [0, 1] or [S, S] of levels, of any side that divides SIDE."""
+    """The number in a picture [c, S, S] or [S, S] of uint8 levels, of any side that divides SIDE."""
     grey = picture.float().numpy()
-    levels = grey.mean(0) * 255 if grey.ndim == 3 else grey
+    levels = grey.mean(0) if grey.ndim == 3 else grey
     large = levels.repeat(SIDE // levels.shape[-1], 0).repeat(SIDE // levels.shape[-1], 1)
     return faults.number_of(np.stack([large] * 3, axis=-1))
 

@@ -16,7 +16,7 @@ from datagen.engine.errors import UserError
 from datagen.pack import read_index
 from tests import faults
 from tests.model.parts import tiny
-from training.batch import joined
+from training.batch import joined, to_floats
 from training.cache import Cache
 from training.clipset import ClipSet, Sides
 from training.data import ClipData
@@ -84,10 +84,10 @@ def test_every_frame_is_kept_in_its_place(sample, folder):
     cache, frames = Cache(folder, pipeline, sample), np.array([17, 3, 9])
     shown = clips.sample(1, Window(frames, np.array([12]), "target"))
     found = cache(clips.shelf.key(1), frames, 12)
-    wanted = pipeline.latents.mean(shown.target[0].transpose(0, 1)).transpose(0, 1)[None]
+    wanted = pipeline.latents.mean(to_floats(shown.target)[0].transpose(0, 1)).transpose(0, 1)[None]
     torch.testing.assert_close(found["latents"].float(), wanted, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
-        found["reference_latents"].float(), pipeline.latents.mean(shown.reference), rtol=1e-3, atol=1e-3
+        found["reference_latents"].float(), pipeline.latents.mean(to_floats(shown.reference)), rtol=1e-3, atol=1e-3
     )
     torch.testing.assert_close(
         found["tokens"].float(), pipeline.background.encode(shown.clip_pixels), rtol=2e-3, atol=2e-3

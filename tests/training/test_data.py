@@ -69,7 +69,7 @@ def test_the_twin_that_is_named_drives(shards):
     for batch in batches(shards, 20, twin_probability=0.7):
         (twin,) = batch.twins
         grey = GREYS[{"target": "mp4"}.get(twin, f"{twin}.mp4")]
-        inside = batch.driving[0, :, :, 70:80, 84:88].mean() * 255  # of the face's box, beside the number
+        inside = batch.driving[0, :, :, 70:80, 84:88].float().mean()  # of the face's box, beside the number
         assert abs(inside - grey) < 3
         seen.add(twin)
     assert seen == {"target", "swapped", "styled"}
@@ -78,13 +78,14 @@ def test_the_twin_that_is_named_drives(shards):
 def test_shapes_ranges_and_background(shards):
     batch = batches(shards, 1)[0]
     assert batch.target.shape == (1, 3, 6, SIDE, SIDE)
-    assert batch.driving.shape == (1, 3, 6, SIDE // 2, SIDE // 2)
+    assert batch.driving.shape == (1, 1, 6, SIDE // 2, SIDE // 2)
     assert batch.background.shape == (1, 1, SIDE // 8, SIDE // 8)
     assert batch.clip_pixels.shape == (1, 3, 1, 1)
-    assert batch.target.dtype == torch.float32
-    assert batch.mask.dtype == torch.uint8
-    assert 0 <= batch.target.min() <= batch.target.max() <= 1
-    shown = batch.reference[0] * 255
+    levels = {batch.target.dtype, batch.reference.dtype, batch.driving.dtype, batch.mask.dtype}
+    assert levels == {torch.uint8}
+    assert {batch.background.dtype, batch.clip_pixels.dtype, batch.landmarks.dtype} == {torch.float32}
+    assert batch.target.max() > 200
+    shown = batch.reference[0].float()
     assert batch.background[0, 0, -1, -1] == 1  # the mask is black outside its number
     without = batch.clip_pixels[0, :, 0, 0]
     assert (without < shown.mean((1, 2)) - 5).all()  # the white squares are the person
@@ -104,6 +105,25 @@ def test_frames_are_those_that_datagen_reads_and_the_model_shrinks(sample, tmp_p
             pixels = torch.from_numpy(truth).permute(0, 3, 1, 2).float()
             theirs = drive.cropped(pixels, drive.Square(0, 0, 512), 64).permute(0, 2, 3, 1).numpy()
             assert np.abs(small - theirs).mean() < 0.6
+
+
+def test_every_frame_is_found_by_itself_and_beside_the_last(sample, tmp_path):
+    """The decoder gives its pictures late and out of the file's order."""
+    film = next(fields["mp4"] for fields in faults.samples(sample).values())
+    (tmp_path / "a.mp4").write_bytes(film)
+    every = np.stack(list(video.frames(tmp_path / "a.mp4")))
+    last = len(every) - 1
+    for index in range(len(every)):
+        for wanted in ([index], [index, last]):
+            found = decode.pictures(film, wanted)
+            assert sorted(found) == sorted(set(wanted))
+            assert np.array_equal(decode.rgb([found[i] for i in wanted], 512), every[wanted])
+
+
+def test_a_film_without_tracks_is_unreadable(sample):
+    film = next(fields["mp4"] for fields in faults.samples(sample).values())
+    with pytest.raises(decode.Unreadable, match="cannot be decoded"):
+        decode.pictures(film.replace(b"trak", b"free"), [0])
 
 
 def test_damage_inside_a_film_is_noticed_wherever_it_shows(sample):
@@ -151,22 +171,30 @@ def test_dark_frames_are_no_references(tmp_path):
     pack.pack([numbered.sample(tmp_path, "clip", 26, "train", dark)], tmp_path, {})
     found = batches(tmp_path, 12)
     assert not {b.reference_frames.item() for b in found} & set(dark)
-    assert any(b.target[0].mean(dim=(0, 2, 3)).min() * 255 <= DARK for b in found)
+    assert any(b.target[0].float().mean(dim=(0, 2, 3)).min() <= DARK for b in found)
 
 
 def test_the_largest_square_is_the_same_for_all_streams(shards):
     whole, cut = (clipset(shards, crop=crop, twin_probability=1.0)[3] for crop in ("clip", "largest"))
     left, top, side = 10, 0, 180  # around the middle of numbered.FACE, (100, 90)
     assert torch.equal(cut.frames, whole.frames)
-    expected = drive.cropped(whole.target[0].transpose(0, 1), drive.Square(left, top, side), SIDE).transpose(0, 1)
-    assert (cut.target[0] - expected).abs().mean() * 255 < 1
+    assert _apart(cut.target[0], _cut(whole.target[0], drive.Square(left, top, side), SIDE)) < 1
     assert torch.allclose(cut.landmarks[..., 0], (whole.landmarks[..., 0] - left) * SIDE / side)
-    reference = drive.cropped(whole.reference, drive.Square(left, top, side), SIDE)
-    assert (cut.reference - reference).abs().mean() * 255 < 1
+    assert _apart(cut.reference, drive.cropped(whole.reference, drive.Square(left, top, side), SIDE)) < 1
     mask = drive.cropped(whole.mask.float(), drive.Square(left, top, side), SIDE)
     assert ((cut.mask > 0) != (mask > 127)).float().mean() < 0.01
-    driving = drive.cropped(whole.driving[0].transpose(0, 1), drive.Square(left // 2, top // 2, side // 2), SIDE // 2)
-    assert (cut.driving[0].transpose(0, 1) - driving).abs().mean() * 255 < 3
+    driving = _cut(whole.driving[0], drive.Square(left // 2, top // 2, side // 2), SIDE // 2)
+    assert _apart(cut.driving[0], driving) < 3
+
+
+def _cut(clip: torch.Tensor, part: drive.Square, side: int) -> torch.Tensor:
+    """[c, f, side, side]"""
+    return drive.cropped(clip.transpose(0, 1), part, side).transpose(0, 1)
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Mean difference in levels."""
+    return float((one.float() - other.float()).abs().mean())
 
 
 def test_driving_is_the_face_alone_on_black(shards):
@@ -175,9 +203,8 @@ def test_driving_is_the_face_alone_on_black(shards):
     assert kept.tolist() == [10, 0, 90, 93]
     outside = torch.ones(SIDE // 2, SIDE // 2, dtype=torch.bool)
     outside[kept[1] : kept[3], kept[0] : kept[2]] = False
-    assert batch.driving[..., outside].abs().max() == 0
+    assert batch.driving[..., outside].max() == 0
     assert batch.driving[..., ~outside].min() > 0
-    assert torch.equal(batch.driving[:, 0], batch.driving[:, 1])
 
 
 def test_frames_without_a_face_take_the_place_of_the_nearest_that_has_one(shards):
@@ -209,14 +236,18 @@ def test_each_option_changes_what_it_names_and_nothing_else(shards, name):
     names = ("frames", "reference_frames", "target", "reference", "driving", "background", "mask", "landmarks")
     differs = {field for field in names if not torch.equal(getattr(plain, field), getattr(other, field))}
     assert other.twins == plain.twins
+    assert all(getattr(other, field).dtype == getattr(plain, field).dtype for field in names)
     assert differs == changed - {"clip_pixels"}
 
 
 def test_colour_is_kept_where_grey_is_off(sample):
     options = {"frames": 4, "stride": 1, "twin_probability": 0.0}
     plain, coloured = (clipset(sample, grey=grey, **options)[0].driving for grey in (True, False))
-    assert (coloured[:, 0] - coloured[:, 2]).abs().max() > 0.1
-    assert torch.allclose(drive.grey(coloured[0].transpose(0, 1)), plain[0].transpose(0, 1), atol=1e-5)
+    assert (plain.shape[1], coloured.shape[1]) == (1, 3)
+    assert (coloured[:, 0].float() - coloured[:, 2].float()).abs().max() > 25
+    rounded = 0.5 + 255 * 1e-4  # OpenCV's weights have a digit less
+    grey = drive.grey(coloured[0].transpose(0, 1).float())[:, :1].transpose(0, 1)
+    assert (grey - plain[0]).abs().max() <= rounded
 
 
 def test_jitter_is_one_for_target_and_reference_and_another_for_driving(shards):
@@ -227,10 +258,10 @@ def test_jitter_is_one_for_target_and_reference_and_another_for_driving(shards):
     field = (slice(140, 150), slice(168, 176))  # grey, of the face's box
 
     def grey(pictures: torch.Tensor, scale: int) -> float:
-        return float(pictures[0, :, 0, field[0].start // scale, field[1].start // scale].mean())
+        return float(pictures[0, :, 0, field[0].start // scale, field[1].start // scale].float().mean())
 
-    assert abs(grey(other.target, 1) - grey(plain.target, 1)) > 0.02
-    assert abs(grey(other.driving, 2) - grey(other.target, 1)) > 0.02
+    assert abs(grey(other.target, 1) - grey(plain.target, 1)) > 5
+    assert abs(grey(other.driving, 2) - grey(other.target, 1)) > 5
 
 
 def test_mirrored_points_are_in_the_usual_order(sample):

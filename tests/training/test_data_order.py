@@ -51,7 +51,7 @@ def rows(batches: list[Batch]) -> list[tuple]:
             b.frames.tolist(),
             b.reference_frames.tolist(),
             b.twins,
-            b.driving.mean((1, 2, 3, 4)).tolist(),
+            b.driving.double().mean((1, 2, 3, 4)).tolist(),
             strict=True,
         )
     ]
