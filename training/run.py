@@ -112,7 +112,7 @@ class Run:
         if self.held is not None:
             yield self._validation(self.held)
         yield Checkpoints(folder, cfg.checkpoint_every, cfg.keep)
-        yield AtEnd(lambda trainer: None if signals.asked else self._save(trainer))
+        yield AtEnd(lambda trainer: None if signals.agreed(trainer) else self._save(trainer))
 
     def _validation(self, held: ClipSet) -> Validation:
         cfg = self.cfg
