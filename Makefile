@@ -27,7 +27,7 @@ ablation: $(READY) ## the tiny model with and without twins that drive: how much
 facefusion-env: $(FACEFUSION)/.ready ## an interpreter for swap=facefusion in data/facefusion-env, several gigabytes
 
 test: $(READY) ## the test suite, offline, under 10 minutes on two cores; ARGS="-m slow" for the long ones
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(READY) ## the same command after 200 scripts of faults, about 20 minutes on two busy cores; SOAK_RUNS=2000 for more
 	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)

@@ -52,11 +52,11 @@ def animate(cfg: Any) -> None:
     """Look at what is given, then load the model, then write the video."""
     from datagen import video
     from model import portrait
-    from model.choose import choose
+    from model.choose import choose, refuse_window
 
     preset, weights = (None if value is None else str(value) for value in (cfg.preset, cfg.weights))
     choice = choose(preset, weights, cfg.device, cfg.dtype)
-    _refuse_window(cfg.window, choice)
+    refuse_window(cfg.window, choice.longest_window(), "window")
     still = portrait.read(Path(str(cfg.reference)))
     driving = _looked(Path(str(cfg.driving)), cfg.progress)
     for line in _remarks(choice, still, driving):
@@ -117,12 +117,6 @@ def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
         yield f"output {output} is one of the inputs, another name is expected"
     elif output.exists() and not cfg.overwrite:
         yield f"output {output} exists: add --overwrite to replace it, or choose another name"
-
-
-def _refuse_window(window: int, choice: Choice) -> None:
-    most = choice.longest_window()
-    if window > most:
-        raise UserError(f"window is {window}, at most {most} frames are expected, which this model sees at once.")
 
 
 def _settings(cfg: Any) -> Settings:

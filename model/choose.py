@@ -66,6 +66,12 @@ def choose(preset: str | None, weights: str | None, device: str = "auto", dtype:
     return Choice(named, _folder(preset or USUAL, weights), place, getattr(torch, usual if dtype == "auto" else dtype))
 
 
+def refuse_window(frames: int, most: int, name: str) -> None:
+    """UserError for a window of more frames than a model sees at once; `name` is the option that says so."""
+    if frames > most:
+        raise UserError(f"{name} is {frames}, at most {most} frames are expected, which this model sees at once.")
+
+
 def _folder(preset: str, weights: str | None) -> Path | None:
     if weights is None and preset in UNTRAINED:
         return None

@@ -93,6 +93,11 @@ class MegActorPipeline(DiffusionPipeline):
         """px of the driving frames."""
         return self.driven_encoder.shrinks * self.side // self.factor
 
+    @property
+    def longest_window(self) -> int:
+        """Frames that the motion modules have positions for."""
+        return int(self.unet.config.motion_max_seq_length)
+
     @torch.no_grad()
     def reference(self, picture: np.ndarray, background: np.ndarray, seed: int) -> Reference:
         """RGB uint8 [S, S, 3] of `side` px; background bool [S, S]."""

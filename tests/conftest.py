@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import uuid
 from pathlib import Path
@@ -17,33 +18,61 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2}
 import cv2
 import pytest
 
+from tests.once import once
+
 cv2.setNumThreads(1)
 # a shell ignores Ctrl-C in what it starts in the background, and so would every program that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).resolve().parents[1]
 MEDIA = REPOSITORY.parent / "shared" / "media"
+LONG = (  # files that take the longest, which `make test` begins with: none is to be left alone at the end
+    "faults/test_random.py",
+    "test_journey.py",
+    "model/test_animate.py",
+    "training/test_evaluate.py",
+    "training/test_fit_disasters.py",
+    "training/test_fit_resume.py",
+    "training/test_fit_faults.py",
+    "training/test_fit_ranks.py",
+    "training/test_fit_validation.py",
+    "training/test_cross.py",
+    "faults/test_s3.py",
+    "faults/test_cluster.py",
+)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    places = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory) -> Path:
-    """The store that all tests share whose subject is not what is computed."""
-    return tmp_path_factory.mktemp("shared") / "store"
-
-
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory, store) -> Path:
-    """The small sample's shards, made once for all tests, in this process."""
+def prepared(tmp_path_factory) -> Path:
+    """This worker's copy of what one of them has made: the small sample's `shards`, and the `store` of that run."""
     from tests import faults
 
-    return faults.sample_shards(tmp_path_factory.mktemp("sample"), store)
+    made = once(tmp_path_factory, "sample", lambda home: faults.sample_shards(home / "shards", home / "store"))
+    return shutil.copytree(made, tmp_path_factory.mktemp("sample"), dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def store(prepared) -> Path:
+    """The store that all tests share whose subject is not what is computed."""
+    return prepared / "store"
+
+
+@pytest.fixture(scope="session")
+def sample(prepared) -> Path:
+    """The small sample's shards, made once for all tests."""
+    return prepared / "shards"
 
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory) -> Path:
-    """A folder of videos, made once: one.mp4 and sub/two.mp4 are talking heads, one file is no video."""
+    """A folder of videos: one.mp4 and sub/two.mp4 are talking heads, one file is no video."""
     from tests import faults
 
-    return faults.raw(tmp_path_factory.mktemp("raw"))
+    return once(tmp_path_factory, "raw", faults.raw)
 
 
 @pytest.fixture(scope="session")

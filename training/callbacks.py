@@ -30,7 +30,8 @@ class Signals(Callback):
     """SIGINT, SIGTERM and SIGUSR1 end the training after the step at hand, with a checkpoint of that step."""
 
     def __init__(self) -> None:
-        self.asked = 0  # number of the signal; 0: none
+        self.heard = 0  # number of the signal that came to this process; 0: none
+        self.asked = 0  # the same, when all ranks know of it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Processes of the loader, which start now, are to stay deaf: the step at hand still waits for their data."""
@@ -45,12 +46,19 @@ class Signals(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if is_within_step(trainer) or (trainer.world_size > 1 and trainer.global_step % STOP_EVERY):
             return
-        if trainer.strategy.reduce_boolean_decision(bool(self.asked), all=False):
-            self.asked = self.asked or signal.SIGTERM
+        if self.agreed(trainer):
             trainer.should_stop = True
 
+    def agreed(self, trainer: Trainer) -> bool:
+        """Whether one of the ranks was asked to end. Called by all ranks alike, and what follows from it is the same on
+        all: a signal that comes later counts for nothing until they speak again.
+        """
+        if not self.asked and trainer.strategy.reduce_boolean_decision(bool(self.heard), all=False):
+            self.asked = self.heard or signal.SIGTERM
+        return bool(self.asked)
+
     def _ask(self, number: int, frame: Any) -> None:
-        self.asked = number
+        self.heard = number
 
 
 @contextlib.contextmanager

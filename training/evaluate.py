@@ -87,16 +87,16 @@ Made = tuple[dict[str, Any], list[dict[str, Any]], tuple[list[Any], list[Any]]] 
 
 
 def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
+    from model.choose import refuse_window
     from model.pipeline import Settings
     from training.cross import animated, cross_cases
     from training.metrics.grid import write_grid
     from training.metrics.own import self_cases
     from training.metrics.score import Judge
     from training.metrics.score import Settings as Judging
-    from training.options import refuse_long
 
     pipeline, weights = _pipeline(cfg)
-    refuse_long(cfg.window, pipeline, "--window")
+    refuse_window(cfg.window, pipeline.longest_window, "--window")
     if cfg.mode == "self":
         cases = self_cases(Path(str(cfg.input)), cfg.cases, cfg.frames, cfg.stride)
     else:

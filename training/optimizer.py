@@ -12,6 +12,7 @@ from torch import nn
 
 from datagen.engine.errors import UserError
 from training.muon import Muon
+from training.options import optim_mistakes
 
 
 def train_only(model: nn.Module, paths: Sequence[str]) -> None:
@@ -52,6 +53,12 @@ def optimizer(model: nn.Module, cfg: Any, without_decay: frozenset[str] | None =
         return _class(cfg)(_parted(model, own) if cfg.muon else own, **options)
     except ValueError as error:
         raise UserError(f"optim: {error}.") from None
+
+
+def refuse(model: nn.Module, cfg: Any) -> None:
+    """UserError as `optimizer` raises it, but for what `optim_mistakes` tells already."""
+    if not any(optim_mistakes(cfg)):
+        optimizer(model, cfg)
 
 
 def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

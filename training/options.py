@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from datagen.engine.errors import UserError
-from model.pipeline import MegActorPipeline
 
 POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
 NOT_NEGATIVE = ("validate_every", "validation_cases", "most_bad", "seed")
@@ -36,7 +35,7 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
         for name in names:
             if type(cfg[name]) is not int or cfg[name] < least:
                 yield f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
-    yield from _optim_mistakes(cfg.optim)
+    yield from optim_mistakes(cfg.optim)
     yield from _model_mistakes(cfg.model)
     if cfg.optim.decay not in ("constant", "cosine"):
         yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
@@ -70,13 +69,6 @@ def strategy(cfg: Any) -> str:
     return next((sharded for sharded in SHARDED if sharded in name), name)
 
 
-def refuse_long(frames: int, pipeline: MegActorPipeline, name: str = "data.frames") -> None:
-    """UserError for a window that the motion modules have no positions for."""
-    most = int(pipeline.unet.config.motion_max_seq_length)
-    if frames > most:
-        raise UserError(f"{name} is {frames}, at most {most} frames are expected, which this model sees at once.")
-
-
 def _model_mistakes(model: Any) -> Iterator[str]:
     """What a preset's parts do not stand of each other."""
     schedule = model.scheduler
@@ -87,7 +79,8 @@ def _model_mistakes(model: Any) -> Iterator[str]:
         )
 
 
-def _optim_mistakes(optim: Any) -> Iterator[str]:
+def optim_mistakes(optim: Any) -> Iterator[str]:
+    """Numbers that no optimizer is made of."""
     for name, (fits, wanted) in OPTIM.items():
         value = optim[name]
         for one in value if name == "betas" else [value]:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from datagen.engine.errors import UserError
+from model.choose import refuse_window
 from model.convert.build import PARTS, skeleton
 from model.convert.names import modern
 from model.pipeline import MegActorPipeline
@@ -23,8 +24,8 @@ from training.checkpoint import read
 from training.clipset import Sides
 from training.data import ClipData
 from training.memory import Memory, estimate
-from training.optimizer import optimizer, train_only
-from training.options import objective, option_mistakes, refuse_long
+from training.optimizer import refuse, train_only
+from training.options import objective, option_mistakes
 from training.output import Output
 
 FPS = 25  # of all clips in shards
@@ -76,7 +77,7 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     cache: Any = None if cfg.cache is None else opened(Path(str(cfg.cache)), Path(str(cfg.data.input)))
     data = ClipData(**chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed, cache=cache)
     data.setup()
-    refuse_long(data.windows.frames, pipeline)
+    refuse_window(data.windows.frames, pipeline.longest_window, "data.frames")
     if cfg.validate_every:
         data.clipset("val")
     assert data.clips is not None
@@ -163,7 +164,7 @@ def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Millions by module path; motion modules by themselves."""
     objective(cfg, pipeline.scheduler)
     train_only(pipeline.animator, cfg.optim.trainable)
-    optimizer(pipeline.animator, cfg.optim)
+    refuse(pipeline.animator, cfg.optim)
     total: Counter[str] = Counter()
     trained: Counter[str] = Counter()
     for path, parameter in _by_path(pipeline):

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from datagen.engine.errors import UserError
+from model.choose import refuse_window
 from model.convert.silence import silence
 from model.pipeline import MegActorPipeline, Settings
 from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
@@ -29,8 +30,8 @@ from training.data import ClipData
 from training.ema import Mean, averaged, whole
 from training.guard import Everywhere, lost_rank
 from training.module import Trainee
-from training.optimizer import optimizer, train_only
-from training.options import objective, option_mistakes, refuse_long, strategy
+from training.optimizer import refuse, train_only
+from training.options import objective, option_mistakes, strategy
 from training.output import Output, plain
 from training.progress import Progress
 from training.task import Frozen, Task
@@ -111,11 +112,11 @@ class Run:
         if self.held is not None:
             yield self._validation(self.held)
         yield Checkpoints(folder, cfg.checkpoint_every, cfg.keep)
-        yield AtEnd(lambda trainer: None if signals.asked else self._save(trainer))
+        yield AtEnd(lambda trainer: None if signals.agreed(trainer) else self._save(trainer))
 
     def _validation(self, held: ClipSet) -> Validation:
-        cfg, most = self.cfg, int(self.pipeline.unet.config.motion_max_seq_length)
-        window = min(cfg.validation_window, most)
+        cfg = self.cfg
+        window = min(cfg.validation_window, self.pipeline.longest_window)
         settings = Settings(
             cfg.validation_steps, cfg.validation_guidance, cfg.seed, window=window, overlap=min(8, window // 2)
         )
@@ -222,13 +223,13 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
     chosen = {name: value for name, value in plain(cfg.data).items() if not name.startswith("_")}
     data = ClipData(**chosen, **options)  # Hydra would turn Sides into a dict
     data.setup()
-    refuse_long(data.windows.frames, pipeline)
+    refuse_window(data.windows.frames, pipeline.longest_window, "data.frames")
     return data
 
 
 def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
     train_only(pipeline.animator, cfg.optim.trainable)
-    optimizer(pipeline.animator, cfg.optim)
+    refuse(pipeline.animator, cfg.optim)
     if cfg.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.reference_net.enable_gradient_checkpointing()

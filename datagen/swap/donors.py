@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -153,16 +154,16 @@ def read_picture(path: Path) -> np.ndarray:
     return np.array(picture)
 
 
-def opened_picture(path: Path | IO[bytes]) -> Image.Image:
+@contextmanager
+def opened_picture(path: Path | IO[bytes]) -> Iterator[Image.Image]:
     """Not decoded yet; raises what `read_picture` raises."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound here is lower
-        opened = Image.open(path, formats=FORMATS)
-    width, height = opened.size
-    if width * height > limits.MAX_STILL:
-        opened.close()
-        raise Image.DecompressionBombError(f"it has {width} x {height} pixels")
-    return opened
+        warnings.simplefilter("ignore")  # what is odd in a picture is either borne or an error
+        with Image.open(path, formats=FORMATS) as opened:
+            width, height = opened.size
+            if width * height > limits.MAX_STILL:
+                raise Image.DecompressionBombError(f"it has {width} x {height} pixels")
+            yield opened
 
 
 def _load(path: Path) -> Iterator[Donor]:

@@ -8,7 +8,6 @@ size of Stable Diffusion 1.5 at 512 px: seconds a frame, memory, share of the ca
 
 from __future__ import annotations
 
-import argparse
 import copy
 import statistics
 import time
@@ -27,6 +26,7 @@ from model.layers import Attention, TransformerBlock
 from model.pipeline import MegActorPipeline, Settings, repeated
 from model.sampling import windows
 from model.unet import looking
+from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
 
 WIDER = {"block_out_channels": [128, 192, 256, 256], "layers_per_block": 2, "num_attention_heads": 8}
@@ -35,16 +35,12 @@ FRAMES, BATCH = 20, 2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
+    words = given(__doc__)
     for name, change in (("tiny", {}), ("wider", WIDER)):
-        inference(name, build(change, given.device), given.rounds)
-        training(name, build(change, given.device), given.rounds)
-    if given.device == "cuda":
-        full_size(given.rounds)
+        inference(name, build(change, words.device), words.rounds)
+        training(name, build(change, words.device), words.rounds)
+    if words.device == "cuda":
+        full_size(words.rounds)
 
 
 def build(change: dict[str, Any], device: str, preset: str = "tiny") -> MegActorPipeline:
@@ -250,7 +246,7 @@ def full_size(rounds: int) -> None:
         window()
         torch.cuda.reset_peak_memory_stats()
         (seconds,) = side_by_side([window], rounds)
-        memory = torch.cuda.max_memory_allocated() / 2**30
+        memory = peak_gib()
         per_frame = seconds * 25 * 2 / 16  # 25 steps, every frame in two windows
         share = work / seconds / rate
         print(

@@ -9,7 +9,6 @@ memory. Random weights, and data that is in memory already.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from model.pipeline import MegActorPipeline
+from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
 from training.batch import Batch
 from training.callbacks import Signals
@@ -40,13 +40,9 @@ FULL = ("init_from=null", "optim.ema=null", "max_steps=8", "data.batch=1", "data
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    overhead(given.rounds)
-    if given.device == "cuda":
+    words = given(__doc__)
+    overhead(words.rounds)
+    if words.device == "cuda":
         for stage in ("stage1", "stage2"):
             for saves in (False, True):
                 full_size(stage, saves)
@@ -65,7 +61,7 @@ def full_size(stage: str, saves: bool) -> None:
     torch.cuda.reset_peak_memory_stats()
     cfg = settings(f"+experiment={stage}", *FULL, f"gradient_checkpointing={saves}")
     seconds = under_lightning(cfg, time.perf_counter)
-    memory, means = torch.cuda.max_memory_allocated() / 2**30, "with" if saves else "without"
+    memory, means = peak_gib(), "with" if saves else "without"
     print(f"{stage}, {means} checkpointing: {1 / seconds:.2f} steps/s of {cfg.accumulate} clips, {memory:.1f} GiB")
 
 

@@ -21,6 +21,7 @@ from tests.faults.script import Act, Blow, Script  # noqa: E402
 VIDEOS = ("v0_1.mp4", "v1_2.mp4")
 SAID = "interrupted: what is done is kept; the same command goes on from here."
 SOAK = int(os.environ.get("SOAK_RUNS", 200))
+LONG = (8, 16)  # on Ray, with faults that are also those of 0, of tests/engine/test_run.py and of tests/test_journey.py
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,13 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [seed for seed in range(20) if seed not in LONG])
 def test_the_same_command_mends_everything(seed, server, home):
     _play(seed, server, home)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20, 20 + SOAK))
+@pytest.mark.parametrize("seed", [*LONG, *range(20, 20 + SOAK)])
 def test_the_same_command_mends_everything_again_and_again(seed, server, home):
     _play(seed, server, home)
 

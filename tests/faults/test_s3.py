@@ -14,7 +14,7 @@ for package in ("s3fs", "moto", "flask"):
     pytest.importorskip(package, reason=f"{package}, which the extra s3 or dev brings, is not installed")
 STORE = f"s3://{s3.BUCKET}/store"
 LEDGER = Path("data", "ledgers", f"s3-{s3.BUCKET}-store", "ledger.jsonl")
-LOCAL = ("datagen.shards", *SAMPLE, "--runner", "local", "--output", "out")
+LOCAL = ("datagen.shards", *SAMPLE, "--limit", "1", "--runner", "local", "--output", "out")
 
 
 @pytest.fixture
@@ -25,12 +25,13 @@ def door(monkeypatch, tmp_path) -> Iterator[s3.Door]:
         yield found
 
 
-def test_a_service_that_stumbles_makes_the_same_shards(door, sample):
+def test_a_service_that_stumbles_makes_the_same_shard(door, sample):
     door.fate = lambda number: {8: "busy", 13: "broken", 18: "cut"}.get(number % 19, "")
     made = call(*LOCAL, "--store", STORE)
     assert made.code == 0, made.err
     assert min(door.struck[fault] for fault in ("busy", "broken", "cut")) > 0
-    assert contents(Path("out")) == contents(sample)
+    first = "train-000000.tar"
+    assert contents(Path("out"))[first] == contents(sample)[first]
     door.fate = lambda number: ""
     again = call(*LOCAL, "--store", STORE)
     assert again.code == 0 and "computed" not in again.out

@@ -17,17 +17,16 @@ from hypothesis import given
 
 from datagen import claims, video
 from datagen.claims import refuse_claims
-from datagen.clip import Artefact, Clip, Invalid, Reject
-from datagen.clips import Clips
+from datagen.clip import Invalid
 from datagen.download.answers import Incomplete
 from datagen.download.check import inspect
 from datagen.engine.errors import UserError
 from datagen.limits import MAX_SIDE
 from datagen.shots import Shots
-from datagen.sources.exact import stream
 from datagen.stats import films
 from model import footage
 from tests.hostile import EXAMPLES, MIB, box, confined, film, fuzzing, lying, spoilt
+from tests.hostile.watchers import clip_of, refusals, watched
 from training import decode
 
 SAMPLES = 80_000_000  # of which FFmpeg made an index of 1.9 GB in two seconds, out of a file of two kB
@@ -35,17 +34,9 @@ SAMPLES = 80_000_000  # of which FFmpeg made an index of 1.9 GB in two seconds, 
 
 def reasons(path) -> set[str]:
     """What all readers of videos say of a file: its reason, the same with each."""
-    readers = [
-        lambda: video.probe(path),
-        lambda: video.times(path),
-        lambda: sum(1 for _ in video.read(path, None, 64)),
-        lambda: Shots()(clip_of(path), path.parent),
-    ]
-    return {confined(reader, Reject).refusal.split(":")[1].strip() for reader in readers}
-
-
-def clip_of(path) -> Clip:
-    return Clip("a", {}, artefacts={"source": Artefact(path)})
+    found = set(refusals(path).values())
+    assert "" not in found, "it was read"
+    return found
 
 
 def header(width: int, height: int, rate: str = "25:1") -> bytes:
@@ -160,31 +151,35 @@ def slow(path, seconds: float, count: int = 2, codec: str = "libx264") -> None:
         container.mux(encoder.encode())
 
 
-@pytest.mark.slow  # by themselves: FaceMesh hangs in a fork of a process in which it has run before
-@pytest.mark.parametrize("rate", ["1:1000000000", "1:200000"])
-def test_a_film_that_lasts_for_years(rate, tmp_path):
-    path = tmp_path / "a.y4m"
-    path.write_bytes(header(64, 64, rate) + 2 * picture())
-    found = {confined(call, Invalid).refusal.split(":")[1].strip() for call in (
-        lambda: video.times(path), lambda: list(video.read(path)), lambda: Shots()(clip_of(path), tmp_path)
-    )}  # fmt: skip
-    assert found == {"too_long"}
-    assert confined(lambda: footage.look(path), UserError).refusal
+RATES = ("1:1000000000", "1:200000", "1000000000:1")
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """Rate -> reader -> its refusal of a film of this rate."""
+    folder = tmp_path_factory.mktemp("rated")
+    for number, rate in enumerate(RATES):
+        (folder / f"{number}.y4m").write_bytes(header(64, 64, rate) + 30 * picture())
+    return dict(zip(RATES, watched(sorted(folder.iterdir())), strict=True))
+
+
+@pytest.mark.parametrize("rate", RATES[:2])
+def test_a_film_that_lasts_for_years(rate, rated):
+    found = rated[rate]
+    assert {found[name] for name in ("times", "read", "shots", "clips")} == {"too_long"}
+    assert f"cannot drive: {RATES.index(rate)}.y4m has 1 pictures or more up to" in found["look"]
+
+
+def test_a_rate_that_no_camera_has(rated):
+    found = rated[RATES[2]]
+    assert found["stream"] and found["clips"] and found["look"]
+    assert not found["read"]
 
 
 def test_films_of_hours_pass(tmp_path):
     slow(tmp_path / "a.mkv", 3600.0, 12)
     assert video.times(tmp_path / "a.mkv")[-1] == 11 * 3600
     assert len(Shots()(clip_of(tmp_path / "a.mkv"), tmp_path).metrics["spans"]) == pytest.approx(12 * 360, abs=400)
-
-
-@pytest.mark.slow  # by themselves: FaceMesh hangs in a fork of a process in which it has run before
-def test_a_rate_that_no_camera_has(tmp_path):
-    path = tmp_path / "a.y4m"
-    path.write_bytes(header(64, 64, "1000000000:1") + 30 * picture())
-    for call in (lambda: stream(path), lambda: Clips()(clip_of(path), tmp_path)):
-        assert confined(call, Reject).refusal
-    assert confined(lambda: footage.look(path), UserError).refusal
 
 
 def test_pauses_do_not_become_frames(tmp_path, monkeypatch):

@@ -83,13 +83,13 @@ def test_nothing_is_overwritten_unasked(folder, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
 
 
-def test_a_preset_of_random_weights_goes_in_and_out_in_processes_of_their_own(tmp_path):
+def test_a_preset_of_random_weights_goes_in_by_a_process_of_its_own_and_out_again(tmp_path):
     ended = run("model.convert", "--preset", "tiny", "--output", tmp_path / "model", "--dtype", "bfloat16")
     assert ended.code == 0, ended.err
     assert [line.split(" of ")[-1] for line in ended.out.splitlines() if line.startswith("RANDOM: ")] == [
         f"{part} are in no source." for part in ("unet", "reference_net", "driven_encoder", "image_encoder")
     ]
-    ended = run("model.convert", "--export", tmp_path / "out.safetensors", "--from", tmp_path / "model")
+    ended = call("model.convert", "--export", tmp_path / "out.safetensors", "--from", tmp_path / "model")
     assert ended.code == 0, ended.err
     names = load_file(tmp_path / "out.safetensors").keys()
     assert ended.out == f"{tmp_path / 'out.safetensors'}: {len(names)} tensors by their official names.\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,16 @@ def test_gradients_under_compile_are_the_same():
 
 
 def test_two_processes_give_the_gradients_of_the_joint_batch(animator, expected, tmp_path):
+    """This one and another."""
     torch.save(animator.state_dict(), tmp_path / "weights")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, args=(port, tmp_path), nprocs=2)
+    other = torch.multiprocessing.get_context("spawn").Process(target=_rank, args=(1, port, tmp_path))
+    other.start()
+    _rank(0, port, tmp_path)
+    other.join(60)
+    assert other.exitcode == 0
     found = [torch.load(tmp_path / f"gradients{rank}", weights_only=True) for rank in range(2)]
     assert parts.worst(found[0], expected) < 1e-5 and parts.worst(found[1], expected) < 1e-5
 
@@ -115,13 +121,16 @@ def test_two_processes_give_the_gradients_of_the_joint_batch(animator, expected,
 def _rank(rank: int, port: int, folder: Path) -> None:
     """One of two processes, each with one clip of the batch."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    model = copy.deepcopy(parts.tiny().animator)
-    model.load_state_dict(torch.load(folder / "weights", weights_only=True))
-    wrapped = torch.nn.parallel.DistributedDataParallel(model)
-    parts.loss(wrapped, 2, slice(rank, rank + 1)).backward()
-    torch.save({name: p.grad for name, p in model.named_parameters()}, folder / f"gradients{rank}")
-    torch.distributed.destroy_process_group()
+    limit = timedelta(seconds=120)  # should the other one die
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=limit)
+    try:
+        model = copy.deepcopy(parts.tiny().animator)
+        model.load_state_dict(torch.load(folder / "weights", weights_only=True))
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        parts.loss(wrapped, 2, slice(rank, rank + 1)).backward()
+        torch.save({name: p.grad for name, p in model.named_parameters()}, folder / f"gradients{rank}")
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @torch.no_grad()

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
+
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Path:
     """Shards of 5 clips to learn and 3 held back."""
     from tests.training import fits
 
-    return fits.shards(tmp_path_factory.mktemp("small"))
+    return once(tmp_path_factory, "small", fits.shards)
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +22,5 @@ def whole(small, tmp_path_factory) -> Path:
     """20 steps in one piece."""
     from tests.training import fits
 
-    output = tmp_path_factory.mktemp("whole") / "run"
-    fits.fit(small, output, fits.EMA, "max_steps=20")
-    return output
+    words = (fits.EMA, "max_steps=20")
+    return once(tmp_path_factory, "whole", lambda home: fits.fit(small, home / "run", *words)) / "run"

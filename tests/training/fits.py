@@ -51,7 +51,7 @@ class Poisoned(Objective):
 
 class Fate(Objective):
     """At the sample with the position that the environment's FATE begins with, before it is learnt, something befalls:
-    `kill` the process, or `remove` or `damage` the file that is named last.
+    `kill` or `term` the process, or `remove` or `damage` the file that is named last.
     """
 
     def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
@@ -63,6 +63,8 @@ class Fate(Objective):
     def befall(self, what: str, path: Path) -> None:
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "term":
+            os.kill(os.getpid(), signal.SIGTERM)
         elif what == "remove":
             path.unlink()
         else:

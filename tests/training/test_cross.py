@@ -85,6 +85,16 @@ def test_pairs_use_everyone_and_both_ways(monkeypatch):
     assert {(2, 3), (3, 2)} <= set(pairs[:4])
 
 
+def test_no_case_comes_twice(shards, monkeypatch):
+    """Where one person and one motion are held out, and where there are two motions for one pair."""
+    drawn = []
+    monkeypatch.setattr(cross, "_case", lambda pair, source, *_: drawn.append((*pair, source["seed"])) or len(drawn))
+    assert cross_cases(shards, count=5) == [1]
+    source = cross._held_out(shards)[0]
+    monkeypatch.setattr(cross, "_held_out", lambda _: [source, source | {"seed": source["seed"] + 1}])
+    assert len(cross_cases(shards, count=5)) == 2 and len({*drawn}) == 2
+
+
 def test_driving_frames_are_the_face_alone_grey_on_black(case):
     read = CaseFrames(case, 64, is_grey=True).read(range(2, 5))
     assert read.shape == (3, 3, 64, 64)

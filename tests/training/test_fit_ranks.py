@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_one_process_goes_on_where_two_ended(one_held, pair, tmp_path):
     fits.fit(one_held, output, EMA, "max_steps=6")
     state = fits.state(output)
     assert (state["global_step"], state["position"]) == (6, 4 * 2 + 2)
+
+
+def test_a_signal_to_one_rank_in_the_last_step_is_heard_by_both(one_held, tmp_path):
+    """If each decided for itself whether a model is to be gathered, one would wait for the other under FSDP."""
+    output = tmp_path / "run"
+    arguments = fits.words(one_held, output, fits.FATE, "max_steps=3")
+    assert fits.ranks(2, arguments, tmp_path / "said", {1: {"FATE": "5 term "}}) == [128 + signal.SIGTERM, 0]
+    assert "interrupted after step 3: the same command" in (tmp_path / "said-0").read_text()
+    assert not (output / "model").exists() and fits.state(output)["position"] == 6
+    fits.fit(one_held, output, fits.FATE, "max_steps=3")
+    assert (output / "model").is_dir()
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_ends_both_with_one_sentence(one_held, tmp_path):

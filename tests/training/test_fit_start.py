@@ -83,6 +83,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
         (["objective.high_noise=0"], "objective.high_noise and min_snr are above 0"),
         (["objective.of_latents=true", "objective.min_snr=5"], "objective.of_latents is for a model that"),
         (["data.frames=40"], "frames"),
+        (["data.frames=3", "model.unet.motion_max_seq_length=2"], "data.frames is 3, at most 2 frames are expected"),
         (["data.twin_probability=5"], "twin_probability is 5, a number from 0 to 1 is expected"),
     ],
 )
@@ -90,6 +91,13 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
 def test_mistakes(small, tmp_path, words, said):
     assert said in fits.fit(small, tmp_path / "run", *words, code=2).sentence
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value, plan", [("nan", "true"), ("nan", "false"), ("fast", "false"), ("-1", "false")])
+def test_a_learning_rate_that_is_none_is_told_once(small, tmp_path, value, plan):
+    ended = fits.fit(small, tmp_path / "run", f"optim.lr={value}", f"plan={plan}", "max_steps=1", code=2)
+    told = "'fast'" if value == "fast" else value
+    assert ended.sentence == f"error: optim.lr is {told}, a number above 0 is expected."
 
 
 def test_a_run_with_other_settings_asks_to_be_overwritten(small, begun):

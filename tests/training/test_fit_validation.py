@@ -10,6 +10,7 @@ import torch
 
 from model.convert.folder import load
 from model.pipeline import MegActorPipeline, Settings
+from tests import faults
 from tests.training import fits
 from training.clipset import Sides
 from training.data import ClipData
@@ -65,6 +66,15 @@ def _score(pipeline: MegActorPipeline, small: Path) -> float:
     pipeline.animator.eval()
     shown = [(case, animated(pipeline, case, Settings(2, 1.0, 0), torch.device("cpu"))) for case in cases(clips, 2, 24)]
     return float(np.mean([_scores(case, made)["l1"] for case, made in shown if case.has_truth]))
+
+
+def test_with_a_cache_clips_held_back_are_shown_without_it(small, tmp_path):
+    """It has tokens of some frames alone, and the portrait of a case may be any."""
+    kept = faults.call("training.cache", "--input", small, "--output", tmp_path / "cache", "model=tiny", "workers=0")
+    assert kept.code == 0, kept.err
+    more = (f"cache={tmp_path / 'cache'}", "validate_every=2", "validation_cases=2", "validation_steps=1")
+    fits.fit(small, tmp_path / "run", *more, "max_steps=2")
+    assert {path.stem for path in (tmp_path / "run" / "validation" / "step-00000002").iterdir()} == CASES
 
 
 def test_cases_beyond_the_time_are_left_out_and_it_is_said(small, tmp_path, capfd):

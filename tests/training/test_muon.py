@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
+from datagen.engine.errors import UserError
 from training.muon import Muon, orthogonal
+from training.optimizer import _parted, groups, optimizer, train_only
 
 
 def test_singular_values_come_to_about_one():
@@ -89,3 +92,40 @@ def test_state_goes_on_exactly():
     later.load_state_dict(copy.deepcopy(own.state_dict()))
     stepped(again, later, 3)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def network():
+    parts = {"conv_in": nn.Conv2d(3, 8, 3), "middle": nn.Linear(8, 8), "conv_out": nn.Conv2d(8, 3, 3)}
+    return nn.ModuleDict(parts)
+
+
+def shares(net):
+    """Names of the parameters of each group for Muon, with what is told of the group."""
+    names = {id(p): name for name, p in net.named_parameters()}
+    parted = _parted(net, groups(net))
+    return [({names[id(p)] for p in g["params"]}, g["orthogonal"], g.get("weight_decay")) for g in parted]
+
+
+def test_where_all_parameters_learn_each_is_in_one_group_and_the_inner_matrices_apart():
+    assert shares(network()) == [
+        ({"middle.weight"}, True, None),
+        ({"conv_in.weight", "conv_out.weight"}, False, None),
+        ({"conv_in.bias", "middle.bias", "conv_out.bias"}, False, 0.0),
+    ]
+
+
+@pytest.mark.parametrize("path, matrices", [("middle", [True]), ("conv_*", [False])])
+def test_where_only_inner_matrices_learn_or_none_no_group_is_empty(path, matrices):
+    net = network()
+    train_only(net, [path])
+    *weights, biases = shares(net)
+    assert [is_orthogonal for _, is_orthogonal, _ in weights] == matrices and biases[1:] == (False, 0.0)
+
+
+def test_where_nothing_learns_it_is_one_sentence():
+    net = network()
+    train_only(net, [])
+    assert shares(net) == []
+    cfg = {"lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0, "decay_all": False, "muon": True}
+    with pytest.raises(UserError, match="optim: optimizer got an empty parameter list"):
+        optimizer(net, OmegaConf.create(cfg))
