@@ -29,7 +29,12 @@ from model.unet import looking
 from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
 
-WIDER = {"block_out_channels": [128, 192, 256, 256], "layers_per_block": 2, "num_attention_heads": 8}
+WIDER = {
+    "block_out_channels": [128, 192, 256, 256],
+    "layers_per_block": 2,
+    "num_attention_heads": 8,
+    "attention_levels": None,
+}
 SETTINGS = Settings(steps=4, window=8, overlap=4)
 FRAMES, BATCH = 20, 2
 

@@ -242,6 +242,8 @@ def test_code_that_a_part_names_is_left_alone(model, tmp_path):
         ("unet/config.json", {"motion_max_seq_length": 10**11}),
         ("unet/config.json", {"block_out_channels": [64] * 10**5}),
         ("unet/config.json", {"block_out_channels": "x" * 100}),
+        ("unet/config.json", {"attention_levels": 5}),
+        ("unet/config.json", {"attention_levels": [True] * 10**5}),
         ("reference_net/config.json", {"layers_per_block": [10**9]}),
         ("image_encoder/config.json", {"num_hidden_layers": 10**9}),
         ("image_encoder/config.json", {"image_size": 10**9}),

@@ -23,6 +23,7 @@ from training.loss import Draw, Objective
 
 SMALL = (
     *("model=tiny", "trainer=cpu", "model.unet.block_out_channels=[32,32]"),
+    "model.unet.attention_levels=[true,false]",
     *("model.unet.num_attention_heads=1", "data.frames=2", "data.workers=0", "optim.lr=1e-3", "optim.warmup=5"),
     *("log_every=1", "validate_every=0", "checkpoint_every=1000", "progress=false"),
 )

@@ -89,6 +89,7 @@ OURS = {  # what differs from it by default, for the reasons in conf/experiment
 TOY = (
     "model=tiny",
     "model.unet.block_out_channels=[32,32]",
+    "model.unet.attention_levels=[true,false]",
     "trainer=cpu",
     "init_from=null",
     "data.frames=4",

@@ -65,7 +65,7 @@ def test_weights_of_another_model_are_told_without_loading_them(tmp_path):
     cfg = settings(init_from=str(tmp_path / "model"))
     told = _weights(cfg, skeleton(cfg.model))
     assert f"{len(tiny().unet.state_dict())} tensors" in told and "CreativeML" in told
-    other = settings(init_from=str(tmp_path / "model"), model__unet__block_out_channels=[96, 64])
+    other = settings(init_from=str(tmp_path / "model"), model__unet__block_out_channels=[96, 64, 96])
     with pytest.raises(UserError, match=r"unet is not of the model that is trained .*of another shape"):
         _weights(other, skeleton(other.model))
 
