@@ -39,6 +39,8 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, place)
+        except RuntimeError as error:  # torch's archive fails once more where it is closed, and hides what was wrong
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         finally:
             part.unlink(missing_ok=True)
 
