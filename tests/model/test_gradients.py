@@ -141,7 +141,7 @@ def test_both_halves_of_guidance_are_two_calls(animator):
     features = animator.features(timesteps, reference)
     call = animator.denoise(noisy, timesteps, features, driven, reference)
     without = animator.denoise(noisy, timesteps, (), driven, reference)
-    assert parts.error(without, call) > 0.01
+    assert parts.error(without, call) > 0.003  # the reference is heard
     guided = animator.guided(noisy, timesteps, features, driven, reference, 4.5)
     assert parts.error(guided, without + 4.5 * (call - without)) < 1e-5
     assert torch.equal(animator.guided(noisy, timesteps, features, driven, reference, 1.0), call)
