@@ -27,6 +27,7 @@ from datagen.track import Track, Watcher, main_track, smooth, tracks
 
 WATCHED_SIDE = 640  # px; faces are looked for in frames of this size
 NEARLY_ALL = 0.9  # of the largest square: then the largest is taken
+STEADY = 0.12  # s: over which a face's box is smoothed
 LIFT = 0.08  # of the face's side: a face box ends at the brows, a head does not
 STILL = 0.12  # mean difference of 8-bit levels below which a frame repeats the one before
 GLIMPSE = 0.1  # of a shot: a face that is too short and rarer is likely none
@@ -122,7 +123,7 @@ class Clips(Stage):
         cutter, watcher = self._watch(source, clip.span, (probe.width, probe.height))
         shots = cutter.spans()
         scene = self._scene(shots, watcher)
-        crop = crop_of(scene.track.smooth(0.12), (probe.width, probe.height), self.margin)
+        crop = crop_of(scene.track.smooth(STEADY), (probe.width, probe.height), self.margin)
         tally = self._write(source, scene.span, crop, workdir / "clip.mp4")
         metrics = {
             "seconds": round(tally.frames / self.fps, 3),

@@ -1,8 +1,7 @@
 """Cross pairs of the sample source, whose truth is known: one person's motion rendered on another's face.
 
 Whoever copies the driving person, as training without twins teaches, scores well on a person's own clips and badly
-here. All pictures of a case are framed alike, as training frames a window: the largest square around the middle of the
-faces of truth and reference.
+here. All pictures of a case are framed alike: by the square that the stage `clips` cuts around the truth's face.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from torch import Tensor
 from datagen import geometry
 from datagen.agree import COLOUR_UNIT, SHAPE_UNIT
 from datagen.clip import seed_of
+from datagen.clips import STEADY, Clips, crop_of
 from datagen.drift import watched
 from datagen.engine.errors import UserError
 from datagen.engine.files import parse_json
@@ -34,8 +34,10 @@ from datagen.sources.astronaut import SIZE
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.people import look_of, person
 from datagen.sources.talking_head import TalkingHead
+from datagen.track import Watcher, main_track, tracks
 from datagen.verify import readable
-from model.drive import Square, cropped, grey, kept_boxes, only, square
+from datagen.video import Frame
+from model.drive import Square, cropped, grey, kept_boxes, only
 from model.pipeline import MegActorPipeline, Settings
 
 FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ
@@ -193,8 +195,7 @@ def _case(pair: tuple[int, int], source: dict[str, Any], frames: int, stride: in
     pictures = _still(who, source, seed)[None], rendered(driver, moves), rendered(who, moves)
     mesh = FaceMesh()
     still, driving, truth = (watched(mesh, each) for each in pictures)
-    faces = geometry.box(np.concatenate([still, truth]))
-    part = square(faces[~np.isnan(faces[:, 0])], (SIZE, SIZE))
+    part = _framed(pictures[2], source["fps"] / stride)
     cut = [_cut(each, part) for each in pictures]
     placed = [_placed(points, part) for points in (still, driving, truth)]
     person_seen = PolygonMask().person(cut[0][0]) | face_polygon(cut[0][0].shape, placed[0][0])
@@ -213,6 +214,17 @@ def _case(pair: tuple[int, int], source: dict[str, Any], frames: int, stride: in
         numbers=pair,
         part=part,
     )
+
+
+def _framed(pictures: np.ndarray, fps: float) -> Square:
+    """As datagen.clips frames a face, at rest."""
+    watcher = Watcher((SIZE, SIZE))
+    for number, rgb in enumerate(pictures):
+        watcher.add(Frame(number / fps, rgb))
+    track = main_track(tracks(watcher.times, watcher.faces))
+    crop = crop_of(track.smooth(STEADY), (SIZE, SIZE), Clips.margin)
+    left, top = np.round(np.median(crop.centres, axis=0) - crop.side / 2).astype(int).tolist()
+    return Square(left, top, crop.side)
 
 
 def _cut(pictures: np.ndarray, part: Square) -> np.ndarray:

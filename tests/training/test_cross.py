@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_shapes_and_framing(case):
     middle = (case.boxes[:, :2] + case.boxes[:, 2:]).mean(0) / 2
     assert np.abs(middle - 256).max() < 40
     assert 0.2 < case.background.mean() < 0.8
+
+
+def test_faces_are_as_large_as_in_clips(case, shards):
+    """Of the picture's side; a model has seen no other size."""
+    heights = [
+        float(np.nanmedian(np.diff(np.load(io.BytesIO(data))["boxes"][:, 1::2]))) / 512
+        for entry in read_index(shards)["shards"]
+        for _, field, data in members(shards / entry["file"])
+        if field == "faces.npz"
+    ]
+    found = np.median(np.diff(case.boxes[:, 1::2])) / 512
+    assert 0.9 * min(heights) < found < 1.1 * max(heights)
 
 
 def test_the_same_case_each_time(case, shards):
