@@ -14,6 +14,7 @@ from model.animator import Animator, Reference
 from tests.conftest import REPOSITORY
 
 GOLDEN = REPOSITORY.parent / "shared" / "reference" / "golden"
+CHANNELS = 28  # of the tiny preset's latents
 
 
 def load(file: str) -> dict[str, Tensor]:
@@ -49,8 +50,8 @@ def reference(batch: int, seed: int = 0, side: int = 64) -> Reference:
     draw = torch.Generator().manual_seed(seed)
     return Reference(
         picture=torch.rand(batch, 3, side, side, generator=draw),
-        latents=torch.randn(batch, 16, side // 4, side // 4, generator=draw),
-        sample=torch.randn(batch, 16, side // 4, side // 4, generator=draw),
+        latents=torch.randn(batch, CHANNELS, side // 4, side // 4, generator=draw),
+        sample=torch.randn(batch, CHANNELS, side // 4, side // 4, generator=draw),
         background=(torch.rand(batch, 1, side // 4, side // 4, generator=draw) > 0.5).float(),
         tokens=torch.randn(batch, 17, 32, generator=draw),
     )
@@ -59,7 +60,7 @@ def reference(batch: int, seed: int = 0, side: int = 64) -> Reference:
 def clip(batch: int, frames: int = 3, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """(noisy latents, timesteps, driving frames) for the tiny preset."""
     draw = torch.Generator().manual_seed(seed)
-    noisy = torch.randn(batch, 16, frames, 16, 16, generator=draw)
+    noisy = torch.randn(batch, CHANNELS, frames, 16, 16, generator=draw)
     timesteps = torch.randint(0, 1000, (batch,), generator=draw)
     return noisy, timesteps, torch.rand(batch, 3, frames, 64, 64, generator=draw)
 
