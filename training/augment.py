@@ -37,10 +37,11 @@ class Augmentation:
     flip: float = 0.0  # probability of everything mirrored
     reshape: float = 0.0  # target and reference bent alike into another face; the driving frames are not
     reshape_driving: float = 0.0  # driving frames bent alike into another face; target and reference are not
+    donor_shape: float = 0.0  # probability that driving frames take the face shape of another person
 
     def mistakes(self) -> Iterator[str]:
         """A part of a sentence for each."""
-        for name in ("warp_probability", "jitter", "flip", "reshape", "reshape_driving"):
+        for name in ("warp_probability", "jitter", "flip", "reshape", "reshape_driving", "donor_shape"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 yield f"{name} is {value!r}, a number from 0 to 1 is expected"
@@ -63,9 +64,10 @@ class Augmentation:
             low + (high - low) * share
             for (low, high), share in zip((self.warp_aspect, self.warp_scale), warp[1:], strict=True)
         )
-        return Change(
-            (aspect, scale) if warp[0] < self.warp_probability else None, ours, driving, flipped, shape, driving_shape
-        )
+        warped = (aspect, scale) if warp[0] < self.warp_probability else None
+        other, donor = _uniform(2, generator).tolist()
+        lent = donor if other < self.donor_shape else None
+        return Change(warped, ours, driving, flipped, shape, driving_shape, lent)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Change:
     flipped: bool
     shape: Shape | None
     driving_shape: Shape | None
+    donor: float | None = None  # in [0, 1): which of the other people lends the driving frames a face shape
 
     def pictures(self, pictures: Tensor) -> Tensor:
         """Of target or reference, uint8 [n, 3, H, W]."""

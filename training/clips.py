@@ -19,6 +19,7 @@ from training.decode import Unreadable
 class Faces:
     boxes: np.ndarray  # float [T, 4]
     landmarks: np.ndarray  # float [T, 478, 2]
+    head: np.ndarray  # float [T, 3] rad
 
 
 class Clip:
@@ -26,7 +27,7 @@ class Clip:
 
     def __init__(self, count: int, members: dict[str, bytes]):
         self.count, self.members = count, members
-        self.faces = _faces(members["faces.npz"], count)
+        self.faces = faces_of(members["faces.npz"], count)
 
     def pictures(self, field: str, frames: Any) -> dict[int, Any]:
         """Index -> picture of a video. Raises Unreadable."""
@@ -75,16 +76,17 @@ class Memory:
         return self.clips[place]
 
 
-def _faces(data: bytes, count: int) -> Faces:
+def faces_of(data: bytes, count: int) -> Faces:
     """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
     try:
         found = arrays.load(io.BytesIO(data))
-        boxes, landmarks = found["boxes"].astype(np.float32), found["landmarks"].astype(np.float32)
+        boxes, landmarks, head = (found[name].astype(np.float32) for name in ("boxes", "landmarks", "head"))
         shown = np.flatnonzero((found["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"faces.npz cannot be read ({error})") from None
-    is_told = (boxes.shape, found["confidence"].shape, landmarks.shape[:2]) == ((count, 4), (count,), (count, POINTS))
+    shapes = boxes.shape, found["confidence"].shape, head.shape, landmarks.shape[:2]
+    is_told = shapes == ((count, 4), (count,), (count, 3), (count, POINTS))
     if not is_told or landmarks.ndim != 3 or not len(shown):
         raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
     nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
-    return Faces(boxes[nearest], landmarks[nearest])
+    return Faces(boxes[nearest], landmarks[nearest], head[nearest])

@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datagen import geometry
 from datagen.clip import seed_of
 from datagen.engine.errors import UserError
 from model import drive
 from model.drive import Square
-from training import decode
+from training import decode, donor
 from training.augment import Augmentation, Change
-from training.batch import Batch
+from training.batch import Batch, to_floats, to_levels
 from training.clips import Clip, Memory, SmallClip
 from training.decode import Unreadable
+from training.donor import Donors, FaceShape
 from training.order import Order
 from training.shards import TWINS, Shelf
 from training.window import Window, Windows
@@ -76,6 +78,9 @@ class ClipSet(Dataset):
     cache: Cache | None = None
     memory: Memory | None = None
 
+    def __post_init__(self) -> None:
+        self.donors = Donors(self.shelf)
+
     def __getitem__(self, position: int) -> Batch:
         """An unreadable sample is replaced by the next of the same epoch and named in `replaced`."""
         replaced: list[tuple[str, str]] = []
@@ -113,7 +118,7 @@ class ClipSet(Dataset):
         key = self.shelf.key(place)
         fields = ["mp4", "mask.mp4", "faces.npz", *([TWINS[window.twin]] if window.twin != "target" else [])]
         clip = self._clip(place, fields)
-        reader = _Reader(self.look, clip, window)
+        reader = _Reader(self.look, clip, window, self.donors(place, clip.faces, change.donor))
         shown = reader.changed(change)
         frames, reference = window.frames, reader.reference
         return Batch(
@@ -140,8 +145,10 @@ class ClipSet(Dataset):
 class _Reader:
     """One sample: what is decoded of it, and the square that is cut out."""
 
-    def __init__(self, look: Look, clip: Clip | SmallClip, window: Window):
-        self.look, self.clip, self.window = look, clip, window
+    def __init__(
+        self, look: Look, clip: Clip | SmallClip, window: Window, shapes: tuple[FaceShape, FaceShape] | None = None
+    ):
+        self.look, self.clip, self.window, self.shapes = look, clip, window, shapes
         self.faces = clip.faces
         self.reference, self.target = self._target()
         self.part = self._part()
@@ -198,9 +205,16 @@ class _Reader:
 
     def _driving(self, change: Change, target: Tensor) -> Tensor:
         """uint8 [f, 1 or 3, D, D]: the face alone, by the boxes of the target, in step with it."""
-        side = self.look.sides.driving
-        boxes = self.part.place(self.faces.boxes[self.window.frames], side)
-        return change.driving(self._driver(target), drive.kept_boxes(boxes, side), self.look.grey)
+        side, window = self.look.sides.driving, self.window.frames
+        boxes, driver = self.faces.boxes[window], self._driver(target)
+        if self.shapes:
+            own, other = self.shapes
+            points = self.faces.landmarks[window]
+            lent = own.lent(points, self.faces.head[window], other)
+            boxes = boxes + geometry.box(lent) - geometry.box(points)
+            before, after = (self.part.place(each, side) for each in (points, lent))
+            driver = to_levels(donor.moved(to_floats(driver), before, after))
+        return change.driving(driver, drive.kept_boxes(self.part.place(boxes, side), side), self.look.grey)
 
     def _driver(self, target: Tensor) -> Tensor:
         """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there already."""

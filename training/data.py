@@ -57,6 +57,7 @@ class ClipData(LightningDataModule):
         flip: float = 0.0,
         reshape: float = 0.0,
         reshape_driving: float = 0.0,
+        donor_shape: float = 0.0,
         memory_mb: float = 0,
         cache: Cache | None = None,
     ):
@@ -67,7 +68,8 @@ class ClipData(LightningDataModule):
         self.windows = Windows(frames, stride, reference, twin_probability, tuple(twins))
         self.look = Look(sides, preparation, crop, grey)
         warps = (warp_probability, tuple(warp_aspect), tuple(warp_scale))
-        self.augmentation = Augmentation(*warps, jitter, flip, reshape, reshape_driving)  # type: ignore[arg-type]
+        shapes = (reshape, reshape_driving, donor_shape)
+        self.augmentation = Augmentation(*warps, jitter, flip, *shapes)  # type: ignore[arg-type]
         self.memory_mb = memory_mb
         self.position = 0
         self.clips: ClipSet | None = None

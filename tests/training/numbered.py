@@ -67,7 +67,8 @@ def faces(count: int, missing: Sequence[int] = ()) -> bytes:
     confidence = np.ones(count, np.float32)
     boxes[list(missing)], landmarks[list(missing)], confidence[list(missing)] = np.nan, np.nan, 0
     file = io.BytesIO()
-    np.savez_compressed(file, boxes=boxes, landmarks=landmarks, confidence=confidence)
+    head = np.zeros((count, 3), np.float32)
+    np.savez_compressed(file, boxes=boxes, landmarks=landmarks, confidence=confidence, head=head)
     return file.getvalue()
 
 

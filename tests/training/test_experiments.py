@@ -61,6 +61,7 @@ COMMON = {  # specification, 4, 5.1 and 5.3
     "data.flip": 0.0,
     "data.reshape": 0.0,
     "data.reshape_driving": 0.0,
+    "data.donor_shape": 0.0,
 }
 STAGES = {
     "stage1": {

@@ -1,0 +1,131 @@
+"""Driving frames take another person's face shape and keep their motion."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from datagen import geometry
+from datagen.landmarks import FaceMesh
+from tests.training import numbered
+from tests.training.test_data import SIDES, batches, clipset
+from training import donor
+from training.clips import faces_of
+from training.decode import Unreadable
+
+FIELDS = ("frames", "reference_frames", "target", "reference", "driving", "background", "mask", "landmarks")
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """RGB uint8 [256, 256, 3] of a real face."""
+    from skimage.data import astronaut
+
+    return np.ascontiguousarray(astronaut()[:256, 100:356])
+
+
+@pytest.fixture(scope="module")
+def frontal(picture) -> np.ndarray:
+    """Its points float64 [478, 3] px, turned to the camera."""
+    found = FaceMesh()(picture)
+    assert found is not None
+    points = found.astype(np.float64)
+    middle = points.mean(0)
+    return (points - middle) @ geometry.head_rotation(points) + middle
+
+
+def clip(frontal: np.ndarray, stretch: tuple[float, float] = (1.0, 1.0), scale: float = 1.0, seed: int = 0):
+    """Points px [30, 478, 2] and heads [30, 3] of a face that tilts, moves about and opens its mouth."""
+    rng = np.random.default_rng(seed)
+    rolls, places = rng.uniform(-0.4, 0.4, 30), rng.uniform(-20, 20, (30, 1, 2))
+    centre = frontal[donor.CORNERS, :2].mean(0)
+    flat = (frontal[:, :2] - centre) * stretch * scale
+    opened = np.linspace(0, 8, 30)[:, None] * (np.arange(geometry.POINTS) == donor.LOWER_LIP)
+    faces = np.stack([flat] * 30) + np.stack([0 * opened, opened], axis=-1)
+    turned = np.stack([face @ turn.T for face, turn in zip(faces, donor._turn(rolls), strict=True)])
+    return turned + centre + places, np.stack([0 * rolls, 0 * rolls, rolls], axis=-1)
+
+
+def test_a_shape_is_the_same_wherever_and_however_large_a_face_is_seen(frontal):
+    one, other = (donor.shape_of(*clip(frontal, scale=scale, seed=seed)) for scale, seed in ((1.0, 0), (1.7, 5)))
+    assert np.abs(one.points - other.points).max() < 0.02
+    assert other.unit == pytest.approx(1.7 * one.unit, rel=0.02)
+    wide = donor.shape_of(*clip(frontal, stretch=(1.2, 1.0)))
+    assert np.ptp(wide.points[geometry.OVAL, 0]) == pytest.approx(1.2 * np.ptp(one.points[geometry.OVAL, 0]), rel=0.02)
+
+
+def test_what_is_lent_is_the_donors_shape_and_the_motion_stays(frontal):
+    points, head = clip(frontal)
+    own, wide = donor.shape_of(points, head), donor.shape_of(*clip(frontal, (1.25, 0.95), scale=2.0, seed=3))
+    lent = own.lent(points, head, wide)
+    assert np.abs(donor.shape_of(lent, head).points - wide.points).max() < 0.02
+    before, after = (np.linalg.norm(p[:, donor.UPPER_LIP] - p[:, donor.LOWER_LIP], axis=-1) for p in (points, lent))
+    assert np.corrcoef(before, after)[0, 1] > 0.99
+    assert np.ptp(after) == pytest.approx(np.ptp(before), rel=0.05)
+    middles = [p[:, donor.CORNERS].mean(1) for p in (points, lent)]
+    assert np.abs(middles[0] - middles[1]).max() < 1.0
+
+
+def test_a_detector_finds_the_face_where_it_was_moved_to(picture, frontal):
+    found = FaceMesh()(picture)
+    points = found[None, :, :2].astype(np.float64)
+    head = geometry.angles(geometry.head_rotation(found.astype(np.float64)))[None]
+    own = donor.shape_of(points, head)
+    wide = donor.shape_of(*clip(frontal, stretch=(1.2, 1.0)))
+    lent = own.lent(points, head, wide)
+    pictures = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    bent = donor.moved(pictures, points, lent)
+    shown = np.ascontiguousarray((255 * bent[0].permute(1, 2, 0)).byte().numpy())
+    again = FaceMesh()(shown)[:, :2]
+    across = np.linalg.norm(again[263] - again[33])
+    assert np.linalg.norm(lent[0, 263] - lent[0, 33]) > 1.1 * np.linalg.norm(points[0, 263] - points[0, 33])
+    assert np.linalg.norm(again - lent[0], axis=-1).mean() < 0.05 * across
+    assert torch.allclose(donor.moved(pictures, points, points), pictures, atol=1e-4)
+
+
+def test_a_face_of_no_size_has_no_shape():
+    with pytest.raises(Unreadable, match="no size"):
+        donor.shape_of(np.ones((5, geometry.POINTS, 2)), np.zeros((5, 3)))
+
+
+def test_only_the_driving_frames_change(sample):
+    options = {"frames": 4, "stride": 1, "twin_probability": 1.0}
+    plain, other = (clipset(sample, **options, **more)[1] for more in ({}, {"donor_shape": 1.0}))
+    assert {name for name in FIELDS if not torch.equal(getattr(plain, name), getattr(other, name))} == {"driving"}
+    assert other.driving.dtype == torch.uint8
+
+
+def test_the_box_that_is_kept_follows_the_shape(sample):
+    options = {"frames": 2, "stride": 1, "twin_probability": 1.0, "sides": SIDES}
+    plain, other = (clipset(sample, **options, **more) for more in ({}, {"donor_shape": 1.0}))
+    widths = [[int((clips[i].driving[0, 0, 0].amax(0) > 0).sum()) for i in range(12)] for clips in (plain, other)]
+    assert widths[0] != widths[1]
+
+
+def test_one_person_alone_has_nobody_to_lend_a_shape(tmp_path):
+    shards = numbered.shards(tmp_path, [30, 30], identity="one")
+    plain, other = (batches(shards, 3, twin_probability=1.0, donor_shape=share) for share in (0.0, 1.0))
+    assert all(torch.equal(a.driving, b.driving) for a, b in zip(plain, other, strict=True))
+
+
+def test_few_lend_their_shape_and_damaged_ones_are_passed_over(tmp_path, monkeypatch, frontal):
+    monkeypatch.setattr(donor, "LENDERS", 3)
+    clips = clipset(numbered.shards(tmp_path, [30] * 8))
+    lenders = clips.donors.lenders.tolist()
+    assert len(lenders) == 3 and lenders[0] == 0 and lenders[-1] >= 5
+    points, head = clip(frontal)
+    file = io.BytesIO()
+    np.savez(file, boxes=np.tile(numbered.FACE, (30, 1)), landmarks=points, head=head, confidence=np.ones(30))
+    told = {"faces.npz": file.getvalue()}
+    monkeypatch.setattr(type(clips.shelf), "read", lambda _, place, fields: told if place else {"faces.npz": b""})
+    faces = faces_of(file.getvalue(), 30)
+    for share in (0.0, 0.4, 0.99):
+        assert clips.donors(1, faces, share) is not None
+    assert sorted(clips.donors.shapes) == lenders[1:]
+    assert clips.donors(1, faces, None) is None
+    with pytest.raises(Unreadable, match="no size"):
+        clips.donors(1, replace(faces, landmarks=np.ones_like(faces.landmarks)), 0.0)
