@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from training.cross import CrossCase
     from training.metrics.score import Judge
 
+TWINS = "data.twin_probability=1"
 VARIANTS: dict[str, tuple[str, ...]] = {
     "none": ("data.twin_probability=0",),
-    "twins": (),
-    "swapped": ("data.twins=[swapped]",),
-    "styled": ("data.twins=[styled]",),
+    "twins": (TWINS,),
+    "swapped": (TWINS, "data.twins=[swapped]"),
+    "styled": (TWINS, "data.twins=[styled]"),
     "none-colour": ("data.twin_probability=0", "data.grey=false"),
-    "twins-colour": ("data.grey=false",),
+    "twins-colour": (TWINS, "data.grey=false"),
 }
 LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
@@ -71,7 +72,7 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
         f"seed={seed}",
         f"max_steps={cfg.steps}",
         "data.workers=0",
-        *("data.jitter=0", "data.reshape_driving=0"),  # nothing but the data keeps identities apart
+        *("data.jitter=0", "data.donor_shape=0"),  # nothing but the data keeps identities apart
     )
     quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
     told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
