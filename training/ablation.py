@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "twins-colour": (TWINS, "data.grey=false"),
 }
 LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
+FINISHED = b"finished\n"
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
 SAMPLING = {"steps": 1, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
 
@@ -76,23 +78,28 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     )
     quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
     told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
-    finished = f"finished: {' '.join(told)}\n"
-    if _said(folder).exists() and _said(folder).read_text().endswith(finished):
+    called = f"{' '.join(told)}\n".encode()
+    said = _said(folder).read_bytes() if _said(folder).exists() else b""
+    if said.startswith(called) and said.endswith(FINISHED):
         return folder, 0
+    if not said.startswith(called) and (folder / "config.json").exists():
+        shutil.rmtree(folder)  # a training with other settings
     words = [sys.executable, "-m", "training.fit", *told]
     folder.parent.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with _said(folder).open("wb") as log:
+        log.write(called)
+        log.flush()
         done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False)
         if done.returncode == 0:
             log.seek(0, os.SEEK_END)
-            log.write(finished.encode())
+            log.write(FINISHED)
     print(f"{folder.name}: {'trained' if done.returncode == 0 else 'failed'}", flush=True)
     return folder, done.returncode
 
 
 def _said(folder: Path) -> Path:
-    """What a training printed, and at its end how it was called."""
+    """How a training was called, what it printed, and whether it came to its end."""
     return folder.with_name(f"{folder.name}.txt")
 
 
