@@ -19,7 +19,7 @@ from training.decode import Unreadable
 class Faces:
     boxes: np.ndarray  # float [T, 4]
     landmarks: np.ndarray  # float [T, 478, 2]
-    head: np.ndarray  # float [T, 3] rad
+    head: np.ndarray  # float [T, 3] rad, nan where it is not told
 
 
 class Clip:
@@ -80,7 +80,8 @@ def faces_of(data: bytes, count: int) -> Faces:
     """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
     try:
         found = arrays.load(io.BytesIO(data))
-        boxes, landmarks, head = (found[name].astype(np.float32) for name in ("boxes", "landmarks", "head"))
+        boxes, landmarks = found["boxes"].astype(np.float32), found["landmarks"].astype(np.float32)
+        head = found["head"].astype(np.float32) if "head" in found else np.full((count, 3), np.nan, np.float32)
         shown = np.flatnonzero((found["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"faces.npz cannot be read ({error})") from None

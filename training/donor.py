@@ -22,7 +22,10 @@ from training.shards import Shelf
 
 STEADIEST = 5  # frames that a shape is the mean of
 OPEN = 2.0  # how many radians of a turned head count as much as a mouth open by one unit
-ASKED = 8  # donors in turn, where faces.npz of the first cannot be read
+STRAIGHT = np.array([0.2, 0.25])  # rad of yaw and pitch: a clip that is always turned further shows no shape
+SHUT = 0.15  # units: nor does one with a mouth that is always open
+SIDEWAYS = 0.3  # least cosine of a yaw by which a width is divided
+ASKED = 8  # donors in turn, where the first shows no shape
 LENDERS = 1000  # at most, spread over the shards: what is kept of them is 8 kB each
 REACH = 0.06  # of the picture's side: how far a point moves what is around it
 COARSE = 25  # points of a field each way
@@ -46,20 +49,25 @@ MOVED = np.array(
 
 @dataclass(frozen=True)
 class FaceShape:
-    """Of one clip: float [478, 2] in units, which are so many px of its picture."""
+    """Float [478, 2] in units, about the middle of the eyes."""
 
     points: np.ndarray
-    unit: float
 
     def lent(self, points: np.ndarray, head: np.ndarray, donor: FaceShape) -> np.ndarray:
         """Points px [n, 478, 2] of this clip, heads [n, 3] rad, with the donor's shape."""
         yaw, pitch, roll = head.T
+        wide = geometry.interocular(points) / np.maximum(np.cos(yaw), SIDEWAYS)
+        unit = (wide / geometry.interocular(self.points))[:, None, None]  # px
         seen = (donor.points - self.points) * np.stack([np.cos(yaw), np.cos(pitch)], axis=-1)[:, None]
-        return points + self.unit * (seen @ _turn(roll).transpose(0, 2, 1))
+        return points + unit * (seen @ _turn(roll).transpose(0, 2, 1))
 
 
-def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape:
-    """Of a clip's faces, points px [T, 478, 2] and heads [T, 3] rad (yaw, pitch, roll). Raises Unreadable."""
+def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape | None:
+    """Of a clip's faces, points px [T, 478, 2] and heads [T, 3] rad (yaw, pitch, roll); None where the face never looks
+    straight on with its mouth closed. Raises Unreadable.
+    """
+    if not np.isfinite(head).all():
+        raise Unreadable("faces.npz does not say how the head is turned")
     around = points - points[:, CORNERS].mean(axis=1, keepdims=True)
     long = np.maximum(np.linalg.norm(around[:, UPPER_LIP], axis=-1), 1e-9)
     opened = np.linalg.norm(around[:, UPPER_LIP] - around[:, LOWER_LIP], axis=-1) / long
@@ -69,7 +77,8 @@ def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape:
     unit = float(np.linalg.norm(even[UPPER_LIP]))
     if not unit >= 1:  # px
         raise Unreadable("faces.npz shows a face of no size")
-    return FaceShape(even / unit, unit)
+    is_turned = (np.abs(head[steadiest, :2].mean(axis=0)) > STRAIGHT).any()
+    return None if is_turned or opened[steadiest].mean() > SHUT else FaceShape(even / unit)
 
 
 class Donors:
@@ -79,27 +88,26 @@ class Donors:
         self.shelf = shelf
         count = min(len(shelf), LENDERS)
         self.lenders = np.arange(count) * len(shelf) // count
-        self.shapes: dict[int, FaceShape] = {}
+        self.shapes: dict[int, FaceShape | None] = {}
 
     def __call__(self, place: int, faces: Faces, share: float | None) -> tuple[FaceShape, FaceShape] | None:
-        """The shape of the sample at `place` and another person's, `share` in [0, 1) of the way through them; None
-        without share, or where there is nobody else. Raises Unreadable.
+        """The shape of the sample at `place` and that of another identity, `share` in [0, 1) of the way through them;
+        None without share, where there is no other, or where the face shows no shape. Raises Unreadable.
         """
         if share is None:
             return None
         others = self.lenders[self.shelf.identities[self.lenders] != self.shelf.identities[place]]
-        for other in np.roll(others, -int(share * len(others)))[:ASKED].tolist():
-            with contextlib.suppress(Unreadable):  # that will be told when its own turn comes
-                lent = self._shape(other)
-                break
-        else:
-            return None
-        return shape_of(faces.landmarks, faces.head), lent
+        asked = np.roll(others, -int(share * len(others)))[:ASKED].tolist()
+        lent = next((shape for shape in map(self._shape, asked) if shape), None)
+        own = shape_of(faces.landmarks, faces.head) if lent else None
+        return (own, lent) if own and lent else None
 
-    def _shape(self, place: int) -> FaceShape:
+    def _shape(self, place: int) -> FaceShape | None:
         if place not in self.shapes:
-            faces = Clip(int(self.shelf.frames[place]), self.shelf.read(place, ["faces.npz"])).faces
-            self.shapes[place] = shape_of(faces.landmarks, faces.head)
+            self.shapes[place] = None  # what cannot be read will be told when its own turn comes
+            with contextlib.suppress(Unreadable):
+                faces = Clip(int(self.shelf.frames[place]), self.shelf.read(place, ["faces.npz"])).faces
+                self.shapes[place] = shape_of(faces.landmarks, faces.head)
         return self.shapes[place]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from datagen import tars, video
 from datagen.clip import Reject
-from datagen.clips import Clips, Crop, crop_of
+from datagen.clips import STEADY, Clips, Crop, crop_of
 from datagen.engine.errors import UserError
 from datagen.limits import MAX_MEMBER
 
@@ -105,7 +105,7 @@ class Cutter(Clips):
             return Plan(Crop(probe.width, np.zeros(1), middle, size), (0.0, self.max_seconds))
         cutter, watcher = self._watch(target, None, size)
         scene = self._scene(cutter.spans(), watcher)
-        return Plan(crop_of(scene.track.smooth(0.12), size, self.margin), scene.span)
+        return Plan(crop_of(scene.track.smooth(STEADY), size, self.margin), scene.span)
 
     def cut(self, film: Path, plan: Plan, path: Path) -> int:
         """Write the square; how many frames it has."""

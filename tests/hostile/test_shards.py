@@ -295,7 +295,7 @@ def test_arrays_that_are_none(kind, tmp_path):
     (tmp_path / "a.npz").write_bytes(ARRAYS[kind])
     for call_ in (lambda: arrays.load(tmp_path / "a.npz"), lambda: arrays.load(io.BytesIO(ARRAYS[kind]))):
         assert confined(call_, ValueError, mebibytes=50).refusal
-    assert confined(lambda: clips._faces(ARRAYS[kind], 2), Unreadable, mebibytes=50).refusal
+    assert confined(lambda: clips.faces_of(ARRAYS[kind], 2), Unreadable, mebibytes=50).refusal
 
 
 def test_arrays_that_unpack_to_gigabytes():
@@ -327,19 +327,19 @@ def test_arrays_that_unpack_to_gigabytes():
 )
 def test_faces_of_other_shapes(faces):
     with pytest.raises(Unreadable):
-        clips._faces(saved(**faces), 2)
+        clips.faces_of(saved(**faces), 2)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_spoilt_arrays(examples):
     good = saved(boxes=np.zeros((2, 4)), landmarks=np.zeros((2, 478, 2), np.float32), confidence=np.ones(2))
-    whole = clips._faces(good, 2)
+    whole = clips.faces_of(good, 2)
     assert whole.boxes.shape == (2, 4)
 
     @fuzzing(examples)
     @given(st.one_of(spoilt(good), spoilt(good[:600]), JSON.map(lambda said: str(said).encode(errors="replace"))))
     def read(data):
         with contextlib.suppress(Unreadable):
-            clips._faces(data, 2)
+            clips.faces_of(data, 2)
 
     confined(read, seconds=600)
