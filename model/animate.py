@@ -77,9 +77,10 @@ def _write(
     from model.footage import DrivingFrames
 
     settings = _settings(cfg)
-    framed = still.framed(pipeline.side, cfg.margin, not cfg.official)
+    margin = pipeline.margin if cfg.margin == "auto" else cfg.margin
+    framed = still.framed(pipeline.side, margin, not cfg.official)
     contour = framed.outline * pipeline.driving_side if cfg.contour_preserve else None
-    source = DrivingFrames(driving, pipeline.driving_side, contour, cfg.margin, not cfg.official, pipeline.grey)
+    source = DrivingFrames(driving, pipeline.driving_side, contour, margin, not cfg.official, pipeline.grey)
     with (
         contextlib.closing(source) as frames,
         _progress(pipeline, len(source), settings, cfg.progress) as bar,
@@ -100,9 +101,9 @@ def _mistakes(cfg: Any) -> Iterator[str]:
             yield f"{name} is {cfg[name]!r}, a whole number from {least}{upper} is expected"
     if type(cfg.window) is int and type(cfg.overlap) is int and 1 <= cfg.window <= cfg.overlap:
         yield f"overlap is {cfg.overlap}, less than the window of {cfg.window} is expected"
-    for name in ("guidance", "margin"):
+    for name, others in (("guidance", ()), ("margin", ("auto", None))):
         value = cfg[name]
-        if not (isinstance(value, int | float) and 1 <= value < 1e6) and not (name == "margin" and value is None):
+        if not (isinstance(value, int | float) and 1 <= value < 1e6) and value not in others:
             yield f"{name} is {value!r}, a number from 1 is expected"
     yield from _output_mistakes(Path(str(cfg.output)), cfg)
 

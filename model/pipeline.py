@@ -55,10 +55,15 @@ class MegActorPipeline(DiffusionPipeline):
         feature_extractor: Any,
         scheduler: Any,
         grey: bool = True,
+        margin: float | None = None,
     ):
-        """`grey`: whether it was trained on driving frames without colour; kept in model_index.json."""
+        """What it was trained on, kept in model_index.json. `grey`: driving frames without colour; `margin`: side of the
+        squares over side of the face, None where they were the largest.
+        """
         super().__init__()
-        self.register_to_config(grey=grey)
+        if not (margin is None or (isinstance(margin, int | float) and 1 <= margin < 1e6)):
+            raise ValueError(f"margin is {margin!r}, a number from 1 or null is expected")
+        self.register_to_config(grey=grey, margin=margin)
         self.register_modules(
             unet=unet,
             reference_net=reference_net,
@@ -76,6 +81,11 @@ class MegActorPipeline(DiffusionPipeline):
     def grey(self) -> bool:
         """Whether driving frames go in without colour."""
         return bool(self.config.grey)
+
+    @property
+    def margin(self) -> float | None:
+        """Side of the squares over side of the face; None: the largest squares."""
+        return self.config.margin
 
     @property
     def factor(self) -> int:

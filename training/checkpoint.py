@@ -26,6 +26,8 @@ from model.convert.files import refuse_packed
 from model.convert.folder import load
 from model.pipeline import MegActorPipeline
 
+TOLD = ("config", "folder", "seed", "grey", "margin")  # of a model, in this order
+
 
 class WholeFiles(TorchCheckpointIO):
     """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is whole."""
@@ -88,13 +90,10 @@ def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks for more."""
     told = checkpoint["model"]
     try:
-        config, folder, seed, grey = (told.get(name) for name in ("config", "folder", "seed", "grey"))
+        config, folder, seed, grey, margin = (told.get(name) for name in TOLD)
         forms = (isinstance(config, dict), folder is None or isinstance(folder, str), type(seed) is int)
-        if (
-            not all(forms)
-            or not isinstance(grey, bool | None)
-            or not told.keys() <= {"config", "folder", "seed", "grey"}
-        ):
+        looks = (isinstance(grey, bool | None), margin is None or (isinstance(margin, float) and margin >= 1))
+        if not all((*forms, *looks)) or not told.keys() <= set(TOLD):
             raise ValueError("its model is not told as it should be")
         refuse_absurd(config)
         refuse_code(config)
@@ -105,22 +104,24 @@ def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return dict(told)
 
 
-def fresh(config: Any, folder: str | None, seed: int, grey: bool = True) -> MegActorPipeline:
-    """A model of a folder, or else with random weights, that `grey` frames drive or coloured ones. UserError if the
-    folder's is not of this configuration.
+def fresh(
+    config: Any, folder: str | None, seed: int, grey: bool = True, margin: float | None = None
+) -> MegActorPipeline:
+    """A model of a folder, or else with random weights, and what it is trained on. UserError if the folder's is not of
+    this configuration.
     """
     if folder is not None:
         own = load(Path(folder))
         _refuse_other(own, config, folder)
         # the run's own noise schedule, which may be another one than that of the stage before
         own.register_modules(scheduler=instantiate(OmegaConf.create(config).scheduler))
-        own.register_to_config(grey=grey)
+        own.register_to_config(grey=grey, margin=margin)
         return own
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         own = instantiate(OmegaConf.create(config))
         own.unet.start_with_guess()
-        own.register_to_config(grey=grey)
+        own.register_to_config(grey=grey, margin=margin)
         return own
 
 

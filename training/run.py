@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
+from datagen.clips import Clips
 from datagen.engine.errors import UserError
 from model.choose import refuse_window
 from model.convert.silence import silence
@@ -201,10 +202,11 @@ def _pipeline(cfg: Any) -> MegActorPipeline:
 def _identity(cfg: Any) -> dict[str, Any]:
     """What `fresh` makes the model of, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
+    shown = {"grey": cfg.data.grey, "margin": Clips.margin if cfg.data.crop == "clip" else None}
     if source is not None:
-        return {**identity(read(source), source), "config": config, "grey": cfg.data.grey}
+        return {**identity(read(source), source), "config": config, **shown}
     folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
-    return {"config": config, "folder": folder, "seed": cfg.seed, "grey": cfg.data.grey}
+    return {"config": config, "folder": folder, "seed": cfg.seed, **shown}
 
 
 def _checkpoint(cfg: Any) -> Path | None:

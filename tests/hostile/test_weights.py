@@ -108,7 +108,10 @@ def test_a_checkpoint_makes_models_and_nothing_else(kind, tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("told", [3, None, [], {}, {"config": {}, "folder": 3}, {"config": {}, "x": 1}])
+@pytest.mark.parametrize(
+    "told",
+    [3, None, [], {}, {"config": {}, "folder": 3}, {"config": {}, "x": 1}, {"config": {}, "seed": 0, "margin": "x"}],
+)
 def test_a_checkpoint_that_does_not_say_its_model(told, tmp_path):
     path = saved(tmp_path / "a.ckpt", model=told)
     assert "makes no model" in confined(lambda: checkpoint.pipeline(path), UserError).refusal

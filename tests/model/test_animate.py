@@ -151,6 +151,22 @@ def test_a_saved_model_gives_the_same_pictures(inputs, tmp_path, written):
     assert told["settings"]["preset"] is None
 
 
+def test_a_saved_model_says_how_its_pictures_are_framed(inputs, tmp_path, written):
+    own = choose("tiny", None, "cpu").load()
+    own.register_to_config(margin=1.6)
+    own.save_pretrained(tmp_path / "model")
+    for name, more in {"a.mp4": (), "b.mp4": ("--margin", 1.6), "c.mp4": ("margin=null",)}.items():
+        model = ("--weights", tmp_path / "model", "--preset", "null")
+        run = call(MODULE, *words(inputs, tmp_path / name, *model, *more))
+        assert run.code == 0, run.err
+    told, same, largest = (np.stack(written[i * COUNT : (i + 1) * COUNT]) for i in range(3))
+    assert (told == same).all() and np.abs(told - largest).mean() > 1
+    index = tmp_path / "model" / "model_index.json"
+    index.write_text(index.read_text().replace('"margin": 1.6', '"margin": "wide"'))
+    refused = call(MODULE, *words(inputs, tmp_path / "d.mp4", *model))
+    assert refused.code == 2 and "margin is 'wide', a number from 1 or null is expected" in refused.sentence
+
+
 def test_half_precision_is_near(made, inputs, tmp_path):
     run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--dtype", "bfloat16"))
     assert run.code == 0, run.err

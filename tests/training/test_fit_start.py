@@ -10,6 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from datagen.clips import Clips
 from model.convert.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
@@ -123,6 +124,13 @@ def test_a_model_of_coloured_driving_says_so(small, tmp_path):
     assert not load(tmp_path / "run" / "model").grey
     assert not pipeline(checkpoints(tmp_path / "run")[-1]).grey
     assert MegActorPipeline.from_pretrained(tmp_path / "run" / "model").grey is False
+
+
+@pytest.mark.parametrize(("crop", "margin"), [("clip", Clips.margin), ("largest", None)])
+def test_a_model_says_how_its_pictures_were_framed(small, tmp_path, crop, margin):
+    fits.fit(small, tmp_path / "run", f"data.crop={crop}", "max_steps=1")
+    assert load(tmp_path / "run" / "model").margin == margin
+    assert pipeline(checkpoints(tmp_path / "run")[-1]).margin == margin
 
 
 def test_overwriting_begins_anew(small, tmp_path):
