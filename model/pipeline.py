@@ -57,8 +57,8 @@ class MegActorPipeline(DiffusionPipeline):
         grey: bool = True,
         margin: float | None = None,
     ):
-        """What it was trained on, kept in model_index.json. `grey`: driving frames without colour; `margin`: side of the
-        squares over side of the face, None where they were the largest.
+        """What it was trained on, kept in model_index.json. `grey`: driving frames without colour; `margin`: side
+        of the squares over side of the face, None where they were the largest.
         """
         super().__init__()
         if not (margin is None or (isinstance(margin, int | float) and 1 <= margin < 1e6)):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,9 +81,10 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     said = _said(folder).read_bytes() if _said(folder).exists() else b""
     if said.startswith(called) and said.endswith(FINISHED):
         return folder, 0
-    if not said.startswith(called) and (folder / "config.json").exists():
-        shutil.rmtree(folder)  # a training with other settings
     words = [sys.executable, "-m", "training.fit", *told]
+    if said and not said.startswith(called):
+        print(f"{folder.name}: was trained with other settings, begins anew", flush=True)
+        words.append("overwrite=true")
     folder.parent.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with _said(folder).open("wb") as log:

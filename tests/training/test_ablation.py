@@ -47,5 +47,6 @@ def test_two_trainings_are_compared(tmp_path, store):
     before = (output / "none-4" / "model" / "model_index.json").stat().st_mtime_ns
     assert call("training.ablation", *words, *small).out == made.out.split("trained\n")[-1]
     assert (output / "none-4" / "model" / "model_index.json").stat().st_mtime_ns == before
-    assert call("training.ablation", *words, *small, "--steps", "3").code == 0
+    other = call("training.ablation", *words, *small, "--steps", "3")
+    assert other.code == 0 and "none-4: was trained with other settings, begins anew" in other.out
     assert json.loads((output / "none-4" / "config.json").read_text())["max_steps"] == 3  # no old model for a new one

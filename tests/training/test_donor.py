@@ -140,6 +140,13 @@ def test_only_the_driving_frames_change(sample):
     assert other.driving.dtype == torch.uint8
 
 
+def test_a_sample_is_the_same_in_any_order_and_from_memory(sample):
+    options = {"frames": 3, "stride": 1, "twin_probability": 0.5, "donor_shape": 0.7}
+    one, other = clipset(sample, **options), clipset(sample, **options, memory_mb=500)
+    there, back = [one[i].driving for i in range(8)], [other[i].driving for i in reversed(range(8))]
+    assert all(torch.equal(a, b) for a, b in zip(there, reversed(back), strict=True))
+
+
 def test_the_box_that_is_kept_follows_the_shape(sample):
     options = {"frames": 2, "stride": 1, "twin_probability": 1.0, "sides": SIDES}
     plain, other = (clipset(sample, **options, **more) for more in ({}, {"donor_shape": 1.0}))
