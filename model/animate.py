@@ -101,10 +101,10 @@ def _mistakes(cfg: Any) -> Iterator[str]:
             yield f"{name} is {cfg[name]!r}, a whole number from {least}{upper} is expected"
     if type(cfg.window) is int and type(cfg.overlap) is int and 1 <= cfg.window <= cfg.overlap:
         yield f"overlap is {cfg.overlap}, less than the window of {cfg.window} is expected"
-    for name, others in (("guidance", ()), ("margin", ("auto", None))):
+    for name, others, words in (("guidance", (), ""), ("margin", ("auto", None), ", auto or null")):
         value = cfg[name]
         if not (isinstance(value, int | float) and 1 <= value < 1e6) and value not in others:
-            yield f"{name} is {value!r}, a number from 1 is expected"
+            yield f"{name} is {value!r}, a number from 1{words} is expected"
     yield from _output_mistakes(Path(str(cfg.output)), cfg)
 
 

@@ -193,7 +193,7 @@ def test_a_video_that_stands_is_kept_unless_asked(inputs, tmp_path):
     [
         (("--steps", 0, "--seed", "x", "--batch", 1.5), "steps is 0, a whole number from 1 to 500 is expected; "),
         (("--guidance", 0.5), "guidance is 0.5, a number from 1 is expected"),
-        (("--margin", "wide"), "margin is 'wide', a number from 1 is expected"),
+        (("--margin", "wide"), "margin is 'wide', a number from 1, auto or null is expected"),
         (("--steps", 501), "steps is 501, a whole number from 1 to 500 is expected"),
         (("--window", 33, "--driving", "absent.mp4"), "window is 33, at most 32 frames are expected"),
         (("--window", 8, "--guidance", 0), "overlap is 8, less than the window of 8 is expected; guidance is 0"),
