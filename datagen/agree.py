@@ -27,8 +27,8 @@ import numpy as np
 
 from datagen import geometry, video
 from datagen.clip import Artefact, Clip
+from datagen.core.files import canonical
 from datagen.drift import EYES, LIPS
-from datagen.engine.files import canonical
 from datagen.faces import Faces
 from datagen.gaze.curve import SMOOTHING_S, smoothed
 from datagen.gaze.iris import eye_in_head

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from datagen import video
-from datagen.clip import Clip, Reject
-from datagen.drift import evenly
+from datagen.clip import Clip
+from datagen.core.errors import Reject
+from datagen.core.spread import evenly
 from datagen.engine.journey import Journey, outlook
 from datagen.engine.store import Store
 from datagen.stage import Stage

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from datagen.clip import Invalid
-from datagen.limits import MAX_SAMPLES, MIB
+from datagen.core.errors import Invalid
+from datagen.core.limits import MAX_SAMPLES, MIB
 
 FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx", b"hoov", b"uuid")
 MAX_BOXES = 4_000_000  # at the top of a file: a stream of two days in pieces of a second has a fifth

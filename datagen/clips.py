@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from datagen import video
-from datagen.clip import Artefact, Clip, Reject
-from datagen.engine.errors import UserError
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject, UserError
 from datagen.landmarks import FaceDetector
 from datagen.shots import Cutter, Span
 from datagen.stage import Stage

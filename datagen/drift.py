@@ -19,12 +19,6 @@ EYES = g.RIGHT_EYE + g.LEFT_EYE
 Choice = TypeVar("Choice")
 
 
-def evenly(count: int, frames: Sequence[int] | np.ndarray) -> list[int]:
-    """`count` of these frames, or all if they are fewer, spread over their whole length."""
-    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    return [int(frames[place]) for place in places]
-
-
 def watched(mesh: FaceMesh, pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Points float64 [N, 478, 3] px of RGB uint8 pictures in their order, NaN where no face is found."""
     mesh.reset()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.clip import Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 MOST_BYTES = 64 * 2**20
 REMARK = re.compile(r"(^|\s)#.*")

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen import arrays, geometry, video
-from datagen.clip import Artefact, Clip, Reject
+from datagen import geometry, video
+from datagen.clip import Artefact, Clip
+from datagen.core import npz as arrays
+from datagen.core.errors import Reject
 from datagen.fingerprint import fingerprint
 from datagen.landmarks import FaceMesh
 from datagen.regions import face_colour

@@ -13,14 +13,15 @@ import cv2
 import numpy as np
 
 from datagen import video
-from datagen.clip import Artefact, Clip, Reject
-from datagen.device import needs, refuse_gpus
-from datagen.drift import evenly
+from datagen.clip import Artefact, Clip
+from datagen.core.device import refuse_gpus
+from datagen.core.errors import Reject
+from datagen.core.options import refuse_number
+from datagen.core.spread import evenly
 from datagen.faces import Faces, measure, seen_in
 from datagen.insight import Insight, Seen, identity_of, nearest
 from datagen.landmarks import FaceMesh
-from datagen.options import refuse_number
-from datagen.stage import Needs, Stage
+from datagen.stage import Needs, Stage, needs
 from datagen.track import Track, main_track, tracks
 from model.weights.place import place, refuse_missing
 

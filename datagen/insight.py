@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from datagen import geometry
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.track import overlap
 from model.weights.place import sha256_of
 

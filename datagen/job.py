@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from datagen.ahead import announcements
 from datagen.clip import Clip
-from datagen.engine.errors import UserError
-from datagen.engine.files import clear_parts
+from datagen.core.errors import UserError
+from datagen.core.files import clear_parts
+from datagen.core.lock import locked, make_folder
 from datagen.engine.journey import Journey, guarded, outlook
 from datagen.engine.ledger import Books, Ledger, Settled, unfinished
-from datagen.engine.lock import locked, make_folder
 from datagen.engine.pools import LocalPool, Pool, RayPool
 from datagen.engine.progress import Progress
 from datagen.engine.run import Loop, Work, interruptible

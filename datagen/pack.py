@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import canonical, file_sha256, parse_json, write_atomically
-from datagen.limits import MAX_INDEX, read_all
+from datagen.core.errors import UserError
+from datagen.core.files import canonical, file_sha256, parse_json, write_atomically
+from datagen.core.limits import MAX_INDEX, read_all
 
 FIELDS = ("faces.npz", "json", "mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
 FORMAT = "megactor-kit shards 1"

@@ -10,7 +10,8 @@ from typing import IO
 import cv2
 import numpy as np
 
-from datagen import arrays, geometry, video
+from datagen import geometry, video
+from datagen.core import npz as arrays
 
 GREEN, YELLOW = (60, 220, 90), (255, 210, 0)
 ARROW = 60  # px for one radian of gaze

@@ -161,7 +161,7 @@ def _sample(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) 
 
 
 def _text(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> bytes:
-    from datagen.engine.files import canonical
+    from datagen.core.files import canonical
 
     row = rows[key]
     return canonical(describe(row, _records(job.store, row), group, job.selection)).encode()

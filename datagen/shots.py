@@ -15,7 +15,8 @@ import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
 from datagen import video
-from datagen.clip import Artefact, Clip, Reject
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject
 from datagen.stage import Stage
 
 MAX_SIDE = 320  # px; cuts show in small frames too

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from datagen.clip import Artefact, Clip
 
 if TYPE_CHECKING:
+    pass
+
+
+if TYPE_CHECKING:
     from datagen.ahead import Ahead
 
 
@@ -70,3 +74,8 @@ class Stage(ABC):
     @abstractmethod
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         """Make the clip's artefact below `workdir`."""
+
+
+def needs(gpus: float) -> Needs:
+    """Of a stage that takes this share of a GPU; 0 is none."""
+    return Needs(gpus=gpus)

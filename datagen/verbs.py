@@ -11,13 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import canonical, copy_atomically, file_sha256, write_if_new
+from datagen.core.errors import UserError
+from datagen.core.files import canonical, copy_atomically, file_sha256, write_if_new
+from datagen.core.text import line_of
 from datagen.engine.ledger import read_ledger
 from datagen.engine.store import Record
 from datagen.job import Job, dry_run, exit_code, session
 from datagen.preview import preview
-from datagen.words import line_of
 
 
 def run_verb(cfg: DictConfig, verb: str) -> int:

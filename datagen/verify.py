@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from datagen import tars
+from datagen.core import tar as tars
+from datagen.core.errors import UserError
+from datagen.core.files import file_sha256, parse_json
+from datagen.core.text import line_of
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
-from datagen.engine.files import file_sha256, parse_json
 from datagen.exclude import Excluded
 from datagen.pack import FIELDS, read_index
-from datagen.words import line_of
 
 
 def problems(folder: Path) -> Iterator[str]:

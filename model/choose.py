@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from datagen.core.errors import UserError
+from datagen.core.files import canonical, file_sha256
 from datagen.engine.cli import CONF
-from datagen.engine.errors import UserError
-from datagen.engine.files import canonical, file_sha256
 from model.convert.build import instantiate, preset
 from model.convert.folder import load, longest_window
 from model.pipeline import MegActorPipeline

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from datagen import geometry, video
-from datagen.clip import Invalid
 from datagen.clips import WATCHED_SIDE, Crop
-from datagen.engine.errors import UserError
+from datagen.core.errors import Invalid, UserError
+from datagen.core.limits import MAX_FRAMES, MAX_RATE
 from datagen.landmarks import FaceMesh
-from datagen.limits import MAX_FRAMES, MAX_RATE
 from datagen.track import Track, Watcher, main_track, tracks
 from model.drive import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
 

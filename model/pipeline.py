@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 import model.dct  # noqa: F401  diffusers looks a part's class up among what is imported
-from datagen.clip import seed_of
+from datagen.core.seeds import seed_of
 from model.animator import Animator, Reference
 from model.background import BackgroundTokens
 from model.latents import Latents

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datagen import geometry, limits
-from datagen.engine.errors import UserError
+from datagen import geometry
+from datagen.core import limits
+from datagen.core.errors import UserError
 from datagen.landmarks import FaceDetector, FaceMesh
 from datagen.mask.polygon import PolygonMask
 from datagen.regions import face_polygon

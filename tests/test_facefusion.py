@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from datagen import faces, video
-from datagen.clip import Artefact, Clip, Reject, Transient
-from datagen.engine.errors import UserError
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject, Transient, UserError
 from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from datagen import geometry, video
-from datagen.clip import Artefact, Clip, Reject
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject
 from datagen.faces import Faces, MeshFaces
 from datagen.faces_insightface import InsightFaces, Person, Stretch
 from datagen.insight import five_points

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datagen import video
-from datagen.clip import Invalid
+from datagen.core.errors import Invalid
 from datagen.sources import frames
 from datagen.sources.vfhq import VFHQ
 from tests.listed import number_of, numbered, vfhq_text

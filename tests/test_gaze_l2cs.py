@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datagen import geometry, video
 from datagen.clip import Artefact, Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.faces import Faces, track
 from datagen.gaze.l2cs import DEVIATION, MEAN, L2csGaze, cut
 from datagen.gaze.network import HEADS, LAYOUTS, L2cs, load

@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 
 from datagen import faces, video
-from datagen.clip import Artefact, Clip, Reject
-from datagen.engine.errors import UserError
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject, UserError
 from datagen.insight import Insight, Seen, five_points, nearest
 from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait

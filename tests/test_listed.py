@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from datagen.clip import is_key
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.keys import is_key
 from datagen.exclude import ids_in
 from datagen.sources import texts
 from datagen.sources.celebvhq import CelebVHQ

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from datagen import video
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.mask.densepose import DensePoseMask, regions_of
 from datagen.mask.matting import MattingMask
 from datagen.mask.stage import MaskStage, split

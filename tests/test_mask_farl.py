@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datagen import video
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.mask import align
 from datagen.mask.farl import LABELS, FarlMask
 from datagen.mask.stage import split

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datagen.device import refuse_gpus, refuse_no_gpu
-from datagen.engine.errors import UserError
-from datagen.options import refuse_count, refuse_number
+from datagen.core.device import refuse_gpus, refuse_no_gpu
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_count, refuse_number
 from tests.faults import call
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.pack import FIELDS, MARK, Member, Sample, add_member, pack
 from datagen.verify import problems
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datagen.clip import Artefact, Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.fingerprint import distance, near_pairs
 from datagen.selection import Candidate, Rule, Selection, duplicates, groups
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.sources import streamed
 from datagen.sources.celebvhq import CelebVHQ
 from tests.listed import celebvhq_entry

@@ -10,8 +10,10 @@ import pytest
 
 from datagen import agree, faces, mesh, video
 from datagen import geometry as g
-from datagen.clip import Artefact, Clip, Reject
-from datagen.drift import drift, evenly, first_below, strongest_below, watched
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject
+from datagen.core.spread import evenly
+from datagen.drift import drift, first_below, strongest_below, watched
 from datagen.landmarks import FaceMesh
 from datagen.sources import people
 from datagen.sources.sample import Render, Sample

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from datagen import video
-from datagen.clip import Invalid
+from datagen.core.errors import Invalid
 
 cv2.setNumThreads(1)
 MEDIA = Path(__file__).parents[2] / "shared" / "media"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datagen.clip import Artefact, Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.stage import Needs, Stage
 from model.weights import require
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.core.errors import UserError
+from datagen.core.files import write_atomically
 from datagen.engine.cli import command, quoted
-from datagen.engine.errors import UserError
-from datagen.engine.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,10 +10,10 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.core.errors import UserError
+from datagen.core.files import parse_json
+from datagen.core.limits import MAX_INDEX, read_all
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
-from datagen.limits import MAX_INDEX, read_all
 
 if TYPE_CHECKING:
     import numpy as np

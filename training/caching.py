@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import clear_parts, file_sha256, write_atomically
+from datagen.core.errors import UserError
+from datagen.core.files import clear_parts, file_sha256, write_atomically
 from datagen.pack import SPLITS
 from datagen.pack import read_index as read_shards
 from model.background import BackgroundTokens

@@ -18,8 +18,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import BROKEN_ZIP
+from datagen.core.errors import UserError
+from datagen.core.files import BROKEN_ZIP
 from model.convert.bounds import refuse_absurd, refuse_code
 from model.convert.build import instantiate
 from model.convert.files import refuse_packed

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datagen import geometry
-from datagen.clip import seed_of
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.seeds import seed_of
 from model import drive
 from model.drive import Square
 from training import decode, donor

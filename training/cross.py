@@ -20,11 +20,11 @@ from torch import Tensor
 
 from datagen import geometry
 from datagen.agree import COLOUR_UNIT, SHAPE_UNIT
-from datagen.clip import seed_of
 from datagen.clips import STEADY, Clips, crop_of
+from datagen.core.errors import UserError
+from datagen.core.files import parse_json
+from datagen.core.seeds import seed_of
 from datagen.drift import watched
-from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
 from datagen.landmarks import FaceMesh
 from datagen.mask.polygon import PolygonMask
 from datagen.mesh import shape_ratios

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from training.augment import Augmentation
 from training.batch import Batch, joined
 from training.clips import Memory

@@ -13,8 +13,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from datagen.claims import refuse_claims
-from datagen.clip import Invalid
 from datagen.container import BOUNDS, bounded
+from datagen.core.errors import Invalid
 from datagen.video import KEYFRAME_EVERY
 
 # as datagen.video converts; bilinear widens with the scale, so that shrinking averages, as model.drive.cropped does

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from training.batch import Batch
 
 

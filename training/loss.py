@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from datagen.clip import seed_of
+from datagen.core.seeds import seed_of
 
 
 @dataclass(frozen=True)

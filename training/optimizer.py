@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from training.muon import Muon
 from training.options import optim_mistakes
 

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
 NOT_NEGATIVE = ("validate_every", "validation_cases", "most_bad", "seed")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from datagen.clip import seed_of
+from datagen.core.seeds import seed_of
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import clear_parts, write_atomically
+from datagen.core.errors import UserError
+from datagen.core.files import clear_parts, write_atomically
 from model.pipeline import MegActorPipeline
 from training.checkpoint import checkpoints, newest
 

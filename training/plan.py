@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.choose import refuse_window
 from model.convert.build import PARTS, skeleton
 from model.convert.names import modern

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from datagen.core.errors import UserError
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
 
 if TYPE_CHECKING:
     from datagen.clip import Clip
@@ -31,8 +31,8 @@ SCRATCH = ".preparing"  # below the output: what was made of the samples, until 
 @command("prepare")
 def main(cfg: Any) -> int:
     from datagen import pack
-    from datagen.engine.files import clear_parts
-    from datagen.engine.lock import locked
+    from datagen.core.files import clear_parts
+    from datagen.core.lock import locked
     from training import official
 
     cutter, selection = _checked(cfg)
@@ -125,7 +125,7 @@ class Work:
                 self._settle(sample)
 
     def _settle(self, sample: Official) -> None:
-        from datagen.clip import Invalid, Reject
+        from datagen.core.errors import Invalid, Reject
 
         self.books.planned += 1
         key = self._key(sample)
@@ -161,7 +161,7 @@ class Work:
 
     def _key(self, sample: Official) -> str:
         """The official key where it can be ours and is new, else one made of its place."""
-        from datagen.clip import is_key, key_of
+        from datagen.core.keys import is_key, key_of
 
         if is_key(sample.key) and sample.key not in self.seen:
             return sample.key
@@ -174,7 +174,7 @@ class Work:
     def _sample(self, key: str, sample: Official) -> Made:
         """Raises Reject."""
         from datagen.clip import Artefact, Clip
-        from datagen.engine.files import file_sha256
+        from datagen.core.files import file_sha256
         from training.official import cut_all
 
         folder = self.scratch / key
@@ -235,7 +235,7 @@ def _maker(stage: Stage) -> dict[str, Any]:
 
 def _packed(made: Made, group: str, split: str) -> Sample:
     """A twin that is absent has an empty member: no bytes that could be taken for a video."""
-    from datagen.engine.files import canonical, file_sha256
+    from datagen.core.files import canonical, file_sha256
     from datagen.pack import FIELDS, Member, Sample
 
     told = made.told | {"group": group, "split": split}
@@ -254,7 +254,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _report(work: Work, output: Path, index: dict[str, Any]) -> None:
-    from datagen.words import line_of
+    from datagen.core.text import line_of
 
     if work.pickles:
         print(f"{work.pickles} pickled members (.pyd) are left unread: faces are found anew.")

@@ -20,9 +20,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from datagen.clips import Clips
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.quiet import silence
 from model.choose import refuse_window
-from model.convert.silence import silence
 from model.pipeline import MegActorPipeline, Settings
 from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
 from training.checkpoint import WholeFiles, fill, fresh, identity, read

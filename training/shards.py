@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen import tars
-from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
-from datagen.limits import MAX_FRAMES
+from datagen.core import tar as tars
+from datagen.core.errors import UserError
+from datagen.core.files import parse_json
+from datagen.core.limits import MAX_FRAMES
 from datagen.pack import FIELDS, read_index
 from training.decode import Unreadable
 

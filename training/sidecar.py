@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from datagen import tars
-from datagen.limits import MAX_JSON
+from datagen.core import tar as tars
+from datagen.core.limits import MAX_JSON
 from datagen.pack import add_member
 
 SUFFIX = ".safetensors"

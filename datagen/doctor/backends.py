@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from datagen.core.errors import UserError
 from datagen.doctor.machine import gpu
-from datagen.engine.errors import UserError
 from model.weights import BY_HAND, WEIGHTS, Weight
 
 CONFIG = "datagen/doctor"

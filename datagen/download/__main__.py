@@ -13,9 +13,9 @@ from datagen.engine.cli import command
 
 @command("datagen/download")
 def main(cfg: Any) -> int:
+    from datagen.core.lock import locked
     from datagen.download.options import check, fetching, make_source
     from datagen.download.run import dry_run, run, terms
-    from datagen.engine.lock import locked
 
     source = make_source(cfg)
     check(cfg)

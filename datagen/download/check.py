@@ -8,8 +8,8 @@ from typing import Any
 
 import av
 
-from datagen.clip import Invalid
 from datagen.container import bounded, opened
+from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
 from datagen.sources.raw import SUFFIXES
 

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from datagen.core.errors import UserError
 from datagen.download.answers import Incomplete
 from datagen.download.hosts import address, guard
-from datagen.engine.errors import UserError
 
 EXTRACTORS = ["youtube", "generic"]
 Watch = Callable[[str, int], None]  # name of a file under way, its bytes; may raise

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datagen.core.errors import UserError, halting
 from datagen.download.answers import Answer, causes, classify
 from datagen.download.breaker import Breaker, Clock
 from datagen.download.check import Facts, inspect
 from datagen.download.manifest import Way
 from datagen.download.pace import Full, Pace, Room
 from datagen.download.shelf import PARTS, Shelf
-from datagen.engine.errors import UserError, halting
 from datagen.engine.progress import Progress
 from datagen.sources.raw import safe_name
 

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from datagen.core.errors import UserError
+from datagen.core.files import canonical
+from datagen.core.limits import lines
 from datagen.download.answers import RETRIED, Answer
-from datagen.engine.errors import UserError
-from datagen.engine.files import canonical
-from datagen.limits import lines
 
 NAME = "manifest.jsonl"
 KEPT, DROPPED = "kept", "dropped"  # the raw file is there; it was, and went after its clips were cut

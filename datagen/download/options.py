@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datagen.core.errors import UserError
 from datagen.download.fetch import Options
-from datagen.engine.errors import UserError
 from datagen.sources.listed import Listed
 
 WHOLE = {"limit": 1, "workers": 1, "per_hour": 1, "tries": 1, "height": 1, "retries": 0, "rate_limit": 1}

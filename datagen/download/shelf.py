@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.clip import Invalid, Reject
+from datagen.core.errors import Invalid, Reject
 from datagen.download.accounts import Accounts, Plan, is_raw
 from datagen.download.answers import Incomplete
 from datagen.download.check import Facts, inspect

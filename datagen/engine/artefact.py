@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.clip import Artefact, Clip
-from datagen.engine.files import canonical, plain
+from datagen.core.files import canonical, plain
 from datagen.stage import Stage
 
 MARK = "done.json"  # beside every artefact in the store

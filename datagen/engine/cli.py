@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Transient
-from datagen.engine.errors import UserError, halting, interruption_kept
-from datagen.words import line_of
+from datagen.core.errors import Transient, UserError, halting, interruption_kept
+from datagen.core.text import line_of
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import seed_of
+from datagen.core.errors import UserError
+from datagen.core.seeds import seed_of
 from datagen.engine.crew import first_line
-from datagen.engine.errors import UserError
 from datagen.stage import Needs
 
 WORKER_ENVIRONMENT = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datagen.clip import Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.engine.journey import Journey, Outcome, guarded
 from datagen.engine.store import Store
 from datagen.stage import Needs

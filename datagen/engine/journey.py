@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from datagen.clip import Artefact, Clip, Reject, Transient
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject, Transient, UserError, halting
 from datagen.engine.artefact import Unsound, sound
-from datagen.engine.errors import UserError, halting
 from datagen.engine.store import Record, Store
 from datagen.exclude import Excluded
 from datagen.stage import NO_GPU, Needs, Stage

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from datagen.engine.files import canonical
-from datagen.limits import lines
+from datagen.core.files import canonical
+from datagen.core.limits import lines
 
 DUPLICATE = "duplicate"  # found when all clips are known: the clip was counted as kept before
 CLASSES = ("kept", "filtered", "invalid", "failed")

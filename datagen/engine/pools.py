@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datagen.clip import Clip
+from datagen.core.errors import UserError
 from datagen.engine.cluster import Cluster
 from datagen.engine.crew import Crew, Hand, Worker, first_line, single_threaded
-from datagen.engine.errors import UserError
 from datagen.engine.journey import Journey, Outcome, guarded
 from datagen.engine.store import Store
 from datagen.stage import Needs

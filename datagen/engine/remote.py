@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from datagen.clip import Transient
-from datagen.engine.errors import UserError
+from datagen.core.errors import Transient, UserError
 
 PAUSES = (5.0, 20.0)  # s, before it is tried again, which the libraries below have done many times by then
 OBJECTS = {

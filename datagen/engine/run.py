@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from datagen.clip import Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.engine.journey import Journey, Outcome, children, guarded
 from datagen.engine.ledger import CLASSES, Books, Ledger
 from datagen.engine.pools import Pool

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from datagen.clip import Artefact, Clip, Reject
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject
+from datagen.core.files import canonical, file_sha256, plain, write_atomically
 from datagen.engine.artefact import MARK
-from datagen.engine.files import canonical, file_sha256, plain, write_atomically
 from datagen.engine.remote import Remote
 from datagen.stage import Stage
 from datagen.video import encoder_id

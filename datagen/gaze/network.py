@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 LAYERS = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels within a block, blocks
 WIDER = 4  # channels behind a block over those within

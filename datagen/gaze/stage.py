@@ -17,11 +17,11 @@ import numpy as np
 
 from datagen import geometry, video
 from datagen.clip import Artefact, Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_number
 from datagen.faces import Faces
 from datagen.gaze import megactor
 from datagen.gaze.curve import SMOOTHING_S, amplitude, gaze_map, smoothed, spread
-from datagen.options import refuse_number
 from datagen.stage import Stage
 
 RULES = (None, "megactor")

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from datagen.device import needs, refuse_gpus, refuse_no_gpu
-from datagen.engine.errors import UserError
+from datagen.core.device import refuse_gpus, refuse_no_gpu
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_number
 from datagen.mask.stage import MaskStage
-from datagen.options import refuse_number
 from datagen.regions import face_polygon
-from datagen.stage import Needs
+from datagen.stage import Needs, needs
 from model.weights.place import place, refuse_missing, sha256_of
 
 INSTALL = (

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datagen.device import at_once, device, needs, refuse_gpus, refuse_no_gpu
-from datagen.engine.errors import UserError
+from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_count
 from datagen.mask.align import Frame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
-from datagen.options import refuse_count
-from datagen.stage import Needs
+from datagen.stage import Needs, needs
 from model.weights.place import place, refuse_missing, sha256_of
 
 if TYPE_CHECKING:

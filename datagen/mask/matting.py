@@ -15,12 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.device import at_once, device, needs, refuse_gpus, refuse_no_gpu
-from datagen.engine.errors import UserError
+from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_count
 from datagen.mask.stage import MaskStage
-from datagen.options import refuse_count
 from datagen.regions import face_polygon
-from datagen.stage import Needs
+from datagen.stage import Needs, needs
 from model.weights.place import place, refuse_missing, sha256_of
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB within 0 to 1, where the folder names none

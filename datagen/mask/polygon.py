@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from datagen.core.options import refuse_number
 from datagen.mask.stage import MaskStage
-from datagen.options import refuse_number
 from datagen.regions import face_polygon
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from datagen import video
-from datagen.clip import Invalid
-from datagen.limits import MAX_RATE
+from datagen.core.errors import Invalid
+from datagen.core.limits import MAX_RATE
 
 EXPANSION = 0.02  # of the picture, on each side of CelebV-HQ's boxes
 SAME_RATE = 5e-4  # as a share: tells 23.976 from 24 fps

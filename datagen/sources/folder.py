@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip, Invalid, key_of
-from datagen.engine.errors import UserError
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Invalid, UserError
+from datagen.core.keys import key_of
 from datagen.stage import Stage
 
 SUFFIXES = frozenset(

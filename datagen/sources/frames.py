@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datagen.clip import Invalid
-from datagen.engine.errors import UserError
-from datagen.engine.files import BROKEN_ZIP
+from datagen.core.errors import Invalid, UserError
+from datagen.core.files import BROKEN_ZIP
 
 MAX_BYTES = 64 * 2**20  # of one picture in the archive
 MAX_PIXELS = 4096 * 4096  # of one picture

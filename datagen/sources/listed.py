@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datagen.clip import Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.exclude import ids_in
 from datagen.sources.cut import Cut
 from datagen.sources.exact import Box

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datagen.clip import seed_of
+from datagen.core.seeds import seed_of
 
 KINDS = ("talk", "sweep", "updown", "stare", "look")
 HEAD_LIMITS = (14.0, 9.0, 8.0)  # yaw, pitch, roll, degrees

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.clip import seed_of
+from datagen.core.seeds import seed_of
 from datagen.geometry import INNER_LIPS, LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 from datagen.sources.astronaut import SIZE, Base, base
 

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from datagen.clip import Artefact, Clip, seed_of
-from datagen.engine.errors import UserError
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import UserError
+from datagen.core.seeds import seed_of
 from datagen.sources.motion import KINDS, motion
 from datagen.sources.people import person
 from datagen.sources.talking_head import TalkingHead

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from datagen.engine.errors import UserError
-from datagen.limits import MAX_ENTRIES, MAX_JSON
+from datagen.core.errors import UserError
+from datagen.core.limits import MAX_ENTRIES, MAX_JSON
 
 CHUNK = 2**20  # characters
 _SPACE = re.compile(r"[ \t\r\n]*")

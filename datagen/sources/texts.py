@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import BROKEN_ZIP
+from datagen.core.errors import UserError
+from datagen.core.files import BROKEN_ZIP
 from datagen.sources.frames import is_safe
 
 MAX_BYTES = 16 * 2**20  # of one text

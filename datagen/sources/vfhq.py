@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.sources import frames as archive
 from datagen.sources import texts
 from datagen.sources.exact import Box

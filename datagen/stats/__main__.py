@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.core.errors import UserError
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
 
 if TYPE_CHECKING:
     from datagen.stats.dataset import Dataset
@@ -75,7 +75,7 @@ def _print_json(told: dict[str, Any]) -> int:
 
 def _write(cfg: Any, dataset: Dataset) -> list[str]:
     """Card and report where they are wanted; a line for each."""
-    from datagen.engine.lock import make_folder
+    from datagen.core.lock import make_folder
 
     folder, lines = Path(cfg.output or cfg.input), []
     if cfg.report or cfg.card:

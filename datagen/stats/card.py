@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from datagen.core.text import text_of
 from datagen.pack import SPLITS
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
@@ -21,7 +22,6 @@ from datagen.stats.measures import TWINS
 from datagen.stats.rows import Row
 from datagen.stats.summary import Summary, distribution, total
 from datagen.stats.terminal import size
-from datagen.words import text_of
 
 PAGE = Path(__file__).parent / "page"
 DEFAULTS = {"faces": "MeshFaces", "gaze": "IrisGaze", "swap": "LandmarkSwap", "style": "FilterStyle"}

@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.text import text_of
 from datagen.pack import read_index
 from datagen.stats.history import Cost, History, Loss, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
 from datagen.stats.trust import checked
-from datagen.words import text_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from av.video.reformatter import Interpolation
 
 from datagen.claims import refuse_claims
 from datagen.container import bounded
-from datagen.limits import MAX_PIXELS
+from datagen.core.limits import MAX_PIXELS
 from datagen.stats.dataset import Dataset
 from datagen.stats.rows import Row
 

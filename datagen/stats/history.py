@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.text import text_of
 from datagen.engine.ledger import read_ledger
 from datagen.stats.trust import number, whole
-from datagen.words import text_of
 
 
 @dataclass(frozen=True)

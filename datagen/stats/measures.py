@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.stats.trust import number
 
 

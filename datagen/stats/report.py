@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.engine.store import Store
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset

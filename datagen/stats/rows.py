@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from datagen import tars
-from datagen.clip import is_key
-from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
+from datagen.core import tar as tars
+from datagen.core.errors import UserError
+from datagen.core.files import parse_json
+from datagen.core.keys import is_key
+from datagen.core.text import text_of
 from datagen.stats.measures import Measure
 from datagen.stats.trust import number, whole
-from datagen.words import text_of
 
 
 @dataclass(frozen=True)

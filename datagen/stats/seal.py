@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import write_if_new
-from datagen.engine.lock import make_folder
+from datagen.core.errors import UserError
+from datagen.core.files import write_if_new
+from datagen.core.lock import make_folder
 
 MARK = "<!-- megactor-kit {what}, sha256 "
 TAIL = " of all before this line: once edited, this file is never replaced without being asked. -->\n"

@@ -11,11 +11,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from datagen.core.text import text_of
 from datagen.stats.dataset import Dataset
 from datagen.stats.history import Cost
 from datagen.stats.measures import Measure
 from datagen.stats.summary import BINS, Summary, distribution, histogram
-from datagen.words import text_of
 
 BARS = " ▁▂▃▄▅▆▇█"
 SHOWN = (

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.text import text_of
 from datagen.selection import Selection
-from datagen.words import text_of
 
 MOST = 1e15  # no number of ours is larger
 

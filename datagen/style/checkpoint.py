@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import canonical
+from datagen.core.errors import UserError
+from datagen.core.files import canonical
 from model.weights.place import sha256_of
 
 Shapes = dict[str, tuple[int, ...]]
@@ -51,7 +51,7 @@ def inspect_words(folder: Path, prompts: Sequence[str]) -> None:
     """UserError where a prompt is longer than the model reads, which would be cut off without a word."""
     from transformers import CLIPTokenizer
 
-    from model.convert.silence import silence
+    from datagen.core.quiet import silence
 
     for name in ("tokenizer", "tokenizer_2"):
         try:
@@ -192,7 +192,7 @@ def _compare(folder: Path, kind: str, file: Path) -> None:
 
 def _expected(folder: Path, kind: str) -> Shapes:
     """By the part's config.json, without memory."""
-    from model.convert.silence import silence
+    from datagen.core.quiet import silence
 
     if not (folder / "config.json").is_file():
         raise UserError(f"there is no {folder / 'config.json'}: {AGAIN}")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from datagen.device import device
+from datagen.core.device import device
 from datagen.style.checkpoint import PARTS, empty
 from datagen.style.diffusion import dtype, quiet
 from datagen.style.pace import Pace, passes

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datagen.device import device
-from datagen.engine.errors import UserError
+from datagen.core.device import device
+from datagen.core.errors import UserError
 from datagen.style.canvas import Canvas
 from datagen.style.pace import Pace, passes
 
@@ -159,7 +159,7 @@ def dtype(gpus: float) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the libraries' talk."""
-    from model.convert.silence import silence
+    from datagen.core.quiet import silence
 
     with silence(), warnings.catch_warnings():
         for kind in (FutureWarning, DeprecationWarning):  # diffusers', about itself and NumPy

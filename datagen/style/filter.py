@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 
 from datagen import video
-from datagen.clip import Artefact, Clip, seed_of
-from datagen.drift import drift, evenly, first_below, watched
+from datagen.clip import Artefact, Clip
+from datagen.core.seeds import seed_of
+from datagen.core.spread import evenly
+from datagen.drift import drift, first_below, watched
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
 from datagen.stage import Stage

@@ -13,14 +13,16 @@ import numpy as np
 
 from datagen import video
 from datagen.ahead import Ahead
-from datagen.clip import Artefact, Clip, seed_of
-from datagen.device import at_once, needs, refuse_gpus, refuse_no_gpu
-from datagen.drift import drift, evenly, first_below, watched
-from datagen.engine.errors import UserError
+from datagen.clip import Artefact, Clip
+from datagen.core.device import at_once, refuse_gpus, refuse_no_gpu
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_number
+from datagen.core.seeds import seed_of
+from datagen.core.spread import evenly
+from datagen.drift import drift, first_below, watched
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
-from datagen.options import refuse_number
-from datagen.stage import Needs, Stage
+from datagen.stage import Needs, Stage, needs
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from datagen import geometry as g
-from datagen import limits
-from datagen.clip import Clip, seed_of
+from datagen.clip import Clip
+from datagen.core import limits
+from datagen.core.seeds import seed_of
 from datagen.exclude import ids_in, names_of
 from datagen.landmarks import FaceDetector, FaceMesh
 from datagen.regions import face_colour

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datagen import geometry
-from datagen.device import needs, refuse_gpus
-from datagen.engine.errors import UserError
+from datagen.core.device import refuse_gpus
+from datagen.core.errors import UserError
 from datagen.faces import Faces
 from datagen.insight import Insight, bgr, first_line, five_points, identity_of, nearest, needed, quiet, session_options
-from datagen.stage import Needs
+from datagen.stage import Needs, needs
 from datagen.swap.donors import Donor
 from datagen.swap.twin import FrameSwap, SwapFrame
 from model.weights import find

@@ -10,9 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import arrays, mesh, video
-from datagen.clip import Artefact, Clip, Reject
-from datagen.drift import drift, evenly, strongest_below, watched
+from datagen import mesh, video
+from datagen.clip import Artefact, Clip
+from datagen.core import npz as arrays
+from datagen.core.errors import Reject
+from datagen.core.spread import evenly
+from datagen.drift import drift, strongest_below, watched
 from datagen.landmarks import FaceMesh
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.core.errors import UserError
+from datagen.core.text import text_of
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
-from datagen.words import text_of
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 ALLOWED = {"_reconstruct", "scalar", "ndarray", "dtype"}
 MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}

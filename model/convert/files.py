@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
-from datagen.limits import MAX_JSON, MAX_PICKLE, MIB, read_all
+from datagen.core.errors import UserError
+from datagen.core.files import parse_json
+from datagen.core.limits import MAX_JSON, MAX_PICKLE, MIB, read_all
 from model.convert.arrays import read_arrays
 
 # In a model's folder, as diffusers and transformers name them; full precision first.

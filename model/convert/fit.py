@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 Tensors = dict[str, Tensor]
 

@@ -14,12 +14,12 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPVisionModelWithProjection
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
+from datagen.core.quiet import silence
 from model.convert.bounds import refuse_absurd
 from model.convert.files import NAMES, read_json, shards
 from model.convert.fit import shortened
 from model.convert.names import modern
-from model.convert.silence import silence
 from model.dct import DctAutoencoder
 from model.driven import DrivenEncoder
 from model.pipeline import MegActorPipeline

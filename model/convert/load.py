@@ -13,18 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.convert.files import locate, read, read_json
 from model.convert.fit import Fitting, Loaded, Tensors
-from model.convert.names import (
-    IS_POSITIONS,
-    LDM_UNET,
-    from_official,
-    is_motion,
-    modern,
-    of_ldm_unet,
-    of_ldm_vae,
-)
+from model.convert.names import IS_POSITIONS, LDM_UNET, from_official, is_motion, modern, of_ldm_unet, of_ldm_vae
 from model.motion import positions
 
 DRIVEN = "condition_input_layer."  # the official DrivenEncoder, inside its UNet

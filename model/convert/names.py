@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 # Motion modules: official MegActor and AnimateDiff, ours (specification, 8).
 MOTION = (

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.convert.load import DRIVEN
 from model.convert.names import is_motion, to_official
 from model.motion import positions

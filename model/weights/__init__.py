@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 FOLDER = Path("data/weights")
 UNKNOWN = "unknown"

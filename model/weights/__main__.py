@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from datagen.core.errors import UserError
 from datagen.engine.cli import command
-from datagen.engine.errors import UserError
 from model.weights import WEIGHTS, Weight, find
 from model.weights.check import has_checksums, problems, there
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import file_sha256, write_atomically
+from datagen.core.errors import UserError
+from datagen.core.files import file_sha256, write_atomically
 from model.weights import Weight
 
 RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the files that were fetched

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import file_sha256
+from datagen.core.errors import UserError
+from datagen.core.files import file_sha256
 from model.weights import Weight
 from model.weights.check import record
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from datagen.engine.errors import UserError
-from datagen.engine.lock import locked
+from datagen.core.errors import UserError
+from datagen.core.lock import locked
 from model.weights import BY_HAND, Weight, how_to_get
 
 

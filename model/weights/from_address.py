@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from tqdm import tqdm
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.weights import Weight, how_to_get
 from model.weights.disk import keep_if_whole, refuse_full_disk
 

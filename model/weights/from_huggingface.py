@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.weights import Weight, how_to_get
 from model.weights.disk import keep_if_whole, refuse_full_disk
 

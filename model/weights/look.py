@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import BROKEN_ZIP, parse_json
-from datagen.limits import MAX_JSON, read_all
+from datagen.core.errors import UserError
+from datagen.core.files import BROKEN_ZIP, parse_json
+from datagen.core.limits import MAX_JSON, read_all
 from model.convert.files import AGAIN, head, read
 
 TENSORS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".pkl")

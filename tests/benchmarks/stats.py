@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 
 from datagen import video
-from datagen.engine.files import canonical
+from datagen.core.files import canonical
 from datagen.pack import FIELDS, Member, Sample, pack, read_index
 from datagen.stats.dataset import read_dataset
 from datagen.stats.pictures import extremes, gallery

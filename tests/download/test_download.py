@@ -13,8 +13,8 @@ import av
 import pytest
 from yt_dlp.utils import DownloadError
 
+from datagen.core.lock import locked
 from datagen.download.fetch import ffmpeg
-from datagen.engine.lock import locked
 from datagen.sources.raw import safe_name
 from tests.conftest import MEDIA
 from tests.download.conftest import StillClock, account, entry, film, name_of

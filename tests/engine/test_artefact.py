@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datagen.clip import Artefact, Clip, Reject
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Reject
 from datagen.engine.journey import Journey, guarded
 from datagen.engine.store import Store
 from datagen.sources.folder import VideoFile
@@ -91,7 +92,7 @@ def test_a_file_elsewhere_is_not_taken(tmp_path):
 
 
 def test_what_a_killed_worker_leaves_of_a_record_lies_in_the_scratch(tmp_path, monkeypatch):
-    monkeypatch.setattr("datagen.engine.files.os.replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("datagen.core.files.os.replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # as if there were no time for it
     store = Store(str(tmp_path / "store"))
     with pytest.raises(KeyboardInterrupt):

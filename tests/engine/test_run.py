@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from datagen.clip import Clip
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.engine.journey import Outcome
 from datagen.engine.ledger import Ledger
 from datagen.engine.progress import Progress

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip, Invalid, Reject, Transient
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Invalid, Reject, Transient
 from datagen.engine.journey import Journey
 from datagen.engine.ledger import Ledger, read_ledger
 from datagen.engine.pools import LocalPool, RayPool

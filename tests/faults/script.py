@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from datagen.clip import key_of, seed_of
+from datagen.core.keys import key_of
+from datagen.core.seeds import seed_of
 from tests.faults import toys
 
 RAY_EVERY = 8  # of so many scripts one runs on Ray, which takes its time to start

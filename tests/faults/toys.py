@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip, Invalid, Reject, Transient, seed_of
+from datagen.clip import Artefact, Clip
+from datagen.core.errors import Invalid, Reject, Transient
+from datagen.core.seeds import seed_of
 from datagen.engine.journey import Journey
 from datagen.selection import Selection
 from datagen.sources.folder import VideoFile

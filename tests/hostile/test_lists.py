@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen import limits, why
-from datagen.clip import Invalid, is_key
+from datagen import why
+from datagen.core import limits
+from datagen.core.errors import Invalid, UserError
+from datagen.core.keys import is_key
+from datagen.core.limits import MAX_JSON, MAX_LINE
 from datagen.download.manifest import NAME, Manifest
-from datagen.engine.errors import UserError
 from datagen.engine.ledger import Ledger, Rows, Settled, read_ledger, unfinished
-from datagen.limits import MAX_JSON, MAX_LINE
 from datagen.sources import frames, streamed
 from datagen.sources.celebvhq import CelebVHQ
 from datagen.sources.raw import is_video

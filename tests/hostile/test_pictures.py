@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from PIL import EpsImagePlugin, Image
 
-from datagen.engine.errors import UserError
-from datagen.limits import MAX_STILL
+from datagen.core.errors import UserError
+from datagen.core.limits import MAX_STILL
 from datagen.sources.people import person, portrait
 from datagen.swap.donors import load_donors, read_picture
 from model.portrait import _picture

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen import arrays
-from datagen.engine.errors import UserError
+from datagen.core import npz as arrays
+from datagen.core.errors import UserError
 from datagen.engine.ledger import Books
 from datagen.pack import FIELDS, pack, read_index
 from datagen.stats.dataset import read_dataset

@@ -17,11 +17,10 @@ from hypothesis import given
 
 from datagen import claims, video
 from datagen.claims import refuse_claims
-from datagen.clip import Invalid
+from datagen.core.errors import Invalid, UserError
+from datagen.core.limits import MAX_SIDE
 from datagen.download.answers import Incomplete
 from datagen.download.check import inspect
-from datagen.engine.errors import UserError
-from datagen.limits import MAX_SIDE
 from datagen.shots import Shots
 from datagen.stats import films
 from model import footage

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.convert import files, folder
 from model.weights.look import look
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, replaced, spoilt

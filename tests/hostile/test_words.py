@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from datagen.core.text import line_of, text_of
 from datagen.engine.ledger import read_ledger
-from datagen.words import line_of, text_of
 from tests import listed
 from tests.faults import call, contents
 from tests.stats import made_up

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from datagen import video
-from datagen.clip import Artefact, Clip, Reject
+from datagen.clip import Artefact, Clip
 from datagen.clips import Clips
-from datagen.engine.errors import UserError
+from datagen.core.errors import Reject, UserError
 from datagen.shots import Shots
 from datagen.sources.exact import stream
 from model import footage

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model import animate
 from model.choose import choose
 

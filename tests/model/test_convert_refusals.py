@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.convert import build, load
 from model.convert.files import read
 from model.convert.write import official_state_dict, write_official

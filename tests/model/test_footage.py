@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datagen import video
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.landmarks import FaceMesh
 from model.drive import grey
 from model.footage import DrivingFrames, frame_rate, look, main_face, shown

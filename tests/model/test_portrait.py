@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datagen import geometry, limits
-from datagen.engine.errors import UserError
+from datagen import geometry
+from datagen.core import limits
+from datagen.core.errors import UserError
 from datagen.sources.people import PEOPLE, portrait
 from model.portrait import Portrait, read
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.convert.files import locate
 from model.weights import WEIGHTS, Weight, find, require
 from tests.conftest import REPOSITORY

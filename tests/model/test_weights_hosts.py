@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.engine.lock import locked
+from datagen.core.lock import locked
 from model.weights import BY_HAND, Weight
 from tests.faults import Run, call
 

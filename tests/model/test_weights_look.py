@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, save
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.weights.look import look
 
 

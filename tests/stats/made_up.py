@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from datagen import video
-from datagen.engine.files import canonical
+from datagen.core.files import canonical
 from datagen.engine.ledger import Books, Ledger
 from datagen.pack import FIELDS, Member, Sample, pack
 from datagen.selection import Selection

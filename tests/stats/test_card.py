@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import yaml
 
+from datagen.core.text import text_of
 from datagen.stats import card as cards
 from datagen.stats.card import card, write_card
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.measures import with_rules
 from datagen.stats.terminal import size
-from datagen.words import text_of
 from tests import faults
 from tests.stats import made_up
 from tests.stats.markdown import Page, body

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
 
-from datagen.engine.files import canonical
+from datagen.core.files import canonical
 from datagen.pack import FIELDS, Member, Sample, pack, read_index
 from datagen.stats import card as cards
 from datagen.stats.card import write_card

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.engine.store import Store
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.history import Cost

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.stats import report
 from datagen.stats.card import write_card
 from datagen.stats.dataset import Dataset, read_dataset

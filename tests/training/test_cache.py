@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.pack import read_index
 from tests import faults
 from tests.model.parts import tiny

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.pack import read_index
 from datagen.verify import members
 from tests.faults import SAMPLE, call

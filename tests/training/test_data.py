@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from datagen import pack, video
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.geometry import LEFT_EYE, RIGHT_EYE
 from model import drive
 from tests import faults

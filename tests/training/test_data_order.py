@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from datagen.pack import pack
 from tests.training import numbered
 from training.batch import Batch

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from datagen.core.errors import UserError
 from datagen.drift import watched
-from datagen.engine.errors import UserError
 from datagen.landmarks import FaceMesh
 from tests.faults import head, poses
 from training.metrics import perceptual

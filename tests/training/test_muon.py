@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from training.muon import Muon, orthogonal
 from training.optimizer import _parted, groups, optimizer, train_only
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 from model.convert.build import preset, skeleton
 from tests import faults
 from tests.model.parts import tiny

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from scipy import linalg
 
-from datagen.engine.errors import UserError
-from datagen.engine.files import file_sha256
+from datagen.core.errors import UserError
+from datagen.core.files import file_sha256
 
 CLIP = 16  # frames of a piece for a network of clips
 AT_ONCE = 32  # pictures

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from datagen.agree import COLOUR_UNIT, SHAPE_UNIT, shape_change
-from datagen.engine.files import file_sha256
+from datagen.core.files import file_sha256
 from datagen.geometry import EYE_CORNERS
 
 SIDE = 112  # px of the recogniser's pictures

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from datagen import arrays, geometry, video
-from datagen.engine.errors import UserError
-from datagen.engine.files import parse_json
+from datagen import geometry, video
+from datagen.core import npz as arrays
+from datagen.core.errors import UserError
+from datagen.core.files import parse_json
 from datagen.mask.stage import split
 from datagen.pack import read_index
 from datagen.verify import readable

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from datagen import geometry
-from datagen.clip import seed_of
+from datagen.core.files import canonical, write_atomically
+from datagen.core.seeds import seed_of
 from datagen.drift import watched
-from datagen.engine.files import canonical, write_atomically
 from datagen.landmarks import FaceMesh
 from datagen.sources.astronaut import SIZE
 from datagen.sources.motion import HEAD_LIMITS, Motion

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.clip import seed_of
+from datagen.core.seeds import seed_of
 
 DRAWS = 2000
 LEVEL = 95  # %

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from datagen import video
-from datagen.clip import Invalid
-from datagen.engine.errors import UserError
+from datagen.core.errors import Invalid, UserError
 from datagen.landmarks import FaceMesh
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, motion_scores, seen

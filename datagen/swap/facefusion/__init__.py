@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen.clip import Reject, Transient
-from datagen.device import needs, refuse_gpus
-from datagen.engine.errors import UserError
+from datagen.core.device import refuse_gpus
+from datagen.core.errors import Reject, Transient, UserError
+from datagen.core.options import refuse_count, refuse_number
 from datagen.faces import Faces
-from datagen.options import refuse_count, refuse_number
-from datagen.stage import Needs
+from datagen.stage import Needs, needs
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame

@@ -47,3 +47,27 @@ def _follows_interruption(error: BaseException) -> bool:
         seen.add(id(one))
         waiting += [one.__cause__, one.__context__]
     return False
+
+
+class Reject(Exception):
+    """A rule or a measurement says no: the clip is `filtered`. The first word is the reason, the rest is detail."""
+
+    outcome = "filtered"
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.detail)
+
+
+class Invalid(Reject):
+    """The input is no usable video: the clip is `invalid`."""
+
+    outcome = "invalid"
+
+
+class Transient(Exception):
+    """Something outside failed for now (network, memory): worth another try."""

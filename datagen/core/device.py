@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from datagen.engine.errors import UserError
-from datagen.options import refuse_number
-from datagen.stage import Needs
+from datagen.core.errors import UserError
+from datagen.core.options import refuse_number
 
 if TYPE_CHECKING:
     import torch
-
-
-def needs(gpus: float) -> Needs:
-    """Of a stage that takes this share of a GPU; 0 is none."""
-    return Needs(gpus=gpus)
 
 
 def refuse_gpus(option: str, gpus: Any) -> None:

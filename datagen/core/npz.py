@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from datagen.engine.files import BROKEN_ZIP
-from datagen.limits import MAX_ARRAYS, MIB
+from datagen.core.files import BROKEN_ZIP
+from datagen.core.limits import MAX_ARRAYS, MIB
 
 _UNSAID = (RecursionError, MemoryError, SyntaxError, TokenError, TypeError, IndexError)  # Python's, of odd words
 _HEADERS: dict[tuple[int, int], Any] = {

@@ -7,8 +7,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from datagen.clip import is_key
-from datagen.limits import MAX_ARRAYS, MAX_JSON, MAX_MEMBER, MAX_RATIO, MAX_TAR_HEADER, MIB
+from datagen.core.keys import is_key
+from datagen.core.limits import MAX_ARRAYS, MAX_JSON, MAX_MEMBER, MAX_RATIO, MAX_TAR_HEADER, MIB
 
 MOST = {"json": MAX_JSON, "faces.npz": MAX_ARRAYS}  # bytes of a member with this field; of all others MAX_MEMBER
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 
 def refuse_number(option: str, value: Any, least: float, most: float = math.inf) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from datagen.engine.errors import UserError
+from datagen.core.errors import UserError
 
 
 @contextlib.contextmanager
