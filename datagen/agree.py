@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen import geometry, video
+from datagen import geometry
 from datagen.clip import Artefact, Clip
 from datagen.core.files import canonical
 from datagen.drift import EYES, LIPS
@@ -34,6 +34,7 @@ from datagen.gaze.curve import SMOOTHING_S, smoothed
 from datagen.gaze.iris import eye_in_head
 from datagen.gaze.stage import open_eyes
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.mesh import shape_ratios
 from datagen.regions import face_colour
 from datagen.stage import Stage

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen import video
 from datagen.clip import Clip
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
 from datagen.engine.journey import Journey, outlook
 from datagen.engine.store import Store
+from datagen.media import video
 from datagen.stage import Stage
 
 PROBED = 64  # of the videos without known spans; the others are taken to be as long

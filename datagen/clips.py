@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
 from datagen.landmarks import FaceDetector
+from datagen.media import video
 from datagen.shots import Cutter, Span
 from datagen.stage import Stage
 from datagen.track import Track, Watcher, main_track, smooth, tracks

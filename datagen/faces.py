@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from datagen import geometry, video
+from datagen import geometry
 from datagen.clip import Artefact, Clip
 from datagen.core import npz as arrays
 from datagen.core.errors import Reject
 from datagen.fingerprint import fingerprint
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.regions import face_colour
 from datagen.stage import Stage
 

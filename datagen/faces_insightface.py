@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject
@@ -21,6 +20,7 @@ from datagen.core.spread import evenly
 from datagen.faces import Faces, measure, seen_in
 from datagen.insight import Insight, Seen, identity_of, nearest
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.stage import Needs, Stage, needs
 from datagen.track import Track, main_track, tracks
 from model.weights.place import place, refuse_missing

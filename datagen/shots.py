@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
+from datagen.media import video
 from datagen.stage import Stage
 
 MAX_SIDE = 320  # px; cuts show in small frames too

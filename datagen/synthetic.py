@@ -9,7 +9,7 @@ COMPOSITE = "compositeSynthetic"
 
 
 def mark(stage: Stage, how: str) -> dict[str, str]:
-    """MP4 tags for `datagen.video.Writer`: what was done, by which backend in which version."""
+    """MP4 tags for `datagen.media.video.Writer`: what was done, by which backend in which version."""
     return {
         "comment": f"synthetic: {how}, by MegActor-Kit's {type(stage).__name__} {stage.version}",
         "digital_source_type": COMPOSITE,

@@ -50,7 +50,7 @@ def main(cfg: Any) -> int:
 
 def animate(cfg: Any) -> None:
     """Look at what is given, then load the model, then write the video."""
-    from datagen import video
+    from datagen.media import video
     from model import portrait
     from model.choose import choose, refuse_window
 
@@ -73,7 +73,7 @@ def animate(cfg: Any) -> None:
 def _write(
     cfg: Any, path: Path, pipeline: MegActorPipeline, still: Portrait, driving: Footage, told: dict[str, str]
 ) -> None:
-    from datagen.sound import SoundWriter
+    from datagen.media.audio import SoundWriter
     from model.footage import DrivingFrames
 
     settings = _settings(cfg)

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import geometry, video
+from datagen import geometry
 from datagen.clips import WATCHED_SIDE, Crop
 from datagen.core.errors import Invalid, UserError
 from datagen.core.limits import MAX_FRAMES, MAX_RATE
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.track import Track, Watcher, main_track, tracks
 from model.drive import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
 

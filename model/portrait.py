@@ -17,9 +17,10 @@ from datagen.core import limits
 from datagen.core.errors import UserError
 from datagen.landmarks import FaceDetector, FaceMesh
 from datagen.mask.polygon import PolygonMask
+from datagen.media.image import opened_picture, read_picture
+from datagen.media.video import Frame
 from datagen.regions import face_polygon
-from datagen.swap.donors import MIN_EYES, find_face, opened_picture, read_picture
-from datagen.video import Frame
+from datagen.swap.donors import MIN_EYES, find_face
 from model.drive import cropped, outline, square
 from model.footage import face_points
 

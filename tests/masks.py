@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
 from datagen.mask.stage import MaskStage
+from datagen.media import video
 from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
 from tests.faults import call

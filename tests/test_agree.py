@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.agree import Agreement, compare
 from datagen.clip import Artefact, Clip
 from datagen.faces import MeshFaces
+from datagen.media import video
 from datagen.selection import Rule, Selection
 from datagen.sources.motion import Motion
 from tests.faults import head, poses

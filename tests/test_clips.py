@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.clips import Clips, Crop, crop_of
 from datagen.core.errors import Invalid, Reject
+from datagen.media import video
 from datagen.shots import Shots, pieces, shots
 from datagen.track import Track, main_track, tracks
 

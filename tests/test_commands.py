@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
+from datagen.media import video
 from datagen.sources.people import person, portrait
 from tests import faults
 from tests.conftest import REPOSITORY

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.clip import Artefact
 from datagen.core.errors import Invalid, Reject
+from datagen.media import video
 from datagen.sources import exact
 from datagen.sources.listed import Listed, safe_name
 from tests.listed import celebvhq, celebvhq_entry, film, number_of, vfhq, vfhq_text

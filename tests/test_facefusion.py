@@ -20,10 +20,11 @@ import numpy as np
 import psutil
 import pytest
 
-from datagen import faces, video
+from datagen import faces
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, Transient, UserError
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion
 from datagen.swap.facefusion.resident import Died, Resident

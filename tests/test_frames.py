@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datagen import video
 from datagen.core.errors import Invalid
+from datagen.media import video
 from datagen.sources import frames
 from datagen.sources.vfhq import VFHQ
 from tests.listed import number_of, numbered, vfhq_text

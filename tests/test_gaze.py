@@ -9,11 +9,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from datagen import geometry, video
+from datagen import geometry
 from datagen.faces import Faces, track
 from datagen.gaze.curve import amplitude
 from datagen.gaze.iris import IrisGaze, eye_in_head
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.sample import Sample
 from datagen.sources.talking_head import rotation

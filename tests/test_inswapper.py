@@ -12,11 +12,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from datagen import faces, video
+from datagen import faces
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
 from datagen.insight import Insight, Seen, five_points, nearest
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE

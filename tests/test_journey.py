@@ -18,10 +18,10 @@ import numpy as np
 import psutil
 import pytest
 
-from datagen import video
 from datagen.engine.ledger import read_ledger
 from datagen.landmarks import FaceMesh
 from datagen.mask.stage import split
+from datagen.media import video
 from datagen.regions import face_polygon
 from datagen.verify import problems
 from tests import faults

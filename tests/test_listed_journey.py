@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen import video
+from datagen.media import video
 from datagen.sources.listed import safe_name
 from tests import faults
 from tests.listed import celebvhq, celebvhq_entry, vfhq, vfhq_text

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from datagen import video
 from datagen.core.errors import UserError
 from datagen.mask.densepose import DensePoseMask, regions_of
 from datagen.mask.matting import MattingMask
 from datagen.mask.stage import MaskStage, split
+from datagen.media import video
 from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
 from model.weights import licence_of

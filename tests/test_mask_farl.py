@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datagen import video
 from datagen.core.errors import UserError
 from datagen.mask import align
 from datagen.mask.farl import LABELS, FarlMask
 from datagen.mask.stage import split
+from datagen.media import video
 from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
 from tests.faults import run

@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.geometry import angles, eye_openness, mouth_openness
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.sources.astronaut import base
 from datagen.sources.eyes import iris_offset
 from datagen.sources.motion import HEAD_LIMITS, KINDS, Motion, motion

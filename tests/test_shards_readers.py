@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen import video
+from datagen.media import video
 from datagen.pack import FIELDS
 from tests import faults
 

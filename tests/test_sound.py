@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from datagen import video
-from datagen.sound import SoundWriter
+from datagen.media import video
+from datagen.media.audio import SoundWriter
 from tests.faults import leftovers
 
 BEEPS = (0.5, 1.0, 3.0)  # s

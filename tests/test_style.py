@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
+from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.style import filter as style
 from datagen.style.drawing import flow, lines, soft_levels

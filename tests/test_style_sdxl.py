@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from datagen import geometry as g
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
+from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.style import diffusion
 from datagen.style import sdxl as style

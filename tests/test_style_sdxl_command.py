@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from datagen import video
+from datagen.media import video
 from model.weights import find
 from model.weights.check import record
 from tests.faults import Run, call, contents

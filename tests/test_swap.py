@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import agree, faces, mesh, video
+from datagen import agree, faces, mesh
 from datagen import geometry as g
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
 from datagen.drift import drift, first_below, strongest_below, watched
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.sources import people
 from datagen.sources.sample import Render, Sample
 from datagen.swap import donors, swapper

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.core.errors import Invalid
+from datagen.media import video
 
 cv2.setNumThreads(1)
 MEDIA = Path(__file__).parents[2] / "shared" / "media"

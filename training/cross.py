@@ -27,6 +27,7 @@ from datagen.core.seeds import seed_of
 from datagen.drift import watched
 from datagen.landmarks import FaceMesh
 from datagen.mask.polygon import PolygonMask
+from datagen.media.video import Frame
 from datagen.mesh import shape_ratios
 from datagen.pack import read_index
 from datagen.regions import face_polygon
@@ -36,7 +37,6 @@ from datagen.sources.people import look_of, person
 from datagen.sources.talking_head import TalkingHead
 from datagen.track import Watcher, main_track, tracks
 from datagen.verify import readable
-from datagen.video import Frame
 from model.drive import Square, cropped, grey, kept_boxes, only
 from model.pipeline import MegActorPipeline, Settings
 

@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from datagen.claims import refuse_claims
-from datagen.container import BOUNDS, bounded
 from datagen.core.errors import Invalid
-from datagen.video import KEYFRAME_EVERY
+from datagen.media.container import BOUNDS, bounded
+from datagen.media.mp4_tables import refuse_claims
+from datagen.media.video import KEYFRAME_EVERY
 
-# as datagen.video converts; bilinear widens with the scale, so that shrinking averages, as model.drive.cropped does
+# as datagen.media.video converts; bilinear widens with the scale, so that shrinking averages, as in
+# model.drive.cropped
 _KERNEL = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-_BLACK, _WHITE = 16, 235  # of the luma that datagen.video writes
+_BLACK, _WHITE = 16, 235  # of the luma that datagen.media.video writes
 _PERSON, _FACE = (_BLACK + level * (_WHITE - _BLACK) / 255 for level in (64, 192))  # as datagen.mask splits
 _LEVELS = np.array([255 if luma > _FACE else 128 if luma > _PERSON else 0 for luma in range(256)], np.uint8)
 _GBR = (1, 2, 0)  # which channel each plane of "gbrp" is

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clips import STEADY, Clips, Crop, crop_of
 from datagen.core import tar as tars
 from datagen.core.errors import Reject, UserError
 from datagen.core.limits import MAX_MEMBER
+from datagen.media import video
 
 FIELDS = {"mp4": "mp4", "swapped.mp4": "swapped.mp4", "mp4_styled": "styled.mp4"}  # theirs -> ours
 PICKLE = ".pyd"

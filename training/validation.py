@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 from torch import Tensor
 
-from datagen.video import Writer
+from datagen.media.video import Writer
 from model.animator import Reference
 from model.pipeline import MegActorPipeline, Settings
 from training.batch import Batch, to_floats

@@ -8,9 +8,9 @@ from typing import Any
 
 import av
 
-from datagen.container import bounded, opened
 from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
+from datagen.media.container import bounded, opened
 from datagen.sources.raw import SUFFIXES
 
 

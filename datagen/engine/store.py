@@ -26,8 +26,8 @@ from datagen.core.errors import Reject
 from datagen.core.files import canonical, file_sha256, plain, write_atomically
 from datagen.engine.artefact import MARK
 from datagen.engine.remote import Remote
+from datagen.media.video import encoder_id
 from datagen.stage import Stage
-from datagen.video import encoder_id
 
 SIGN = "tmp/run"  # of the run that is on
 

@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import geometry, video
+from datagen import geometry
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.faces import Faces
 from datagen.gaze import megactor
 from datagen.gaze.curve import SMOOTHING_S, amplitude, gaze_map, smoothed, spread
+from datagen.media import video
 from datagen.stage import Stage
 
 RULES = (None, "megactor")

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
+from datagen.media import video
 from datagen.stage import Stage
 
 PERSON, FACE = 128, 255

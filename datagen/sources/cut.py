@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Invalid, Reject
 from datagen.core.files import canonical, write_atomically
+from datagen.media import video
 from datagen.sources import exact, frames
 from datagen.sources.raw import Raw
 from datagen.stage import Stage

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen import video
 from datagen.core.errors import Invalid
 from datagen.core.limits import MAX_RATE
+from datagen.media import video
 
 EXPANSION = 0.02  # of the picture, on each side of CelebV-HQ's boxes
 SAME_RATE = 5e-4  # as a share: tells 23.976 from 24 fps

@@ -18,9 +18,9 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from datagen.claims import refuse_claims
-from datagen.container import bounded
 from datagen.core.limits import MAX_PIXELS
+from datagen.media.container import bounded
+from datagen.media.mp4_tables import refuse_claims
 from datagen.stats.dataset import Dataset
 from datagen.stats.rows import Row
 

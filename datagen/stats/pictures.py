@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.engine.store import Record, Store
+from datagen.media import video
 from datagen.stats.dataset import Dataset
 from datagen.stats.films import Film, Reader, films, reader
 from datagen.stats.history import Loss

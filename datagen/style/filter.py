@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
 from datagen.drift import drift, first_below, watched
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.stage import Stage
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from datagen import video
 from datagen.ahead import Ahead
 from datagen.clip import Artefact, Clip
 from datagen.core.device import at_once, refuse_gpus, refuse_no_gpu
@@ -22,6 +21,7 @@ from datagen.core.spread import evenly
 from datagen.drift import drift, first_below, watched
 from datagen.faces import Faces
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.stage import Needs, Stage, needs
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from datagen import geometry as g
 from datagen.clip import Clip
-from datagen.core import limits
 from datagen.core.seeds import seed_of
 from datagen.exclude import ids_in, names_of
 from datagen.landmarks import FaceDetector, FaceMesh
+from datagen.media.image import read_picture
 from datagen.regions import face_colour
 
 if TYPE_CHECKING:
     from datagen.sources.people import Person
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-# Pillow knows more, and takes what a file is from its first bytes: for some (EPS) it would start other programs
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 BUILTIN = 12
-MAX_SIDE = 1280  # px; larger pictures are scaled down
 OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly different
 MIN_EYES = 24  # px between the eyes; smaller faces have nothing to give
 
@@ -138,33 +133,6 @@ def find_face(rgb: np.ndarray) -> np.ndarray | None:
     if points is None:
         points = _find_in_box(rgb, mesh)
     return points if points is not None and g.interocular(points) >= MIN_EYES else None
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a picture file: turned upright, transparency on white, no side above MAX_SIDE.
-
-    OSError, ValueError or SyntaxError where it is none, Image.DecompressionBombError where it would fill the memory.
-    """
-    with opened_picture(path) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        picture = picture.convert("RGB")
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    return np.array(picture)
-
-
-@contextmanager
-def opened_picture(path: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """Not decoded yet; raises what `read_picture` raises."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is odd in a picture is either borne or an error
-        with Image.open(path, formats=FORMATS) as opened:
-            width, height = opened.size
-            if width * height > limits.MAX_STILL:
-                raise Image.DecompressionBombError(f"it has {width} x {height} pixels")
-            yield opened
 
 
 def _load(path: Path) -> Iterator[Donor]:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import mesh, video
+from datagen import mesh
 from datagen.clip import Artefact, Clip
 from datagen.core import npz as arrays
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
 from datagen.drift import drift, strongest_below, watched
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
 from datagen.synthetic import mark

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
 from datagen.core.options import refuse_number
 from datagen.faces import Faces
+from datagen.media import video
 from datagen.regions import face_polygon
 from datagen.stage import Stage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without

@@ -81,7 +81,7 @@ def timed(work: Callable[[int], Any], count: int) -> list[float]:
 
 
 def coding(frames: list[Any]) -> list[float]:
-    from datagen import video
+    from datagen.media import video
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

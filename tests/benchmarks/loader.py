@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 import torch
 
-from datagen import pack, video
+from datagen import pack
+from datagen.media import video
 from model.background import preparation
 from training import decode
 from training.clipset import ClipSet

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from datagen import video
 from datagen.core.files import canonical
+from datagen.media import video
 from datagen.pack import FIELDS, Member, Sample, pack, read_index
 from datagen.stats.dataset import read_dataset
 from datagen.stats.pictures import extremes, gallery

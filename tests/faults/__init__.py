@@ -20,9 +20,9 @@ import numpy as np
 import psutil
 import pytest
 
-from datagen import video
 from datagen.engine.cli import run_as_command
 from datagen.engine.ledger import read_ledger
+from datagen.media import video
 from datagen.sources.motion import Motion
 from datagen.sources.people import person
 from datagen.sources.talking_head import TalkingHead

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from datagen import video
+from datagen.media import video
 
 MIB = 2**20
 HARD = 3 * 2**30  # bytes that a reader may take before the system refuses it more

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from datagen import claims, video
-from datagen.claims import refuse_claims
 from datagen.core.errors import Invalid, UserError
 from datagen.core.limits import MAX_SIDE
 from datagen.download.answers import Incomplete
 from datagen.download.check import inspect
+from datagen.media import mp4_tables as claims
+from datagen.media import video
+from datagen.media.mp4_tables import refuse_claims
 from datagen.shots import Shots
 from datagen.stats import films
 from model import footage

@@ -17,8 +17,8 @@ import torch
 from omegaconf.errors import ConfigAttributeError
 from PIL import Image
 
-from datagen import video
-from datagen.sound import SoundWriter
+from datagen.media import video
+from datagen.media.audio import SoundWriter
 from datagen.sources.people import PEOPLE, portrait
 from model.choose import choose
 from tests.conftest import REPOSITORY

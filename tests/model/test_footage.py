@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from datagen import video
 from datagen.core.errors import UserError
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from model.drive import grey
 from model.footage import DrivingFrames, frame_rate, look, main_face, shown
 from tests.faults import film, poses

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from datagen import video
 from datagen.core.files import canonical
 from datagen.engine.ledger import Books, Ledger
+from datagen.media import video
 from datagen.pack import FIELDS, Member, Sample, pack
 from datagen.selection import Selection
 from tests.conftest import REPOSITORY

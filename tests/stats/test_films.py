@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen import video
+from datagen.media import video
 from datagen.stats.films import Reader, reader
 from datagen.stats.pictures import spread
 

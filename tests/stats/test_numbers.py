@@ -308,7 +308,7 @@ def test_words_that_cannot_be_shown_are_replaced(tmp_path):
 
 
 def test_stats_open_no_video_and_leave_the_shards_alone(sample, tmp_path, monkeypatch):
-    from datagen import video
+    from datagen.media import video
 
     def refuse(*_):
         raise AssertionError("a video was opened")

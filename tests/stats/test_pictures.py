@@ -16,8 +16,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from datagen import video
 from datagen.engine.store import Record, Store
+from datagen.media import video
 from datagen.stats import films, pictures
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.films import BLOCK, Reader, frame_size

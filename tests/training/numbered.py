@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import geometry, pack, video
+from datagen import geometry, pack
+from datagen.media import video
 from tests import faults
 
 SIDE = 192  # px: the number that `faults.numbered` burns in needs 168

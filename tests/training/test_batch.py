@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datagen import video
+from datagen.media import video
 from model import drive
 from tests import faults
 from tests.model.parts import tiny

@@ -11,9 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from datagen import pack, video
+from datagen import pack
 from datagen.core.errors import UserError
 from datagen.geometry import LEFT_EYE, RIGHT_EYE
+from datagen.media import video
 from model import drive
 from tests import faults
 from tests.conftest import REPOSITORY

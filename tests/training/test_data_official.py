@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import video
+from datagen.media import video
 from tests import faults
 from tests.training.numbered import Preparation
 from training.data import ClipData, Sides

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datagen import video
+from datagen.media import video
 from datagen.sources.people import PEOPLE, portrait
 from model.choose import choose
 from tests.faults import call, film, poses

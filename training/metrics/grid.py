@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.video import Writer
+from datagen.media.video import Writer
 from training.metrics.score import JudgedCase
 
 NAMES = ("reference", "driving", "output", "truth")

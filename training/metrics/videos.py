@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from datagen import video
 from datagen.core.errors import Invalid, UserError
 from datagen.landmarks import FaceMesh
+from datagen.media import video
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, motion_scores, seen
 from training.metrics.flicker import flicker

@@ -19,9 +19,9 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 
-from datagen.container import bounded, opened, refuse_size, why
 from datagen.core.errors import Invalid
 from datagen.core.limits import MAX_FRAMES, MAX_SECONDS
+from datagen.media.container import bounded, opened, refuse_size, why
 
 KEYFRAME_EVERY = 25  # frames; random access in training pays for the larger file
 CLOCK = 90000  # ticks in a second of frames that say when they are shown

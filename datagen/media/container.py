@@ -7,9 +7,9 @@ from typing import Any
 
 import av
 
-from datagen.claims import refuse_claims
 from datagen.core.errors import Invalid
 from datagen.core.limits import MAX_PIXELS, MAX_SIDE
+from datagen.media.mp4_tables import refuse_claims
 
 # FFmpeg knows more, and takes what a file is from its first bytes: lists of other files and of addresses (concat, hls,
 # dash), patterns of names (image2), descriptions of sessions (sdp). A video that names others is none.

@@ -10,8 +10,8 @@ from typing import Any
 import av
 import numpy as np
 
-from datagen import video
-from datagen.container import opened
+from datagen.media import video
+from datagen.media.container import opened
 
 BLOCK = 1024  # samples: what an AAC encoder takes at once
 RATES = (32000, 44100, 48000)  # Hz that stay; packets of slower ones would reach far beyond the last picture
