@@ -17,12 +17,13 @@ from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject
 from datagen.core.options import refuse_number
 from datagen.core.spread import evenly
-from datagen.faces import Faces, measure, seen_in
-from datagen.insight import Insight, Seen, identity_of, nearest
-from datagen.landmarks import FaceMesh
+from datagen.faces import measure, seen_in
 from datagen.media import video
 from datagen.stage import Needs, Stage, needs
-from datagen.track import Track, main_track, tracks
+from datagen.vision.faces import Faces
+from datagen.vision.insight import Insight, Seen, identity_of, nearest
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.track import Track, main_track, tracks
 from model.weights.place import place, refuse_missing
 
 LOOKS = 3  # frames of a stretch from which a person is recognised

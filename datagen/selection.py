@@ -9,7 +9,7 @@ from typing import Any
 
 from datagen.clip import Clip
 from datagen.core.errors import Reject, UserError
-from datagen.fingerprint import near_pairs
+from datagen.vision.fingerprint import near_pairs
 
 MEASURED = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")
 LARGEST = 1e15  # a bound is below; NaN and infinity are not

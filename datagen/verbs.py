@@ -17,7 +17,7 @@ from datagen.core.text import line_of
 from datagen.engine.ledger import read_ledger
 from datagen.engine.store import Record
 from datagen.job import Job, dry_run, exit_code, session
-from datagen.preview import preview
+from datagen.vision.preview import preview
 
 
 def run_verb(cfg: DictConfig, verb: str) -> int:

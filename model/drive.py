@@ -1,6 +1,6 @@
 """What drives: the face of a video alone on black, grey. The pure functions are training's too.
 
-Frames are float [n, 3, H, W], RGB; boxes xyxy in px [n, 4]; points [478, 2+] in px (datagen.geometry).
+Frames are float [n, 3, H, W], RGB; boxes xyxy in px [n, 4]; points [478, 2+] in px (datagen.vision.geometry).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datagen import geometry
+from datagen.vision import geometry
 
 ABOVE, BELOW = 0.4, 0.1  # shares of the squared face box that are kept above and below it
 PATCH = 1 / 8  # of the picture's side: how far the contour patches reach from their middles

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import geometry
-from datagen.clips import WATCHED_SIDE, Crop
 from datagen.core.errors import Invalid, UserError
 from datagen.core.limits import MAX_FRAMES, MAX_RATE
-from datagen.landmarks import FaceMesh
 from datagen.media import video
-from datagen.track import Track, Watcher, main_track, tracks
+from datagen.vision import geometry
+from datagen.vision.crop import WATCHED_SIDE, Crop
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.track import Track, Watcher, main_track, tracks
 from model.drive import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
 
 VIEW = 384  # px: FaceMesh is shown the face this large, with its surroundings

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datagen import geometry
 from datagen.core import limits
 from datagen.core.errors import UserError
-from datagen.landmarks import FaceDetector, FaceMesh
-from datagen.mask.polygon import PolygonMask
 from datagen.media.image import opened_picture, read_picture
 from datagen.media.video import Frame
-from datagen.regions import face_polygon
-from datagen.swap.donors import MIN_EYES, find_face
+from datagen.vision import geometry
+from datagen.vision.landmarks import MIN_EYES, FaceDetector, FaceMesh, find_face
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import PersonSegmenter
 from model.drive import cropped, outline, square
 from model.footage import face_points
 
@@ -110,5 +109,5 @@ def _of_eight_bits(path: Path) -> Any:
 
 def _background(rgb: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
     """bool [side, side]: what is neither the person nor the face, as datagen.mask tells them apart."""
-    person = PolygonMask().person(rgb) | face_polygon(rgb.shape, points)
+    person = PersonSegmenter()(rgb) | face_polygon(rgb.shape, points)
     return cv2.resize(person.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) < 0.5

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from datagen.clip import Artefact, Clip
-from datagen.faces import Faces
-from datagen.landmarks import FaceMesh
 from datagen.mask.stage import MaskStage
 from datagen.media import video
-from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
+from datagen.vision.faces import Faces
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.regions import face_polygon
 from tests.faults import call
 
 COLOURS = {"face": (230, 20, 20), "hair": (20, 20, 230), "background": (20, 20, 20), "nose": (20, 230, 20)}

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datagen.agree import Agreement, compare
+from datagen.agree import Agreement
 from datagen.clip import Artefact, Clip
 from datagen.faces import MeshFaces
 from datagen.media import video
 from datagen.selection import Rule, Selection
 from datagen.sources.motion import Motion
+from datagen.vision.similarity import compare
 from tests.faults import head, poses
 
 COUNT, WHO = 26, 0

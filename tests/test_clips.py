@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from datagen.clip import Artefact, Clip
-from datagen.clips import Clips, Crop, crop_of
+from datagen.clips import Clips
 from datagen.core.errors import Invalid, Reject
 from datagen.media import video
 from datagen.shots import Shots, pieces, shots
-from datagen.track import Track, main_track, tracks
+from datagen.vision.crop import Crop, crop_of
+from datagen.vision.track import Track, main_track, tracks
 
 cv2.setNumThreads(1)
 MEDIA = Path(__file__).parents[2] / "shared" / "media"

@@ -23,11 +23,11 @@ import pytest
 from datagen import faces
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, Transient, UserError
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion
 from datagen.swap.facefusion.resident import Died, Resident
+from datagen.vision.landmarks import FaceMesh
 from tests import faults, tiny_modelscope
 from tests.conftest import REPOSITORY
 from tests.tiny_modelscope import RED, SHARE, TASK

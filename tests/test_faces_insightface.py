@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datagen import geometry
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
-from datagen.faces import Faces, MeshFaces
+from datagen.faces import MeshFaces
 from datagen.faces_insightface import InsightFaces, Person, Stretch
-from datagen.insight import five_points
 from datagen.media import video
+from datagen.vision import geometry
+from datagen.vision.faces import Faces
+from datagen.vision.insight import five_points
 from tests import faults, tiny_insight
 
 SIZE = 512

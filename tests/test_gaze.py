@@ -9,15 +9,16 @@ from functools import cache
 import numpy as np
 import pytest
 
-from datagen import geometry
-from datagen.faces import Faces, track
-from datagen.gaze.curve import amplitude
-from datagen.gaze.iris import IrisGaze, eye_in_head
-from datagen.landmarks import FaceMesh
+from datagen.gaze.iris import IrisGaze
 from datagen.media import video
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.sample import Sample
 from datagen.sources.talking_head import rotation
+from datagen.vision import geometry
+from datagen.vision.faces import Faces, track
+from datagen.vision.gaze_signal import amplitude
+from datagen.vision.iris import eye_in_head
+from datagen.vision.landmarks import FaceMesh
 from tests.faults import head
 
 RATES = (12.5, 25, 50)

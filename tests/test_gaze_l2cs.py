@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from datagen import geometry
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
-from datagen.faces import Faces, track
 from datagen.gaze.l2cs import DEVIATION, MEAN, L2csGaze, cut
 from datagen.gaze.network import HEADS, LAYOUTS, L2cs, load
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.sources.motion import motion
+from datagen.vision import geometry
+from datagen.vision.faces import Faces, track
+from datagen.vision.landmarks import FaceMesh
 from tests.faults import call, head
 
 RIGHTWARDS, LEFTWARDS, RED, BLUE = range(4)  # channels of the hand-set network

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datagen.faces import Faces
 from datagen.gaze import megactor
-from datagen.gaze.curve import amplitude
 from datagen.gaze.iris import IrisGaze
+from datagen.vision.faces import Faces
+from datagen.vision.gaze_signal import amplitude
 
 TRIALS, SAMPLES = 1000, 32
 

@@ -15,12 +15,12 @@ import pytest
 from datagen import faces
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
-from datagen.insight import Insight, Seen, five_points, nearest
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE
+from datagen.vision.insight import Insight, Seen, five_points, nearest
+from datagen.vision.landmarks import FaceMesh
 from model.weights.place import place, refuse_missing
 from tests import faults, tiny_insight
 

@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from datagen.engine.ledger import read_ledger
-from datagen.landmarks import FaceMesh
-from datagen.mask.stage import split
 from datagen.media import video
-from datagen.regions import face_polygon
 from datagen.verify import problems
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import split
 from tests import faults
 from tests.faults import SAMPLE, Run, call, computed, contents, leftovers, run, started, tree, until
 

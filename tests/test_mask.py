@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import geometry
 from datagen.clip import Artefact, Clip
-from datagen.faces import Faces
-from datagen.landmarks import FaceMesh
 from datagen.mask.polygon import PolygonMask
-from datagen.mask.stage import split
 from datagen.media import video
-from datagen.regions import face_polygon
 from datagen.sources.people import look_of, person, portrait
+from datagen.vision import geometry
+from datagen.vision.faces import Faces
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import split
 
 
 @pytest.fixture(scope="module")

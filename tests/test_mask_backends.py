@@ -15,10 +15,11 @@ import torch
 from datagen.core.errors import UserError
 from datagen.mask.densepose import DensePoseMask, regions_of
 from datagen.mask.matting import MattingMask
-from datagen.mask.stage import MaskStage, split
+from datagen.mask.stage import MaskStage
 from datagen.media import video
-from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import split
 from model.weights import licence_of
 from tests.masks import face_points, filmed, mistake, overlap, painted, same_bytes
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from datagen.core.errors import UserError
 from datagen.mask import align
 from datagen.mask.farl import LABELS, FarlMask
-from datagen.mask.stage import split
 from datagen.media import video
-from datagen.regions import face_polygon
 from datagen.sources.people import person, portrait
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import split
 from tests.faults import run
 from tests.masks import COLOURS, NOBODY, face_points, filmed, mistake, overlap, painted, same_bytes
 

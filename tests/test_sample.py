@@ -8,8 +8,6 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from datagen.geometry import angles, eye_openness, mouth_openness
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.sources.astronaut import base
 from datagen.sources.eyes import iris_offset
@@ -17,6 +15,8 @@ from datagen.sources.motion import HEAD_LIMITS, KINDS, Motion, motion
 from datagen.sources.people import PEOPLE, look_of, person, portrait
 from datagen.sources.sample import Render, Sample
 from datagen.sources.talking_head import TalkingHead, rotation
+from datagen.vision.geometry import angles, eye_openness, mouth_openness
+from datagen.vision.landmarks import FaceMesh
 
 CURVES = [field.name for field in dataclasses.fields(Motion) if field.name != "fps"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
-from datagen.fingerprint import distance, near_pairs
 from datagen.selection import Candidate, Rule, Selection, duplicates, groups
+from datagen.vision.fingerprint import distance, near_pairs
 
 
 def clip(**metrics) -> Clip:

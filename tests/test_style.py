@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from datagen.clip import Artefact, Clip
-from datagen.faces import Faces
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.style import filter as style
@@ -18,6 +17,7 @@ from datagen.style.filter import FilterStyle
 from datagen.style.light import SKIN as SKIN_TONE
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
+from datagen.vision.faces import Faces
 
 cv2.setNumThreads(1)
 SKIN, DARK, LIP, EYE = (205, 160, 140), (45, 35, 30), (160, 70, 75), (225, 225, 225)

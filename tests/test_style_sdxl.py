@@ -13,9 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from datagen import geometry as g
 from datagen.clip import Artefact, Clip
-from datagen.faces import Faces
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.style import diffusion
@@ -27,6 +25,8 @@ from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet
 from datagen.style.pace import Pace
 from datagen.style.sdxl import SHARES, TRIED_FRAMES, SdxlStyle
+from datagen.vision import geometry as g
+from datagen.vision.faces import Faces
 from model.weights import licence_of
 from tests.conftest import REPOSITORY
 from tests.tiny_sdxl import clear_autoencoder, tiny_controlnet, tiny_sdxl

@@ -8,13 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import agree, faces, mesh
-from datagen import geometry as g
+from datagen import agree, faces
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
-from datagen.drift import drift, first_below, strongest_below, watched
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.sources import people
 from datagen.sources.sample import Render, Sample
@@ -22,6 +19,10 @@ from datagen.swap import donors, swapper
 from datagen.swap.donors import Donor
 from datagen.swap.landmark import LandmarkSwap
 from datagen.swap.swapper import Swapper
+from datagen.vision import geometry as g
+from datagen.vision import mesh
+from datagen.vision.drift import drift, first_below, strongest_below, watched
+from datagen.vision.landmarks import FaceMesh
 
 SIZE = 512
 

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datagen.vision.mirror import MIRRORED
 from model import drive
 from training.batch import to_floats, to_levels
-from training.mirror import MIRRORED
 
 COARSE = 5  # points of a displacement field each way
 LIGHT, SATURATION, HUE = 0.4, 0.4, 0.5  # at strength 1: factors around 1, and radians

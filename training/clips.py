@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datagen.core import npz as arrays
-from datagen.geometry import POINTS
+from datagen.vision.geometry import POINTS
 from training import decode
 from training.decode import Unreadable
 

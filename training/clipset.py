@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datagen import geometry
 from datagen.core.errors import UserError
 from datagen.core.seeds import seed_of
+from datagen.vision import geometry
 from model import drive
 from model.drive import Square
 from training import decode, donor

@@ -18,25 +18,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import geometry
-from datagen.agree import COLOUR_UNIT, SHAPE_UNIT
-from datagen.clips import STEADY, Clips, crop_of
+from datagen.clips import Clips
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.seeds import seed_of
-from datagen.drift import watched
-from datagen.landmarks import FaceMesh
-from datagen.mask.polygon import PolygonMask
 from datagen.media.video import Frame
-from datagen.mesh import shape_ratios
 from datagen.pack import read_index
-from datagen.regions import face_polygon
 from datagen.sources.astronaut import SIZE
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.people import look_of, person
 from datagen.sources.talking_head import TalkingHead
-from datagen.track import Watcher, main_track, tracks
 from datagen.verify import readable
+from datagen.vision import geometry
+from datagen.vision.crop import STEADY, crop_of
+from datagen.vision.drift import watched
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.mesh import shape_ratios
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import PersonSegmenter
+from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT
+from datagen.vision.track import Watcher, main_track, tracks
 from model.drive import Square, cropped, grey, kept_boxes, only
 from model.pipeline import MegActorPipeline, Settings
 
@@ -198,7 +199,7 @@ def _case(pair: tuple[int, int], source: dict[str, Any], frames: int, stride: in
     part = _framed(pictures[2], source["fps"] / stride)
     cut = [_cut(each, part) for each in pictures]
     placed = [_placed(points, part) for points in (still, driving, truth)]
-    person_seen = PolygonMask().person(cut[0][0]) | face_polygon(cut[0][0].shape, placed[0][0])
+    person_seen = PersonSegmenter()(cut[0][0]) | face_polygon(cut[0][0].shape, placed[0][0])
     return CrossCase(
         key=f"cross-{person(who).name}-{person(driver).name}-{source['motion']}-{source['seed']}",
         reference=cut[0][0],

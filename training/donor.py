@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datagen import geometry
+from datagen.vision import geometry
+from datagen.vision.mirror import MIRRORED
 from training.clips import Clip, Faces
 from training.decode import Unreadable
-from training.mirror import MIRRORED
 from training.shards import Shelf
 
 STEADIEST = 5  # frames that a shape is the mean of

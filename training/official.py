@@ -13,11 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.clips import STEADY, Clips, Crop, crop_of
+from datagen.clips import Clips
 from datagen.core import tar as tars
 from datagen.core.errors import Reject, UserError
 from datagen.core.limits import MAX_MEMBER
 from datagen.media import video
+from datagen.vision.crop import STEADY, Crop, crop_of
 
 FIELDS = {"mp4": "mp4", "swapped.mp4": "swapped.mp4", "mp4_styled": "styled.mp4"}  # theirs -> ours
 PICKLE = ".pyd"

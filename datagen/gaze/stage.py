@@ -15,31 +15,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import geometry
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
-from datagen.faces import Faces
 from datagen.gaze import megactor
-from datagen.gaze.curve import SMOOTHING_S, amplitude, gaze_map, smoothed, spread
 from datagen.media import video
 from datagen.stage import Stage
+from datagen.vision import geometry
+from datagen.vision.faces import Faces
+from datagen.vision.gaze_signal import SMOOTHING_S, amplitude, gaze_map, smoothed, spread
+from datagen.vision.iris import in_head, open_eyes
 
 RULES = (None, "megactor")
-
-
-def open_eyes(points: np.ndarray, share: float, least: float) -> np.ndarray:
-    """bool [T]: both eyes open at least `least` (lid distance over eye width) and `share` of what is usual in this
-    clip.
-    """
-    openness = geometry.eye_openness(points).min(-1)
-    usual = np.percentile(openness, 75) if len(openness) else 0.0
-    return openness >= max(least, share * usual)
-
-
-def in_head(camera: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """(yaw, pitch) radians [T, 2] of unit vectors in camera coordinates [T, 3], head `rotation` [T, 3, 3] removed."""
-    return geometry.direction_angles(np.einsum("tji,tj->ti", rotation, camera))
 
 
 @dataclass

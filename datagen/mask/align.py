@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from datagen import geometry
+from datagen.vision import geometry
 
 # middles of the person's right and left eye, tip of the nose, right and left corner of the mouth; of 512
 TEMPLATE = np.array([(196, 226), (316, 226), (256, 286), (220, 360.4), (292, 360.4)])

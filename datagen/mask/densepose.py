@@ -18,8 +18,8 @@ from datagen.core.device import refuse_gpus, refuse_no_gpu
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.mask.stage import MaskStage
-from datagen.regions import face_polygon
 from datagen.stage import Needs, needs
+from datagen.vision.regions import face_polygon
 from model.weights.place import place, refuse_missing, sha256_of
 
 INSTALL = (

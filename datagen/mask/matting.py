@@ -19,8 +19,8 @@ from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_count
 from datagen.mask.stage import MaskStage
-from datagen.regions import face_polygon
 from datagen.stage import Needs, needs
+from datagen.vision.regions import face_polygon
 from model.weights.place import place, refuse_missing, sha256_of
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB within 0 to 1, where the folder names none

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
 from datagen.core.options import refuse_number
 from datagen.mask.stage import MaskStage
-from datagen.regions import face_polygon
+from datagen.vision.regions import face_polygon
+from datagen.vision.segmentation import PersonSegmenter
 
 
 @dataclass
@@ -24,10 +24,8 @@ class PolygonMask(MaskStage):
         refuse_number("mask.person_threshold", self.person_threshold, 0)  # above 1: FaRL alone
 
     @cached_property
-    def segmenter(self) -> Any:
-        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
-
-        return SelfieSegmentation(model_selection=0)
+    def segmenter(self) -> PersonSegmenter:
+        return PersonSegmenter(self.person_threshold)
 
     def weights(self) -> dict[str, str]:
         return {"mediapipe": version("mediapipe")}
@@ -37,7 +35,7 @@ class PolygonMask(MaskStage):
 
     def person(self, rgb: np.ndarray) -> np.ndarray:
         """bool [H, W] of an RGB uint8 frame."""
-        return self.segmenter.process(rgb).segmentation_mask > self.person_threshold
+        return self.segmenter(rgb)
 
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         face = np.stack([face_polygon(rgb.shape, oval) for rgb, oval in zip(frames, points, strict=True)])

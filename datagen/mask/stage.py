@@ -16,16 +16,10 @@ import cv2
 import numpy as np
 
 from datagen.clip import Artefact, Clip
-from datagen.faces import Faces
 from datagen.media import video
 from datagen.stage import Stage
-
-PERSON, FACE = 128, 255
-
-
-def split(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(person, face) bool [..., H, W] from mask.mp4's grey levels [..., H, W]; the face is part of the person."""
-    return grey > 64, grey > 192
+from datagen.vision.faces import Faces
+from datagen.vision.segmentation import FACE, PERSON
 
 
 @dataclass

@@ -8,8 +8,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from datagen.geometry import EYE_CORNERS, OVAL, head_rotation
-from datagen.landmarks import FaceMesh
+from datagen.vision.geometry import EYE_CORNERS, OVAL, head_rotation
+from datagen.vision.landmarks import FaceMesh
 
 SIZE = 512
 _SCALE = 2.1  # her face, 92 px wide in the original, becomes 193 px wide

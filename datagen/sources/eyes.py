@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.geometry import LEFT_EYE, RIGHT_EYE, direction
+from datagen.vision.geometry import LEFT_EYE, RIGHT_EYE, direction
 
 IRIS_RADIUS = 5.85  # mm, that of nearly every adult
 CENTRE_DEPTH = 5.0  # mm from the middle of the eye's corners backwards to the centre of the eyeball

@@ -17,7 +17,7 @@ Curve = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Motion:
-    """Samples float64 [T] at `fps`; degrees with the signs of datagen.geometry; gaze is of the eyes in the head."""
+    """Samples float64 [T] at `fps`; degrees with the signs of datagen.vision.geometry; the gaze is eye-in-head."""
 
     fps: float
     gaze_yaw: np.ndarray

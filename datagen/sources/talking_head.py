@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from datagen.geometry import OVAL, direction
 from datagen.sources.astronaut import SIZE
 from datagen.sources.eyes import Eye, iris_offset, millimetre
 from datagen.sources.motion import Motion
 from datagen.sources.mouth import Mouth
 from datagen.sources.people import Look, Person, look_of, outline
+from datagen.vision.geometry import OVAL, direction
 
 _STEP = 4  # px between the samples of the displacement field
 _DEPTH_GAIN = 1.3  # FaceMesh's nose stands 0.48 of the face's width before the ears, a person's about 0.65
@@ -20,7 +20,7 @@ _ROUNDS = 8  # of the fixed-point search that inverts it
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Head -> camera [3, 3] of angles in degrees; the inverse of datagen.geometry.angles."""
+    """Head -> camera [3, 3] of angles in degrees; the inverse of datagen.vision.geometry.angles."""
     z = -direction(np.deg2rad([yaw, pitch]))
     x = np.array([np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll)), 0.0])
     x[2] = -(x @ z) / z[2]

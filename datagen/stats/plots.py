@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from datagen.gaze.curve import MAP_DEG
 from datagen.stats.dataset import Dataset
 from datagen.stats.gaze_map import from_middle, gaze_map
 from datagen.stats.measures import TWINS, Measure
 from datagen.stats.summary import histogram
 from datagen.stats.svg import BLUE, BOTTOM, GREY, LEFT, ORANGE, PALE, PURPLE, RED, SKY, WIDTH, shown, style, svg, words
+from datagen.vision.gaze_signal import MAP_DEG
 
 GROUPS = ("losses", "clips", "eyes and head", "twins")
 GROUP_OF = {"clips": "clips", "mask": "clips", "faces": "eyes and head", "gaze": "eyes and head"}  # by a path's stage
@@ -130,7 +130,7 @@ def _step(axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, 
 
 
 def _gaze(dataset: Dataset) -> Plot:
-    """Where the eyes look in the head, in the cells of `datagen.gaze.curve.gaze_map`, each clip from its own middle."""
+    """Where the eyes look in the head, in the cells of `gaze_map`, each clip from its own middle."""
     place = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
     angles, frames = from_middle(dataset.rows)
     total = frames.sum()

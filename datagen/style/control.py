@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from datagen import geometry as g
+from datagen.vision import geometry as g
 
 # RGB uint8 [H, W, 3] and points [478, 3] px (NaN without a face) -> RGB uint8 [H, W, 3]
 Control = Callable[[np.ndarray, np.ndarray], np.ndarray]

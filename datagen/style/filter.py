@@ -14,14 +14,14 @@ import numpy as np
 from datagen.clip import Artefact, Clip
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
-from datagen.drift import drift, first_below, watched
-from datagen.faces import Faces
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.stage import Stage
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
 from datagen.synthetic import mark
+from datagen.vision.drift import drift, first_below, watched
+from datagen.vision.faces import Faces
+from datagen.vision.landmarks import FaceMesh
 
 TRIED_FRAMES = 8
 

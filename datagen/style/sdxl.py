@@ -18,9 +18,6 @@ from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
-from datagen.drift import drift, first_below, watched
-from datagen.faces import Faces
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.stage import Needs, Stage, needs
 from datagen.style import checkpoint
@@ -29,6 +26,9 @@ from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet, dtype
 from datagen.style.pace import Pace
 from datagen.synthetic import mark
+from datagen.vision.drift import drift, first_below, watched
+from datagen.vision.faces import Faces
+from datagen.vision.landmarks import FaceMesh
 from model.weights import find, how_to_get
 from model.weights.place import place, refuse_other
 

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datagen import geometry as g
 from datagen.clip import Clip
 from datagen.core.seeds import seed_of
 from datagen.exclude import ids_in, names_of
-from datagen.landmarks import FaceDetector, FaceMesh
 from datagen.media.image import read_picture
-from datagen.regions import face_colour
+from datagen.vision import geometry as g
+from datagen.vision.landmarks import find_face, scaled
+from datagen.vision.regions import face_colour
 
 if TYPE_CHECKING:
     from datagen.sources.people import Person
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 BUILTIN = 12
 OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly different
-MIN_EYES = 24  # px between the eyes; smaller faces have nothing to give
 
 
 @dataclass(frozen=True)
@@ -121,18 +120,9 @@ def face_at_size(donor: Donor, eyes: float) -> tuple[np.ndarray, np.ndarray]:
     margin = 0.15 * (x1 - x0)
     left, top = max(int(x0 - margin), 0), max(int(y0 - margin), 0)
     crop = donor.rgb[top : int(y1 + margin), left : int(x1 + margin)]
-    return cv2.cvtColor(_scaled(crop, scale), cv2.COLOR_RGB2LAB), (
+    return cv2.cvtColor(scaled(crop, scale), cv2.COLOR_RGB2LAB), (
         donor.points - np.array([left, top, 0], np.float32)
     ) * np.float32(scale)
-
-
-def find_face(rgb: np.ndarray) -> np.ndarray | None:
-    """Points float32 [478, 3] px of the foremost face, also a small one; None where there is none."""
-    mesh = FaceMesh()
-    points = mesh(rgb)
-    if points is None:
-        points = _find_in_box(rgb, mesh)
-    return points if points is not None and g.interocular(points) >= MIN_EYES else None
 
 
 def _load(path: Path) -> Iterator[Donor]:
@@ -143,25 +133,6 @@ def _load(path: Path) -> Iterator[Donor]:
     points = find_face(rgb)
     if points is not None:
         yield Donor(path.name, path.name, rgb, points, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def _find_in_box(rgb: np.ndarray, mesh: FaceMesh) -> np.ndarray | None:
-    """FaceMesh looks for near faces only: show it the largest detected face, enlarged."""
-    found = FaceDetector()(rgb)
-    if not len(found):
-        return None
-    x0, y0, x1, y1 = max(found[:, :4].tolist(), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
-    half = max(x1 - x0, y1 - y0)
-    left, top = max(int((x0 + x1) / 2 - half), 0), max(int((y0 + y1) / 2 - half), 0)
-    crop = rgb[top : int((y0 + y1) / 2 + half), left : int((x0 + x1) / 2 + half)]
-    scale = 512 / max(crop.shape[:2])
-    mesh.reset()
-    points = mesh(_scaled(crop, scale))
-    return None if points is None else points / np.float32(scale) + np.array([left, top, 0], np.float32)
-
-
-def _scaled(rgb: np.ndarray, scale: float) -> np.ndarray:
-    return cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 def _apart(a: Sequence[float], b: Sequence[float]) -> float:

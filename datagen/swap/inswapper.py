@@ -9,14 +9,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import geometry
 from datagen.core.device import refuse_gpus
 from datagen.core.errors import UserError
-from datagen.faces import Faces
-from datagen.insight import Insight, bgr, first_line, five_points, identity_of, nearest, needed, quiet, session_options
 from datagen.stage import Needs, needs
 from datagen.swap.donors import Donor
 from datagen.swap.twin import FrameSwap, SwapFrame
+from datagen.vision import geometry
+from datagen.vision.faces import Faces
+from datagen.vision.insight import (
+    Insight,
+    bgr,
+    first_line,
+    five_points,
+    identity_of,
+    nearest,
+    needed,
+    quiet,
+    session_options,
+)
 from model.weights import find
 from model.weights.place import place, refuse_missing, sha256_of
 

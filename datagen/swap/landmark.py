@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen import mesh
 from datagen.clip import Artefact, Clip
 from datagen.core import npz as arrays
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
-from datagen.drift import drift, strongest_below, watched
-from datagen.landmarks import FaceMesh
 from datagen.media import video
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
 from datagen.synthetic import mark
+from datagen.vision import mesh
+from datagen.vision.drift import drift, strongest_below, watched
+from datagen.vision.landmarks import FaceMesh
 
 STRENGTHS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # that are tried, of the outline's way
 TRIED_FRAMES = 8

@@ -13,9 +13,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen import geometry as g
-from datagen import mesh
 from datagen.swap.donors import Donor, face_at_size
+from datagen.vision import geometry as g
+from datagen.vision import mesh
 
 FIELD = 16  # px of a cell of the grid of displacements
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept

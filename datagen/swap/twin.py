@@ -15,12 +15,12 @@ import numpy as np
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
 from datagen.core.options import refuse_number
-from datagen.faces import Faces
 from datagen.media import video
-from datagen.regions import face_polygon
 from datagen.stage import Stage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
 from datagen.synthetic import mark
+from datagen.vision.faces import Faces
+from datagen.vision.regions import face_polygon
 
 LEAST_CHANGE = 1.0  # 8-bit levels: a swap that changes a face less gives its input back
 COARSE = 8  # px

@@ -37,12 +37,12 @@ def parts() -> None:
     """ms a frame of every part alone, one thread, on frames of one sample clip: median of three rounds."""
     import cv2
 
-    from datagen.landmarks import FaceMesh
     from datagen.mask.polygon import PolygonMask
-    from datagen.regions import face_polygon
     from datagen.style.looks import LOOKS
     from datagen.swap.donors import builtin_donors
     from datagen.swap.swapper import Swapper
+    from datagen.vision.landmarks import FaceMesh
+    from datagen.vision.regions import face_polygon
 
     cv2.setNumThreads(1)
     frames = sample_frames(50)

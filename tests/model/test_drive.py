@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datagen.sources.people import PEOPLE, portrait
-from datagen.swap.donors import find_face
+from datagen.vision.landmarks import find_face
 from model.drive import Square, aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square, warp
 from tests.model.parts import load
 

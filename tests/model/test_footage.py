@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
-from datagen.landmarks import FaceMesh
 from datagen.media import video
+from datagen.vision.landmarks import FaceMesh
 from model.drive import grey
 from model.footage import DrivingFrames, frame_rate, look, main_face, shown
 from tests.faults import film, poses

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datagen import geometry
 from datagen.core import limits
 from datagen.core.errors import UserError
 from datagen.sources.people import PEOPLE, portrait
+from datagen.vision import geometry
 from model.portrait import Portrait, read
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import geometry, pack
+from datagen import pack
 from datagen.media import video
+from datagen.vision import geometry
 from tests import faults
 
 SIDE = 192  # px: the number that `faults.numbered` burns in needs 168

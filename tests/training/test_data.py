@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from datagen import pack
 from datagen.core.errors import UserError
-from datagen.geometry import LEFT_EYE, RIGHT_EYE
 from datagen.media import video
+from datagen.vision.geometry import LEFT_EYE, RIGHT_EYE
 from model import drive
 from tests import faults
 from tests.conftest import REPOSITORY

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from datagen import geometry
-from datagen.landmarks import FaceMesh
+from datagen.vision import geometry
+from datagen.vision.landmarks import FaceMesh
 from tests.training import numbered
 from tests.training.test_data import SIDES, batches, clipset
 from training import donor

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from datagen.core.errors import UserError
-from datagen.drift import watched
-from datagen.landmarks import FaceMesh
+from datagen.vision.drift import watched
+from datagen.vision.landmarks import FaceMesh
 from tests.faults import head, poses
 from training.metrics import perceptual
 from training.metrics.frechet import Features, frechet

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.drift import watched
-from datagen.landmarks import FaceMesh
 from datagen.media import video
+from datagen.vision.drift import watched
+from datagen.vision.landmarks import FaceMesh
 from tests.faults import head, poses
 from training.metrics import leakage
 from training.metrics.faces import colours

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from datagen import geometry
-from datagen.agree import compare
-from datagen.drift import watched
-from datagen.gaze.curve import SMOOTHING_S
-from datagen.gaze.curve import smoothed as over_time
-from datagen.gaze.iris import eye_in_head
-from datagen.gaze.stage import open_eyes
-from datagen.landmarks import FaceMesh
-from datagen.regions import face_colour
+from datagen.vision import geometry
+from datagen.vision.drift import watched
+from datagen.vision.gaze_signal import SMOOTHING_S
+from datagen.vision.gaze_signal import smoothed as over_time
+from datagen.vision.iris import eye_in_head, open_eyes
+from datagen.vision.landmarks import FaceMesh
+from datagen.vision.regions import face_colour
+from datagen.vision.similarity import compare
 from training.metrics.pixels import area
 
 VIEW = 384  # px
@@ -46,7 +45,7 @@ def motion_scores(truth: np.ndarray, output: np.ndarray, fps: float) -> dict[str
     - face_found: share of the frames with a face in the truth in which the output has one too (1 - MKR)
     - landmarks, mouth, eyes: mean distance over the interocular distance (NME); pose_deg: mean angle of the rotation
       between the heads; gaze_offset_deg: angle between the neutral gazes; mouth_r, blink_r: Pearson correlation over
-      time of the openness, null where the truth hardly moves: all of them datagen.agree.compare's
+      time of the openness, null where the truth hardly moves: all of them datagen.vision.similarity.compare's
     - head_deg: mean absolute difference of yaw, pitch and roll, in degrees, mean of the three (APD, but in degrees and
       of FaceMesh's angles)
     - gaze_deg: mean angle between the gazes in the head, both eyes open in both, smoothed over 0.04 s, each against

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.agree import COLOUR_UNIT, SHAPE_UNIT, shape_change
 from datagen.core.files import file_sha256
-from datagen.geometry import EYE_CORNERS
+from datagen.vision.geometry import EYE_CORNERS
+from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT, shape_change
 
 SIDE = 112  # px of the recogniser's pictures
 # ArcFace's places of the eyes, the tip of the nose and the corners of the mouth, px (insightface.utils.face_align)

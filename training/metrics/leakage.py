@@ -13,7 +13,7 @@ towards a darker B; pairs that are taken both ways (training.cross) cancel that.
 - leakage (the one to quote): those in the face of A or of B, where the driving frames are seen by the model
 - leakage_pattern: the same, with every picture's mean colour over these pixels removed: blind to brightness
 - leakage_colour: of the mean CIELAB colours of these pixels
-- leakage_shape: of the face points, head pose and size removed (datagen.mesh.frontal), averaged over the frames
+- leakage_shape: of the face points, head pose and size removed (datagen.vision.mesh.frontal), averaged over the frames
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.agree import COLOUR_UNIT, SHAPE_UNIT
-from datagen.mesh import SURFACE, frontal, shape_ratios
-from datagen.regions import face_polygon
+from datagen.vision.mesh import SURFACE, frontal, shape_ratios
+from datagen.vision.regions import face_polygon
+from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT
 
 BLUR = 1 / 32  # of the pictures' side: standard deviation of the smoothing
 

@@ -10,14 +10,14 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from datagen import geometry
 from datagen.core import npz as arrays
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
-from datagen.mask.stage import split
 from datagen.media import video
 from datagen.pack import read_index
 from datagen.verify import readable
+from datagen.vision import geometry
+from datagen.vision.segmentation import split
 from model.drive import square
 from training.cross import CrossCase
 

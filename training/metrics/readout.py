@@ -16,15 +16,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen import geometry
 from datagen.core.files import canonical, write_atomically
 from datagen.core.seeds import seed_of
-from datagen.drift import watched
-from datagen.landmarks import FaceMesh
 from datagen.sources.astronaut import SIZE
 from datagen.sources.motion import HEAD_LIMITS, Motion
 from datagen.sources.people import person
 from datagen.sources.talking_head import TalkingHead
+from datagen.vision import geometry
+from datagen.vision.drift import watched
+from datagen.vision.landmarks import FaceMesh
 from model.drive import Square
 from training.metrics.pixels import area
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.landmarks import FaceMesh
+from datagen.vision.landmarks import FaceMesh
 from training.cross import CrossCase
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, correlation, motion_scores, seen

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from datagen.core.errors import Invalid, UserError
-from datagen.landmarks import FaceMesh
 from datagen.media import video
+from datagen.vision.landmarks import FaceMesh
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, motion_scores, seen
 from training.metrics.flicker import flicker

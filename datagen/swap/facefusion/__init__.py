@@ -15,11 +15,11 @@ import numpy as np
 from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject, Transient, UserError
 from datagen.core.options import refuse_count, refuse_number
-from datagen.faces import Faces
 from datagen.stage import Needs, needs
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame
+from datagen.vision.faces import Faces
 from model.weights.place import place, refuse_missing, sha256_of
 
 ENVIRONMENT = "data/facefusion-env/bin/python"

@@ -7,9 +7,11 @@ import os
 import warnings
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
-from datagen.geometry import POINTS
+from datagen.vision import geometry as g
+from datagen.vision.geometry import POINTS
 
 
 class FaceMesh:
@@ -72,3 +74,34 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+MIN_EYES = 24  # px between the eyes; smaller faces have nothing to give
+
+
+def find_face(rgb: np.ndarray) -> np.ndarray | None:
+    """Points float32 [478, 3] px of the foremost face, also a small one; None where there is none."""
+    mesh = FaceMesh()
+    points = mesh(rgb)
+    if points is None:
+        points = _find_in_box(rgb, mesh)
+    return points if points is not None and g.interocular(points) >= MIN_EYES else None
+
+
+def _find_in_box(rgb: np.ndarray, mesh: FaceMesh) -> np.ndarray | None:
+    """FaceMesh looks for near faces only: show it the largest detected face, enlarged."""
+    found = FaceDetector()(rgb)
+    if not len(found):
+        return None
+    x0, y0, x1, y1 = max(found[:, :4].tolist(), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
+    half = max(x1 - x0, y1 - y0)
+    left, top = max(int((x0 + x1) / 2 - half), 0), max(int((y0 + y1) / 2 - half), 0)
+    crop = rgb[top : int((y0 + y1) / 2 + half), left : int((x0 + x1) / 2 + half)]
+    scale = 512 / max(crop.shape[:2])
+    mesh.reset()
+    points = mesh(scaled(crop, scale))
+    return None if points is None else points / np.float32(scale) + np.array([left, top, 0], np.float32)
+
+
+def scaled(rgb: np.ndarray, scale: float) -> np.ndarray:
+    return cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from datagen import geometry
 from datagen.core.errors import UserError
-from datagen.track import overlap
+from datagen.vision import geometry
+from datagen.vision.track import overlap
 from model.weights.place import sha256_of
 
 DETECTOR, RECOGNISER = "det_10g.onnx", "w600k_r50.onnx"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datagen.geometry import POINTS
+from datagen.vision.geometry import POINTS
 
 _PAIRS = """
     3-248 7-249 20-250 21-251 22-252 23-253 24-254 25-255 26-256 27-257 28-258 29-259 30-260 31-261 32-262 33-263

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datagen.landmarks import FaceDetector
 from datagen.media.video import Frame
+from datagen.vision.landmarks import FaceDetector
 
 GROWN = 2.0  # boxes are compared this much enlarged, so that a small face that moves fast still overlaps itself
 MIN_OVERLAP = 0.2  # intersection over union of the grown boxes

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from datagen import geometry as g
-from datagen.landmarks import FaceMesh
+from datagen.vision import geometry as g
+from datagen.vision.landmarks import FaceMesh
 
 LIPS = g.OUTER_LIPS + g.INNER_LIPS
 EYES = g.RIGHT_EYE + g.LEFT_EYE

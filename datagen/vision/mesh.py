@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen import geometry as g
+from datagen.vision import geometry as g
 
 FEATURES = sorted({*g.RIGHT_EYE, *g.LEFT_EYE, *g.OUTER_LIPS, *g.INNER_LIPS, *g.RIGHT_BROW, *g.LEFT_BROW})
 MAX_YAW = np.deg2rad(12)  # of a head whose both halves are good

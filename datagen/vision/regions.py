@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen import geometry
+from datagen.vision import geometry
 
 
 def face_polygon(shape: tuple[int, ...], points: np.ndarray) -> np.ndarray:

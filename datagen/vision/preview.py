@@ -10,9 +10,9 @@ from typing import IO
 import cv2
 import numpy as np
 
-from datagen import geometry
 from datagen.core import npz as arrays
 from datagen.media import video
+from datagen.vision import geometry
 
 GREEN, YELLOW = (60, 220, 90), (255, 210, 0)
 ARROW = 60  # px for one radian of gaze

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datagen import geometry
+from datagen.vision import geometry
 
 SMOOTHING_S = 0.04  # s.d. of the average over time; below the length of a saccade
 MAP_DEG = 2  # degrees: side of a cell of the map of where a clip looks

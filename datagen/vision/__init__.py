@@ -1,0 +1,1 @@
+"""Faces in pictures: landmarks, geometry, crops, identity and gaze signals."""
