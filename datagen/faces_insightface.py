@@ -24,7 +24,7 @@ from datagen.vision.faces import Faces
 from datagen.vision.insight import Insight, Seen, identity_of, nearest
 from datagen.vision.landmarks import FaceMesh
 from datagen.vision.track import Track, main_track, tracks
-from model.weights.place import place, refuse_missing
+from datagen.weights.place import place, refuse_missing
 
 LOOKS = 3  # frames of a stretch from which a person is recognised
 SHOWN = 2.0  # side of what FaceMesh is shown over side of the face's box

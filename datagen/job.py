@@ -28,7 +28,7 @@ from datagen.engine.run import Loop, Work, interruptible
 from datagen.engine.store import Store
 from datagen.exclude import Excluded
 from datagen.sources.folder import Folder
-from model.weights import is_free, licence_of
+from datagen.weights.registry import is_free, licence_of
 
 ORDER = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")  # the journey of one clip
 RUNNERS = ("ray", "local")

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from datagen.engine.cli import command
 from datagen.exclude import is_among
-from model.weights import licence_of
+from datagen.weights.registry import licence_of
 
 if TYPE_CHECKING:
     from datagen.engine.store import Record, Store

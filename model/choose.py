@@ -11,10 +11,10 @@ import torch
 from datagen.core.errors import UserError
 from datagen.core.files import canonical, file_sha256
 from datagen.engine.cli import CONF
+from datagen.weights.registry import FOLDER
 from model.convert.build import instantiate, preset
 from model.convert.folder import load, longest_window
 from model.pipeline import MegActorPipeline
-from model.weights import FOLDER
 
 UNTRAINED = ("tiny",)  # presets that run with random weights where no others are named
 RANDOM = 0  # the seed of those

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from model.weights import BY_HAND, WEIGHTS, Weight
+from datagen.weights.registry import BY_HAND, WEIGHTS, Weight
 from tests.conftest import REPOSITORY
 from tests.faults import SAMPLE, Run, call
 
@@ -20,7 +20,7 @@ GROUPS = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", 
 TOY = Weight("toy", "a toy", "someone/toys", "non-commercial research only", "swap=toy", ("a.bin",), 2_000_000_000)
 SPARE = replace(TOY, name="spare", needed_by="swap=toy swap.gpus=1, mask=other")
 ASKED = replace(TOY, name="asked", needed_by="swap=nothing, swap=toy", host=BY_HAND, source="https://example.org")
-FETCH = "python -m model.weights fetch toy"
+FETCH = "python -m datagen.weights fetch toy"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def doctor(monkeypatch, tmp_path) -> Callable[..., Run]:
         (tmp_path / "conf" / f"{name}.yaml").write_text(text)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for module in ("model.weights", "datagen.doctor.backends", "datagen.doctor.report"):
+    for module in ("datagen.weights", "datagen.doctor.backends", "datagen.doctor.report"):
         monkeypatch.setattr(f"{module}.WEIGHTS", (*WEIGHTS, TOY, SPARE, ASKED))
 
     def refuse(*_: object) -> None:

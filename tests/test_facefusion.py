@@ -313,7 +313,7 @@ def _mistakes(python, model, tmp_path):
     env, has = f"swap.python={python}", f"swap.model={model}"
     return [
         ((), "data/facefusion-env/bin/python is none: make it with `make facefusion-env`"),
-        ((env,), "run `python -m model.weights fetch facefusion`"),
+        ((env,), "run `python -m datagen.weights fetch facefusion`"),
         ((env, f"swap.model={tmp_path / 'nowhere'}"), "nowhere does not exist, ModelScope's image-face-fusion"),
         ((env, f"swap.model={tmp_path / 'gone'}"), "configuration.json cannot be read"),
         (

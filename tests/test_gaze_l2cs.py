@@ -290,8 +290,8 @@ def test_without_weights_the_way_to_them_is_told(tmp_path, monkeypatch):
 
 
 def test_another_file_than_was_fetched_is_refused(tmp_path, monkeypatch, gaze360):
-    from model.weights import find
-    from model.weights.check import record
+    from datagen.weights.check import record
+    from datagen.weights.registry import find
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data" / "weights" / "l2cs"

@@ -21,7 +21,7 @@ from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE
 from datagen.vision.insight import Insight, Seen, five_points, nearest
 from datagen.vision.landmarks import FaceMesh
-from model.weights.place import place, refuse_missing
+from datagen.weights.place import place, refuse_missing
 from tests import faults, tiny_insight
 
 FRAMES = 6

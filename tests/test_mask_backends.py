@@ -20,7 +20,7 @@ from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import split
-from model.weights import licence_of
+from datagen.weights.registry import licence_of
 from tests.masks import face_points, filmed, mistake, overlap, painted, same_bytes
 
 
@@ -152,7 +152,7 @@ def test_densepose_is_given_bgr(monkeypatch):
 
 
 def test_a_pickle_of_arrays_is_read_and_one_that_would_run_code_is_not(tmp_path):
-    from model.convert.files import read
+    from datagen.weights.tensors import read
 
     told = {"model": {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}, "__author__": "someone"}
     for protocol in (2, 4):
@@ -176,7 +176,7 @@ def test_a_pickle_of_arrays_is_read_and_one_that_would_run_code_is_not(tmp_path)
             ["mask=farl"],
             "put face_parsing.farl.celebm.main_ema_181500_jit.pt of https://github.com/FacePerceiver/facer/",
         ),
-        (["mask=farl", "mask.labels=lapa"], "or run `python -m model.weights fetch farl_lapa`"),
+        (["mask=farl", "mask.labels=lapa"], "or run `python -m datagen.weights fetch farl_lapa`"),
         (["mask=farl", "mask.labels=any"], "mask.labels is 'any': lapa or celebm is expected"),
         (["mask=matting"], "licence: NVIDIA Source Code License for SegFormer (non-commercial)) is not in"),
         (["mask=matting", "mask.model=/nowhere"], "mask.model: /nowhere does not exist, SegFormer"),

@@ -27,7 +27,7 @@ from datagen.style.pace import Pace
 from datagen.style.sdxl import SHARES, TRIED_FRAMES, SdxlStyle
 from datagen.vision import geometry as g
 from datagen.vision.faces import Faces
-from model.weights import licence_of
+from datagen.weights.registry import licence_of
 from tests.conftest import REPOSITORY
 from tests.tiny_sdxl import clear_autoencoder, tiny_controlnet, tiny_sdxl
 

@@ -12,8 +12,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from datagen.media import video
-from model.weights import find
-from model.weights.check import record
+from datagen.weights.check import record
+from datagen.weights.registry import find
 from tests.faults import Run, call, contents
 from tests.tiny_sdxl import tiny_controlnet, tiny_sdxl
 
@@ -151,7 +151,7 @@ def test_a_controlnet_for_another_model_is_refused(raw, tiny, tmp_path):
 def test_missing_weights_are_told_with_size_licence_and_the_way_to_get_them(raw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, name in (((), "sdxl-turbo"), (("style.model=sdxl",), "sdxl")):
-        said = rf"{name} \(.*about 6.9 GB; licence: .*\) is not in .*`python -m model.weights fetch {name}`"
+        said = rf"{name} \(.*about 6.9 GB; licence: .*\) is not in .*`python -m datagen.weights fetch {name}`"
         refused(style(raw, tmp_path, *words), said, tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_what_was_fetched_in_part_or_has_changed_since_is_refused(raw, tiny, tmp
     record(find("sdxl-turbo"), "unet/config.json", "f" * 64, weights)
     refused(style(raw, tmp_path), r"unet/config.json is not the file that it should be .*ffffffffffff... is", tmp_path)
     without_the_unet(folder)
-    refused(style(raw, tmp_path), r"run `python -m model.weights fetch sdxl-turbo`", tmp_path)
+    refused(style(raw, tmp_path), r"run `python -m datagen.weights fetch sdxl-turbo`", tmp_path)
 
 
 def refused(run: Run, said: str, folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model import weights
+from datagen.weights import registry as weights
 
 SIDE = 640  # px: what the detector sees
 STRIDES = (8, 16, 32)

@@ -8,7 +8,7 @@ from pathlib import Path
 from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
 from datagen.stage import Needs, Stage
-from model.weights import require
+from datagen.weights.registry import require
 
 
 @dataclass

@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from datagen.core.errors import UserError
+from datagen.weights.names import modern
+from datagen.weights.registry import WEIGHTS
 from model.choose import refuse_window
 from model.convert.build import PARTS, skeleton
-from model.convert.names import modern
 from model.pipeline import MegActorPipeline
-from model.weights import WEIGHTS
 from training.cache import opened
 from training.checkpoint import read
 from training.clipset import Sides

@@ -227,7 +227,7 @@ def _books() -> Books:
 
 
 def _maker(stage: Stage) -> dict[str, Any]:
-    from model.weights import licence_of
+    from datagen.weights.registry import licence_of
 
     weights = {f"{name} {version}": licence_of(name) for name, version in stage.weights().items()}
     return {"backend": type(stage).__name__, "version": stage.version, "weights": weights}

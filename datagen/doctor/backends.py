@@ -19,7 +19,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from datagen.core.errors import UserError
 from datagen.doctor.machine import gpu
-from model.weights import BY_HAND, WEIGHTS, Weight
+from datagen.weights.registry import BY_HAND, WEIGHTS, Weight
 
 CONFIG = "datagen/doctor"
 
@@ -42,7 +42,7 @@ class Backend:
             return []
         missing = [w for w in self.weights if w.missing(self.folder) and w.host != BY_HAND]
         return list(
-            dict.fromkeys([*_commands(self.problem), *(f"python -m model.weights fetch {w.name}" for w in missing)])
+            dict.fromkeys([*_commands(self.problem), *(f"python -m datagen.weights fetch {w.name}" for w in missing)])
         )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from datagen.doctor.backends import Backend, all_of, chosen
 from datagen.doctor.machine import Fact, facts
 from datagen.doctor.packages import Package, packages
-from model.weights import FOLDER, WEIGHTS, Weight
-from model.weights.check import there
+from datagen.weights.check import there
+from datagen.weights.registry import FOLDER, WEIGHTS, Weight
 
 SHORT = 90  # characters on a backend that is not chosen
 

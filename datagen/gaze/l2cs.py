@@ -19,7 +19,7 @@ from datagen.media import video
 from datagen.stage import Needs, needs
 from datagen.vision import geometry
 from datagen.vision.faces import Faces
-from model.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.place import place, refuse_missing, sha256_of
 
 if TYPE_CHECKING:
     from datagen.gaze.network import L2cs
@@ -46,7 +46,7 @@ def cut(rgb: np.ndarray, box: np.ndarray, margin: float = 0.0) -> np.ndarray | N
 class L2csGaze(GazeStage):
     """L2CS-Net (ResNet-50, Gaze360 or MPIIGaze): gaze from the camera; the head's rotation is then removed.
 
-    `model` is the official file or its tensors as safetensors; null: where `python -m model.weights` looks.
+    `model` is the official file or its tensors as safetensors; null: where `python -m datagen.weights` looks.
     """
 
     tells_camera = True

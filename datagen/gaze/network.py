@@ -98,7 +98,7 @@ def load(path: Path) -> L2cs:
 
 def checked(path: Path) -> dict[str, Tensor]:
     """A checkpoint's tensors by the network's names, each of its shape."""
-    from model.convert.files import read
+    from datagen.weights.tensors import read
 
     found = {name.removeprefix("module."): tensor for name, tensor in read(path).items()}
     found = {name: t for name, t in found.items() if not name.startswith(UNUSED[0]) and not name.endswith(UNUSED[1])}

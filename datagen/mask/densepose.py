@@ -20,7 +20,7 @@ from datagen.core.options import refuse_number
 from datagen.mask.stage import MaskStage
 from datagen.stage import Needs, needs
 from datagen.vision.regions import face_polygon
-from model.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.place import place, refuse_missing, sha256_of
 
 INSTALL = (
     "pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2 "
@@ -71,7 +71,7 @@ class DensePoseMask(MaskStage):
         return {"densepose": sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
-        from model.convert.files import read
+        from datagen.weights.tensors import read
 
         missing = [name for name in ("detectron2", "densepose") if importlib.util.find_spec(name) is None]
         if missing:
@@ -93,7 +93,7 @@ class DensePoseMask(MaskStage):
         from detectron2.config import get_cfg
         from detectron2.engine import DefaultPredictor
 
-        from model.convert.files import read
+        from datagen.weights.tensors import read
 
         cfg = get_cfg()
         add_densepose_config(cfg)

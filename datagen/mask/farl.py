@@ -20,7 +20,7 @@ from datagen.core.options import refuse_count
 from datagen.mask.align import Frame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
 from datagen.stage import Needs, needs
-from model.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.place import place, refuse_missing, sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ class FarlMask(PolygonMask):
         return {**super().weights(), self._weight: sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
-        from model.convert.files import refuse_no_script
+        from datagen.weights.tensors import refuse_no_script
 
         refuse_missing(self._weight, Path(str(self.model)), "mask.model")
         refuse_no_script(Path(str(self.model)))

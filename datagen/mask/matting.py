@@ -21,7 +21,7 @@ from datagen.core.options import refuse_count
 from datagen.mask.stage import MaskStage
 from datagen.stage import Needs, needs
 from datagen.vision.regions import face_polygon
-from model.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.place import place, refuse_missing, sha256_of
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB within 0 to 1, where the folder names none
 SIDE = 512  # px, the same
@@ -71,7 +71,7 @@ class MattingMask(MaskStage):
     @cached_property
     def _numbers(self) -> list[int]:
         """Of the labels that are person."""
-        from model.convert.files import locate, read, read_json
+        from datagen.weights.tensors import locate, read, read_json
 
         config = read_json(self._folder / "config.json") if (self._folder / "config.json").is_file() else {}
         if "auto_map" in config or "model_type" not in config:
@@ -104,7 +104,7 @@ class MattingMask(MaskStage):
     @cached_property
     def _prepared(self) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
         """Width and height px, mean and s.d., as the folder's preprocessor_config.json asks for."""
-        from model.convert.files import read_json
+        from datagen.weights.tensors import read_json
 
         path = self._folder / "preprocessor_config.json"
         told = read_json(path) if path.is_file() else {}

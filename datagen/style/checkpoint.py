@@ -12,7 +12,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.core.files import canonical
-from model.weights.place import sha256_of
+from datagen.weights.place import sha256_of
 
 Shapes = dict[str, tuple[int, ...]]
 FAMILY = "StableDiffusionXL"
@@ -70,7 +70,7 @@ def inspect_words(folder: Path, prompts: Sequence[str]) -> None:
 
 def inspect_control(folder: Path, unet: Path) -> None:
     """The same for a ControlNet, which must be made for a UNet like the one in the folder `unet`."""
-    from model.convert.files import read_json
+    from datagen.weights.tensors import read_json
 
     if not (folder / "config.json").is_file():
         found = "no config.json in it" if folder.is_dir() else "no folder"
@@ -117,14 +117,14 @@ def digest_of(folder: Path, files: Sequence[Path]) -> str:
 
 
 def _shards(path: Path) -> Iterator[Path]:
-    from model.convert.files import shards
+    from datagen.weights.tensors import shards
 
     yield from shards(path) if path.suffix == ".json" else [path]
 
 
 def _index(folder: Path) -> dict[str, Any]:
     """model_index.json of an SDXL pipeline."""
-    from model.convert.files import read_json
+    from datagen.weights.tensors import read_json
 
     if not (folder / "model_index.json").is_file():
         found = "no model_index.json in it" if folder.is_dir() else "no folder"
@@ -173,9 +173,8 @@ def _stem(folder: Path) -> str:
 
 def _compare(folder: Path, kind: str, file: Path) -> None:
     """UserError that names the tensors that are missing, unknown or of another shape."""
-    from model.convert.files import shapes
-    from model.convert.fit import shortened
-    from model.convert.names import modern
+    from datagen.weights.names import modern, shortened
+    from datagen.weights.tensors import shapes
 
     name_of = modern if kind == PARTS["vae"] else lambda name: name.removeprefix(TEXT)
     expected = {name_of(name): shape for name, shape in _expected(folder, kind).items()}

@@ -18,7 +18,7 @@ def calls_a_frame(folder: Path, pace: Pace, guidance: float) -> int:
     """UNet calls, by the folder's own scheduler: some call twice a step."""
     import diffusers
 
-    from model.convert.files import read_json
+    from datagen.weights.tensors import read_json
 
     config = read_json(folder / "scheduler" / "scheduler_config.json")
     kind: Any = getattr(diffusers, read_json(folder / "model_index.json")["scheduler"][1])

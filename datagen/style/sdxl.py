@@ -29,8 +29,8 @@ from datagen.synthetic import mark
 from datagen.vision.drift import drift, first_below, watched
 from datagen.vision.faces import Faces
 from datagen.vision.landmarks import FaceMesh
-from model.weights import find, how_to_get
-from model.weights.place import place, refuse_other
+from datagen.weights.place import place, refuse_other
+from datagen.weights.registry import find, how_to_get
 
 REGISTERED = ("sdxl-turbo", "sdxl")
 TRIED_FRAMES = 8

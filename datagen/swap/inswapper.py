@@ -27,8 +27,8 @@ from datagen.vision.insight import (
     quiet,
     session_options,
 )
-from model.weights import find
-from model.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.registry import find
 
 EMBEDDING = 512
 

@@ -19,7 +19,7 @@ import numpy as np
 from datagen.core.errors import UserError
 from datagen.vision import geometry
 from datagen.vision.track import overlap
-from model.weights.place import sha256_of
+from datagen.weights.place import sha256_of
 
 DETECTOR, RECOGNISER = "det_10g.onnx", "w600k_r50.onnx"
 LOOKED_AT = (640, 640)  # px: pictures are scaled to fit

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from datagen.core.errors import UserError
+from datagen.weights.names import shortened
 
 Tensors = dict[str, Tensor]
 
@@ -94,12 +95,6 @@ def fill(pipeline: Any, loaded: Loaded) -> None:
     """Copy into the parts of a pipeline, whatever their device and dtype are."""
     for part, tensors in loaded.tensors.items():
         getattr(pipeline, part).load_state_dict(tensors, strict=False)
-
-
-def shortened(names: Sequence[str], shown: int = 3) -> str:
-    """How many, and the first few."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{len(names)} ({', '.join(names[:shown])}{more})"
 
 
 def _kind(tensor: Tensor) -> str:

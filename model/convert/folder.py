@@ -16,10 +16,9 @@ from transformers import CLIPVisionModelWithProjection
 
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
+from datagen.weights.names import modern, shortened
+from datagen.weights.tensors import NAMES, read_json, shards
 from model.convert.bounds import refuse_absurd
-from model.convert.files import NAMES, read_json, shards
-from model.convert.fit import shortened
-from model.convert.names import modern
 from model.dct import DctAutoencoder
 from model.driven import DrivenEncoder
 from model.pipeline import MegActorPipeline

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from datagen.core.errors import UserError
-from model.convert.files import locate, read, read_json
+from datagen.weights.names import modern
+from datagen.weights.tensors import locate, read, read_json
 from model.convert.fit import Fitting, Loaded, Tensors
-from model.convert.names import IS_POSITIONS, LDM_UNET, from_official, is_motion, modern, of_ldm_unet, of_ldm_vae
+from model.convert.names import IS_POSITIONS, LDM_UNET, from_official, is_motion, of_ldm_unet, of_ldm_vae
 from model.motion import positions
 
 DRIVEN = "condition_input_layer."  # the official DrivenEncoder, inside its UNet
@@ -31,7 +32,7 @@ LDM_REST = re.compile(
 )
 LDM_VAE = ("first_stage_model.", "encoder.down.", "decoder.up.")  # the last two: the autoencoder alone
 CLIP_REST = re.compile(r"text_model\.|text_projection\.|logit_scale$|vision_model\.embeddings\.position_ids$")
-V3 = "v3_sd15_mm.ckpt is expected (python -m model.weights fetch animatediff)."
+V3 = "v3_sd15_mm.ckpt is expected (python -m datagen.weights fetch animatediff)."
 ROUNDING = 5e-3  # of positions in half precision
 
 

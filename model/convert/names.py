@@ -20,8 +20,6 @@ MOTION = (
     (".ff_norm.", ".norm3."),
 )
 IS_POSITIONS = re.compile(r"\.(pos_encoder|pos_embed)\.pe$")
-# The autoencoder's attention, as diffusers called it before 0.15; the published files still do.
-OLD_ATTENTION = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
 LDM_UNET = "model.diffusion_model."
 
 
@@ -41,13 +39,6 @@ def to_official(name: str) -> str:
         name = re.sub(r"(\.motion_modules\.\d+\.)", r"\1temporal_transformer.", name)
         for theirs, ours in MOTION[1:]:
             name = name.replace(ours, theirs)
-    return name
-
-
-def modern(name: str) -> str:
-    """An autoencoder's name in today's diffusers."""
-    for old, new in OLD_ATTENTION:
-        name = name.replace(old, new) if ".attentions." in name else name
     return name
 
 

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.core.errors import UserError
-from model.convert import files, folder
-from model.weights.look import look
+from datagen.weights.look import look
+from datagen.weights import tensors as files
+from model.convert import folder
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, replaced, spoilt
 from tests.model.checkpoints import trained
 from training import checkpoint
@@ -89,7 +90,7 @@ TARGETS = {
     "a program": {"_target_": "os.system", "_args_": ["touch MARK"]},
     "within a part": {"_target_": "model.pipeline.MegActorPipeline", "unet": {"_target_": "os.system", "command": "x"}},
     "in a list": {"_target_": "model.pipeline.MegActorPipeline", "unet": [{"_target_": "builtins.exec"}]},
-    "of ours": {"_target_": "model.convert.files.read", "path": "/etc/passwd"},
+    "of ours": {"_target_": "datagen.weights.tensors.read", "path": "/etc/passwd"},
     "halfway": {"_target_": "model.unet.DenoisingUNet", "_partial_": True},
     "looked up": {"_target_": "model.unet.DenoisingUNet", "x": "${oc.env:HOME}"},
     "of a type": {"_target_": ["os", "system"]},

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from datagen.weights.tensors import read
 from model.animator import Animator, Reference
 from model.convert import build, load
-from model.convert.files import read
 from model.convert.fit import fill
 from model.convert.names import from_official, to_official
 from model.convert.write import official_state_dict, write_official

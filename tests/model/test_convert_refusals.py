@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
+from datagen.weights.tensors import read
 from model.convert import build, load
-from model.convert.files import read
 from model.convert.write import official_state_dict, write_official
 from model.pipeline import MegActorPipeline
 from tests.model import checkpoints

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
-from model.convert.files import locate
-from model.weights import WEIGHTS, Weight, find, require
+from datagen.weights.registry import WEIGHTS, Weight, find, require
+from datagen.weights.tensors import locate
 from tests.conftest import REPOSITORY
 from tests.faults import Run, call
 from tests.model import checkpoints
@@ -28,9 +28,9 @@ CONFIG = b'{"a": 1}'
 COMMIT = "0" * 40
 SCRIPT = """
 import json, sys
-import model.weights
-model.weights.WEIGHTS = (model.weights.Weight(**json.loads(sys.argv[1])),)
-from model.weights.__main__ import main
+import datagen.weights.registry
+datagen.weights.registry.WEIGHTS = (datagen.weights.registry.Weight(**json.loads(sys.argv[1])),)
+from datagen.weights.__main__ import main
 main(sys.argv[2:])
 """
 
@@ -102,7 +102,7 @@ def small(sha256: str = "") -> Weight:
 
 
 def weights(hub: Hub, weight: Weight, *words: object) -> Run:
-    """`python -m model.weights words` with `weight` as the registry, in a process of its own that asks `hub`."""
+    """`python -m datagen.weights words` with `weight` as the registry, in a process of its own that asks `hub`."""
     environment = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment |= {"HF_HUB_DISABLE_XET": "1", "PATH": "", "HF_HOME": "/nonexistent", "no_proxy": "127.0.0.1"}
     command = [sys.executable, "-W", "error", "-c", SCRIPT, json.dumps(asdict(weight)), *map(str, words)]
@@ -163,13 +163,13 @@ def test_a_source_that_refuses_is_one_sentence(status, code, sentence, hub, tmp_
 
 
 def test_without_a_network_the_way_by_hand_is_told(tmp_path):
-    ended = call("model.weights", "fetch", "vae", "--folder", tmp_path)
+    ended = call("datagen.weights", "fetch", "vae", "--folder", tmp_path)
     assert ended.code == 2
     assert ended.err == (
         "error: HF_HUB_OFFLINE forbids the network; vae (the autoencoder that MegActor uses (sd-vae-ft-mse); "
         f"size: about 0.34 GB; licence: MIT) is not in {tmp_path}/vae: "
         "put config.json, diffusion_pytorch_model.safetensors of https://huggingface.co/stabilityai/sd-vae-ft-mse "
-        "there, or run `python -m model.weights fetch vae` where there is a network.\n"
+        "there, or run `python -m datagen.weights fetch vae` where there is a network.\n"
     )
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -179,12 +179,12 @@ def test_files_put_there_by_hand_are_found_and_verified(tmp_path):
         require("vae", tmp_path)
     checkpoints.autoencoder().save_pretrained(tmp_path / "vae")
     assert require("vae", tmp_path) == tmp_path / "vae"
-    told = call("model.weights", "verify", "vae", "--folder", tmp_path)
+    told = call("datagen.weights", "verify", "vae", "--folder", tmp_path)
     assert (told.code, told.out) == (0, "vae: can be read; no checksum is known for all of it\n")
-    assert re.search(r"^vae .* yes$", call("model.weights", "list", "--folder", tmp_path).out, re.M)
+    assert re.search(r"^vae .* yes$", call("datagen.weights", "list", "--folder", tmp_path).out, re.M)
     file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    told = call("model.weights", "verify", "--folder", tmp_path)
+    told = call("datagen.weights", "verify", "--folder", tmp_path)
     assert told.code == 1 and f"vae: {file} is damaged or cut short" in told.out
     assert "sd15: not there\n" in told.out and "mediapipe: in its package\n" in told.out
 
@@ -192,14 +192,14 @@ def test_files_put_there_by_hand_are_found_and_verified(tmp_path):
 def test_a_file_of_another_checksum_is_found(tmp_path):
     (tmp_path / "animatediff").mkdir()
     checkpoints.write(tmp_path / "animatediff" / "v3_sd15_mm.ckpt", {"a": torch.zeros(1)})
-    told = call("model.weights", "verify", "animatediff", "--folder", tmp_path)
+    told = call("datagen.weights", "verify", "animatediff", "--folder", tmp_path)
     assert told.code == 1 and "2412711886f6... is expected" in told.out
 
 
 def test_a_changed_size_or_byte_of_what_was_fetched_is_found(hub, tmp_path, monkeypatch):
     weights(hub, small(), "fetch", "small", "--folder", tmp_path)
-    monkeypatch.setattr("model.weights.__main__.WEIGHTS", (small(),))
-    verify = ("model.weights", "verify", "--folder", tmp_path)
+    monkeypatch.setattr("datagen.weights.__main__.WEIGHTS", (small(),))
+    verify = ("datagen.weights", "verify", "--folder", tmp_path)
     assert call(*verify).out == "small: whole\n"
     file = tmp_path / "small" / "sub" / "config.json"
     for change, sentence in ((b'{"a": 2}', "has sha256"), (b'{"a": 10}', "has 9 bytes, 8 were fetched")):
@@ -213,7 +213,7 @@ def test_a_changed_size_or_byte_of_what_was_fetched_is_found(hub, tmp_path, monk
 
 
 def test_the_list_says_where_everything_stands(tmp_path):
-    told = call("model.weights", "--folder", tmp_path)
+    told = call("datagen.weights", "--folder", tmp_path)
     assert told.code == 0
     head, *rows = told.out.splitlines()
     assert head.split() == ["name", "size", "licence", "needed", "by", "host", "there"]
@@ -225,13 +225,13 @@ def test_the_list_says_where_everything_stands(tmp_path):
 def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     files = tuple(f"part/{number}.json" for number in range(6))
     many = Weight("many", "many files", "someone/many", "MIT", "tests", files)
-    for place in ("model.weights", "model.weights.__main__"):
+    for place in ("datagen.weights.registry", "datagen.weights.__main__"):
         monkeypatch.setattr(f"{place}.WEIGHTS", (many,))
     with pytest.raises(
-        UserError, match=r"put part/0.json and 5 more files \(python -m model.weights list many\) of http"
+        UserError, match=r"put part/0.json and 5 more files \(python -m datagen.weights list many\) of http"
     ):
         require("many", tmp_path)
-    assert [line.strip() for line in call("model.weights", "list", "many").out.splitlines()[2:]] == [*files]
+    assert [line.strip() for line in call("datagen.weights", "list", "many").out.splitlines()[2:]] == [*files]
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence):
-    ended = call("model.weights", *words)
+    ended = call("datagen.weights", *words)
     assert ended.code == 2 and sentence in ended.err and ended.err.count("\n") == 1
 
 
 def test_what_comes_with_a_package_needs_no_fetching():
     assert (
-        call("model.weights", "fetch", "mediapipe").out
+        call("datagen.weights", "fetch", "mediapipe").out
         == "mediapipe is in the Python package mediapipe: nothing to fetch.\n"
     )
 

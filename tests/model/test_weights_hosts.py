@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from datagen.core.lock import locked
-from model.weights import BY_HAND, Weight
+from datagen.weights.registry import BY_HAND, Weight
 from tests.faults import Run, call
 
 BYTES = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
@@ -103,12 +103,12 @@ def host(monkeypatch) -> Iterator[Host]:
 
 @pytest.fixture
 def weights(monkeypatch, tmp_path) -> Callable[..., Run]:
-    """`python -m model.weights words` with one weight as the registry, in the folder `tmp_path`."""
+    """`python -m datagen.weights words` with one weight as the registry, in the folder `tmp_path`."""
 
     def run(weight: Weight, *words: str) -> Run:
-        monkeypatch.setattr("model.weights.WEIGHTS", (weight,))
-        monkeypatch.setattr("model.weights.__main__.WEIGHTS", (weight,))
-        return call("model.weights", *words, "--folder", tmp_path)
+        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
+        monkeypatch.setattr("datagen.weights.__main__.WEIGHTS", (weight,))
+        return call("datagen.weights", *words, "--folder", tmp_path)
 
     return run
 

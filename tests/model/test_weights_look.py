@@ -1,4 +1,4 @@
-"""`python -m model.weights verify` by kind of file: whole ones pass, every kind of damage is one sentence."""
+"""`python -m datagen.weights verify` by kind of file: whole ones pass, every kind of damage is one sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper, save
 
 from datagen.core.errors import UserError
-from model.weights.look import look
+from datagen.weights.look import look
 
 
 def onnx(path: Path) -> None:

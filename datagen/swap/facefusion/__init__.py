@@ -20,7 +20,7 @@ from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame
 from datagen.vision.faces import Faces
-from model.weights.place import place, refuse_missing, sha256_of
+from datagen.weights.place import place, refuse_missing, sha256_of
 
 ENVIRONMENT = "data/facefusion-env/bin/python"
 
@@ -107,7 +107,7 @@ class FaceFusion(FrameSwap):
             return (
                 f"{told}: say swap.trust_remote_code=true if you have read and trust it, or choose another swap.model."
             )
-        mend = "get it again with `python -m model.weights fetch facefusion`, or name its folder with swap.model"
+        mend = "get it again with `python -m datagen.weights fetch facefusion`, or name its folder with swap.model"
         return f"{self.model} cannot be loaded in {self.python} as {self.task} ({text}): {mend}."
 
     def swapper(self, donor: Donor, faces: Faces) -> SwapFrame:

@@ -10,8 +10,8 @@ import httpx
 from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
 from datagen.core.errors import UserError
-from model.weights import Weight, how_to_get
-from model.weights.disk import keep_if_whole, refuse_full_disk
+from datagen.weights.disk import keep_if_whole, refuse_full_disk
+from datagen.weights.registry import Weight, how_to_get
 
 UNREACHED = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.FileMetadataError, httpx.HTTPError)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.limits import MAX_JSON, MAX_PICKLE, MIB, read_all
-from model.convert.arrays import read_arrays
+from datagen.weights.pickled_arrays import read_arrays
 
 # In a model's folder, as diffusers and transformers name them; full precision first.
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")

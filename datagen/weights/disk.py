@@ -8,8 +8,8 @@ from pathlib import Path
 
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256
-from model.weights import Weight
-from model.weights.check import record
+from datagen.weights.check import record
+from datagen.weights.registry import Weight
 
 
 def refuse_full_disk(needed: int, folder: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256
-from model.weights import FOLDER, find, require
-from model.weights.check import RECORD, recorded
+from datagen.weights.check import RECORD, recorded
+from datagen.weights.registry import FOLDER, find, require
 
 
 def place(name: str, given: str | None = None) -> Path:

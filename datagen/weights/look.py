@@ -9,7 +9,7 @@ from typing import IO
 from datagen.core.errors import UserError
 from datagen.core.files import BROKEN_ZIP, parse_json
 from datagen.core.limits import MAX_JSON, read_all
-from model.convert.files import AGAIN, head, read
+from datagen.weights.tensors import AGAIN, head, read
 
 TENSORS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # Of ONNX's ModelProto (onnx.proto) and of the encoding of protocol buffers: fields, and how long their values are

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 
 from datagen.core.errors import UserError
 from datagen.core.lock import locked
-from model.weights import BY_HAND, Weight, how_to_get
+from datagen.weights.registry import BY_HAND, Weight, how_to_get
 
 
 def download(weight: Weight, folder: Path) -> None:
@@ -18,8 +18,8 @@ def download(weight: Weight, folder: Path) -> None:
     if constants.HF_HUB_OFFLINE:
         raise UserError(f"HF_HUB_OFFLINE forbids the network; {how_to_get(weight, folder)}")
     if weight.host == "huggingface":
-        from model.weights.from_huggingface import fetch
+        from datagen.weights.from_huggingface import fetch
     else:
-        from model.weights.from_address import fetch
+        from datagen.weights.from_address import fetch
     with locked(folder / weight.name):
         fetch(weight, weight.missing(folder), folder)

@@ -13,8 +13,8 @@ import httpx
 from tqdm import tqdm
 
 from datagen.core.errors import UserError
-from model.weights import Weight, how_to_get
-from model.weights.disk import keep_if_whole, refuse_full_disk
+from datagen.weights.disk import keep_if_whole, refuse_full_disk
+from datagen.weights.registry import Weight, how_to_get
 
 # A mirror is named by the environment, as HF_ENDPOINT names one of Hugging Face.
 GITHUB = ("GITHUB_ENDPOINT", "https://github.com")

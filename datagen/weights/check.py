@@ -9,7 +9,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, write_atomically
-from model.weights import Weight
+from datagen.weights.registry import Weight
 
 RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the files that were fetched
 
@@ -53,7 +53,7 @@ def problems(weight: Weight, folder: Path) -> Iterator[str]:
 
 def _problem(path: Path, known: dict[str, Any], stated: str | None) -> str | None:
     """Size, then readable, then checksum: the cheap ones first."""
-    from model.weights.look import look
+    from datagen.weights.look import look
 
     size, expected = path.stat().st_size, stated or known.get("sha256")
     if size != known.get("bytes", size):

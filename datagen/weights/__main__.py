@@ -1,0 +1,77 @@
+"""What is there, fetch one, verify all.
+
+python -m datagen.weights list
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datagen.core.errors import UserError
+from datagen.engine.cli import command
+from datagen.weights.check import has_checksums, problems, there
+from datagen.weights.registry import WEIGHTS, Weight, find
+
+
+@command("datagen/weights")
+def run(cfg: Any) -> int:
+    chosen = WEIGHTS if cfg.name is None else (find(str(cfg.name)),)
+    if cfg.action not in ACTIONS:
+        raise UserError(f"{cfg.action!r} is no action: {' or '.join(ACTIONS)} is expected (see --help).")
+    return ACTIONS[cfg.action](chosen, Path(str(cfg.folder)))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The first word is the action."""
+    words = sys.argv[1:] if argv is None else argv
+    run([f"action={words[0]}", *words[1:]] if words and words[0] in ACTIONS else words)  # type: ignore[call-arg]
+
+
+def _list(weights: Sequence[Weight], folder: Path) -> int:
+    rows = [("name", "size", "licence", "needed by", "host", "there")]
+    rows += [(w.name, w.size, w.licence, w.needed_by, w.host if w.files else "-", there(w, folder)) for w in weights]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for name in weights[0].files if len(weights) == 1 else ():
+        print(f"  {name}")
+    return 0
+
+
+def _fetch(weights: Sequence[Weight], folder: Path) -> int:
+    if len(weights) > 1:
+        raise UserError(f"fetch what? {', '.join(weight.name for weight in weights if weight.files)} are known.")
+    (weight,) = weights
+    if not weight.files:
+        print(f"{weight.name} is in {weight.page}: nothing to fetch.")
+        return 0
+    print(f"{weight.name}: {weight.what}, {weight.page}, {weight.size}, licence: {weight.licence}")
+    if weight.missing(folder):
+        from datagen.weights.fetch import download
+
+        download(weight, folder)
+    print(f"{weight.path(folder)}: there.")
+    return 0
+
+
+def _verify(weights: Sequence[Weight], folder: Path) -> int:
+    """A line for every weight; exit code 1 if one that is there is not whole."""
+    bad = 0
+    for weight in weights:
+        if not weight.files or len(weight.missing(folder)) == len(weight.files):
+            print(f"{weight.name}: {'not there' if weight.files else there(weight, folder)}")
+            continue
+        whole = "whole" if has_checksums(weight, folder) else "can be read; no checksum is known for all of it"
+        found = list(problems(weight, folder))
+        print("\n".join(f"{weight.name}: {line}" for line in found or [whole]))
+        bad += len(found)
+    return 1 if bad else 0
+
+
+ACTIONS = {"list": _list, "fetch": _fetch, "verify": _verify}
+
+if __name__ == "__main__":
+    main()
