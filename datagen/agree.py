@@ -25,10 +25,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.files import canonical
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.stage import Stage
 from datagen.vision.faces import Faces
 from datagen.vision.landmarks import FaceMesh
 from datagen.vision.regions import face_colour

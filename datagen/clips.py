@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datagen.engine.cli import run_as_command
+from datagen.cli import run_as_command
 
 run_as_command(__name__, "clips")
 
@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.shots import Cutter, Span
-from datagen.stage import Stage
 from datagen.vision.crop import STEADY, WATCHED_SIDE, Crop, crop_of
 from datagen.vision.landmarks import FaceDetector
 from datagen.vision.track import Track, Watcher, main_track, tracks

@@ -5,7 +5,7 @@ python -m datagen.faces --input raw/
 
 from __future__ import annotations
 
-from datagen.engine.cli import run_as_command
+from datagen.cli import run_as_command
 
 run_as_command(__name__, "faces")
 
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.stage import Stage
 from datagen.vision import geometry
 from datagen.vision.faces import Faces, track
 from datagen.vision.fingerprint import fingerprint

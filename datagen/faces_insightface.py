@@ -12,14 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject
 from datagen.core.options import refuse_number
 from datagen.core.spread import evenly
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Needs, Stage, needs
 from datagen.faces import measure, seen_in
 from datagen.media import video
-from datagen.stage import Needs, Stage, needs
 from datagen.vision.faces import Faces
 from datagen.vision.insight import Insight, Seen, identity_of, nearest
 from datagen.vision.landmarks import FaceMesh

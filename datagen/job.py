@@ -15,18 +15,18 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from datagen.ahead import announcements
-from datagen.clip import Clip
 from datagen.core.errors import UserError
 from datagen.core.files import clear_parts
 from datagen.core.lock import locked, make_folder
-from datagen.engine.journey import Journey, guarded, outlook
+from datagen.engine.clip import Clip
+from datagen.engine.exclude import Excluded
+from datagen.engine.executors import LocalPool, Pool, RayPool
 from datagen.engine.ledger import Books, Ledger, Settled, unfinished
-from datagen.engine.pools import LocalPool, Pool, RayPool
+from datagen.engine.pipeline import Journey, guarded, outlook
 from datagen.engine.progress import Progress
-from datagen.engine.run import Loop, Work, interruptible
+from datagen.engine.scheduler import Loop, Work, interruptible
 from datagen.engine.store import Store
-from datagen.exclude import Excluded
+from datagen.engine.workload import announcements
 from datagen.sources.folder import Folder
 from datagen.weights.registry import is_free, licence_of
 
@@ -199,7 +199,7 @@ def _new_first(job: Job) -> Iterator[Clip]:
 
 
 def _with_children(job: Job) -> Iterator[Clip]:
-    from datagen.engine.journey import children
+    from datagen.engine.pipeline import children
 
     for clip in job.clips():
         outcome = guarded(clip, job.journey, job.store, lambda stage: False)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from datagen.clip import Clip
 from datagen.core.errors import Reject, UserError
+from datagen.engine.clip import Clip
 from datagen.vision.fingerprint import near_pairs
 
 MEASURED = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")

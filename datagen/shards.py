@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from datagen.engine.cli import command
-from datagen.exclude import is_among
+from datagen.cli import command
+from datagen.engine.exclude import is_among
 from datagen.weights.registry import licence_of
 
 if TYPE_CHECKING:

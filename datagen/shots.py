@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.stage import Stage
 
 MAX_SIDE = 320  # px; cuts show in small frames too
 Span = tuple[float, float]  # [start, end) in seconds of the source video

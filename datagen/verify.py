@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from datagen.cli import command
 from datagen.core import tar as tars
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, parse_json
 from datagen.core.text import line_of
-from datagen.engine.cli import command
-from datagen.exclude import Excluded
+from datagen.engine.exclude import Excluded
 from datagen.pack import FIELDS, read_index
 
 

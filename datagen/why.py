@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import line_of
-from datagen.engine.cli import command
 
 STORY = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", "agree")
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError, interruption_kept
 from datagen.core.files import canonical, file_sha256
-from datagen.engine.cli import command
 
 if TYPE_CHECKING:
     from model.choose import Choice

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from datagen.cli import CONF
 from datagen.core.errors import UserError
 from datagen.core.files import canonical, file_sha256
-from datagen.engine.cli import CONF
 from datagen.weights.registry import FOLDER
 from model.convert.build import instantiate, preset
 from model.convert.folder import load, longest_window

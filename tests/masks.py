@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
+from datagen.engine.clip import Artefact, Clip
 from datagen.mask.stage import MaskStage
 from datagen.media import video
 from datagen.sources.people import person, portrait

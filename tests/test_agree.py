@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datagen.agree import Agreement
-from datagen.clip import Artefact, Clip
+from datagen.engine.clip import Artefact, Clip
 from datagen.faces import MeshFaces
 from datagen.media import video
 from datagen.selection import Rule, Selection

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.clip import Artefact, Clip
 from datagen.clips import Clips
 from datagen.core.errors import Invalid, Reject
+from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.shots import Shots, pieces, shots
 from datagen.vision.crop import Crop, crop_of

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.clip import Artefact
 from datagen.core.errors import Invalid, Reject
+from datagen.engine.clip import Artefact
 from datagen.media import video
 from datagen.sources import exact
 from datagen.sources.listed import Listed, safe_name

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from datagen import pack
-from datagen.clip import Clip
-from datagen.exclude import Excluded
+from datagen.engine.clip import Clip
+from datagen.engine.exclude import Excluded
 from datagen.verify import members
 from tests.faults import SAMPLE, call
 from tests.training import numbered

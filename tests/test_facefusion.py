@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from datagen import faces
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, Transient, UserError
+from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
+from datagen.engine.clip import Artefact, Clip
 from datagen.faces import MeshFaces
 from datagen.faces_insightface import InsightFaces, Person, Stretch
 from datagen.media import video

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
+from datagen.engine.clip import Artefact, Clip
 from datagen.gaze.l2cs import DEVIATION, MEAN, L2csGaze, cut
 from datagen.gaze.network import HEADS, LAYOUTS, L2cs, load
 from datagen.media import video

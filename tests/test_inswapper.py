@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 
 from datagen import faces
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
+from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.inswapper import InSwapper

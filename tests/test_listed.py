@@ -11,7 +11,7 @@ import pytest
 
 from datagen.core.errors import UserError
 from datagen.core.keys import is_key
-from datagen.exclude import ids_in
+from datagen.engine.exclude import ids_in
 from datagen.sources import texts
 from datagen.sources.celebvhq import CelebVHQ
 from datagen.sources.listed import Listed, key_for, safe_name

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.clip import Artefact, Clip
+from datagen.engine.clip import Artefact, Clip
 from datagen.mask.polygon import PolygonMask
 from datagen.media import video
 from datagen.sources.people import look_of, person, portrait

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
+from datagen.engine.clip import Artefact, Clip
 from datagen.selection import Candidate, Rule, Selection, duplicates, groups
 from datagen.vision.fingerprint import distance, near_pairs
 

@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from datagen.clip import Artefact, Clip
+from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.style import diffusion

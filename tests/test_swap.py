@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datagen import agree, faces
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
+from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.sources import people
 from datagen.sources.sample import Render, Sample

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
-from datagen.stage import Needs, Stage
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Needs, Stage
 from datagen.weights.registry import require
 
 

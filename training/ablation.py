@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.cli import command, quoted
 from datagen.core.errors import UserError
 from datagen.core.files import write_atomically
-from datagen.engine.cli import command, quoted
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,10 +10,10 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.limits import MAX_INDEX, read_all
-from datagen.engine.cli import command
 
 if TYPE_CHECKING:
     import numpy as np

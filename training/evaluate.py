@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, write_atomically
-from datagen.engine.cli import command
 
 if TYPE_CHECKING:
     from model.pipeline import MegActorPipeline

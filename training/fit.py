@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
-from datagen.engine.cli import command
 from training.settings import resolved
 
 

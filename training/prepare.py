@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
-from datagen.engine.cli import command
 
 if TYPE_CHECKING:
-    from datagen.clip import Clip
+    from datagen.engine.clip import Clip
     from datagen.engine.ledger import Books
+    from datagen.engine.stage import Stage
     from datagen.pack import Sample
     from datagen.selection import Selection
-    from datagen.stage import Stage
     from training.official import Cutter, Official, Plan
 
 TWINS = ("styled.mp4", "swapped.mp4")
@@ -173,8 +173,8 @@ class Work:
 
     def _sample(self, key: str, sample: Official) -> Made:
         """Raises Reject."""
-        from datagen.clip import Artefact, Clip
         from datagen.core.files import file_sha256
+        from datagen.engine.clip import Artefact, Clip
         from training.official import cut_all
 
         folder = self.scratch / key

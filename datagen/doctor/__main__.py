@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datagen.engine.cli import command
+from datagen.cli import command
 
 
 @command("datagen/doctor")

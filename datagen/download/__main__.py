@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datagen.engine.cli import command
+from datagen.cli import command
 
 
 @command("datagen/download")

@@ -18,7 +18,7 @@ from datagen.download.manifest import Manifest, Way
 from datagen.download.pace import Pace, Room
 from datagen.download.shelf import Shelf
 from datagen.engine.progress import Progress
-from datagen.engine.run import interruptible
+from datagen.engine.scheduler import interruptible
 from datagen.sources.listed import Listed
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.core.seeds import seed_of
-from datagen.engine.crew import first_line
-from datagen.stage import Needs
+from datagen.engine.stage import Needs
+from datagen.engine.workers import first_line
 
 WORKER_ENVIRONMENT = {
     **{name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")},

@@ -8,7 +8,7 @@ from collections import Counter
 
 from tqdm import tqdm
 
-from datagen.engine.journey import Outcome
+from datagen.engine.pipeline import Outcome
 
 
 class Progress:

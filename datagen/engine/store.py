@@ -21,13 +21,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
 from datagen.core.files import canonical, file_sha256, plain, write_atomically
-from datagen.engine.artefact import MARK
+from datagen.engine.artifact_check import MARK
+from datagen.engine.clip import Artefact, Clip
 from datagen.engine.remote import Remote
+from datagen.engine.stage import Stage
 from datagen.media.video import encoder_id
-from datagen.stage import Stage
 
 SIGN = "tmp/run"  # of the run that is on
 

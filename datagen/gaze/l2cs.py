@@ -14,9 +14,9 @@ import numpy as np
 
 from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
 from datagen.core.options import refuse_count, refuse_number
+from datagen.engine.stage import Needs, needs
 from datagen.gaze.stage import GazeStage
 from datagen.media import video
-from datagen.stage import Needs, needs
 from datagen.vision import geometry
 from datagen.vision.faces import Faces
 from datagen.weights.place import place, refuse_missing, sha256_of

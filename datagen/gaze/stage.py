@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.gaze import megactor
 from datagen.media import video
-from datagen.stage import Stage
 from datagen.vision import geometry
 from datagen.vision.faces import Faces
 from datagen.vision.gaze_signal import SMOOTHING_S, amplitude, gaze_map, smoothed, spread

@@ -17,9 +17,9 @@ import numpy as np
 from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_count
+from datagen.engine.stage import Needs, needs
 from datagen.mask.align import Frame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
-from datagen.stage import Needs, needs
 from datagen.weights.place import place, refuse_missing, sha256_of
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import numpy as np
 from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_count
+from datagen.engine.stage import Needs, needs
 from datagen.mask.stage import MaskStage
-from datagen.stage import Needs, needs
 from datagen.vision.regions import face_polygon
 from datagen.weights.place import place, refuse_missing, sha256_of
 

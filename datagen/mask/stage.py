@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.stage import Stage
 from datagen.vision.faces import Faces
 from datagen.vision.segmentation import FACE, PERSON
 

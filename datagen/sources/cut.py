@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Invalid, Reject
 from datagen.core.files import canonical, write_atomically
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.sources import exact, frames
 from datagen.sources.raw import Raw
-from datagen.stage import Stage
 
 CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
 OUTCOMES = {"filtered": Reject, "invalid": Invalid}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Invalid, UserError
 from datagen.core.keys import key_of
-from datagen.stage import Stage
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 
 SUFFIXES = frozenset(
     [".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"]

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from datagen.clip import Clip
 from datagen.core.errors import UserError
-from datagen.exclude import ids_in
+from datagen.engine.clip import Clip
+from datagen.engine.exclude import ids_in
 from datagen.sources.cut import Cut
 from datagen.sources.exact import Box
 from datagen.sources.raw import Raw, retrieved, safe_name

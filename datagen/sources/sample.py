@@ -9,14 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import UserError
 from datagen.core.seeds import seed_of
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 from datagen.media.video import Writer
 from datagen.sources.motion import KINDS, motion
 from datagen.sources.people import person
 from datagen.sources.talking_head import TalkingHead
-from datagen.stage import Stage
 
 RIGHTS = {
     "license": "public domain (NASA)",

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
-from datagen.engine.cli import command
 
 if TYPE_CHECKING:
     from datagen.stats.dataset import Dataset

@@ -3,6 +3,6 @@
 python -m datagen.style --input raw/
 """
 
-from datagen.engine.cli import run_as_command
+from datagen.cli import run_as_command
 
 run_as_command(__name__, "style")

@@ -11,14 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.provenance import mark
+from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.stage import Stage
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
-from datagen.synthetic import mark
 from datagen.vision.drift import drift, first_below, watched
 from datagen.vision.faces import Faces
 from datagen.vision.landmarks import FaceMesh

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from datagen.ahead import Ahead
-from datagen.clip import Artefact, Clip
 from datagen.core.device import at_once, refuse_gpus, refuse_no_gpu
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.provenance import mark
+from datagen.engine.stage import Needs, Stage, needs
+from datagen.engine.workload import Ahead
 from datagen.media import video
-from datagen.stage import Needs, Stage, needs
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed
 from datagen.style.diffusion import Painter, Plan, Sheet, dtype
 from datagen.style.pace import Pace
-from datagen.synthetic import mark
 from datagen.vision.drift import drift, first_below, watched
 from datagen.vision.faces import Faces
 from datagen.vision.landmarks import FaceMesh

@@ -3,6 +3,6 @@
 python -m datagen.swap --input raw/ --donors portraits/
 """
 
-from datagen.engine.cli import run_as_command
+from datagen.cli import run_as_command
 
 run_as_command(__name__, "swap")

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datagen.clip import Clip
 from datagen.core.seeds import seed_of
-from datagen.exclude import ids_in, names_of
+from datagen.engine.clip import Clip
+from datagen.engine.exclude import ids_in, names_of
 from datagen.media.image import read_picture
 from datagen.vision import geometry as g
 from datagen.vision.landmarks import find_face, scaled

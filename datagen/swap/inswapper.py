@@ -11,7 +11,7 @@ import numpy as np
 
 from datagen.core.device import refuse_gpus
 from datagen.core.errors import UserError
-from datagen.stage import Needs, needs
+from datagen.engine.stage import Needs, needs
 from datagen.swap.donors import Donor
 from datagen.swap.twin import FrameSwap, SwapFrame
 from datagen.vision import geometry

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core import npz as arrays
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.provenance import mark
 from datagen.media import video
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
-from datagen.synthetic import mark
 from datagen.vision import mesh
 from datagen.vision.drift import drift, strongest_below, watched
 from datagen.vision.landmarks import FaceMesh

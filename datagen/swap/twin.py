@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, UserError
 from datagen.core.options import refuse_number
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.provenance import mark
+from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.stage import Stage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
-from datagen.synthetic import mark
 from datagen.vision.faces import Faces
 from datagen.vision.regions import face_polygon
 

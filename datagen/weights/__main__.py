@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
-from datagen.engine.cli import command
 from datagen.weights.check import has_checksums, problems, there
 from datagen.weights.registry import WEIGHTS, Weight, find
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import text_of
-from datagen.engine.cli import command
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from yaml import YAMLError
 
+from datagen.cli import CONF
 from datagen.core.errors import UserError
-from datagen.engine.cli import CONF
 from model.convert.fit import Loaded, Tensors
 from model.convert.write import refuse_place
 from model.pipeline import MegActorPipeline

@@ -100,7 +100,7 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
     """One fresh run on Ray: its work by stage, wall time without Ray's start, and memory."""
     from hydra import compose, initialize_config_dir
 
-    from datagen.engine.cli import CONF
+    from datagen.cli import CONF
     from datagen.job import Job, session
 
     words = [f"output={folder}/shards", f"store={folder}/store", f"workers={workers}", "progress=false"]

@@ -23,14 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Clip
-from datagen.engine.journey import Outcome
+from datagen.engine.clip import Clip
 from datagen.engine.ledger import Ledger, Rows, Settled
+from datagen.engine.pipeline import Outcome
 from datagen.engine.progress import Progress
-from datagen.engine.run import Loop
+from datagen.engine.scheduler import Loop
+from datagen.engine.stage import NO_GPU, Needs
 from datagen.engine.store import Store
 from datagen.pack import read_index
-from datagen.stage import NO_GPU, Needs
 from tests.engine import toys
 
 NAMES = ("plan s", "loop s", "loop MiB", "restart s", "restart MiB", "rows s", "rows MiB", "index s", "ledger MB")

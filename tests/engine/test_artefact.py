@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject
-from datagen.engine.journey import Journey, guarded
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.pipeline import Journey, guarded
+from datagen.engine.stage import Stage
 from datagen.engine.store import Store
 from datagen.sources.folder import VideoFile
-from datagen.stage import Stage
 from tests.engine.toys import Nothing, Text
 from tests.faults.toys import FAULTS
 

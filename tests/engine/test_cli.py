@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from datagen.engine.cli import help_text, overrides, quoted
+from datagen.cli import help_text, overrides, quoted
 from tests.conftest import REPOSITORY
 from tests.faults import call
 

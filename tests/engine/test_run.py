@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from datagen.clip import Clip
 from datagen.core.errors import UserError
-from datagen.engine.journey import Outcome
+from datagen.engine.clip import Clip
 from datagen.engine.ledger import Ledger
+from datagen.engine.pipeline import Outcome
 from datagen.engine.progress import Progress
-from datagen.engine.run import Loop
+from datagen.engine.scheduler import Loop
+from datagen.engine.stage import Needs
 from datagen.engine.store import Store
-from datagen.stage import Needs
 from tests.engine.toys import Short, Split, artefacts, clips, journey, run
 
 FAULTS = {"c1": "raise", "c2": "exit", "c3": "reject", "c4": "invalid", "c5": "transient"}

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from datagen.clip import Artefact
 from datagen.core.errors import Reject
 from datagen.core.files import write_atomically
+from datagen.engine.clip import Artefact
 from datagen.engine.store import Store
 from tests.engine.toys import Split, Text, Twice, Upper, clips
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Invalid, Reject, Transient
-from datagen.engine.journey import Journey
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.executors import LocalPool, RayPool
 from datagen.engine.ledger import Ledger, read_ledger
-from datagen.engine.pools import LocalPool, RayPool
+from datagen.engine.pipeline import Journey
 from datagen.engine.progress import Progress
-from datagen.engine.run import Loop, Work
+from datagen.engine.scheduler import Loop, Work
+from datagen.engine.stage import Needs, Stage
 from datagen.engine.store import Store
-from datagen.stage import Needs, Stage
 
 
 @dataclass

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
-from datagen.engine.cli import run_as_command
+from datagen.cli import run_as_command
 from datagen.engine.ledger import read_ledger
 from datagen.media import video
 from datagen.sources.motion import Motion

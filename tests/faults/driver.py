@@ -22,8 +22,8 @@ import cv2  # noqa: F401  so that no driver pays for it
 from omegaconf import OmegaConf
 
 from datagen import pack  # noqa: F401
+from datagen.cli import _guarded
 from datagen.engine import ledger
-from datagen.engine.cli import _guarded
 from datagen.engine.store import Store
 from datagen.job import Job, exit_code, session
 from datagen.shards import finish

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from datagen.clip import Artefact, Clip
-from datagen.engine.crew import Crew
-from datagen.engine.journey import Journey
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.pipeline import Journey
+from datagen.engine.workers import Crew
 from tests.engine import toys
 from tests.faults import SAMPLE, contents, leftovers, nodes, started, until
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Invalid, Reject, Transient
 from datagen.core.seeds import seed_of
-from datagen.engine.journey import Journey
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.pipeline import Journey
+from datagen.engine.stage import Needs, Stage
 from datagen.selection import Selection
 from datagen.sources.folder import VideoFile
-from datagen.stage import Needs, Stage
 from tests.faults import blows
 
 Poisons = dict[str, dict[str, str]]  # stage -> key of the clip -> fault

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.core.errors import UserError
-from datagen.weights.look import look
 from datagen.weights import tensors as files
+from datagen.weights.look import look
 from model.convert import folder
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, replaced, spoilt
 from tests.model.checkpoints import trained

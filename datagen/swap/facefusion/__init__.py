@@ -15,7 +15,7 @@ import numpy as np
 from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject, Transient, UserError
 from datagen.core.options import refuse_count, refuse_number
-from datagen.stage import Needs, needs
+from datagen.engine.stage import Needs, needs
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Clip
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
-from datagen.engine.journey import Journey, outlook
+from datagen.engine.clip import Clip
+from datagen.engine.pipeline import Journey, outlook
+from datagen.engine.stage import Stage
 from datagen.engine.store import Store
 from datagen.media import video
-from datagen.stage import Stage
 
 PROBED = 64  # of the videos without known spans; the others are taken to be as long
 

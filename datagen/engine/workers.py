@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from datagen.clip import Clip
 from datagen.core.errors import UserError
-from datagen.engine.journey import Journey, Outcome, guarded
+from datagen.engine.clip import Clip
+from datagen.engine.pipeline import Journey, Outcome, guarded
+from datagen.engine.stage import Needs
 from datagen.engine.store import Store
-from datagen.stage import Needs
 
 LOOK_S = 2.0  # between the questions how large the cluster is
 AGAIN_S = 15.0  # after a worker did not come up

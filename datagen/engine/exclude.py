@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Clip
 from datagen.core.errors import UserError
+from datagen.engine.clip import Clip
 
 MOST_BYTES = 64 * 2**20
 REMARK = re.compile(r"(^|\s)#.*")

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from datagen.clip import Clip
 from datagen.core.errors import UserError
-from datagen.engine.journey import Journey, Outcome, children, guarded
+from datagen.engine.clip import Clip
+from datagen.engine.executors import Pool
 from datagen.engine.ledger import CLASSES, Books, Ledger
-from datagen.engine.pools import Pool
+from datagen.engine.pipeline import Journey, Outcome, children, guarded
 from datagen.engine.progress import Progress
 from datagen.engine.store import Store
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from datagen.clip import Artefact, Clip
 from datagen.core.files import canonical, plain
-from datagen.stage import Stage
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
 
 MARK = "done.json"  # beside every artefact in the store
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from datagen.clip import Clip
 from datagen.core.errors import UserError
+from datagen.engine.clip import Clip
 from datagen.engine.cluster import Cluster
-from datagen.engine.crew import Crew, Hand, Worker, first_line, single_threaded
-from datagen.engine.journey import Journey, Outcome, guarded
+from datagen.engine.pipeline import Journey, Outcome, guarded
+from datagen.engine.stage import Needs
 from datagen.engine.store import Store
-from datagen.stage import Needs
+from datagen.engine.workers import Crew, Hand, Worker, first_line, single_threaded
 
 START_S = 300  # for the first worker to come up, and for one of a cluster that has lost all; models not counted
 

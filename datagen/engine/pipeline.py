@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from datagen.clip import Artefact, Clip
 from datagen.core.errors import Reject, Transient, UserError, halting
-from datagen.engine.artefact import Unsound, sound
+from datagen.engine.artifact_check import Unsound, sound
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.exclude import Excluded
+from datagen.engine.stage import NO_GPU, Needs, Stage
 from datagen.engine.store import Record, Store
-from datagen.exclude import Excluded
-from datagen.stage import NO_GPU, Needs, Stage
 
 
 class Rules(Protocol):

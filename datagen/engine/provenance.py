@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datagen.stage import Stage
+from datagen.engine.stage import Stage
 
 # IPTC's words for how a picture came about (cv.iptc.org/newscodes/digitalsourcetype)
 COMPOSITE = "compositeSynthetic"

@@ -19,7 +19,7 @@ from typing import Any
 from datagen.core.errors import Transient, UserError, halting, interruption_kept
 from datagen.core.text import line_of
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = Path(__file__).resolve().parents[1] / "conf"
 TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")
 TEXTS = (
     "input",
@@ -297,7 +297,7 @@ def run_as_command(module: str, verb: str) -> None:
 
     @command(f"datagen/{verb}")
     def main(cfg: Any) -> int:
-        from datagen.verbs import run_verb
+        from datagen.stage_command import run_verb
 
         return run_verb(cfg, verb)
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from datagen.clip import Artefact, Clip
+from datagen.engine.clip import Artefact, Clip
 
 if TYPE_CHECKING:
     pass
 
 
 if TYPE_CHECKING:
-    from datagen.ahead import Ahead
+    from datagen.engine.workload import Ahead
 
 
 @dataclass(frozen=True)
