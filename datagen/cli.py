@@ -286,19 +286,3 @@ def _native_stderr_muted() -> Iterator[None]:
         finally:
             sys.stderr = before
             os.dup2(kept, 2)
-
-
-def run_as_command(module: str, verb: str) -> None:
-    """First line of a stage's module: as `python -m datagen.<verb>` it is a command, before the heavy imports are paid
-    for.
-    """
-    if module != "__main__":
-        return
-
-    @command(f"datagen/{verb}")
-    def main(cfg: Any) -> int:
-        from datagen.stage_command import run_verb
-
-        return run_verb(cfg, verb)
-
-    main()

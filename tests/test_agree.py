@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datagen.agree import Agreement
+from datagen.agree.mesh import Agreement
 from datagen.engine.clip import Artefact, Clip
-from datagen.faces import MeshFaces
+from datagen.faces.mesh import MeshFaces
 from datagen.media import video
 from datagen.selection import Rule, Selection
 from datagen.sources.motion import Motion

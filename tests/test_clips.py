@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.clips import Clips
+from datagen.clips.square import Clips
 from datagen.core.errors import Invalid, Reject
 from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
-from datagen.shots import Shots, pieces, shots
+from datagen.shots.adaptive import Shots, pieces, shots
 from datagen.vision.crop import Crop, crop_of
 from datagen.vision.track import Track, main_track, tracks
 

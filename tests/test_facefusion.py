@@ -20,9 +20,9 @@ import numpy as np
 import psutil
 import pytest
 
-from datagen import faces
 from datagen.core.errors import Reject, Transient, UserError
 from datagen.engine.clip import Artefact, Clip
+from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.facefusion import FaceFusion

@@ -7,8 +7,8 @@ import pytest
 
 from datagen.core.errors import Reject
 from datagen.engine.clip import Artefact, Clip
-from datagen.faces import MeshFaces
-from datagen.faces_insightface import InsightFaces, Person, Stretch
+from datagen.faces.insightface import InsightFaces, Person, Stretch
+from datagen.faces.mesh import MeshFaces
 from datagen.media import video
 from datagen.vision import geometry
 from datagen.vision.faces import Faces

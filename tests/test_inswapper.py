@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from datagen import faces
 from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artefact, Clip
+from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.people import person, portrait
 from datagen.swap.inswapper import InSwapper

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen import agree, faces
+from datagen.agree import mesh as agree
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artefact, Clip
+from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources import people
 from datagen.sources.sample import Render, Sample

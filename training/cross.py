@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen.clips import Clips
+from datagen.clips.square import Clips
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.seeds import seed_of
@@ -118,7 +118,7 @@ def cross_cases(shards: Path, count: int = 6, frames: int = 40, stride: int = 1,
 
 
 def difference(one: int, other: int) -> float:
-    """How clearly two people of the sample differ: shape and skin colour, each in units of datagen.agree."""
+    """How clearly two people of the sample differ: shape and skin colour, each in units of datagen.agree.mesh."""
     a, b = (look_of(person(who)).points for who in (one, other))
     shape = float(np.abs(np.log(shape_ratios(a) / shape_ratios(b))).mean())
     colour = float(np.linalg.norm(np.subtract(person(one).skin, person(other).skin)))

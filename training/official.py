@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.clips import Clips
+from datagen.clips.square import Clips
 from datagen.core import tar as tars
 from datagen.core.errors import Reject, UserError
 from datagen.core.limits import MAX_MEMBER

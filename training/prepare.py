@@ -104,7 +104,7 @@ class Work:
     twins_absent: int = 0
 
     def __post_init__(self) -> None:
-        from datagen.faces import MeshFaces
+        from datagen.faces.mesh import MeshFaces
         from datagen.gaze.iris import IrisGaze
         from datagen.mask.polygon import PolygonMask
 

@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
-from datagen.clips import Clips
+from datagen.clips.square import Clips
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
 from model.choose import refuse_window

@@ -3,6 +3,7 @@
 python -m datagen.style --input raw/
 """
 
-from datagen.cli import run_as_command
+from datagen.stage_main import stage_main
 
-run_as_command(__name__, "style")
+if __name__ == "__main__":
+    stage_main("style")

@@ -20,12 +20,12 @@ import numpy as np
 import psutil
 import pytest
 
-from datagen.cli import run_as_command
 from datagen.engine.ledger import read_ledger
 from datagen.media import video
 from datagen.sources.motion import Motion
 from datagen.sources.people import person
 from datagen.sources.talking_head import TalkingHead
+from datagen.stage_main import stage_main
 from datagen.verify import members
 from tests.conftest import REPOSITORY
 
@@ -60,7 +60,7 @@ class Run:
 def call(module: str, *words: object) -> Run:
     """`python -m module words` in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    stage = partial(run_as_command, "__main__", module.partition(".")[2])  # a stage's module is a command only as main
+    stage = partial(stage_main, module.partition(".")[2])  # a stage's module is a command only as main
     package = hasattr(importlib.import_module(module), "__path__")
     command = getattr(importlib.import_module(f"{module}.__main__" if package else module), "main", stage)
     try:

@@ -22,7 +22,7 @@ from datagen.download.check import inspect
 from datagen.media import mp4_tables as claims
 from datagen.media import video
 from datagen.media.mp4_tables import refuse_claims
-from datagen.shots import Shots
+from datagen.shots.adaptive import Shots
 from datagen.stats import films
 from model import footage
 from tests.hostile import EXAMPLES, MIB, box, confined, film, fuzzing, lying, spoilt

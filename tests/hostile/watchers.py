@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datagen.clips import Clips
+from datagen.clips.square import Clips
 from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
-from datagen.shots import Shots
+from datagen.shots.adaptive import Shots
 from datagen.sources.exact import stream
 from model import footage
 from tests.conftest import REPOSITORY

@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from datagen.clips import Clips
+from datagen.clips.square import Clips
 from model.convert.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY

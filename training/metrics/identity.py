@@ -26,7 +26,7 @@ Embed = Callable[[np.ndarray], np.ndarray]  # RGB uint8 [n, 112, 112, 3] -> [n, 
 def likeness(truth: np.ndarray, output: np.ndarray, colour: float) -> dict[str, float]:
     """shape: mean |log ratio| of face proportions; colour: CIELAB distance; similarity: 1 is the same by both.
 
-    As datagen.agree, for points [f, 478, 3] px in which both show a face.
+    As datagen.agree.mesh, for points [f, 478, 3] px in which both show a face.
     """
     shape = shape_change(truth, output)
     return {

@@ -61,7 +61,7 @@ def of_points(output: np.ndarray, zero: np.ndarray, one: np.ndarray) -> float | 
 def looks(points: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a face is like without its motion: log of shape proportions [6] (medians over frames), mean CIELAB [3].
 
-    In units of datagen.agree: 1 is a clear difference. Points [f, 478, 3] px, colours [f, 3] of the same frames.
+    In units of datagen.agree.mesh: 1 is a clear difference. Points [f, 478, 3] px, colours [f, 3] of the same frames.
     """
     known = ~np.isnan(points[:, 0, 0])
     shape = np.log(np.median(shape_ratios(points[known]), axis=0)) / SHAPE_UNIT

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from datagen.cli import run_as_command
-
-run_as_command(__name__, "clips")
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +17,7 @@ from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.shots import Cutter, Span
+from datagen.shots.adaptive import Cutter, Span
 from datagen.vision.crop import STEADY, WATCHED_SIDE, Crop, crop_of
 from datagen.vision.landmarks import FaceDetector
 from datagen.vision.track import Track, Watcher, main_track, tracks

@@ -18,7 +18,7 @@ from datagen.core.options import refuse_number
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Needs, Stage, needs
-from datagen.faces import measure, seen_in
+from datagen.faces.stage import measure, seen_in
 from datagen.media import video
 from datagen.vision.faces import Faces
 from datagen.vision.insight import Insight, Seen, identity_of, nearest

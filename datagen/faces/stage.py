@@ -1,57 +1,17 @@
-"""Boxes and the 478 landmarks of the one face in every frame of a clip.
-
-python -m datagen.faces --input raw/
-"""
+"""What every backend of faces measures of a clip's face."""
 
 from __future__ import annotations
 
-from datagen.cli import run_as_command
-
-run_as_command(__name__, "faces")
-
-from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datagen.core.errors import Reject
-from datagen.engine.clip import Artefact, Clip
-from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.vision import geometry
-from datagen.vision.faces import Faces, track
+from datagen.vision.faces import Faces
 from datagen.vision.fingerprint import fingerprint
-from datagen.vision.landmarks import FaceMesh
 from datagen.vision.regions import face_colour
-
-
-@dataclass
-class MeshFaces(Stage):
-    """MediaPipe FaceMesh: points with irises, tracked; needs no download."""
-
-    name = "faces"
-    version = 1
-    inputs = ("clips",)
-
-    min_confidence: float = 0.5
-
-    @cached_property
-    def mesh(self) -> FaceMesh:
-        return FaceMesh(self.min_confidence)
-
-    def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}
-
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        path = clip.path("clips")
-        faces = track(self.mesh, video.frames(path))
-        if not faces.found.any():
-            raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
-        faces.save(workdir / "faces.npz")
-        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces)})
 
 
 def measure(faces: Faces) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Does a driving twin still match its target: one backend a file."""

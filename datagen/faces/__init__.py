@@ -1,0 +1,1 @@
+"""Landmarks of the one face of a clip: one backend a file."""

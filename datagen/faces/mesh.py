@@ -1,0 +1,45 @@
+"""Boxes and the 478 landmarks of the one face in every frame of a clip.
+
+python -m datagen.faces --input raw/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from datagen.core.errors import Reject
+from datagen.engine.clip import Artefact, Clip
+from datagen.engine.stage import Stage
+from datagen.faces.stage import measure, seen_in
+from datagen.media import video
+from datagen.vision.faces import track
+from datagen.vision.landmarks import FaceMesh
+
+
+@dataclass
+class MeshFaces(Stage):
+    """MediaPipe FaceMesh: points with irises, tracked; needs no download."""
+
+    name = "faces"
+    version = 1
+    inputs = ("clips",)
+
+    min_confidence: float = 0.5
+
+    @cached_property
+    def mesh(self) -> FaceMesh:
+        return FaceMesh(self.min_confidence)
+
+    def weights(self) -> dict[str, str]:
+        return {"mediapipe": version("mediapipe")}
+
+    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        path = clip.path("clips")
+        faces = track(self.mesh, video.frames(path))
+        if not faces.found.any():
+            raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
+        faces.save(workdir / "faces.npz")
+        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces)})

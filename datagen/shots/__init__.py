@@ -1,0 +1,1 @@
+"""Shots of a video: one detector a file."""
