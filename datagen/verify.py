@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import tarfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from datagen.cli import command
-from datagen.core import tar as tars
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, parse_json
 from datagen.core.text import line_of
 from datagen.engine.exclude import Excluded
-from datagen.pack import FIELDS, read_index
+from datagen.shards.index import FIELDS, read_index
+from datagen.shards.reader import members
 
 
 def problems(folder: Path) -> Iterator[str]:
@@ -48,25 +48,6 @@ def _problems(folder: Path, index: dict[str, Any]) -> Iterator[str]:
             total = sum(entry[name] for entry in index["shards"] if entry["split"] == split)
             if counts[name] != total:
                 yield f"index.json: {counts[name]} {name} in {split}, its shards say {total}"
-
-
-def members(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, str, bytes]]:
-    """(key, field, data) of a shard in its order, of all `fields` or some; raises tarfile.TarError where the tar is
-    broken.
-    """
-    with tars.opened(path) as (tar, infos):
-        for info in infos:
-            key, _, field = info.name.partition(".")
-            if not fields or field in fields:
-                yield key, field, tars.read(tar, info, field)
-
-
-def readable(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, str, bytes]]:
-    """`members` for those who need all of them. UserError where the tar is broken."""
-    try:
-        yield from members(path, fields)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): python -m datagen.verify names every fault.") from None
 
 
 def _shard_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:

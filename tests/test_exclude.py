@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from datagen import pack
 from datagen.engine.clip import Clip
 from datagen.engine.exclude import Excluded
-from datagen.verify import members
+from datagen.shards import writer as pack
+from datagen.shards.reader import members
 from tests.faults import SAMPLE, call
 from tests.training import numbered
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from datagen.core.errors import UserError
-from datagen.pack import FIELDS, MARK, Member, Sample, add_member, pack
+from datagen.shards.index import FIELDS
+from datagen.shards.writer import MARK, Member, Sample, add_member, pack
 from datagen.verify import problems
 
 

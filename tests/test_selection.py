@@ -8,7 +8,7 @@ import pytest
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Artefact, Clip
-from datagen.selection import Candidate, Rule, Selection, duplicates, groups
+from datagen.shards.selection import Candidate, Rule, Selection, duplicates, groups
 from datagen.vision.fingerprint import distance, near_pairs
 
 

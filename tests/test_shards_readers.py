@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.pack import FIELDS
+from datagen.shards.index import FIELDS
 from tests import faults
 
 ARRAYS = {"boxes": (4,), "landmarks": (478, 2), "confidence": (), "gaze": (2,), "head": (3,), "eyes": ()}

@@ -7,7 +7,7 @@ import json
 
 import av
 
-from datagen.verify import members
+from datagen.shards.reader import members
 
 
 def test_twins_are_marked_and_targets_are_not(sample):

@@ -117,7 +117,7 @@ def _refuse_other(folder: Path, index: dict[str, Any], model: str, side: int) ->
 
 
 def _refuse_unfinished(folder: Path, index: dict[str, Any], shards: Path) -> None:
-    from datagen.pack import read_index as read_shards
+    from datagen.shards.index import read_index as read_shards
 
     wanted = {entry["file"]: entry["sha256"] for entry in read_shards(shards)["shards"]}
     found = {entry["file"]: entry["source"] for entry in index["shards"]}

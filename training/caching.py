@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from datagen.core.errors import UserError
 from datagen.core.files import clear_parts, file_sha256, write_atomically
-from datagen.pack import SPLITS
-from datagen.pack import read_index as read_shards
+from datagen.shards.index import SPLITS
+from datagen.shards.index import read_index as read_shards
 from model.background import BackgroundTokens
 from model.convert.build import instantiate, skeleton
 from model.convert.folder import load

@@ -23,12 +23,12 @@ from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.seeds import seed_of
 from datagen.media.video import Frame
-from datagen.pack import read_index
+from datagen.shards.index import read_index
+from datagen.shards.reader import readable
 from datagen.sources.astronaut import SIZE
 from datagen.sources.motion import KINDS, Motion, motion
 from datagen.sources.people import look_of, person
 from datagen.sources.talking_head import TalkingHead
-from datagen.verify import readable
 from datagen.vision import geometry
 from datagen.vision.crop import STEADY, crop_of
 from datagen.vision.drift import watched

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from datagen.engine.clip import Clip
     from datagen.engine.ledger import Books
     from datagen.engine.stage import Stage
-    from datagen.pack import Sample
-    from datagen.selection import Selection
+    from datagen.shards.selection import Selection
+    from datagen.shards.writer import Sample
     from training.official import Cutter, Official, Plan
 
 TWINS = ("styled.mp4", "swapped.mp4")
@@ -30,9 +30,9 @@ SCRATCH = ".preparing"  # below the output: what was made of the samples, until 
 
 @command("prepare")
 def main(cfg: Any) -> int:
-    from datagen import pack
     from datagen.core.files import clear_parts
     from datagen.core.lock import locked
+    from datagen.shards import writer as pack
     from training import official
 
     cutter, selection = _checked(cfg)
@@ -57,7 +57,7 @@ def main(cfg: Any) -> int:
 
 def _checked(cfg: Any) -> tuple[Cutter, Selection]:
     """UserError that lists all mistakes of the options."""
-    from datagen.selection import Rule, Selection
+    from datagen.shards.selection import Rule, Selection
     from training.official import Cutter
 
     mistakes = [
@@ -145,7 +145,7 @@ class Work:
     def packed(self) -> Iterator[Sample]:
         """Duplicates out, groups and splits drawn."""
         from datagen.engine.ledger import DUPLICATE
-        from datagen.selection import Candidate, duplicates, groups
+        from datagen.shards.selection import Candidate, duplicates, groups
 
         candidates = [
             Candidate(made.key, made.content, (f"video:{made.told['source']['sha256']}",), False, made.fingerprints)
@@ -236,7 +236,8 @@ def _maker(stage: Stage) -> dict[str, Any]:
 def _packed(made: Made, group: str, split: str) -> Sample:
     """A twin that is absent has an empty member: no bytes that could be taken for a video."""
     from datagen.core.files import canonical, file_sha256
-    from datagen.pack import FIELDS, Member, Sample
+    from datagen.shards.index import FIELDS
+    from datagen.shards.writer import Member, Sample
 
     told = made.told | {"group": group, "split": split}
     members = {"json": Member.of_bytes("json", canonical(told).encode())}

@@ -14,7 +14,7 @@ from datagen.core import tar as tars
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.limits import MAX_FRAMES
-from datagen.pack import FIELDS, read_index
+from datagen.shards.index import FIELDS, read_index
 from training.decode import Unreadable
 
 HEADER = 512  # bytes before a member, which begin with its name

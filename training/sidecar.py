@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datagen.core import tar as tars
 from datagen.core.limits import MAX_JSON
-from datagen.pack import add_member
+from datagen.shards.writer import add_member
 
 SUFFIX = ".safetensors"
 

@@ -27,7 +27,7 @@ class _Info(tarfile.TarInfo):
 
 
 class _PlainInfo(_Info):
-    """Of tars as datagen.pack writes them."""
+    """Of tars as datagen.shards.writer writes them."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainInfo:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.core.text import text_of
-from datagen.pack import SPLITS
+from datagen.shards.index import SPLITS
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
 from datagen.stats.facts import Way, backends, duration, place, rules, tar_bytes, ways

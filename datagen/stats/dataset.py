@@ -11,7 +11,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.core.text import text_of
-from datagen.pack import read_index
+from datagen.shards.index import read_index
 from datagen.stats.history import Cost, History, Loss, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows

@@ -8,7 +8,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.core.text import text_of
-from datagen.selection import Selection
+from datagen.shards.selection import Selection
 
 MOST = 1e15  # no number of ours is larger
 

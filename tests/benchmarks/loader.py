@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 import torch
 
-from datagen import pack
 from datagen.media import video
+from datagen.shards import writer as pack
 from model.background import preparation
 from training import decode
 from training.clipset import ClipSet

@@ -22,7 +22,8 @@ import psutil
 
 from datagen.core.files import canonical
 from datagen.media import video
-from datagen.pack import FIELDS, Member, Sample, pack, read_index
+from datagen.shards.index import FIELDS, read_index
+from datagen.shards.writer import Member, Sample, pack
 from datagen.stats.dataset import read_dataset
 from datagen.stats.pictures import extremes, gallery
 from tests.conftest import REPOSITORY

@@ -21,12 +21,12 @@ from typing import Any
 import cv2  # noqa: F401  so that no driver pays for it
 from omegaconf import OmegaConf
 
-from datagen import pack  # noqa: F401
 from datagen.cli import _guarded
 from datagen.engine import ledger
 from datagen.engine.store import Store
 from datagen.job import Job, exit_code, session
-from datagen.shards import finish
+from datagen.shards import writer as pack  # noqa: F401
+from datagen.shards.samples import finish
 from datagen.sources.folder import Folder
 from tests.faults import blows, toys
 

@@ -21,7 +21,7 @@ from datagen.core.seeds import seed_of
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.pipeline import Journey
 from datagen.engine.stage import Needs, Stage
-from datagen.selection import Selection
+from datagen.shards.selection import Selection
 from datagen.sources.folder import VideoFile
 from tests.faults import blows
 

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from datagen.core import npz as arrays
 from datagen.core.errors import UserError
 from datagen.engine.ledger import Books
-from datagen.pack import FIELDS, pack, read_index
+from datagen.shards.index import FIELDS, read_index
+from datagen.shards.reader import members
+from datagen.shards.writer import pack
 from datagen.stats.dataset import read_dataset
-from datagen.verify import members, problems
+from datagen.verify import problems
 from tests.faults import call, tree
 from tests.hostile import EXAMPLES, JSON, MIB, confined, fuzzing, replaced, spoilt
 from tests.stats import made_up

@@ -12,8 +12,9 @@ import yaml
 from datagen.core.files import canonical
 from datagen.engine.ledger import Books, Ledger
 from datagen.media import video
-from datagen.pack import FIELDS, Member, Sample, pack
-from datagen.selection import Selection
+from datagen.shards.index import FIELDS
+from datagen.shards.selection import Selection
+from datagen.shards.writer import Member, Sample, pack
 from tests.conftest import REPOSITORY
 
 VIDEOS = {"mp4": 40, "swapped.mp4": 90, "styled.mp4": 140, "mask.mp4": 190}  # field -> grey level of its frames
@@ -61,7 +62,7 @@ def ledger(path: Path, kept: int = 6, lost: int = 3, **words: Any) -> Path:
 
 
 def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
-    """The json member of clip `number`: what `datagen.shards.describe` says of a real one."""
+    """The json member of clip `number`: what `datagen.shards.samples.describe` says of a real one."""
     draw = np.random.default_rng(number)
     frames = int(draw.integers(30, 200))
     twin = {name: round(float(draw.uniform(0, 0.05)), 4) for name in ("landmarks", "mouth", "eyes", "shape")}

@@ -17,7 +17,8 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from datagen.core.files import canonical
-from datagen.pack import FIELDS, Member, Sample, pack, read_index
+from datagen.shards.index import FIELDS, read_index
+from datagen.shards.writer import Member, Sample, pack
 from datagen.stats import card as cards
 from datagen.stats.card import write_card
 from datagen.stats.dataset import read_dataset

@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from datagen import pack
+from datagen.shards import writer as pack
 from tests import faults
 from tests.training import numbered
 from training.checkpoint import checkpoints

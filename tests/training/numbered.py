@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import pack
 from datagen.media import video
+from datagen.shards import writer as pack
 from datagen.vision import geometry
 from tests import faults
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
-from datagen.pack import read_index
+from datagen.shards.index import read_index
 from tests import faults
 from tests.model.parts import tiny
 from training.batch import joined, to_floats

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from datagen.core.errors import UserError
-from datagen.pack import read_index
-from datagen.verify import members
+from datagen.shards.index import read_index
+from datagen.shards.reader import members
 from tests.faults import SAMPLE, call
 from training import cross
 from training.cross import CaseFrames, CrossCase, cross_cases, difference

@@ -11,9 +11,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from datagen import pack
 from datagen.core.errors import UserError
 from datagen.media import video
+from datagen.shards import writer as pack
 from datagen.vision.geometry import LEFT_EYE, RIGHT_EYE
 from model import drive
 from tests import faults

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
-from datagen.pack import pack
+from datagen.shards.writer import pack
 from tests.training import numbered
 from training.batch import Batch
 from training.data import ClipData, Sides, loader

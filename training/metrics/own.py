@@ -14,8 +14,8 @@ from datagen.core import npz as arrays
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.media import video
-from datagen.pack import read_index
-from datagen.verify import readable
+from datagen.shards.index import read_index
+from datagen.shards.reader import readable
 from datagen.vision import geometry
 from datagen.vision.segmentation import split
 from model.drive import square

@@ -1,54 +1,35 @@
-"""The whole journey: raw video to training shards.
-
-python -m datagen.shards                                         the embedded sample
-python -m datagen.shards source=folder source.input=raw/         your videos
-"""
+"""Kept clips made into samples: groups and splits drawn, every member found, the json written."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from datagen.cli import command
 from datagen.engine.exclude import is_among
 from datagen.weights.registry import licence_of
 
 if TYPE_CHECKING:
     from datagen.engine.store import Record, Store
     from datagen.job import Job
-    from datagen.pack import Sample
-    from datagen.selection import Candidate, Selection
+    from datagen.shards.selection import Candidate, Selection
+    from datagen.shards.writer import Sample
+
 
 SAID_NO = ("excluded", "removed:opted_out")  # why a sample of an earlier run may go unasked
 LOST = ("key", "outcome", "reason", "stage")  # what the index says of a clip that is not in the shards
 MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.mp4": "mask", "faces.npz": "gaze"}
 
 
-@command("datagen/shards")
-def main(cfg: Any) -> int:
-    from datagen.job import Job, dry_run, exit_code, session
-
-    job = Job.of(cfg)
-    if cfg.dry_run:
-        dry_run(job)
-        return 0
-    with session(job, Path(cfg.output)) as run:
-        work = run.run()
-        with run.ended(work):
-            index = finish(job, run.ledger, work.books)
-    _report(job, work, index)
-    return exit_code(work.books)
-
-
 def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     """Duplicates out, splits drawn, shards and index written."""
-    from datagen import pack, selection
     from datagen.engine.ledger import DUPLICATE, Rows
+    from datagen.shards import selection
+    from datagen.shards import writer as pack
 
     rows = Rows(job.ledger_path, ledger.run)
     candidates, rejects = [], []
@@ -135,7 +116,7 @@ def _records(store: Store, row: dict[str, Any]) -> dict[str, Record]:
 
 
 def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
-    from datagen.selection import Candidate
+    from datagen.shards.selection import Candidate
 
     known = bool(row["identity"])
     names = [f"identity:{row['identity']}"] if known else [f"video:{records['source'].sha256}"]
@@ -146,7 +127,7 @@ def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
 
 def _sample(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> Sample:
     """Hashes and sizes; what is in the members is read when they are written, the json made once more."""
-    from datagen.pack import Member, Sample
+    from datagen.shards.writer import Member, Sample
 
     row = rows[key]
     records = _records(job.store, row)
@@ -182,26 +163,3 @@ def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
         "seconds": {},
         "bytes": {},
     }
-
-
-def _report(job: Job, work: Any, index: dict[str, Any]) -> None:
-    for line in _reasons(work.books):
-        print(line)
-    print(work.books.line())
-    total = sum(split["seconds"] for split in index["splits"].values())
-    counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
-    print(f"{job.cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
-    made = sum(work.seconds.values())
-    if made:
-        print(f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in {work.wall:.0f} s")
-    if advice := getattr(job.source, "advice", lambda reasons: None)(work.books.reasons):
-        print(advice)
-
-
-def _reasons(books: Any) -> Iterator[str]:
-    for (outcome, reason), count in sorted(books.reasons.items()):
-        yield f"  {outcome:<8} {count:>6}  {reason}"
-
-
-if __name__ == "__main__":
-    main()

@@ -19,12 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from datagen.core.errors import UserError
-from datagen.core.files import canonical, file_sha256, parse_json, write_atomically
-from datagen.core.limits import MAX_INDEX, read_all
+from datagen.core.files import canonical, file_sha256, write_atomically
+from datagen.shards.index import FIELDS, FORMAT, SPLITS, read_index
 
-FIELDS = ("faces.npz", "json", "mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
-FORMAT = "megactor-kit shards 1"
-SPLITS = ("train", "val")
 MARK = ".packing"  # stands while shards are being put in place: those there are ours, whole or not
 
 
@@ -113,35 +110,6 @@ def pack(
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """index.json of a shards folder; UserError where there is none or it is not ours."""
-    path = folder / "index.json"
-    try:
-        with path.open("rb") as file:
-            index = parse_json(read_all(file, MAX_INDEX))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} holds no index.json: a folder written by `make shards` is expected.") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}): make the shards again.") from None
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise UserError(f"{path} is not an index of {FORMAT!r}: choose a folder written by `make shards`.")
-    entries = index.get("shards")
-    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        raise UserError(f"{path} is damaged (its shards are not told as they should be): make the shards again.")
-    return index
-
-
-def _is_entry(entry: Any) -> bool:
-    """What an index says of a shard: every word and number in its right form, the file one beside the index."""
-    try:
-        words = [*entry["keys"], *entry["groups"], *(entry[name] for name in ("file", "split", "sha256", "content"))]
-        numbers = [entry[name] for name in ("bytes", "samples", "frames")]
-    except (KeyError, TypeError):
-        return False
-    is_told = all(isinstance(word, str) for word in words) and all(type(n) is int and n >= 0 for n in numbers)
-    return is_told and Path(entry["file"]).name == entry["file"] and entry["file"].endswith(".tar")
 
 
 def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""From kept clips to WebDataset shards and their index."""
