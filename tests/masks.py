@@ -12,7 +12,7 @@ import numpy as np
 from datagen.engine.clip import Artefact, Clip
 from datagen.mask.stage import MaskStage
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.vision.faces import Faces
 from datagen.vision.landmarks import FaceMesh
 from datagen.vision.regions import face_polygon

@@ -13,7 +13,7 @@ from datagen.engine.clip import Artefact, Clip
 from datagen.faces.mesh import MeshFaces
 from datagen.media import video
 from datagen.shards.selection import Rule, Selection
-from datagen.sources.motion import Motion
+from datagen.sources.rendering.motion import Motion
 from datagen.vision.similarity import compare
 from tests.faults import head, poses
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from tests import faults
 from tests.conftest import REPOSITORY
 from tests.faults import BROKEN, Run, call
@@ -163,9 +163,9 @@ def shown_commands() -> list[str]:
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
 def test_the_readme_shows_every_command():
     shown = {line.split()[2] for line in shown_commands()}
-    datagen = {f"datagen.{name}" for name in ("shards", "stats", "why", "verify", "doctor", "download", *SUFFIX)}
-    model = {f"model.{name}" for name in ("animate", "convert", "weights")}
-    assert shown == datagen | model | {f"training.{name}" for name in ("fit", "evaluate", "prepare", "cache")}
+    datagen = {f"datagen.{name}" for name in ("shards", "stats", "why", "verify", "doctor", "download", "prepare", "weights", *SUFFIX)}
+    model = {f"model.{name}" for name in ("animate", "convert")}
+    assert shown == datagen | model | {f"training.{name}" for name in ("fit", "evaluate", "cache")}
 
 
 @pytest.mark.parametrize("line", shown_commands())

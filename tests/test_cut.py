@@ -12,8 +12,8 @@ import pytest
 from datagen.core.errors import Invalid, Reject
 from datagen.engine.clip import Artefact
 from datagen.media import video
-from datagen.sources import exact
-from datagen.sources.listed import Listed, safe_name
+from datagen.sources.listed import exact
+from datagen.sources.listed.base import Listed, safe_name
 from tests.listed import celebvhq, celebvhq_entry, film, number_of, vfhq, vfhq_text
 
 cv2.setNumThreads(1)

@@ -24,7 +24,7 @@ from datagen.core.errors import Reject, Transient, UserError
 from datagen.engine.clip import Artefact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.swap.facefusion import FaceFusion
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.vision.landmarks import FaceMesh

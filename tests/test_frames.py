@@ -14,7 +14,7 @@ from PIL import Image
 
 from datagen.core.errors import Invalid
 from datagen.media import video
-from datagen.sources import frames
+from datagen.sources.listed import frames
 from datagen.sources.vfhq import VFHQ
 from tests.listed import number_of, numbered, vfhq_text
 

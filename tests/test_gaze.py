@@ -11,9 +11,9 @@ import pytest
 
 from datagen.gaze.iris import IrisGaze
 from datagen.media import video
-from datagen.sources.motion import KINDS, Motion, motion
+from datagen.sources.rendering.motion import KINDS, Motion, motion
+from datagen.sources.rendering.talking_head import rotation
 from datagen.sources.sample import Sample
-from datagen.sources.talking_head import rotation
 from datagen.vision import geometry
 from datagen.vision.faces import Faces, track
 from datagen.vision.gaze_signal import amplitude

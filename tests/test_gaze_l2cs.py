@@ -16,7 +16,7 @@ from datagen.engine.clip import Artefact, Clip
 from datagen.gaze.l2cs import DEVIATION, MEAN, L2csGaze, cut
 from datagen.gaze.network import HEADS, LAYOUTS, L2cs, load
 from datagen.media import video
-from datagen.sources.motion import motion
+from datagen.sources.rendering.motion import motion
 from datagen.vision import geometry
 from datagen.vision.faces import Faces, track
 from datagen.vision.landmarks import FaceMesh

@@ -16,7 +16,7 @@ from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artefact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE
 from datagen.vision.insight import Insight, Seen, five_points, nearest

@@ -12,10 +12,10 @@ import pytest
 from datagen.core.errors import UserError
 from datagen.core.keys import is_key
 from datagen.engine.exclude import ids_in
-from datagen.sources import texts
 from datagen.sources.celebvhq import CelebVHQ
-from datagen.sources.listed import Listed, key_for, safe_name
-from datagen.sources.raw import retrieved
+from datagen.sources.listed import texts
+from datagen.sources.listed.base import Listed, key_for, safe_name
+from datagen.sources.listed.raw import retrieved
 from datagen.sources.vfhq import VFHQ, entry_of
 from tests.listed import BOX, celebvhq, celebvhq_entry, celebvhq_json, vfhq, vfhq_text
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.sources.listed import safe_name
+from datagen.sources.listed.base import safe_name
 from tests import faults
 from tests.listed import celebvhq, celebvhq_entry, vfhq, vfhq_text
 

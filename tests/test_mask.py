@@ -11,7 +11,7 @@ import pytest
 from datagen.engine.clip import Artefact, Clip
 from datagen.mask.polygon import PolygonMask
 from datagen.media import video
-from datagen.sources.people import look_of, person, portrait
+from datagen.sources.rendering.people import look_of, person, portrait
 from datagen.vision import geometry
 from datagen.vision.faces import Faces
 from datagen.vision.landmarks import FaceMesh

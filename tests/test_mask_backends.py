@@ -17,7 +17,7 @@ from datagen.mask.densepose import DensePoseMask, regions_of
 from datagen.mask.matting import MattingMask
 from datagen.mask.stage import MaskStage
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import split
 from datagen.weights.registry import licence_of

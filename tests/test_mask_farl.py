@@ -15,7 +15,7 @@ from datagen.core.errors import UserError
 from datagen.mask import align
 from datagen.mask.farl import LABELS, FarlMask
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import split
 from tests.faults import run

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.sources.astronaut import base
-from datagen.sources.eyes import iris_offset
-from datagen.sources.motion import HEAD_LIMITS, KINDS, Motion, motion
-from datagen.sources.people import PEOPLE, look_of, person, portrait
+from datagen.sources.rendering.astronaut import base
+from datagen.sources.rendering.eyes import iris_offset
+from datagen.sources.rendering.motion import HEAD_LIMITS, KINDS, Motion, motion
+from datagen.sources.rendering.people import PEOPLE, look_of, person, portrait
+from datagen.sources.rendering.talking_head import TalkingHead, rotation
 from datagen.sources.sample import Render, Sample
-from datagen.sources.talking_head import TalkingHead, rotation
 from datagen.vision.geometry import angles, eye_openness, mouth_openness
 from datagen.vision.landmarks import FaceMesh
 

@@ -10,8 +10,8 @@ from itertools import islice
 import pytest
 
 from datagen.core.errors import UserError
-from datagen.sources import streamed
 from datagen.sources.celebvhq import CelebVHQ
+from datagen.sources.listed import streamed
 from tests.listed import celebvhq_entry
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.style import filter as style
 from datagen.style.drawing import flow, lines, soft_levels
 from datagen.style.filter import FilterStyle

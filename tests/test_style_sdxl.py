@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.style import diffusion
 from datagen.style import sdxl as style
 from datagen.style.attention import AnchoredAttention

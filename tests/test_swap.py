@@ -14,7 +14,7 @@ from datagen.core.spread import evenly
 from datagen.engine.clip import Artefact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
-from datagen.sources import people
+from datagen.sources.rendering import people
 from datagen.sources.sample import Render, Sample
 from datagen.swap import donors, swapper
 from datagen.swap.donors import Donor

@@ -25,10 +25,10 @@ from datagen.core.seeds import seed_of
 from datagen.media.video import Frame
 from datagen.shards.index import read_index
 from datagen.shards.reader import readable
-from datagen.sources.astronaut import SIZE
-from datagen.sources.motion import KINDS, Motion, motion
-from datagen.sources.people import look_of, person
-from datagen.sources.talking_head import TalkingHead
+from datagen.sources.rendering.astronaut import SIZE
+from datagen.sources.rendering.motion import KINDS, Motion, motion
+from datagen.sources.rendering.people import look_of, person
+from datagen.sources.rendering.talking_head import TalkingHead
 from datagen.vision import geometry
 from datagen.vision.crop import STEADY, crop_of
 from datagen.vision.drift import watched

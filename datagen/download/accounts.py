@@ -10,8 +10,8 @@ from pathlib import Path
 from datagen.download.answers import RETRIED
 from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
 from datagen.engine.exclude import ids_in
-from datagen.sources.cut import CUTS
-from datagen.sources.listed import OPTED_OUT, Entry, Listed, key_for
+from datagen.sources.listed.base import OPTED_OUT, Entry, Listed, key_for
+from datagen.sources.listed.cut import CUTS
 
 CLASSES = (
     "kept",

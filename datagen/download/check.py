@@ -11,7 +11,7 @@ import av
 from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
 from datagen.media.container import bounded, opened
-from datagen.sources.raw import SUFFIXES
+from datagen.sources.listed.raw import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from datagen.download.manifest import Way
 from datagen.download.pace import Full, Pace, Room
 from datagen.download.shelf import PARTS, Shelf
 from datagen.engine.progress import Progress
-from datagen.sources.raw import safe_name
+from datagen.sources.listed.raw import safe_name
 
 Fetch = Callable[[str, Path, Callable[[str, int], None]], tuple[Path, dict[str, Any]]]
 TRIES_IN_A_RUN = 2  # of a video that the host refused while it refused all

@@ -7,7 +7,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.download.fetch import Options
-from datagen.sources.listed import Listed
+from datagen.sources.listed.base import Listed
 
 WHOLE = {"limit": 1, "workers": 1, "per_hour": 1, "tries": 1, "height": 1, "retries": 0, "rate_limit": 1}
 MAY_BE_NULL = ("limit", "per_hour", "rate_limit", "max_gb")

@@ -19,7 +19,7 @@ from datagen.download.pace import Pace, Room
 from datagen.download.shelf import Shelf
 from datagen.engine.progress import Progress
 from datagen.engine.scheduler import interruptible
-from datagen.sources.listed import Listed
+from datagen.sources.listed.base import Listed
 
 
 def terms(source: Listed) -> str:

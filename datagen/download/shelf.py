@@ -14,9 +14,9 @@ from datagen.download.accounts import Accounts, Plan, is_raw
 from datagen.download.answers import Incomplete
 from datagen.download.check import Facts, inspect
 from datagen.download.manifest import Manifest
-from datagen.sources.cut import CUTS
-from datagen.sources.listed import Listed
-from datagen.sources.raw import safe_name
+from datagen.sources.listed.base import Listed
+from datagen.sources.listed.cut import CUTS
+from datagen.sources.listed.raw import safe_name
 
 PARTS = ".parts"  # below the raw folder: what is under way
 

@@ -10,11 +10,7 @@ from datagen.core.files import parse_json
 from datagen.core.limits import MAX_INDEX, read_all
 
 FIELDS = ("faces.npz", "json", "mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
-
-
 FORMAT = "megactor-kit shards 1"
-
-
 SPLITS = ("train", "val")
 
 

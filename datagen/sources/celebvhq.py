@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from datagen.core.errors import UserError
-from datagen.sources.exact import Box
-from datagen.sources.listed import BAD, Bad, Entry, Listed
-from datagen.sources.raw import is_video
-from datagen.sources.streamed import members
+from datagen.sources.listed.base import BAD, Bad, Entry, Listed
+from datagen.sources.listed.exact import Box
+from datagen.sources.listed.raw import is_video
+from datagen.sources.listed.streamed import members
 
 RIGHTS = MappingProxyType(
     {

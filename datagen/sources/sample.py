@@ -14,9 +14,9 @@ from datagen.core.seeds import seed_of
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media.video import Writer
-from datagen.sources.motion import KINDS, motion
-from datagen.sources.people import person
-from datagen.sources.talking_head import TalkingHead
+from datagen.sources.rendering.motion import KINDS, motion
+from datagen.sources.rendering.people import person
+from datagen.sources.rendering.talking_head import TalkingHead
 
 RIGHTS = {
     "license": "public domain (NASA)",

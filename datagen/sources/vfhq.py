@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from datagen.core.errors import UserError
-from datagen.sources import frames as archive
-from datagen.sources import texts
-from datagen.sources.exact import Box
-from datagen.sources.listed import BAD, Bad, Entry, Listed
-from datagen.sources.raw import is_video
+from datagen.sources.listed import frames as archive
+from datagen.sources.listed import texts
+from datagen.sources.listed.base import BAD, Bad, Entry, Listed
+from datagen.sources.listed.exact import Box
+from datagen.sources.listed.raw import is_video
 
 RIGHTS = MappingProxyType(
     {

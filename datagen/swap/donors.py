@@ -22,7 +22,7 @@ from datagen.vision.landmarks import find_face, scaled
 from datagen.vision.regions import face_colour
 
 if TYPE_CHECKING:
-    from datagen.sources.people import Person
+    from datagen.sources.rendering.people import Person
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 BUILTIN = 12
@@ -82,7 +82,7 @@ def load_donors(folder: str | Path) -> list[Donor]:
 
 def builtin_donors() -> list[Lazy]:
     """Made-up people who play in none of the sample's clips, so that no split meets them; drawn when asked for."""
-    from datagen.sources.people import PEOPLE, person
+    from datagen.sources.rendering.people import PEOPLE, person
 
     return [_builtin(person(len(PEOPLE) + index)) for index in range(BUILTIN)]
 
@@ -141,7 +141,7 @@ def _apart(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _builtin(person: Person) -> Lazy:
-    from datagen.sources.people import portrait
+    from datagen.sources.rendering.people import portrait
 
     identity = hashlib.sha256(repr(person).encode()).hexdigest()
     return Lazy(person.name, person.name, identity, person.skin, partial(portrait, person))

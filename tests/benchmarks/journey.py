@@ -62,9 +62,9 @@ def parts() -> None:
 
 
 def sample_frames(count: int) -> list[Any]:
-    from datagen.sources.motion import motion
-    from datagen.sources.people import person
-    from datagen.sources.talking_head import TalkingHead
+    from datagen.sources.rendering.motion import motion
+    from datagen.sources.rendering.people import person
+    from datagen.sources.rendering.talking_head import TalkingHead
 
     head, moves = TalkingHead(person(0)), motion("talk", count / 25, 25, 1)
     return [head.render(moves, index) for index in range(count)]

@@ -15,7 +15,7 @@ from yt_dlp.utils import DownloadError
 
 from datagen.core.lock import locked
 from datagen.download.fetch import ffmpeg
-from datagen.sources.raw import safe_name
+from datagen.sources.listed.raw import safe_name
 from tests.conftest import MEDIA
 from tests.download.conftest import StillClock, account, entry, film, name_of
 from tests.faults import call, leftovers, started, until

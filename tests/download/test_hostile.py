@@ -10,7 +10,7 @@ from yt_dlp.networking.exceptions import RequestError
 
 from datagen.download import fetch as fetching
 from datagen.download.fetch import Options, _downloader, _params
-from datagen.sources.raw import is_video, safe_name
+from datagen.sources.listed.raw import is_video, safe_name
 from tests.download.conftest import account, entry, film
 from tests.faults import call
 

@@ -23,9 +23,9 @@ import pytest
 from datagen.engine.ledger import read_ledger
 from datagen.media import video
 from datagen.shards.reader import members
-from datagen.sources.motion import Motion
-from datagen.sources.people import person
-from datagen.sources.talking_head import TalkingHead
+from datagen.sources.rendering.motion import Motion
+from datagen.sources.rendering.people import person
+from datagen.sources.rendering.talking_head import TalkingHead
 from datagen.stage_main import stage_main
 from tests.conftest import REPOSITORY
 

@@ -19,9 +19,9 @@ from datagen.core.keys import is_key
 from datagen.core.limits import MAX_JSON, MAX_LINE
 from datagen.download.manifest import NAME, Manifest
 from datagen.engine.ledger import Ledger, Rows, Settled, read_ledger, unfinished
-from datagen.sources import frames, streamed
 from datagen.sources.celebvhq import CelebVHQ
-from datagen.sources.raw import is_video
+from datagen.sources.listed import frames, streamed
+from datagen.sources.listed.raw import is_video
 from datagen.sources.vfhq import VFHQ, entry_of
 from datagen.stats.history import history
 from tests import listed

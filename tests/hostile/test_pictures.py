@@ -14,7 +14,7 @@ from PIL import EpsImagePlugin, Image
 from datagen.core.errors import UserError
 from datagen.core.limits import MAX_STILL
 from datagen.media.image import read_picture
-from datagen.sources.people import person, portrait
+from datagen.sources.rendering.people import person, portrait
 from datagen.swap.donors import load_donors
 from model.portrait import _picture
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, spoilt

@@ -17,7 +17,7 @@ from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.shots.adaptive import Shots
-from datagen.sources.exact import stream
+from datagen.sources.listed.exact import stream
 from model import footage
 from tests.conftest import REPOSITORY
 from tests.hostile import confined

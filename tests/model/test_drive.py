@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.sources.people import PEOPLE, portrait
+from datagen.sources.rendering.people import PEOPLE, portrait
 from datagen.vision.landmarks import find_face
 from model.drive import Square, aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square, warp
 from tests.model.parts import load

@@ -9,7 +9,7 @@ from PIL import Image
 
 from datagen.core import limits
 from datagen.core.errors import UserError
-from datagen.sources.people import PEOPLE, portrait
+from datagen.sources.rendering.people import PEOPLE, portrait
 from datagen.vision import geometry
 from model.portrait import Portrait, read
 

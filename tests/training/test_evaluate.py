@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from datagen.media import video
-from datagen.sources.people import PEOPLE, portrait
+from datagen.sources.rendering.people import PEOPLE, portrait
 from model.choose import choose
 from tests.faults import call, film, poses
 from tests.training.test_cross import divided

@@ -18,10 +18,10 @@ import numpy as np
 
 from datagen.core.files import canonical, write_atomically
 from datagen.core.seeds import seed_of
-from datagen.sources.astronaut import SIZE
-from datagen.sources.motion import HEAD_LIMITS, Motion
-from datagen.sources.people import person
-from datagen.sources.talking_head import TalkingHead
+from datagen.sources.rendering.astronaut import SIZE
+from datagen.sources.rendering.motion import HEAD_LIMITS, Motion
+from datagen.sources.rendering.people import person
+from datagen.sources.rendering.talking_head import TalkingHead
 from datagen.vision import geometry
 from datagen.vision.drift import watched
 from datagen.vision.landmarks import FaceMesh

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from datagen.sources.astronaut import SIZE
-from datagen.sources.eyes import Eye, iris_offset, millimetre
-from datagen.sources.motion import Motion
-from datagen.sources.mouth import Mouth
-from datagen.sources.people import Look, Person, look_of, outline
+from datagen.sources.rendering.astronaut import SIZE
+from datagen.sources.rendering.eyes import Eye, iris_offset, millimetre
+from datagen.sources.rendering.motion import Motion
+from datagen.sources.rendering.mouth import Mouth
+from datagen.sources.rendering.people import Look, Person, look_of, outline
 from datagen.vision.geometry import OVAL, direction
 
 _STEP = 4  # px between the samples of the displacement field

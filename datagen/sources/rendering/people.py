@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from datagen.core.seeds import seed_of
-from datagen.sources.astronaut import SIZE, Base, base
+from datagen.sources.rendering.astronaut import SIZE, Base, base
 from datagen.vision.geometry import INNER_LIPS, LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 
 RGB = tuple[int, int, int]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from datagen.core.errors import UserError
 from datagen.core.files import BROKEN_ZIP
-from datagen.sources.frames import is_safe
+from datagen.sources.listed.frames import is_safe
 
 MAX_BYTES = 16 * 2**20  # of one text
 

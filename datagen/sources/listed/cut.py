@@ -19,8 +19,8 @@ from datagen.core.files import canonical, write_atomically
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
-from datagen.sources import exact, frames
-from datagen.sources.raw import Raw
+from datagen.sources.listed import exact, frames
+from datagen.sources.listed.raw import Raw
 
 CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
 OUTCOMES = {"filtered": Reject, "invalid": Invalid}

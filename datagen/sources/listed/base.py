@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
 from datagen.engine.exclude import ids_in
-from datagen.sources.cut import Cut
-from datagen.sources.exact import Box
-from datagen.sources.raw import Raw, retrieved, safe_name
+from datagen.sources.listed.cut import Cut
+from datagen.sources.listed.exact import Box
+from datagen.sources.listed.raw import Raw, retrieved, safe_name
 
 __all__ = ["Bad", "Entry", "Listed", "Raw", "key_for", "safe_name"]
 

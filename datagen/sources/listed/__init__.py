@@ -1,0 +1,1 @@
+"""Sources that are lists of videos on the network: spans, crops and downloads."""

@@ -1,0 +1,1 @@
+"""The sample's people and their motion, rendered."""
