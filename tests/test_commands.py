@@ -163,7 +163,10 @@ def shown_commands() -> list[str]:
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
 def test_the_readme_shows_every_command():
     shown = {line.split()[2] for line in shown_commands()}
-    datagen = {f"datagen.{name}" for name in ("shards", "stats", "why", "verify", "doctor", "download", "prepare", "weights", *SUFFIX)}
+    datagen = {
+        f"datagen.{name}"
+        for name in ("shards", "stats", "why", "verify", "doctor", "download", "prepare", "weights", *SUFFIX)
+    }
     model = {f"model.{name}" for name in ("animate", "convert")}
     assert shown == datagen | model | {f"training.{name}" for name in ("fit", "evaluate", "cache")}
 

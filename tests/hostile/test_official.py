@@ -11,11 +11,11 @@ import tarfile
 import pytest
 from hypothesis import given
 
+from datagen.prepare.official import samples
 from tests.faults import call
 from tests.hostile import EXAMPLES, MIB, confined, film, fuzzing, spoilt
 from tests.hostile.test_shards import sparse
 from tests.hostile.test_shards import tar as lying
-from training.official import samples
 
 
 class Evil:
@@ -56,7 +56,7 @@ def test_names_lead_nowhere(name, tmp_path):
     assert ending[1] == ["mp4", "styled.mp4", "swapped.mp4"] and not ending[2]
     own = {inside / "out", inside / "shards"}
     before = {p for p in tmp_path.rglob("*") if not own & {p, *p.parents}}
-    ended = call("training.prepare", "--input", inside / "tars", "--output", inside / "shards")
+    ended = call("datagen.prepare", "--input", inside / "tars", "--output", inside / "shards")
     assert ended.code == 0 and "1 samples = kept 0" in ended.out
     assert all(word.isprintable() for word in ended.out.splitlines())
     assert {p for p in tmp_path.rglob("*") if not own & {p, *p.parents}} == before

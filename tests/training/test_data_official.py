@@ -53,7 +53,7 @@ def official(tmp_path_factory) -> Path:
 def prepared(official, tmp_path_factory) -> tuple[faults.Run, Path]:
     output = tmp_path_factory.mktemp("prepared")
     words = ("--input", official, "--output", output, "--val-share", "0", "--size", "256")
-    return faults.call("training.prepare", *words), output
+    return faults.call("datagen.prepare", *words), output
 
 
 def test_every_sample_is_accounted_for(prepared):
@@ -114,11 +114,11 @@ def test_the_loader_reads_what_was_prepared(prepared):
 
 def test_mistakes_are_told_together_and_before_any_work(tmp_path):
     words = ("--input", tmp_path, "--output", tmp_path / "out", "--size", "63", "--val-share", "2", "--shard-mb", "0")
-    run = faults.call("training.prepare", *words)
+    run = faults.call("datagen.prepare", *words)
     assert run.code == 2
     assert "shard_mb is 0" in run.sentence
     assert "clips.size is 63" in run.sentence
-    run = faults.call("training.prepare", "--input", tmp_path, "--output", tmp_path / "out")
+    run = faults.call("datagen.prepare", "--input", tmp_path, "--output", tmp_path / "out")
     assert "holds no .tar file" in run.sentence
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,1 @@
+"""Shards in the official MegActor layout made into ours."""
