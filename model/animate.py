@@ -19,10 +19,10 @@ from datagen.core.errors import UserError, interruption_kept
 from datagen.core.files import canonical, file_sha256
 
 if TYPE_CHECKING:
-    from model.choose import Choice
-    from model.footage import Footage
+    from model.inputs.driving_video import Footage
+    from model.inputs.portrait import Portrait
     from model.pipeline import MegActorPipeline, Settings
-    from model.portrait import Portrait
+    from model.resolve import Choice
 
 LEAST = {"steps": 1, "seed": 0, "window": 1, "overlap": 0, "batch": 1}
 MOST = {"steps": 500, "seed": 2**31 - 1}
@@ -51,8 +51,8 @@ def main(cfg: Any) -> int:
 def animate(cfg: Any) -> None:
     """Look at what is given, then load the model, then write the video."""
     from datagen.media import video
-    from model import portrait
-    from model.choose import choose, refuse_window
+    from model.inputs import portrait
+    from model.resolve import choose, refuse_window
 
     preset, weights = (None if value is None else str(value) for value in (cfg.preset, cfg.weights))
     choice = choose(preset, weights, cfg.device, cfg.dtype)
@@ -74,7 +74,7 @@ def _write(
     cfg: Any, path: Path, pipeline: MegActorPipeline, still: Portrait, driving: Footage, told: dict[str, str]
 ) -> None:
     from datagen.media.audio import SoundWriter
-    from model.footage import DrivingFrames
+    from model.inputs.driving_video import DrivingFrames
 
     settings = _settings(cfg)
     margin = pipeline.margin if cfg.margin == "auto" else cfg.margin
@@ -128,7 +128,7 @@ def _settings(cfg: Any) -> Settings:
 
 
 def _looked(path: Path, progress: bool) -> Footage:
-    from model.footage import look
+    from model.inputs.driving_video import look
 
     with _bar(progress, unit=" pictures", desc="looking for the face", leave=False) as bar:
         return look(path, bar.update)

@@ -133,7 +133,7 @@ def _alone(case: CrossCase) -> CrossCase:
 
 def _scores(folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]) -> Iterator[Mapping[str, Any]]:
     """A row for each case; `pictures` gets the outputs."""
-    from model.convert.folder import load
+    from model.folder import load
     from model.pipeline import Settings
     from training.cross import animated
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datagen.vision.mirror import MIRRORED
-from model import drive
+from model.inputs import driving as drive
 from training.batch import to_floats, to_levels
 
 COARSE = 5  # points of a displacement field each way

@@ -20,8 +20,8 @@ from datagen.core.files import clear_parts, file_sha256, write_atomically
 from datagen.shards.index import SPLITS
 from datagen.shards.index import read_index as read_shards
 from model.background import BackgroundTokens
-from model.convert.build import instantiate, skeleton
-from model.convert.folder import load
+from model.build import instantiate, skeleton
+from model.folder import load
 from model.latents import Latents
 from training.augment import Augmentation
 from training.batch import Batch, to_floats

@@ -21,9 +21,9 @@ from torch import Tensor
 from datagen.core.errors import UserError
 from datagen.core.files import BROKEN_ZIP
 from datagen.weights.tensors import refuse_packed
-from model.convert.bounds import refuse_absurd, refuse_code
-from model.convert.build import instantiate
-from model.convert.folder import load
+from model.bounds import refuse_absurd, refuse_code
+from model.build import instantiate
+from model.folder import load
 from model.pipeline import MegActorPipeline
 
 TOLD = ("config", "folder", "seed", "grey", "margin")  # of a model, in this order

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from datagen.core.errors import UserError
 from datagen.core.seeds import seed_of
 from datagen.vision import geometry
-from model import drive
-from model.drive import Square
+from model.inputs import driving as drive
+from model.inputs.driving import Square
 from training import decode, donor
 from training.augment import Augmentation, Change
 from training.batch import Batch, to_floats, to_levels

@@ -38,7 +38,7 @@ from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import PersonSegmenter
 from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT
 from datagen.vision.track import Watcher, main_track, tracks
-from model.drive import Square, cropped, grey, kept_boxes, only
+from model.inputs.driving import Square, cropped, grey, kept_boxes, only
 from model.pipeline import MegActorPipeline, Settings
 
 FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ

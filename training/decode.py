@@ -18,7 +18,7 @@ from datagen.media.mp4_tables import refuse_claims
 from datagen.media.video import KEYFRAME_EVERY
 
 # as datagen.media.video converts; bilinear widens with the scale, so that shrinking averages, as in
-# model.drive.cropped
+# model.inputs.driving.cropped
 _KERNEL = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _BLACK, _WHITE = 16, 235  # of the luma that datagen.media.video writes
 _PERSON, _FACE = (_BLACK + level * (_WHITE - _BLACK) / 255 for level in (64, 192))  # as datagen.mask splits

@@ -87,8 +87,8 @@ Made = tuple[dict[str, Any], list[dict[str, Any]], tuple[list[Any], list[Any]]] 
 
 
 def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
-    from model.choose import refuse_window
     from model.pipeline import Settings
+    from model.resolve import refuse_window
     from training.cross import animated, cross_cases
     from training.metrics.grid import write_grid
     from training.metrics.own import self_cases
@@ -116,7 +116,7 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
 
 
 def _of_videos(cfg: Any, features: Features | None) -> Made:
-    from model.portrait import read
+    from model.inputs.portrait import read
     from training.metrics.videos import VideoJudge, paired
 
     pairs = paired(*(Path(path) for path in cfg.videos))
@@ -136,7 +136,7 @@ def _of_videos(cfg: Any, features: Features | None) -> Made:
 
 def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
     """The model, and what tells its weights from others'."""
-    from model.choose import choose
+    from model.resolve import choose
 
     path = Path(str(cfg.checkpoint))
     if path.is_file():

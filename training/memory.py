@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model.animator import Reference
-from model.convert.build import skeleton
+from model.build import skeleton
 from model.pipeline import MegActorPipeline
 from training.optimizer import train_only
 

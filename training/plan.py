@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from datagen.core.errors import UserError
 from datagen.weights.names import modern
 from datagen.weights.registry import WEIGHTS
-from model.choose import refuse_window
-from model.convert.build import PARTS, skeleton
+from model.build import PARTS, skeleton
 from model.pipeline import MegActorPipeline
+from model.resolve import refuse_window
 from training.cache import opened
 from training.checkpoint import read
 from training.clipset import Sides

@@ -22,8 +22,8 @@ from omegaconf import OmegaConf
 from datagen.clips.square import Clips
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
-from model.choose import refuse_window
 from model.pipeline import MegActorPipeline, Settings
+from model.resolve import refuse_window
 from training.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
 from training.checkpoint import WholeFiles, fill, fresh, identity, read
 from training.clipset import ClipSet, Sides

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "float16", "bfloat16")
 
 
-@command("model_convert")
+@command("convert")
 def main(cfg: Any) -> int:
     if (cfg.output is None) == (cfg.export is None):
         raise UserError(
@@ -30,13 +30,14 @@ def main(cfg: Any) -> int:
 
 
 def _import(cfg: Any) -> int:
+    from model.build import preset, skeleton
     from model.convert import build
-    from model.convert.load import SOURCES
+    from model.convert.sources import SOURCES
 
     folder, dtype = Path(str(cfg.output)), _dtype(cfg.dtype)
     build.refuse_existing(folder, cfg.overwrite)
-    config = build.preset(str(cfg.preset))
-    shapes = build.skeleton(config)
+    config = preset(str(cfg.preset))
+    shapes = skeleton(config)
     loaded = [load(Path(str(cfg[name])), shapes) for name, load in SOURCES.items() if cfg[name] is not None]
     for source in loaded:
         print(text_of(source.report))
@@ -53,8 +54,8 @@ def _import(cfg: Any) -> int:
 def _export(path: Path, folder: str | None, dtype: torch.dtype, overwrite: bool) -> int:
     if folder is None:
         raise UserError("--export needs --from FOLDER, a model folder.")
-    from model.convert.folder import load
-    from model.convert.write import refuse_export, write_official
+    from model.convert.export import refuse_export, write_official
+    from model.folder import load
 
     refuse_export(path, overwrite)
     count = write_official(load(Path(str(folder))), path, dtype, overwrite)

@@ -16,7 +16,7 @@ from datagen.core.limits import MAX_STILL
 from datagen.media.image import read_picture
 from datagen.sources.rendering.people import person, portrait
 from datagen.swap.donors import load_donors
-from model.portrait import _picture
+from model.inputs.portrait import _picture
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, spoilt
 
 DAMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)

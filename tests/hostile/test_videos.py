@@ -24,7 +24,7 @@ from datagen.media import video
 from datagen.media.mp4_tables import refuse_claims
 from datagen.shots.adaptive import Shots
 from datagen.stats import films
-from model import footage
+from model.inputs import driving_video as footage
 from tests.hostile import EXAMPLES, MIB, box, confined, film, fuzzing, lying, spoilt
 from tests.hostile.watchers import clip_of, refusals, watched
 from training import decode

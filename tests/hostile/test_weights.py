@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from datagen.core.errors import UserError
 from datagen.weights import tensors as files
 from datagen.weights.look import look
-from model.convert import folder
+from model import folder
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, replaced, spoilt
 from tests.model.checkpoints import trained
 from training import checkpoint

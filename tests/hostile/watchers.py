@@ -18,7 +18,7 @@ from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.shots.adaptive import Shots
 from datagen.sources.listed.exact import stream
-from model import footage
+from model.inputs import driving_video as footage
 from tests.conftest import REPOSITORY
 from tests.hostile import confined
 

@@ -10,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from model.convert.build import PARTS, instantiate, preset
-from model.convert.write import official_state_dict
+from model.build import PARTS, instantiate, preset
+from model.convert.export import official_state_dict
 from model.pipeline import MegActorPipeline
 
 WIDTHS = [32, 64, 64, 64]

@@ -20,7 +20,7 @@ from PIL import Image
 from datagen.media import video
 from datagen.media.audio import SoundWriter
 from datagen.sources.rendering.people import PEOPLE, portrait
-from model.choose import choose
+from model.resolve import choose
 from tests.conftest import REPOSITORY
 from tests.faults import call, film, poses, started, tree, until
 

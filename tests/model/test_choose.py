@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from datagen.core.errors import UserError
 from model import animate
-from model.choose import choose
+from model.resolve import choose
 
 STEMS = {"image_encoder": "model"}
 PARTS = ("unet", "reference_net", "driven_encoder", "image_encoder", "vae")

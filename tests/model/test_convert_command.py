@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from model.convert.write import official_state_dict
+from model.convert.export import official_state_dict
 from model.motion import positions
 from model.pipeline import MegActorPipeline
 from tests.faults import call, run

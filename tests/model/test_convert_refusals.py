@@ -10,8 +10,10 @@ import torch
 
 from datagen.core.errors import UserError
 from datagen.weights.tensors import read
-from model.convert import build, load
-from model.convert.write import official_state_dict, write_official
+from model.build import instantiate, preset, skeleton
+from model.convert import build
+from model.convert import sources as load
+from model.convert.export import official_state_dict, write_official
 from model.pipeline import MegActorPipeline
 from tests.model import checkpoints
 
@@ -25,7 +27,7 @@ class Bomb:
 
 @pytest.fixture(scope="module")
 def model() -> MegActorPipeline:
-    return build.instantiate(checkpoints.small())
+    return instantiate(checkpoints.small())
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_missing_unknown_and_wrong_tensors_are_told_together(official, model, tm
 
 
 def test_a_checkpoint_of_another_size_is_told_by_shapes(official):
-    text = refusal(load.official_tensors, "small.ckpt", official, build.skeleton(build.preset("sd15")))
+    text = refusal(load.official_tensors, "small.ckpt", official, skeleton(preset("sd15")))
     assert "unet conv_in.weight is 32x13x3x3, 320x13x3x3 is expected" in text
     assert " and " in text and len(text) < 1000
 
@@ -185,7 +187,7 @@ def test_leftovers_of_a_one_file_checkpoint_are_unknown(model, tmp_path):
 def test_a_folder_without_weights_and_an_autoencoder_that_learns_nothing(model, tmp_path):
     text = refusal(load.sd15, tmp_path, model)
     assert "unet/diffusion_pytorch_model.safetensors (or .bin) is expected" in text
-    assert "DctAutoencoder" in refusal(load.vae, tmp_path, build.skeleton(build.preset("tiny")))
+    assert "DctAutoencoder" in refusal(load.vae, tmp_path, skeleton(preset("tiny")))
 
 
 def test_exports_are_refused_before_anything_is_written(model, tmp_path):

@@ -8,7 +8,19 @@ import torch
 
 from datagen.sources.rendering.people import PEOPLE, portrait
 from datagen.vision.landmarks import find_face
-from model.drive import Square, aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square, warp
+from model.inputs.driving import (
+    Square,
+    aligned,
+    cropped,
+    grey,
+    kept_boxes,
+    middles,
+    only,
+    outline,
+    patches,
+    square,
+    warp,
+)
 from tests.model.parts import load
 
 

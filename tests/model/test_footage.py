@@ -13,8 +13,8 @@ import torch
 from datagen.core.errors import UserError
 from datagen.media import video
 from datagen.vision.landmarks import FaceMesh
-from model.drive import grey
-from model.footage import DrivingFrames, frame_rate, look, main_face, shown
+from model.inputs.driving import grey
+from model.inputs.driving_video import DrivingFrames, frame_rate, look, main_face, shown
 from tests.faults import film, poses
 
 COUNT, HIDDEN = 24, range(8, 13)  # frames; a wall stands before the face

@@ -11,7 +11,7 @@ from datagen.core import limits
 from datagen.core.errors import UserError
 from datagen.sources.rendering.people import PEOPLE, portrait
 from datagen.vision import geometry
-from model.portrait import Portrait, read
+from model.inputs.portrait import Portrait, read
 
 
 @pytest.fixture(scope="module")

@@ -255,7 +255,7 @@ def test_what_comes_with_a_package_needs_no_fetching():
 
 
 def test_the_registry_fits_the_command_that_converts(tmp_path):
-    options = (REPOSITORY / "conf" / "model_convert.yaml").read_text()
+    options = (REPOSITORY / "conf" / "convert.yaml").read_text()
     for weight in WEIGHTS:
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in weight.sha256.values())
         assert {*weight.sha256} <= {*weight.files}

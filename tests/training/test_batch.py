@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datagen.media import video
-from model import drive
+from model.inputs import driving as drive
 from tests import faults
 from tests.model.parts import tiny
 from tests.training import numbered

@@ -15,7 +15,7 @@ from datagen.core.errors import UserError
 from datagen.media import video
 from datagen.shards import writer as pack
 from datagen.vision.geometry import LEFT_EYE, RIGHT_EYE
-from model import drive
+from model.inputs import driving as drive
 from tests import faults
 from tests.conftest import REPOSITORY
 from tests.training import numbered

@@ -11,7 +11,7 @@ from PIL import Image
 
 from datagen.media import video
 from datagen.sources.rendering.people import PEOPLE, portrait
-from model.choose import choose
+from model.resolve import choose
 from tests.faults import call, film, poses
 from tests.training.test_cross import divided
 from training.metrics.table import differences, interval, summary

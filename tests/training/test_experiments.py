@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from model.convert.build import skeleton
+from model.build import skeleton
 from model.schedule import official_inference, official_training
 from tests.conftest import REPOSITORY
 from training.loss import Objective

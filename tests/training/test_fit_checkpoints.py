@@ -28,7 +28,7 @@ def test_nothing_half_written_stays(kept):
 
 
 def test_its_model_is_that_of_the_run_with_the_mean_of_the_weights(kept):
-    from model.convert.folder import load
+    from model.folder import load
 
     made, saved = pipeline(checkpoints(kept)[0]).animator.state_dict(), load(kept / "model").animator.state_dict()
     mean = next(state["mean"] for name, state in fits.state(kept)["callbacks"].items() if name == "Mean")

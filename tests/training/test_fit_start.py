@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from datagen.clips.square import Clips
-from model.convert.folder import load
+from model.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
 from tests.training import fits
@@ -30,7 +30,7 @@ def begun(small, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("source", ["model", "step-00000002.ckpt"])
 def test_another_run_begins_with_the_weights_of_this_one(small, begun, tmp_path, source):
     """Stage 2 learns only some of them; all others are those of stage 1 afterwards."""
-    from model.convert.folder import load
+    from model.folder import load
 
     stage = ("optim.trainable=[unet.*.motion_modules]", f"init_from={begun / source}")
     fits.fit(small, tmp_path / "run", *stage, "max_steps=1")

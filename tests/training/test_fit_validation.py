@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.convert.folder import load
+from model.folder import load
 from model.pipeline import MegActorPipeline, Settings
 from tests import faults
 from tests.training import fits

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from datagen.core.errors import UserError
-from model.convert.build import preset, skeleton
+from model.build import preset, skeleton
 from tests import faults
 from tests.model.parts import tiny
 from training import memory

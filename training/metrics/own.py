@@ -18,7 +18,7 @@ from datagen.shards.index import read_index
 from datagen.shards.reader import readable
 from datagen.vision import geometry
 from datagen.vision.segmentation import split
-from model.drive import square
+from model.inputs.driving import square
 from training.cross import CrossCase
 
 PICTURE = 512  # px

@@ -25,7 +25,7 @@ from datagen.sources.rendering.talking_head import TalkingHead
 from datagen.vision import geometry
 from datagen.vision.drift import watched
 from datagen.vision.landmarks import FaceMesh
-from model.drive import Square
+from model.inputs.driving import Square
 from training.metrics.pixels import area
 
 VERSION = 1  # of what is kept

@@ -12,8 +12,8 @@ from datagen.cli import CONF
 from datagen.core.errors import UserError
 from datagen.core.files import canonical, file_sha256
 from datagen.weights.registry import FOLDER
-from model.convert.build import instantiate, preset
-from model.convert.folder import load, longest_window
+from model.build import instantiate, preset
+from model.folder import load, longest_window
 from model.pipeline import MegActorPipeline
 
 UNTRAINED = ("tiny",)  # presets that run with random weights where no others are named

@@ -16,7 +16,7 @@ from torch import Tensor
 from datagen.core.errors import UserError
 from datagen.weights.names import modern
 from datagen.weights.tensors import locate, read, read_json
-from model.convert.fit import Fitting, Loaded, Tensors
+from model.convert.matching import Fitting, Loaded, Tensors
 from model.convert.names import IS_POSITIONS, LDM_UNET, from_official, is_motion, of_ldm_unet, of_ldm_vae
 from model.motion import positions
 

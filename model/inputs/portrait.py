@@ -20,8 +20,8 @@ from datagen.vision import geometry
 from datagen.vision.landmarks import MIN_EYES, FaceDetector, FaceMesh, find_face
 from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import PersonSegmenter
-from model.drive import cropped, outline, square
-from model.footage import face_points
+from model.inputs.driving import cropped, outline, square
+from model.inputs.driving_video import face_points
 
 CLEARLY = 1.5  # times as large as the next: then it is the one that is meant
 MASKED_SIDE = 512  # px: the person is told from the background in a picture as large as a clip

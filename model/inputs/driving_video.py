@@ -21,7 +21,7 @@ from datagen.vision import geometry
 from datagen.vision.crop import WATCHED_SIDE, Crop
 from datagen.vision.landmarks import FaceMesh
 from datagen.vision.track import Track, Watcher, main_track, tracks
-from model.drive import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
+from model.inputs.driving import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
 
 VIEW = 384  # px: FaceMesh is shown the face this large, with its surroundings
 VIEW_MARGIN = 2.3  # sides of the face, as in datagen's clips

@@ -18,7 +18,7 @@ from datagen.core.errors import UserError
 from datagen.core.quiet import silence
 from datagen.weights.names import modern, shortened
 from datagen.weights.tensors import NAMES, read_json, shards
-from model.convert.bounds import refuse_absurd
+from model.bounds import refuse_absurd
 from model.dct import DctAutoencoder
 from model.driven import DrivenEncoder
 from model.pipeline import MegActorPipeline

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from datagen.core.errors import UserError
-from model.convert.load import DRIVEN
 from model.convert.names import is_motion, to_official
+from model.convert.sources import DRIVEN
 from model.motion import positions
 
 PICKLES = (".ckpt", ".pt", ".pth")
