@@ -22,8 +22,8 @@ from datagen.core.files import write_atomically
 if TYPE_CHECKING:
     import numpy as np
 
-    from training.cross import CrossCase
-    from training.metrics.score import Judge
+    from training.evaluation.cross_cases import CrossCase
+    from training.evaluation.judge import Judge
 
 TWINS = "data.twin_probability=1"
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -104,8 +104,8 @@ def _said(folder: Path) -> Path:
 
 
 def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:
-    from training.cross import cross_cases
-    from training.metrics.score import Judge, Settings
+    from training.evaluation.cross_cases import cross_cases
+    from training.evaluation.judge import Judge, Settings
 
     cases = cross_cases(Path(str(cfg.input)), cfg.cases, cfg.frames)
     own = [_alone(case) for case in cases]
@@ -135,7 +135,7 @@ def _scores(folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]
     """A row for each case; `pictures` gets the outputs."""
     from model.folder import load
     from model.pipeline import Settings
-    from training.cross import animated
+    from training.evaluation.cross_cases import animated
 
     pipeline = load(folder / "model")
     pipeline.animator.eval()
@@ -180,7 +180,7 @@ def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     import numpy as np
 
-    from training.metrics.table import interval
+    from training.evaluation.table import interval
 
     values = np.array([row[score] for row in rows if row.get(score) is not None])
     if not len(values):

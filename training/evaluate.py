@@ -89,11 +89,11 @@ Made = tuple[dict[str, Any], list[dict[str, Any]], tuple[list[Any], list[Any]]] 
 def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
     from model.pipeline import Settings
     from model.resolve import refuse_window
-    from training.cross import animated, cross_cases
-    from training.metrics.grid import write_grid
-    from training.metrics.own import self_cases
-    from training.metrics.score import Judge
-    from training.metrics.score import Settings as Judging
+    from training.evaluation.cross_cases import animated, cross_cases
+    from training.evaluation.grid import write_grid
+    from training.evaluation.judge import Judge
+    from training.evaluation.judge import Settings as Judging
+    from training.evaluation.self_cases import self_cases
 
     pipeline, weights = _pipeline(cfg)
     refuse_window(cfg.window, pipeline.longest_window, "--window")
@@ -117,7 +117,7 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
 
 def _of_videos(cfg: Any, features: Features | None) -> Made:
     from model.inputs.portrait import read
-    from training.metrics.videos import VideoJudge, paired
+    from training.evaluation.videos import VideoJudge, paired
 
     pairs = paired(*(Path(path) for path in cfg.videos))
     reference = None if cfg.reference is None else read(Path(str(cfg.reference))).rgb
@@ -140,7 +140,7 @@ def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
 
     path = Path(str(cfg.checkpoint))
     if path.is_file():
-        from training.checkpoint import pipeline
+        from training.trainer.checkpoint import pipeline
 
         device = choose("tiny", None, cfg.device).device
         loaded = pipeline(path)
@@ -184,7 +184,7 @@ def _distance(sets: tuple[list[Any], list[Any]]) -> dict[str, Any]:
 def _report(output: Path, told: dict[str, Any], rows: list[dict[str, Any]], distance: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from training.metrics.table import summary, table
+    from training.evaluation.table import summary, table
 
     means = summary(rows)
     _write(output / SUMMARY, {"clips": rows, "means": means, **({"distance": distance} if distance else {}), **told})
@@ -199,7 +199,7 @@ def _report(output: Path, told: dict[str, Any], rows: list[dict[str, Any]], dist
 def _compare(before: Path, after: Path) -> int:
     from rich.console import Console
 
-    from training.metrics.table import differences, table
+    from training.evaluation.table import differences, table
 
     runs = [_read(folder) for folder in (before, after)]
     told = differences(*(run["clips"] for run in runs))

@@ -9,7 +9,7 @@ from typing import Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
-from training.settings import resolved
+from training.trainer.settings import resolved
 
 
 @command("fit")
@@ -19,13 +19,13 @@ def main(cfg: Any) -> int:
 
 
 def _fit(settings: Any) -> int:
-    from training.run import Run
+    from training.trainer.run import Run
 
     return Run.prepared(settings).fit()
 
 
 def _plan(settings: Any) -> int:
-    from training.plan import planned
+    from training.plan.report import planned
 
     plan = planned(settings)
     print(plan.text)

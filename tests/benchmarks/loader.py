@@ -26,10 +26,10 @@ import torch
 from datagen.media import video
 from datagen.shards import writer as pack
 from model.background import preparation
-from training import decode
-from training.clipset import ClipSet
-from training.data import ClipData, Sides
-from training.shards import TWINS, shelf
+from training.data import decode
+from training.data.dataset import ClipSet
+from training.data.index import TWINS, shelf
+from training.data.module import ClipData, Sides
 
 CHUNK = 12  # samples in a round
 GOALS = {"decoding alone": 0.8, "decoding whole clips": 4.0}

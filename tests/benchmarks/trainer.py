@@ -27,12 +27,12 @@ from torch import Tensor
 from model.pipeline import MegActorPipeline
 from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
-from training.batch import Batch
-from training.callbacks import Signals
-from training.ema import trained
-from training.optimizer import optimizer, schedule
-from training.run import Run, _pipeline, _quiet, _trainee, _trainer
-from training.settings import resolved
+from training.data.batch import Batch
+from training.optim.ema import trained
+from training.optim.optimizer import optimizer, schedule
+from training.trainer.callbacks import Signals
+from training.trainer.run import Run, _pipeline, _quiet, _trainee, _trainer
+from training.trainer.settings import resolved
 
 WARM = 3  # steps that are not counted
 TINY = ("model=tiny", "trainer=cpu", "data.frames=4", "data.batch=2", "optim.ema=0.99", "max_steps=15")
@@ -113,7 +113,7 @@ class Marks(Callback):
 
 
 class Ready(LightningDataModule):
-    """training.data.ClipData, of one batch again and again."""
+    """training.data.module.ClipData, of one batch again and again."""
 
     def __init__(self, batch: Batch):
         super().__init__()

@@ -25,10 +25,10 @@ from datagen.verify import problems
 from tests.faults import call, tree
 from tests.hostile import EXAMPLES, JSON, MIB, confined, fuzzing, replaced, spoilt
 from tests.stats import made_up
-from training import clips
-from training.decode import Unreadable
-from training.metrics.own import self_cases
-from training.shards import shelf
+from training.data import record as clips
+from training.data.decode import Unreadable
+from training.data.index import shelf
+from training.evaluation.self_cases import self_cases
 
 ANY = {field: b"x" for field in FIELDS}
 

@@ -27,7 +27,7 @@ from datagen.stats import films
 from model.inputs import driving_video as footage
 from tests.hostile import EXAMPLES, MIB, box, confined, film, fuzzing, lying, spoilt
 from tests.hostile.watchers import clip_of, refusals, watched
-from training import decode
+from training.data import decode
 
 SAMPLES = 80_000_000  # of which FFmpeg made an index of 1.9 GB in two seconds, out of a file of two kB
 

@@ -22,7 +22,7 @@ from datagen.weights.look import look
 from model import folder
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, replaced, spoilt
 from tests.model.checkpoints import trained
-from training import checkpoint
+from training.trainer import checkpoint
 
 
 class Evil:

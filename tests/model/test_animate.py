@@ -282,7 +282,7 @@ def test_an_interruption_that_a_library_hides(inputs, tmp_path, monkeypatch, cap
         except AttributeError as error:
             raise ConfigAttributeError(str(error)) from None
 
-    monkeypatch.setattr("model.convert.build.OmegaConf.resolve", hidden)
+    monkeypatch.setattr("model.build.OmegaConf.resolve", hidden)
     run = call(MODULE, *words(inputs, tmp_path / "a.mp4"))
     assert run.code == 130 and capfd.readouterr().err.endswith("interrupted: nothing was written.\n")
     assert not list(tmp_path.iterdir())

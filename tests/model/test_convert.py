@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from datagen.weights.tensors import read
+from model import build as presets
 from model.animator import Animator, Reference
-from model.build import instantiate, preset, skeleton
 from model.convert import build
 from model.convert import sources as load
 from model.convert.export import official_state_dict, write_official
@@ -30,7 +30,7 @@ KEYS = REPOSITORY / "tests" / "fixtures" / "official_keys_full.json.gz"
 
 @pytest.fixture(scope="module")
 def skeleton() -> MegActorPipeline:
-    return skeleton(checkpoints.small())
+    return presets.skeleton(checkpoints.small())
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def trained() -> MegActorPipeline:
 
 
 def test_every_official_name_and_shape_at_full_size_goes_in_and_out():
-    pipeline = skeleton(preset("sd15"))
+    pipeline = presets.skeleton(presets.preset("sd15"))
     with gzip.open(KEYS) as file:
         known = json.load(file)
     shapes = {
@@ -102,7 +102,7 @@ def test_an_official_checkpoint_comes_in_and_goes_out_bit_for_bit(prefix, layout
 def test_what_was_written_is_read_again(name, trained, skeleton, tmp_path):
     count = write_official(trained, tmp_path / name)
     loaded = load.official(tmp_path / name, skeleton)
-    other = instantiate(checkpoints.small())
+    other = presets.instantiate(checkpoints.small())
     fill(other, loaded)
     assert_equal(official_state_dict(other), official(trained))
     assert count == len(official(trained))

@@ -18,8 +18,8 @@ from torch import Tensor
 from datagen.shards import writer as pack
 from tests import faults
 from tests.training import numbered
-from training.checkpoint import checkpoints
-from training.loss import Draw, Objective
+from training.objective.denoise import Draw, Objective
+from training.trainer.checkpoint import checkpoints
 
 SMALL = (
     *("model=tiny", "trainer=cpu", "model.unet.block_out_channels=[32,32]"),
@@ -151,7 +151,7 @@ def ranks(
 def server() -> Any:
     """Forks processes that have the imports behind them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.run", "tests.training.fits"])
+    context.set_forkserver_preload(["training.trainer.run", "tests.training.fits"])
     return context
 
 

@@ -13,12 +13,12 @@ from model.inputs import driving as drive
 from tests import faults
 from tests.model.parts import tiny
 from tests.training import numbered
-from training.batch import Batch, joined, to_floats, to_levels
-from training.caching import Frozen as Asked
-from training.data import ClipData, Sides
-from training.loss import Objective
-from training.task import Frozen, Task
-from training.window import Window
+from training.cache.writer import Frozen as Asked
+from training.data.batch import Batch, joined, to_floats, to_levels
+from training.data.module import ClipData, Sides
+from training.data.window import Window
+from training.objective.denoise import Objective
+from training.objective.task import Frozen, Task
 
 FRAMES, REFERENCE = [3, 9, 14, 20], 5
 

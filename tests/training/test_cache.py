@@ -16,14 +16,14 @@ from datagen.core.errors import UserError
 from datagen.shards.index import read_index
 from tests import faults
 from tests.model.parts import tiny
-from training.batch import joined, to_floats
-from training.cache import Cache
-from training.clipset import ClipSet, Sides
-from training.data import ClipData
-from training.decode import Unreadable
-from training.loss import Objective
-from training.task import Frozen, Task
-from training.window import Window
+from training.cache.reader import Cache
+from training.data.batch import joined, to_floats
+from training.data.dataset import ClipSet, Sides
+from training.data.decode import Unreadable
+from training.data.module import ClipData
+from training.data.window import Window
+from training.objective.denoise import Objective
+from training.objective.task import Frozen, Task
 
 EVERY = 4
 

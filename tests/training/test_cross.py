@@ -13,10 +13,10 @@ from datagen.core.errors import UserError
 from datagen.shards.index import read_index
 from datagen.shards.reader import members
 from tests.faults import SAMPLE, call
-from training import cross
-from training.cross import CaseFrames, CrossCase, cross_cases, difference
+from training.evaluation import cross_cases as cross
+from training.evaluation.cross_cases import CaseFrames, CrossCase, cross_cases, difference
+from training.evaluation.judge import Judge, Settings, evaluate_cases
 from training.metrics.pixels import area
-from training.metrics.score import Judge, Settings, evaluate_cases
 
 FRAMES = 24
 

@@ -20,13 +20,13 @@ from tests import faults
 from tests.conftest import REPOSITORY
 from tests.training import numbered
 from tests.training.numbered import GREYS, SIDE
-from training import decode
-from training.augment import Shape
-from training.batch import Batch
-from training.clips import Clip
-from training.clipset import DARK, ClipSet, _Reader
-from training.data import ClipData, Sides
-from training.window import Windows
+from training.data import decode
+from training.data.augment import Shape
+from training.data.batch import Batch
+from training.data.dataset import DARK, ClipSet, _Reader
+from training.data.module import ClipData, Sides
+from training.data.record import Clip
+from training.data.window import Windows
 
 SIDES = Sides(SIDE, SIDE // 2, SIDE // 8)
 

@@ -15,7 +15,7 @@ import pytest
 from datagen.media import video
 from tests import faults
 from tests.training.numbered import Preparation
-from training.data import ClipData, Sides
+from training.data.module import ClipData, Sides
 
 COUNT = 28
 

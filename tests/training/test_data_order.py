@@ -13,10 +13,10 @@ import torch
 from datagen.core.errors import UserError
 from datagen.shards.writer import pack
 from tests.training import numbered
-from training.batch import Batch
-from training.data import ClipData, Sides, loader
-from training.order import Order, Positions
-from training.shards import shelf
+from training.data.batch import Batch
+from training.data.index import shelf
+from training.data.module import ClipData, Sides, loader
+from training.data.sampler import Order, Positions
 
 CLIPS, BATCH = 7, 2
 SIDES = Sides(32, 32, 4)

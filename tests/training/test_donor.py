@@ -13,10 +13,10 @@ from datagen.vision import geometry
 from datagen.vision.landmarks import FaceMesh
 from tests.training import numbered
 from tests.training.test_data import SIDES, batches, clipset
-from training import donor
-from training.clips import faces_of
-from training.clipset import Sides
-from training.decode import Unreadable
+from training.data import face_shape as donor
+from training.data.dataset import Sides
+from training.data.decode import Unreadable
+from training.data.record import faces_of
 
 FIELDS = ("frames", "reference_frames", "target", "reference", "driving", "background", "mask", "landmarks")
 

@@ -14,8 +14,8 @@ from datagen.sources.rendering.people import PEOPLE, portrait
 from model.resolve import choose
 from tests.faults import call, film, poses
 from tests.training.test_cross import divided
-from training.metrics.table import differences, interval, summary
-from training.metrics.videos import paired
+from training.evaluation.table import differences, interval, summary
+from training.evaluation.videos import paired
 
 MODULE, COUNT = "training.evaluate", 16
 QUICK = ("--cases", "1", "--frames", "4", "--steps", "1", "--guidance", "1", "--window", "4", "--overlap", "0")

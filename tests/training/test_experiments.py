@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from model.build import skeleton
 from model.schedule import official_inference, official_training
 from tests.conftest import REPOSITORY
-from training.loss import Objective
-from training.optimizer import groups, train_only
-from training.settings import resolved
+from training.objective.denoise import Objective
+from training.optim.optimizer import groups, train_only
+from training.trainer.settings import resolved
 
 EXPERIMENTS = ("stage1", "stage2", "gaze")
 COMMON = {  # specification, 4, 5.1 and 5.3
@@ -159,7 +159,7 @@ def test_what_learns_at_full_size(experiment):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("official", [False, True])
 def test_two_steps_change_what_is_to_learn_and_nothing_else(experiment, official, sample, tmp_path):
-    from training.run import Run
+    from training.trainer.run import Run
 
     more = ("official=true", *NO_TINY_SCHEDULE) if official else ()
     cfg = composed(experiment, *TOY, f"data.input={sample}", f"output={tmp_path / 'run'}", *more)

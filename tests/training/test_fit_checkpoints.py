@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.training import fits
-from training.checkpoint import WholeFiles, checkpoints, name_of, newest, pipeline
+from training.trainer.checkpoint import WholeFiles, checkpoints, name_of, newest, pipeline
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.training import fits
-from training.checkpoint import checkpoints, newest
+from training.trainer.checkpoint import checkpoints, newest
 
 OPTIONS = (fits.FATE, fits.EMA, "checkpoint_every=3")
 

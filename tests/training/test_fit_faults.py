@@ -10,7 +10,7 @@ import torch
 
 from tests import faults
 from tests.training import fits
-from training.checkpoint import checkpoints, newest
+from training.trainer.checkpoint import checkpoints, newest
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 
 from tests import faults
 from tests.training import fits
-from training.checkpoint import checkpoints
+from training.trainer.checkpoint import checkpoints
 
 
 def test_ten_and_ten_steps_are_twenty(small, whole, tmp_path):

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from tests.training import fits
-from training.callbacks import Gradients
-from training.ema import whole
-from training.optimizer import groups, vectors
+from training.optim.ema import whole
+from training.optim.optimizer import groups, vectors
+from training.trainer.callbacks import Gradients
 
 
 def small() -> nn.Module:

@@ -15,7 +15,7 @@ from model.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
 from tests.training import fits
-from training.checkpoint import checkpoints, pipeline
+from training.trainer.checkpoint import checkpoints, pipeline
 
 MANY = ("max_steps=0", "most_bad=-1", "optim.decay=linear", "data.batch=0", "optim.trainable=[unets]")
 

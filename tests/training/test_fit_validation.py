@@ -12,9 +12,9 @@ from model.folder import load
 from model.pipeline import MegActorPipeline, Settings
 from tests import faults
 from tests.training import fits
-from training.clipset import Sides
-from training.data import ClipData
-from training.validation import _scores, animated, cases
+from training.data.dataset import Sides
+from training.data.module import ClipData
+from training.trainer.validation import _scores, animated, cases
 
 EMA = "optim.ema=0.9"
 CASES = {f"{kind}-val-{number}" for kind in ("self", "cross") for number in (0, 1)}

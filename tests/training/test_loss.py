@@ -7,7 +7,7 @@ import torch
 from diffusers.training_utils import compute_snr
 
 from model.schedule import ddim, official_training
-from training.loss import Draw, Objective
+from training.objective.denoise import Draw, Objective
 
 SHAPE = (4, 3, 8, 8)
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from datagen.core.errors import UserError
-from training.muon import Muon, orthogonal
-from training.optimizer import _parted, groups, optimizer, train_only
+from training.optim.muon import Muon, orthogonal
+from training.optim.optimizer import _parted, groups, optimizer, train_only
 
 
 def test_singular_values_come_to_about_one():

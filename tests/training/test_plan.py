@@ -12,9 +12,9 @@ from datagen.core.errors import UserError
 from model.build import preset, skeleton
 from tests import faults
 from tests.model.parts import tiny
-from training import memory
-from training.memory import Live, estimate, state, step
-from training.plan import _weights
+from training.plan import memory
+from training.plan.memory import Live, estimate, state, step
+from training.plan.report import _weights
 
 TINY = ("model=tiny", "trainer=cpu", "data.workers=0", "data.frames=4", "validate_every=0", "plan=true")
 

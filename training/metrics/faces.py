@@ -1,7 +1,7 @@
 """Faces against faces by datagen's own points (MediaPipe FaceMesh), frames matched by index.
 
 Small pictures are shown to FaceMesh enlarged to VIEW px, truth and output alike. At 64 px its mouth is no measure
-(truth against truth: r = 0.47); there training.metrics.readout is.
+(truth against truth: r = 0.47); there training.evaluation.readout is.
 """
 
 from __future__ import annotations

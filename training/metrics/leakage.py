@@ -8,7 +8,7 @@ RGB in [0, 1] of the same framing, and for every frame
 the mean over frames is the clip's. It is linear: errors that have nothing to do with B add about nothing, half of each
 person gives 0.5, and values below 0 and above 1 are kept. All three are first smoothed alike (a Gaussian of side / 32
 within the region): else a blurred A would seem to leak, for want of what is fine in A. A picture that is too dark leaks
-towards a darker B; pairs that are taken both ways (training.cross) cancel that. Which pixels count:
+towards a darker B; pairs that are taken both ways (training.evaluation.cross_cases) cancel that. Which pixels count:
 
 - leakage (the one to quote): those in the face of A or of B, where the driving frames are seen by the model
 - leakage_pattern: the same, with every picture's mean colour over these pixels removed: blind to brightness

@@ -1,0 +1,1 @@
+"""Latents and CLIP tokens of shards, computed once."""

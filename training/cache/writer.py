@@ -1,0 +1,192 @@
+"""How a cache is filled, shard by shard, so that an interrupted run goes on with the next shard."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datagen.core.errors import UserError
+from datagen.core.files import clear_parts, file_sha256, write_atomically
+from datagen.shards.index import SPLITS
+from datagen.shards.index import read_index as read_shards
+from model.background import BackgroundTokens
+from model.build import instantiate, skeleton
+from model.folder import load
+from model.latents import Latents
+from training.cache.format import FORMAT, digest, read_index
+from training.cache.tensors import write
+from training.data.augment import Augmentation
+from training.data.batch import Batch, to_floats
+from training.data.dataset import LOOKS, ClipSet, Look, Sides
+from training.data.decode import Unreadable
+from training.data.index import shelf
+from training.data.sampler import Order
+from training.data.window import Window, Windows
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The parts of a model that are asked, on their device, and the shapes of what they say."""
+
+    latents: Latents
+    background: BackgroundTokens
+    look: Look
+    digest: str
+    device: torch.device
+
+    def said(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents [f, c, h, h] and tokens [n, d] of a batch of one."""
+        dtype = self.background.image_encoder.dtype
+        pictures = to_floats(batch.target.to(self.device))[0].transpose(0, 1).to(dtype)
+        return self.latents.mean(pictures), self.background.encode(batch.clip_pixels.to(self.device))[0]
+
+
+def fill(cfg: Any) -> int:
+    """Exit code 0; samples that cannot be read are told and left out."""
+    source, folder = Path(str(cfg.input)), Path(str(cfg.output))
+    _refuse_options(cfg)
+    shards, frozen = read_shards(source), _frozen(cfg)
+    index = _begun(cfg, folder, frozen)
+    clear_parts(folder)
+    for split in SPLITS:
+        if any(entry["split"] == split for entry in shards["shards"]):
+            clips = _clipset(source, split, frozen.look)
+            _fill_split(cfg, clips, frozen, [e for e in shards["shards"] if e["split"] == split], index)
+    count, size = (sum(entry[name] for entry in index["shards"]) for name in ("samples", "bytes"))
+    print(f"{folder}: {count} samples in {len(index['shards'])} shards, {size / 1e6:.0f} MB.")
+    return 0
+
+
+def _fill_split(cfg: Any, clips: ClipSet, frozen: Frozen, entries: list[dict[str, Any]], index: dict[str, Any]) -> None:
+    """A shard at a time; the index says after each what there is."""
+    folder, known = Path(str(cfg.output)), {e["file"]: e for e in index["shards"]}
+    for number, entry in enumerate(entries):
+        old = known.get(entry["file"])
+        if old and old["source"] == entry["sha256"] and _stands(folder / old["file"], old):
+            continue
+        path = folder / entry["file"]
+        where = np.flatnonzero(clips.shelf.shard == number).tolist()
+        keys = write(path, _samples(cfg, clips, frozen, where))
+        made = {"file": entry["file"], "source": entry["sha256"], "samples": len(keys)}
+        known[entry["file"]] = made | {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        index["shards"] = [known[name] for name in sorted(known)]
+        write_atomically(folder / "index.json", json.dumps(index, indent=1, sort_keys=True).encode())
+        print(f"{entry['file']}: {len(keys)} of {len(where)} samples", file=sys.stderr)
+
+
+def _samples(cfg: Any, clips: ClipSet, frozen: Frozen, where: list[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Tokens of a frame that is too dark for a reference are those of another frame, which nobody asks for."""
+    chunks = Chunks(
+        clips,
+        [(place, start) for place in where for start in _starts(clips, place, cfg.tokens_every)],
+        cfg.tokens_every,
+    )
+    loader = DataLoader(chunks, batch_size=None, num_workers=cfg.workers, generator=torch.Generator())
+    for place, group in itertools.groupby(zip(chunks.places, loader, strict=True), lambda pair: pair[0][0]):
+        batches = [batch for _, batch in group]
+        faults = [batch for batch in batches if isinstance(batch, str)]
+        if faults:
+            print(f"{clips.shelf.key(place)} is left out: {faults[0]}", file=sys.stderr)
+            continue
+        latents, tokens = zip(*(frozen.said(batch) for batch in batches), strict=True)
+        yield clips.shelf.key(place), {"latents": torch.cat(latents), "tokens": torch.stack(tokens)}
+
+
+@dataclass
+class Chunks(Dataset):
+    """Number -> a Batch of the next `every` frames from a frame on, whose first is the reference; or why not."""
+
+    clips: ClipSet
+    places: list[tuple[int, int]]  # of the sample, first frame
+    every: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Batch | str:
+        place, start = self.places[number]
+        count = int(self.clips.shelf.frames[place])
+        others = np.linspace(0, count - 1, LOOKS - 1).astype(np.int64)
+        frames = np.arange(start, min(start + self.every, count))
+        try:
+            return self.clips.sample(place, Window(frames, np.append(start, others), "target"))
+        except Unreadable as error:
+            return str(error)
+
+
+def _starts(clips: ClipSet, place: int, every: int) -> range:
+    return range(0, int(clips.shelf.frames[place]), every)
+
+
+def _clipset(source: Path, split: str, look: Look) -> ClipSet:
+    found = shelf(source, split)
+    return ClipSet(found, Order(len(found), 0), Windows(), look, Augmentation())
+
+
+def _frozen(cfg: Any) -> Frozen:
+    """Of a folder, or the configuration's own."""
+    shapes = skeleton(cfg.model)
+    if cfg.init_from is None:
+        vae, image_encoder = instantiate(cfg.model.vae), instantiate(cfg.model.image_encoder)
+    else:
+        held = load(Path(str(cfg.init_from)))
+        vae, image_encoder = held.vae, held.image_encoder
+    told = digest(vae, image_encoder)
+    device, dtype = _device(str(cfg.device))
+    for part in (vae, image_encoder):
+        torch.nn.Module.to(part, device, dtype)  # diffusers' own warns of parts to be kept in float32
+    sides = Sides(shapes.side, shapes.driving_side, shapes.side // shapes.factor)
+    background = BackgroundTokens(image_encoder, shapes.feature_extractor)
+    return Frozen(Latents(vae), background, Look(sides, shapes.feature_extractor), told, device)
+
+
+def _device(name: str) -> tuple[torch.device, torch.dtype]:
+    if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        raise UserError(
+            f"there is no device {name!r} here: auto{', cuda' * torch.cuda.is_available()} or cpu is expected."
+        )
+    is_gpu = name != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if is_gpu else "cpu"), torch.bfloat16 if is_gpu else torch.float32
+
+
+def _begun(cfg: Any, folder: Path, frozen: Frozen) -> dict[str, Any]:
+    """The index so far. UserError where it is of another model and may not be replaced."""
+    asked = {
+        "format": FORMAT,
+        "model": frozen.digest,
+        "side": frozen.look.sides.picture,
+        "tokens_every": cfg.tokens_every,
+    }
+    if not (folder / "index.json").exists():
+        return asked | {"shards": []}
+    index = read_index(folder)
+    other = [name for name, value in asked.items() if index.get(name) != value]
+    if other and not cfg.overwrite:
+        raise UserError(
+            f"{folder} holds a cache that differs in {', '.join(other)}: name another --output, or say --overwrite."
+        )
+    return asked | {"shards": []} if other else index
+
+
+def _stands(path: Path, entry: dict[str, Any]) -> bool:
+    return path.is_file() and path.stat().st_size == entry["bytes"]
+
+
+def _refuse_options(cfg: Any) -> None:
+    wrong = [
+        f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
+        for name, least in (("tokens_every", 1), ("workers", 0))
+        if type(cfg[name]) is not int or cfg[name] < least
+    ]
+    if wrong:
+        raise UserError("; ".join(wrong) + ".")

@@ -1,0 +1,1 @@
+"""Samples of training: found in shards, drawn in order, decoded, changed, batched."""

@@ -1,0 +1,158 @@
+"""Shards to batches, for any number of ranks and workers, from any position on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datagen.core.errors import UserError
+from training.data.augment import Augmentation
+from training.data.batch import Batch, joined
+from training.data.dataset import CROPS, Cache, ClipSet, Look, Sides
+from training.data.index import shelf
+from training.data.record import Memory
+from training.data.sampler import Order, Positions, balanced
+from training.data.window import Windows
+
+__all__ = ["ClipData", "ClipSet", "Sides"]
+
+
+class ClipData(LightningDataModule):
+    """The endless order of training over the samples of a split. UserError that lists all mistakes of the options.
+
+    conf/data/shards.yaml explains the options; `sides` and `preparation` are the model's. The trainer must leave the
+    sampler alone: use_distributed_sampler=False.
+    """
+
+    def __init__(
+        self,
+        input: str,
+        sides: Sides,
+        preparation: Any,
+        *,
+        seed: int = 0,
+        batch: int = 1,
+        workers: int = 0,
+        prefetch: int = 4,
+        split: str = "train",
+        subset: str | None = None,
+        resample: bool = False,
+        balance: str | None = None,
+        frames: int = 12,
+        stride: int = 2,
+        reference: str = "any",
+        twin_probability: float = 0.5,
+        twins: Sequence[str] = ("swapped", "styled"),
+        crop: str = "clip",
+        grey: bool = True,
+        warp_probability: float = 0.0,
+        warp_aspect: Sequence[float] = (0.8, 1.2),
+        warp_scale: Sequence[float] = (0.8, 1.2),
+        jitter: float = 0.0,
+        flip: float = 0.0,
+        reshape: float = 0.0,
+        reshape_driving: float = 0.0,
+        donor_shape: float = 0.0,
+        memory_mb: float = 0,
+        cache: Cache | None = None,
+    ):
+        super().__init__()
+        self.input, self.seed, self.split, self.subset = Path(input), seed, split, subset
+        self.batch, self.workers, self.prefetch = batch, workers, prefetch
+        self.resample, self.balance, self.cache = resample, balance, cache
+        self.windows = Windows(frames, stride, reference, twin_probability, tuple(twins))
+        self.look = Look(sides, preparation, crop, grey)
+        warps = (warp_probability, tuple(warp_aspect), tuple(warp_scale))
+        shapes = (reshape, reshape_driving, donor_shape)
+        self.augmentation = Augmentation(*warps, jitter, flip, *shapes)  # type: ignore[arg-type]
+        self.memory_mb = memory_mb
+        self.position = 0
+        self.clips: ClipSet | None = None
+        if mistakes := self._mistakes():
+            raise UserError("data: " + "; ".join(mistakes) + ".")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what is in the shards, once. UserError that names all that is wrong with them."""
+        if self.clips is None:
+            self.clips = self.clipset(self.split, self.subset)
+
+    def clipset(self, split: str, subset: str | None = None) -> ClipSet:
+        """The samples of any split of the same shards, looked at in the same way."""
+        found = shelf(self.input, split, self.windows.frames, subset)
+        weights = balanced(found.identities) if self.balance else None
+        if self.resample and weights is None:
+            weights = torch.ones(len(found)).double().numpy()
+        order = Order(len(found), self.seed, weights)
+        side = max(self.look.sides.picture, self.look.sides.driving)
+        memory = Memory(self.memory_mb, side) if self.memory_mb else None
+        cache = self.cache if split == self.split else None  # others ask for frames that it may not have
+        return ClipSet(found, order, self.windows, self.look, self.augmentation, cache, memory)
+
+    def start(self, position: int) -> None:
+        """The sample that training goes on with: the first that it has not yet seen, whatever workers have fetched."""
+        self.position = position
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.start(state_dict["position"])
+
+    def train_dataloader(self) -> DataLoader:
+        """Without end and without length, from `position` on; this rank's share."""
+        self.setup()
+        assert self.clips is not None
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return loader(self.clips, Positions(self.position, self.batch, rank, world), self.workers, self.prefetch)
+
+    def _mistakes(self) -> list[str]:
+        mistakes = [*self.windows.mistakes(), *self.augmentation.mistakes()]
+        for name, least in (("batch", 1), ("workers", 0), ("prefetch", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                mistakes.append(f"{name} is {value!r}, a whole number from {least} is expected")
+        if not (type(self.memory_mb) in (int, float) and self.memory_mb >= 0):
+            mistakes.append(f"memory_mb is {self.memory_mb!r}, a number from 0 is expected")
+        elif self.memory_mb and self.look.crop != "clip":
+            mistakes.append("memory_mb keeps whole clips: crop=clip is expected")
+        if self.look.crop not in CROPS:
+            mistakes.append(f"crop is {self.look.crop!r}, {' or '.join(CROPS)} is expected")
+        if self.balance not in (None, "identity"):
+            mistakes.append(f"balance is {self.balance!r}, identity or null is expected")
+        if self.balance and not self.resample:
+            mistakes.append("balance is set without resample=true, which it needs: samples are drawn more than once")
+        changes = self.augmentation.needs_pixels() + ["crop"] * (self.look.crop != "clip")
+        if self.cache is not None and changes:
+            mistakes.append(f"cached latents go with whole clips as they are, without {', '.join(changes)}")
+        return mistakes
+
+
+def loader(clips: ClipSet, positions: Positions, workers: int, prefetch: int = 4) -> DataLoader:
+    """Batches of these positions; a worker's own thread is all that it uses."""
+    return DataLoader(
+        clips,
+        batch_sampler=positions,
+        num_workers=workers,
+        collate_fn=_joined,
+        worker_init_fn=_one_thread,
+        prefetch_factor=prefetch if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # it draws a seed for the workers, which must not come from the global state
+    )
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    """One is a batch as it is: 100 MB of copies less at 512 px."""
+    return batches[0] if len(batches) == 1 else joined(batches)
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

@@ -1,0 +1,93 @@
+"""One clip as training reads it: its videos decoded as asked for, or once and kept small."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datagen.core import npz as arrays
+from datagen.vision.geometry import POINTS
+from training.data import decode
+from training.data.decode import Unreadable
+
+
+@dataclass(frozen=True)
+class Faces:
+    boxes: np.ndarray  # float [T, 4]
+    landmarks: np.ndarray  # float [T, 478, 2]
+    head: np.ndarray  # float [T, 3] rad, nan where it is not told
+
+
+class Clip:
+    """Members of a sample of `count` frames, decoded as asked for."""
+
+    def __init__(self, count: int, members: dict[str, bytes]):
+        self.count, self.members = count, members
+        self.faces = faces_of(members["faces.npz"], count)
+
+    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        """Index -> picture of a video. Raises Unreadable."""
+        try:
+            return decode.pictures(self.members[field], frames)
+        except Unreadable as error:
+            raise Unreadable(f"{field} {error}") from None
+
+
+class SmallClip:
+    """The same, decoded once and kept at `side` px."""
+
+    def __init__(self, clip: Clip, side: int):
+        self.faces, every = clip.faces, range(clip.count)
+        videos = [field for field in clip.members if field.endswith("mp4")]
+        self.videos: dict[str, dict[int, Any]] = {}
+        self.faults: dict[str, Unreadable] = {}  # of a twin, which other samples of the clip do without
+        for field in videos:
+            try:
+                self.videos[field] = decode.stills(clip.pictures(field, every), side, field == "mask.mp4")
+            except Unreadable as error:
+                self.faults[field] = error
+
+    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+        """As Clip's."""
+        if field in self.faults:
+            raise self.faults[field]
+        return {int(frame): self.videos[field][int(frame)] for frame in frames}
+
+
+class Memory:
+    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time than decoding."""
+
+    def __init__(self, limit: float, side: int):
+        self.left, self.side = int(limit * 2**20), side
+        self.clips: dict[int, SmallClip] = {}
+
+    def kept(self, place: int, clip: Clip, read: Callable[[], dict[str, bytes]]) -> Clip | SmallClip:
+        """The clip, from now on small where there is room for it."""
+        members = read()
+        size = clip.count * self.side**2 * (3 * len(members) - 5)  # the mask has one channel, faces.npz is none
+        if size > self.left:
+            return clip
+        self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
+        self.left -= size
+        return self.clips[place]
+
+
+def faces_of(data: bytes, count: int) -> Faces:
+    """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
+    try:
+        found = arrays.load(io.BytesIO(data))
+        boxes, landmarks = found["boxes"].astype(np.float32), found["landmarks"].astype(np.float32)
+        head = found["head"].astype(np.float32) if "head" in found else np.full((count, 3), np.nan, np.float32)
+        shown = np.flatnonzero((found["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"faces.npz cannot be read ({error})") from None
+    shapes = boxes.shape, found["confidence"].shape, head.shape, landmarks.shape[:2]
+    is_told = shapes == ((count, 4), (count,), (count, 3), (count, POINTS))
+    if not is_told or landmarks.ndim != 3 or not len(shown):
+        raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
+    nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
+    return Faces(boxes[nearest], landmarks[nearest], head[nearest])

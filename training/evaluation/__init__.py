@@ -1,0 +1,1 @@
+"""How well a model moves people it never saw."""

@@ -1,0 +1,128 @@
+"""All measures of cross cases at the model's side: what validation, ablations and training.evaluate share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen.vision.landmarks import FaceMesh
+from training.evaluation.cross_cases import CrossCase
+from training.evaluation.readout import LEAST, Readout, middles_of, poses, subject
+from training.metrics import leakage, pixels
+from training.metrics.faces import colours, correlation, motion_scores, seen
+from training.metrics.flicker import flicker
+from training.metrics.identity import likeness
+
+Animate = Callable[[CrossCase], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    side: int = 64  # px of the model's pictures
+    mesh: bool = True  # FaceMesh on the output, about 15 ms a frame
+    readout: bool = True  # motion by training.evaluation.readout, about 3 s for each person before the first output
+    folder: Path | None = Path("data/readout")  # where these people's pictures are kept; none: drawn again
+
+
+class Judge:
+    """The same cases for many outputs: what they themselves show is measured once."""
+
+    def __init__(self, cases: Sequence[CrossCase], settings: Settings):
+        mesh = FaceMesh() if settings.mesh else None
+        self.cases = [JudgedCase(case, settings, mesh) for case in cases]
+
+    def __call__(self, animate: Animate) -> list[dict[str, Any]]:
+        """One row of scores for each case, `animate`'s output being RGB uint8 [f, S, S, 3]."""
+        return [judged.row(animate(judged.case)) for judged in self.cases]
+
+
+def evaluate_cases(animate: Animate, cases: Sequence[CrossCase], settings: Settings) -> list[dict[str, Any]]:
+    """`Judge` for one model. ValueError where an output has another number of frames or another side than it should."""
+    return Judge(cases, settings)(animate)
+
+
+class JudgedCase:
+    """A case at the model's side, with what outputs are compared to."""
+
+    def __init__(self, case: CrossCase, settings: Settings, mesh: FaceMesh | None):
+        self.case, self.mesh, side = case, mesh, settings.side
+        self.is_cross = case.people[0] != case.people[1]
+        self.truth, self.driving = pixels.area(case.truth, side), pixels.area(case.driving, side)
+        self.reference = pixels.area(case.reference[None], side)
+        share = side / case.truth.shape[1]
+        self.region = leakage.regions(case.truth_points * share, case.driving_points * share, side)
+        self.middles = np.nanmean(middles_of(case.truth_points), axis=0) / case.truth.shape[1]
+        self.reader = _reader(case, settings.folder) if settings.readout else None
+
+    def row(self, output: np.ndarray) -> dict[str, Any]:
+        """Scores by name; null where there is nothing to measure."""
+        if output.shape != self.truth.shape or output.dtype != np.uint8:
+            raise ValueError(f"{self.case.key}: the output is {output.shape}, {self.truth.shape} of uint8 is expected")
+        told = {"key": self.case.key, "reference": self.case.people[0], "driving": self.case.people[1]}
+        scores: dict[str, Any] = self._pixels(output)
+        if self.is_cross:
+            scores |= leakage.of_pictures(output, self.truth, self.driving, self.region)
+        scores |= {"flicker": flicker(output), "flicker_truth": self.own_flicker}
+        if self.reader is not None:
+            scores |= self._read(self.reader, output)
+        if self.mesh is not None:
+            scores |= self._faces(self.mesh, output)
+        return told | {name: None if value is None else round(float(value), 5) for name, value in scores.items()}
+
+    @cached_property
+    def own_flicker(self) -> float:
+        return flicker(self.truth)
+
+    @cached_property
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of truth and driving frames, found in pictures as small as the output."""
+        assert self.mesh is not None
+        return seen(self.mesh, self.truth), seen(self.mesh, self.driving)
+
+    def _pixels(self, output: np.ndarray) -> dict[str, Any]:
+        """psnr_gain: dB above the reference picture copied for every frame."""
+        copied = pixels.psnr(np.broadcast_to(self.reference, self.truth.shape), self.truth)
+        psnr = pixels.psnr(output, self.truth)
+        return {
+            "l1": pixels.l1(output, self.truth),
+            "psnr": psnr,
+            "psnr_copy": copied,
+            "psnr_gain": psnr - copied,
+            "ssim": pixels.ssim(output, self.truth),
+        }
+
+    def _read(self, reader: Readout, output: np.ndarray) -> dict[str, float | None]:
+        """Pearson's r between what the readout sees in the output and the driving motion's true curves; read_of_truth_:
+        in the truth itself, which is as much as can be read.
+        """
+        read, best, curves = reader(output, self.middles), reader(self.truth, self.middles), self.case.curves
+        scores = {}
+        for name, least in LEAST.items():
+            scores[f"read_{name}_r"] = correlation(curves[name], read[name], least)
+            scores[f"read_of_truth_{name}_r"] = correlation(curves[name], best[name], least)
+        return scores
+
+    def _faces(self, mesh: FaceMesh, output: np.ndarray) -> dict[str, float | None]:
+        points, (truth, driving) = seen(mesh, output), self.points
+        scores = motion_scores(truth, points, self.case.fps)
+        if self.is_cross:
+            scores["leakage_shape"] = leakage.of_points(points, truth, driving)
+        both = ~np.isnan((truth + points)[:, 0, 0])
+        if both.any():
+            tones = [colours(pictures, truth)[both].mean(0) for pictures in (self.truth, output)]
+            scores |= likeness(truth[both], points[both], float(np.linalg.norm(tones[0] - tones[1])))
+        return scores
+
+
+def _reader(case: CrossCase, folder: Path | None) -> Readout | None:
+    """Fitted on both people of the case: whoever the output looks like, its motion is read."""
+    if case.numbers is None or case.part is None:
+        return None
+    return Readout.fitted([subject(who, folder).cut(case.part) for who in case.numbers], poses())

@@ -1,0 +1,1 @@
+"""A run: made from its configuration, fitted, validated, written."""

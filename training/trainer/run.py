@@ -1,0 +1,259 @@
+"""A training run: everything checked and made from its configuration, then fitted, its model written at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
+
+from datagen.clips.square import Clips
+from datagen.core.errors import UserError
+from datagen.core.quiet import silence
+from model.pipeline import MegActorPipeline, Settings
+from model.resolve import refuse_window
+from training.data.dataset import ClipSet, Sides
+from training.data.module import ClipData
+from training.objective.config import objective
+from training.objective.task import Frozen, Task
+from training.optim.ema import Mean, averaged, whole
+from training.optim.optimizer import refuse, train_only
+from training.trainer.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
+from training.trainer.checkpoint import WholeFiles, fill, fresh, identity, read
+from training.trainer.module import Trainee
+from training.trainer.nonfinite import Everywhere, lost_rank
+from training.trainer.options import option_mistakes, strategy
+from training.trainer.progress import Progress
+from training.trainer.run_folder import Output, plain
+from training.trainer.validation import Validation
+
+
+@dataclass
+class Run:
+    """What python -m training.fit is about to do."""
+
+    cfg: Any
+    pipeline: MegActorPipeline
+    data: ClipData
+    trainee: Trainee
+    resumed: Path | None  # the checkpoint to go on from
+    held: ClipSet | None  # the clips of the validation; none where it is off
+
+    @classmethod
+    def prepared(cls, cfg: Any) -> Run:
+        """UserError, with all that is wrong, before anything is written."""
+        mistakes: list[str] = list(option_mistakes(cfg))
+        resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
+        pipeline = _collect(mistakes, lambda: _pipeline(cfg))
+        data = held = trainee = None
+        if pipeline is not None:
+            data = _collect(mistakes, lambda: _data(cfg, pipeline))
+            trainee = _collect(mistakes, lambda: _trainee(cfg, pipeline))
+        if data is not None and cfg.validate_every:
+            held = _collect(mistakes, lambda: data.clipset("val"))
+        if mistakes or pipeline is None or data is None or trainee is None:
+            raise UserError("; ".join(mistake.rstrip(".") for mistake in mistakes) + ".")
+        return cls(cfg, pipeline, data, trainee, resumed, held)
+
+    @property
+    def output(self) -> Output:
+        return Output(Path(str(self.cfg.output)))
+
+    def fit(self) -> int:
+        """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the same command goes
+        on.
+
+        Where all ranks end together, the first alone has words and a code: Lightning would kill it for another's code.
+        """
+        signals = Signals()
+        with _quiet():
+            trainer = _trainer(self.cfg, [*self._callbacks(signals), signals])
+            if trainer.is_global_zero:
+                self.output.begin(self.cfg, self.resumed)
+            with contained(), _one_sentence(trainer):
+                trainer.fit(self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True)
+        return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
+
+    def _ended(self, trainer: Trainer, asked: int) -> int:
+        step = trainer.global_step
+        if asked:
+            print(f"interrupted after step {step}: the same command goes on from there.", file=sys.stderr)
+            return 128 + asked
+        print(f"{self.output.folder}: {step} steps, the model is in {self.output.model}")
+        return 0
+
+    def _save(self, trainer: Trainer) -> None:
+        """The model made anew, because the frozen parts at hand may be in half precision."""
+        with whole(trainer.model), averaged(trainer.callbacks, self.trainee):  # type: ignore[attr-defined]
+            if trainer.is_global_zero:
+                own = fresh(**self.trainee.identity)
+                own.animator.load_state_dict(self.pipeline.animator.state_dict())
+                self.output.save(own)
+
+    def _callbacks(self, signals: Signals) -> Iterator[Callback]:
+        cfg, folder = self.cfg, self.output.folder
+        yield Clock(cfg.log_every)
+        yield BadSamples(cfg.most_bad)
+        yield Gradients(cfg.optim.clip)
+        if cfg.optim.ema is not None:
+            yield Mean(cfg.optim.ema)
+        if cfg.progress:
+            yield Progress()
+        if self.held is not None:
+            yield self._validation(self.held)
+        yield Checkpoints(folder, cfg.checkpoint_every, cfg.keep)
+        yield AtEnd(lambda trainer: None if signals.agreed(trainer) else self._save(trainer))
+
+    def _validation(self, held: ClipSet) -> Validation:
+        cfg = self.cfg
+        window = min(cfg.validation_window, self.pipeline.longest_window)
+        settings = Settings(
+            cfg.validation_steps, cfg.validation_guidance, cfg.seed, window=window, overlap=min(8, window // 2)
+        )
+        to, minutes = self.output.folder / "validation", cfg.validation_minutes
+        return Validation(held, cfg.validate_every, cfg.validation_cases, 24, settings, minutes, to)
+
+
+def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
+    """UserError in Lightning's words where it cannot do what conf/trainer says."""
+    options = {name: instantiate(value) if OmegaConf.is_config(value) else value for name, value in cfg.trainer.items()}
+    # an environment of our own: Lightning's, asked to requeue a job, writes a checkpoint in the middle of a step
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    try:
+        return Trainer(
+            **options,
+            max_steps=cfg.max_steps,
+            max_epochs=-1,
+            accumulate_grad_batches=cfg.accumulate,
+            gradient_clip_val=cfg.optim.clip if strategy(cfg) == "deepspeed" else None,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            plugins=[WholeFiles(), *slurm],
+            logger=instantiate(cfg.logger) if cfg.logger else False,
+            default_root_dir=cfg.output,
+            log_every_n_steps=cfg.log_every,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+    except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(f"trainer: {why}: see conf/trainer for settings that work.") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's notes; children that it starts may speak, which inherit the stream that the command mutes."""
+    with contextlib.suppress(OSError, io.UnsupportedOperation):
+        os.dup2(sys.stderr.fileno(), 2)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), silence():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _one_sentence(trainer: Trainer) -> Iterator[None]:
+    """What ended all ranks is said by the first; what a loader's process raised comes without its traceback."""
+    try:
+        yield
+    except Everywhere:
+        if trainer.is_global_zero:
+            raise
+    except UserError as error:
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if trainer.world_size > 1 and (sentence := lost_rank(error)):
+            raise UserError(sentence) from None
+        raise
+    except SystemExit:  # Lightning's answer to Ctrl-C before the first step
+        raise KeyboardInterrupt from None
+
+
+def _pipeline(cfg: Any) -> MegActorPipeline:
+    """With the weights that training begins with."""
+    pipeline = fresh(**_identity(cfg))
+    source = _checkpoint(cfg)
+    if source is not None:
+        fill(pipeline, read(source), source)
+    return pipeline
+
+
+def _identity(cfg: Any) -> dict[str, Any]:
+    """What `fresh` makes the model of, frozen parts included."""
+    config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
+    shown = {"grey": cfg.data.grey, "margin": Clips.margin if cfg.data.crop == "clip" else None}
+    if source is not None:
+        return {**identity(read(source), source), "config": config, **shown}
+    folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
+    return {"config": config, "folder": folder, "seed": cfg.seed, **shown}
+
+
+def _checkpoint(cfg: Any) -> Path | None:
+    """init_from, where it is no folder."""
+    source = None if cfg.init_from is None else Path(str(cfg.init_from))
+    return source if source is not None and source.suffix == ".ckpt" else None
+
+
+def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
+    sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
+    options: dict[str, Any] = {"sides": sides, "preparation": pipeline.feature_extractor, "seed": cfg.seed}
+    if cfg.cache is not None:
+        from training.cache.reader import Cache
+
+        options["cache"] = Cache(Path(str(cfg.cache)), pipeline, Path(str(cfg.data.input)))
+    chosen = {name: value for name, value in plain(cfg.data).items() if not name.startswith("_")}
+    data = ClipData(**chosen, **options)  # Hydra would turn Sides into a dict
+    data.setup()
+    refuse_window(data.windows.frames, pipeline.longest_window, "data.frames")
+    return data
+
+
+def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
+    train_only(pipeline.animator, cfg.optim.trainable)
+    refuse(pipeline.animator, cfg.optim)
+    if cfg.gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
+        pipeline.reference_net.enable_gradient_checkpointing()
+    pipeline.animator.train()
+    return Trainee(
+        pipeline.animator,
+        Task(Frozen(pipeline), objective(cfg, pipeline.scheduler)),
+        cfg.optim,
+        _identity(cfg),
+        cfg.compile,
+    )
+
+
+def _resumable(cfg: Any, output: Path) -> Path | None:
+    """The checkpoint that this run goes on from, if there is one; UserError where it may not."""
+    return Output(output).resumed(cfg)
+
+
+def _collect(mistakes: list[str], make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except UserError as error:
+        mistakes.append(str(error))
+        return None
