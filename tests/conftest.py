@@ -27,18 +27,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MEDIA = REPOSITORY.parent / "shared" / "media"
 LONG = (  # files that take the longest, which `make test` begins with: none is to be left alone at the end
     "faults/test_random.py",
-    "test_journey.py",
+    "datagen/shards/test_journey.py",
     "model/test_animate.py",
     "training/test_evaluate.py",
-    "training/test_fit_disasters.py",
-    "training/test_fit_resume.py",
-    "training/test_fit_faults.py",
-    "training/test_fit_ranks.py",
-    "training/test_fit_validation.py",
-    "training/test_cross.py",
+    "training/trainer/test_disasters.py",
+    "training/trainer/test_resume.py",
+    "training/trainer/test_faults.py",
+    "training/trainer/test_ranks.py",
+    "training/trainer/test_validation.py",
+    "training/evaluation/test_cross_cases.py",
     "faults/test_s3.py",
     "faults/test_cluster.py",
 )
+
+
+assert all((REPOSITORY / "tests" / name).is_file() for name in LONG)
 
 
 def pytest_collection_modifyitems(items) -> None:

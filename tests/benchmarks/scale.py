@@ -31,7 +31,7 @@ from datagen.engine.scheduler import Loop
 from datagen.engine.stage import NO_GPU, Needs
 from datagen.engine.store import Store
 from datagen.shards.index import read_index
-from tests.engine import toys
+from tests.datagen.engine import toys
 
 NAMES = ("plan s", "loop s", "loop MiB", "restart s", "restart MiB", "rows s", "rows MiB", "index s", "ledger MB")
 

@@ -27,7 +27,7 @@ from datagen.shards.writer import Member, Sample, pack
 from datagen.stats.dataset import read_dataset
 from datagen.stats.pictures import extremes, gallery
 from tests.conftest import REPOSITORY
-from tests.stats import made_up
+from tests.datagen.stats import made_up
 
 GOAL = "goal 10 s, 500 MB"
 SIDE, FRAMES = 512, 250

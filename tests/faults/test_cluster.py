@@ -16,7 +16,7 @@ import pytest
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.pipeline import Journey
 from datagen.engine.workers import Crew
-from tests.engine import toys
+from tests.datagen.engine import toys
 from tests.faults import SAMPLE, contents, leftovers, nodes, started, until
 
 

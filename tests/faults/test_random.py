@@ -21,7 +21,8 @@ from tests.faults.script import Act, Blow, Script  # noqa: E402
 VIDEOS = ("v0_1.mp4", "v1_2.mp4")
 SAID = "interrupted: what is done is kept; the same command goes on from here."
 SOAK = int(os.environ.get("SOAK_RUNS", 200))
-LONG = (8, 16)  # on Ray, with faults that are also those of 0, of tests/engine/test_run.py and of tests/test_journey.py
+# on Ray, with faults that are also those of 0, of the scheduler's tests and of the journey's
+LONG = (8, 16)
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from datagen.sources.listed import frames, streamed
 from datagen.sources.listed.raw import is_video
 from datagen.sources.vfhq import VFHQ, entry_of
 from datagen.stats.history import history
-from tests import listed
+from tests.datagen.stats import made_up
+from tests.fakes import lists as listed
 from tests.faults import call
 from tests.hostile import EXAMPLES, JSON, MIB, confined, fuzzing, replaced, spoilt
-from tests.stats import made_up
 
 VIDEO = "M2Ohb0FAaJU"
 CLIP = f"Clip+{VIDEO}+P0+C0+F10-20"

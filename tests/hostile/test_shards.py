@@ -22,9 +22,9 @@ from datagen.shards.reader import members
 from datagen.shards.writer import pack
 from datagen.stats.dataset import read_dataset
 from datagen.verify import problems
+from tests.datagen.stats import made_up
 from tests.faults import call, tree
 from tests.hostile import EXAMPLES, JSON, MIB, confined, fuzzing, replaced, spoilt
-from tests.stats import made_up
 from training.data import record as clips
 from training.data.decode import Unreadable
 from training.data.index import shelf

@@ -20,8 +20,8 @@ from datagen.core.errors import UserError
 from datagen.weights import tensors as files
 from datagen.weights.look import look
 from model import folder
+from tests.fakes.checkpoints import trained
 from tests.hostile import EXAMPLES, MIB, confined, fuzzing, replaced, spoilt
-from tests.model.checkpoints import trained
 from training.trainer import checkpoint
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from datagen.core.text import line_of, text_of
 from datagen.engine.ledger import read_ledger
-from tests import listed
+from tests.datagen.stats import made_up
+from tests.fakes import lists as listed
 from tests.faults import call, contents
-from tests.stats import made_up
 
 ESCAPES = ("\x1b[2J", "\x1b]0;title\x07", "\r", "\u202e", "\x9b31m", "\u2028", "\x00", "\udcff")
 MARKUP = ("<script>window.hacked=1</script>", "<img src=x onerror=alert(1)>", "\"'><svg onload=x>", "[red]x[/red]")

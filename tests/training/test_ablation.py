@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.faults import call
-from tests.training.test_cross import divided
+from tests.training.evaluation.test_cross_cases import divided
 from training.ablation import VARIANTS, table
 
 

@@ -13,7 +13,7 @@ from datagen.media import video
 from datagen.sources.rendering.people import PEOPLE, portrait
 from model.resolve import choose
 from tests.faults import call, film, poses
-from tests.training.test_cross import divided
+from tests.training.evaluation.test_cross_cases import divided
 from training.evaluation.table import differences, interval, summary
 from training.evaluation.videos import paired
 
