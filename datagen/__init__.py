@@ -1,1 +1,3 @@
-"""Raw video to training shards: cut, track, mask, measure gaze, swap, stylise, check, select, pack."""
+"""Raw video to training shards: cut, track, mask, measure gaze, swap, stylise, check, select,
+pack.
+"""

@@ -1,7 +1,8 @@
-"""Flags are Hydra overrides spelt like flags: `--input raw/` is `input=raw/`, always one literal value.
+"""Flags are Hydra overrides spelt like flags: `--input raw/` is `input=raw/`, always one literal
+value.
 
-There is no parser and no second list of options or defaults: a command's YAML file is the list, its comments are the
-help.
+There is no parser and no second list of options or defaults: a command's YAML file is the list, its
+comments are the help.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 
 
 def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], None]]:
-    """Make a command of a function of the composed `conf/<name>.yaml`; the process ends with its result."""
+    """Make a command of a function of the composed `conf/<name>.yaml`; the process ends with its
+    result.
+    """
 
     def decorate(function: Callable[[Any], int | None]) -> Callable[[], None]:
         def main(argv: list[str] | None = None) -> None:
@@ -61,9 +64,13 @@ def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], N
 
 
 def overrides(
-    argv: list[str], switches: frozenset[str] = frozenset(), positional: str = "", pairs: frozenset[str] = frozenset()
+    argv: list[str],
+    switches: frozenset[str] = frozenset(),
+    positional: str = "",
+    pairs: frozenset[str] = frozenset(),
 ) -> list[str]:
-    """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`; everything else as it is.
+    """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`;
+    everything else as it is.
 
     Options in `pairs` take two words: `--compare a b` is `compare=['a','b']`.
     """
@@ -76,7 +83,10 @@ def overrides(
         elif name.startswith("--"):
             key = name[2:].replace("-", "_")
             if key in pairs:
-                two = [quoted(word, True) for word in (value or _value(name, words, False), _value(name, words, False))]
+                two = [
+                    quoted(word, True)
+                    for word in (value or _value(name, words, False), _value(name, words, False))
+                ]
                 result.append(f"{key}=[{','.join(two)}]")
                 continue
             if not equals:
@@ -87,7 +97,9 @@ def overrides(
         elif positional and not word.startswith("-"):
             result.append(f"{positional}={quoted(word, True)}")
         else:
-            raise UserError(f"{word!r} is no option: --name VALUE or name=VALUE is expected (see --help).")
+            raise UserError(
+                f"{word!r} is no option: --name VALUE or name=VALUE is expected (see --help)."
+            )
     return flags + result
 
 
@@ -101,10 +113,17 @@ def _value(name: str, words: deque[str], is_switch: bool) -> str:
 
 
 def quoted(value: str, is_text: bool = False) -> str:
-    """A literal value for Hydra's grammar; numbers, booleans and null keep their type unless it is a text."""
+    """A literal value for Hydra's grammar; numbers, booleans and null keep their type unless it is
+    a text.
+    """
     if not is_text and re.fullmatch(r"[A-Za-z0-9_./+-]+", value):
         return value
-    return "'" + re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", value) + ("\\" if value.endswith("\\") else "") + "'"
+    return (
+        "'"
+        + re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", value)
+        + ("\\" if value.endswith("\\") else "")
+        + "'"
+    )
 
 
 def help_text(name: str) -> str:
@@ -113,8 +132,12 @@ def help_text(name: str) -> str:
     width = max(map(len, options), default=0)
     rows = [f"  --{key.replace('_', '-'):<{width}}  {text}" for key, text in options.items()]
     texts = [path.read_text() for path in _files(CONF / f"{name}.yaml")]
-    groups = [g for text in texts for g in re.findall(r"^\s*- (?:override )?/?(\w+): (\w+)", text, re.M)]
-    choices = [f"  {group}={'|'.join(_choices(group))}   (default {default})" for group, default in groups]
+    groups = [
+        g for text in texts for g in re.findall(r"^\s*- (?:override )?/?(\w+): (\w+)", text, re.M)
+    ]
+    choices = [
+        f"  {group}={'|'.join(_choices(group))}   (default {default})" for group, default in groups
+    ]
     tail = ["", "Choices (any key of theirs too, e.g. swap.seed=2):", *choices] if choices else []
     return "\n".join([*head, "", "Options (--name VALUE, or name=VALUE):", *rows, *tail])
 
@@ -136,7 +159,11 @@ def _files(path: Path) -> list[Path]:
 def _read_options(path: Path) -> tuple[list[str], dict[str, str]]:
     """Head comment and top-level `key: default  # text` lines of a YAML file."""
     lines = path.read_text().splitlines()
-    head = [line[1:].removeprefix(" ") for line in lines if line.startswith("#") and "@package" not in line]
+    head = [
+        line[1:].removeprefix(" ")
+        for line in lines
+        if line.startswith("#") and "@package" not in line
+    ]
     options = {}
     for line in lines:
         match = re.fullmatch(r"(\w+): *(.*?) *# (.*)", line)
@@ -196,28 +223,46 @@ def _refuse_missing(cfg: Any) -> None:
     """Top-level keys first: the others may only refer to them."""
     from omegaconf import OmegaConf
 
-    missing = sorted(key for key in cfg if OmegaConf.is_missing(cfg, key)) or sorted(OmegaConf.missing_keys(cfg))
+    missing = sorted(key for key in cfg if OmegaConf.is_missing(cfg, key)) or sorted(
+        OmegaConf.missing_keys(cfg)
+    )
     if missing:
-        raise UserError(f"missing: {', '.join('--' + key.replace('_', '-') for key in missing)} (see --help).")
+        raise UserError(
+            f"missing: {', '.join('--' + key.replace('_', '-') for key in missing)} (see --help)."
+        )
 
 
 def _refuse_no_truth(cfg: Any, switches: frozenset[str]) -> None:
     """`overwrite=no` is a text to YAML of today, and a text is true."""
-    wrong = [f"--{key.replace('_', '-')} is {cfg[key]!r}" for key in sorted(switches) if not isinstance(cfg[key], bool)]
+    wrong = [
+        f"--{key.replace('_', '-')} is {cfg[key]!r}"
+        for key in sorted(switches)
+        if not isinstance(cfg[key], bool)
+    ]
     if wrong:
         raise UserError(f"{', '.join(wrong)}: true or false is expected.")
 
 
 def _kinds(name: str) -> tuple[frozenset[str], str, frozenset[str]]:
-    """Options whose default is a truth value may stand without one; comments mark the bare word's key, and pairs."""
+    """Options whose default is a truth value may stand without one; comments mark the bare word's
+    key, and pairs.
+    """
     _, options = _options(name)
-    switches = frozenset(k for k, text in options.items() if re.search(r"\(default (true|false)\)$", text))
+    switches = frozenset(
+        k for k, text in options.items() if re.search(r"\(default (true|false)\)$", text)
+    )
     pairs = frozenset(k for k, text in options.items() if "(two values)" in text)
-    return switches, next((k for k, text in options.items() if "(the bare word)" in text), ""), pairs
+    return (
+        switches,
+        next((k for k, text in options.items() if "(the bare word)" in text), ""),
+        pairs,
+    )
 
 
 def _guarded(run: Callable[[], int]) -> int:
-    """Exit code: the function's, 2 after a user's mistake (one sentence), 130 after an interruption."""
+    """Exit code: the function's, 2 after a user's mistake (one sentence), 130 after an
+    interruption.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -234,7 +279,10 @@ def _guarded(run: Callable[[], int]) -> int:
     except ImportError as error:
         if "libGL" not in str(error) and "libgthread" not in str(error):
             raise
-        print(f"error: OpenCV lacks a system library ({error}): apt-get install libgl1 libglib2.0-0.", file=sys.stderr)
+        print(
+            f"error: OpenCV lacks a system library ({error}): apt-get install libgl1 libglib2.0-0.",
+            file=sys.stderr,
+        )
     except OSError as error:
         sentence = halting(error)
         if sentence is None:
@@ -243,13 +291,18 @@ def _guarded(run: Callable[[], int]) -> int:
     except Transient as error:
         print(f"error: stopped, {error}: run the same command again.", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted: what is done is kept; the same command goes on from here.", file=sys.stderr)
+        print(
+            "interrupted: what is done is kept; the same command goes on from here.",
+            file=sys.stderr,
+        )
         return 130
     return 2
 
 
 def _sentence(error: Exception) -> str:
-    """Hydra's several lines as one sentence, with the nearest right spelling where a key is misspelt."""
+    """Hydra's several lines as one sentence, with the nearest right spelling where a key is
+    misspelt.
+    """
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)  # type: ignore[arg-type]
@@ -263,7 +316,9 @@ def _sentence(error: Exception) -> str:
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"there is no option {key!r}{hint} (see --help)."
     match = re.search(
-        r"In '[^']*': Could not find '([^']+)'.*?Available options in '(\w+)': (.*?)(?: Config search path| *$)", text
+        r"In '[^']*': Could not find '([^']+)'.*?Available options in '(\w+)': (.*?)(?: "
+        r"Config search path| *$)",
+        text,
     )
     if match:
         return f"there is no {match[1]!r}; {match[2]} can be {' or '.join(match[3].split())}."
@@ -271,12 +326,20 @@ def _sentence(error: Exception) -> str:
 
 
 def _all_keys() -> list[str]:
-    return sorted({key for path in CONF.rglob("*.yaml") for key in re.findall(r"^(\w+):", path.read_text(), re.M)})
+    return sorted(
+        {
+            key
+            for path in CONF.rglob("*.yaml")
+            for key in re.findall(r"^(\w+):", path.read_text(), re.M)
+        }
+    )
 
 
 @contextlib.contextmanager
 def _native_stderr_muted() -> Iterator[None]:
-    """Native libraries write notes to file descriptor 2 that are not for the user; Python's own stderr goes on."""
+    """Native libraries write notes to file descriptor 2 that are not for the user; Python's own
+    stderr goes on.
+    """
     kept, before = os.dup(2), sys.stderr
     with open(os.devnull, "w") as sink, os.fdopen(kept, "w", buffering=1) as stderr:
         os.dup2(sink.fileno(), 2)

@@ -1,4 +1,6 @@
-"""A command's configuration made into work: source, stages, store, workers; run, and say what came of it."""
+"""A command's configuration made into work: source, stages, store, workers; run, and say what came
+of it.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class Job:
         source, selection = made["source"], made["select"]
         stages = [made[name] for name in ORDER if name in made]
         if isinstance(source, Folder):
-            source.leave_out = tuple(str(folder) for folder in (cfg.store, cfg.get("output")) if folder)
+            source.leave_out = tuple(
+                str(folder) for folder in (cfg.store, cfg.get("output")) if folder
+            )
         source.count()  # says at once what is wrong with the input
         for stage in stages:
             stage.check()
@@ -95,12 +99,21 @@ class Session:
     ledger: Ledger
 
     def run(self) -> Work:
-        """All clips through all stages. Books are in the result; interruptions are raised after they are printed."""
+        """All clips through all stages. Books are in the result; interruptions are raised after
+        they are printed.
+        """
         cfg, job = self.job.cfg, self.job
         progress = Progress(job.count(), enabled=cfg.progress)
         pool = _pool(job)
         kinds = {stage.needs for stage in job.journey.stages}
-        loop = Loop(job.journey, job.store, pool, self.ledger, progress, most_waiting=16 if len(kinds) > 1 else 1)
+        loop = Loop(
+            job.journey,
+            job.store,
+            pool,
+            self.ledger,
+            progress,
+            most_waiting=16 if len(kinds) > 1 else 1,
+        )
         try:
             for needs in kinds:
                 if needs.gpus:
@@ -117,7 +130,9 @@ class Session:
 
     @contextlib.contextmanager
     def ended(self, work: Work) -> Iterator[None]:
-        """What follows the run itself; its end is written, and its books are told, even if that goes wrong."""
+        """What follows the run itself; its end is written, and its books are told, even if that
+        goes wrong.
+        """
         try:
             yield
         except (Exception, KeyboardInterrupt):
@@ -129,7 +144,9 @@ class Session:
 
 @contextlib.contextmanager
 def session(job: Job, output: Path) -> Iterator[Session]:
-    """Say what the work costs and what an earlier run left; lock store and output, and open the ledger."""
+    """Say what the work costs and what an earlier run left; lock store and output, and open the
+    ledger.
+    """
     announce(job)
     local = Path(job.ledger_path).parent
     make_folder(output)
@@ -189,8 +206,8 @@ def ledger_path(store: str) -> Path:
 
 
 def _new_first(job: Job) -> Iterator[Clip]:
-    """Clips of which an earlier run knew no end, then the others, which mostly need no work: workers do not wait until
-    the store has said so of a million of them.
+    """Clips of which an earlier run knew no end, then the others, which mostly need no work:
+    workers do not wait until the store has said so of a million of them.
     """
     known = Settled(job.ledger_path)
     yield from (clip for clip in job.clips() if clip.key not in known)
@@ -220,7 +237,10 @@ def _pool(job: Job) -> Pool:
 def exit_code(books: Books) -> int:
     """1 if clips failed (a crash, a timeout, a bug), else 0."""
     if books.classes["failed"]:
-        print("some clips failed: `python -m datagen.why KEY` says why; the same command tries them again.")
+        print(
+            "some clips failed: `python -m datagen.why KEY` says why; the same command "
+            "tries them again."
+        )
     return int(books.classes["failed"] > 0)
 
 
@@ -241,8 +261,14 @@ def _mistakes(cfg: DictConfig) -> list[str]:
     for name in ("workers", "limit", "shard_samples", "shard_mb"):
         value = cfg.get(name)
         if value is not None and (type(value) is not int or value < 1):
-            mistakes.append(f"--{name.replace('_', '-')} is {value!r}, a whole number from 1 is expected")
-    mistakes += [f"--{name} is empty, a folder is expected" for name in ("store", "output") if cfg.get(name) == ""]
+            mistakes.append(
+                f"--{name.replace('_', '-')} is {value!r}, a whole number from 1 is expected"
+            )
+    mistakes += [
+        f"--{name} is empty, a folder is expected"
+        for name in ("store", "output")
+        if cfg.get(name) == ""
+    ]
     if cfg.runner not in RUNNERS:
         mistakes.append(f"--runner is {cfg.runner!r}, {' or '.join(RUNNERS)} is expected")
     if not isinstance(cfg.deadline_s, int | float) or cfg.deadline_s <= 0:

@@ -21,7 +21,9 @@ from datagen.vision.preview import preview
 
 
 def run_verb(cfg: DictConfig, verb: str) -> int:
-    """Run the stages that lead to `verb` over `cfg.input` and lay its artefacts out in `cfg.output`."""
+    """Run the stages that lead to `verb` over `cfg.input` and lay its artefacts out in
+    `cfg.output`.
+    """
     job = Job.of(cfg)
     if cfg.dry_run:
         dry_run(job)
@@ -49,7 +51,9 @@ def output_folder(given: str, output: str | None, verb: str) -> Path:
 
 def events(ledger: Path, run: str) -> Iterator[dict[str, Any]]:
     """The clip events of one run, in order of key."""
-    rows = (event for event in read_ledger(ledger) if event["run"] == run and event["event"] == "clip")
+    rows = (
+        event for event in read_ledger(ledger) if event["run"] == run and event["event"] == "clip"
+    )
     yield from sorted(rows, key=lambda event: event["key"])
 
 
@@ -57,11 +61,17 @@ def ambiguous(rows: list[dict[str, Any]]) -> set[PurePath]:
     """Places without suffix that several videos share: a.mp4 and a.mov."""
     first: dict[PurePath, str] = {}
     paths = [row["source"]["path"] for row in rows]
-    return {bare for path in paths if first.setdefault(bare := PurePath(path).with_suffix(""), path) != path}
+    return {
+        bare
+        for path in paths
+        if first.setdefault(bare := PurePath(path).with_suffix(""), path) != path
+    }
 
 
 def place(event: dict[str, Any], alike: Collection[PurePath] = ()) -> PurePath:
-    """raw/a/b.mp4, third shot -> a/b-002, or a/b.mp4-002 if there is a b.mov too; only ever below the output folder."""
+    """raw/a/b.mp4, third shot -> a/b-002, or a/b.mp4-002 if there is a b.mov too; only ever below
+    the output folder.
+    """
     relative = PurePath(event["source"]["path"])
     if relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"{relative} does not lie below the input folder.")
@@ -103,5 +113,8 @@ def _stands(target: Path, record: Record, overwrite: bool) -> bool:
         return False
     is_right = file_sha256(target) == record.sha256
     if not is_right and not overwrite:
-        raise UserError(f"{target} exists and differs: add --overwrite to replace it, or choose another --output.")
+        raise UserError(
+            f"{target} exists and differs: add --overwrite to replace it, or choose "
+            "another --output."
+        )
     return is_right

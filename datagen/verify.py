@@ -26,7 +26,9 @@ def problems(folder: Path) -> Iterator[str]:
     try:
         yield from _problems(folder, index)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder}/index.json is damaged ({error!r}): make the shards again.") from None
+        raise UserError(
+            f"{folder}/index.json is damaged ({error!r}): make the shards again."
+        ) from None
 
 
 def _problems(folder: Path, index: dict[str, Any]) -> Iterator[str]:
@@ -81,10 +83,16 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
             yield f"{path.name}: {found} {name}, the index says {entry[name]}"
     for key, fields in samples.items():
         if tuple(sorted(fields)) != FIELDS:
-            yield f"{path.name}: sample {key} has {', '.join(sorted(fields))}, expected {', '.join(FIELDS)}"
+            yield (
+                f"{path.name}: sample {key} has {', '.join(sorted(fields))}, expected "
+                f"{', '.join(FIELDS)}"
+            )
     missing = [key for key in entry["keys"] if key not in samples]
     if missing:
-        yield f"{path.name}: {len(missing)} of {len(entry['keys'])} samples are missing, the first is {missing[0]}"
+        yield (
+            f"{path.name}: {len(missing)} of {len(entry['keys'])} samples are missing, the "
+            f"first is {missing[0]}"
+        )
     extra = samples.keys() - set(entry["keys"])
     if extra:
         yield f"{path.name}: sample {min(extra)} is not in the index"
@@ -119,7 +127,10 @@ def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
         if name is not None:
             yield f"{file}: sample {key} shows {name}"
         elif group in groups:
-            yield f"{file}: sample {key} may show {groups[group]} too: it is of the same video, or has the same face"
+            yield (
+                f"{file}: sample {key} may show {groups[group]} too: it is of the same "
+                "video, or has the same face"
+            )
 
 
 @command("datagen/verify")
@@ -132,9 +143,15 @@ def main(cfg: Any) -> int:
     for line in shown:
         print(line_of(line))
     if found:
-        print(f"{folder}: {len(found)} problems; make the shards again with the command that made them.")
+        print(
+            f"{folder}: {len(found)} problems; make the shards again with the command "
+            "that made them."
+        )
     if shown:
-        told = "make the shards again with it; add the keys of those who may be the same person and are"
+        told = (
+            "make the shards again with it; add the keys of those who may be the same person "
+            "and are"
+        )
         print(f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {told}.")
     if found or shown:
         return 1

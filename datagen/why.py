@@ -56,7 +56,9 @@ def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
     """The last run's account, stage by stage, and one line for each run before."""
     last = events[-1]
     span = f", {last['span'][0]:.2f} to {last['span'][1]:.2f} s" if last.get("span") else ""
-    source = ", ".join(f"{k} {v}" for k, v in (last.get("source") or {}).items() if not isinstance(v, dict | list))
+    source = ", ".join(
+        f"{k} {v}" for k, v in (last.get("source") or {}).items() if not isinstance(v, dict | list)
+    )
     yield f"{last['key']}"
     yield f"  from {source}{span}"
     records = last.get("records") or {}
@@ -68,7 +70,9 @@ def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
 
 
 def verdict(event: dict[str, Any]) -> str:
-    detail = f" ({detail[0]})" if (detail := (event.get("detail") or "").strip().splitlines()) else ""
+    detail = (
+        f" ({detail[0]})" if (detail := (event.get("detail") or "").strip().splitlines()) else ""
+    )
     reason = f": {event['reason']}" if event.get("reason") else ""
     at = f" at {event['stage']}" if event["outcome"] != "kept" and event.get("stage") else ""
     return f"{event['outcome']}{at}{reason}{detail}"

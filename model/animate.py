@@ -66,12 +66,22 @@ def animate(cfg: Any) -> None:
         pipeline = _pipeline(cfg, choice)
         with _autocast(choice):
             _write(cfg, part, pipeline, still, driving, _told(cfg, choice, still, driving))
-    size, sound = f"{pipeline.side}x{pipeline.side} px", "with" if video.probe(output).has_audio else "without"
-    print(f"{output}: {len(driving.shown)} frames, {_rate(driving)} frames/s, {size}, {sound} sound")
+    size, sound = (
+        f"{pipeline.side}x{pipeline.side} px",
+        "with" if video.probe(output).has_audio else "without",
+    )
+    print(
+        f"{output}: {len(driving.shown)} frames, {_rate(driving)} frames/s, {size}, {sound} sound"
+    )
 
 
 def _write(
-    cfg: Any, path: Path, pipeline: MegActorPipeline, still: Portrait, driving: Footage, told: dict[str, str]
+    cfg: Any,
+    path: Path,
+    pipeline: MegActorPipeline,
+    still: Portrait,
+    driving: Footage,
+    told: dict[str, str],
 ) -> None:
     from datagen.media.audio import SoundWriter
     from model.inputs.driving_video import DrivingFrames
@@ -80,7 +90,9 @@ def _write(
     margin = pipeline.margin if cfg.margin == "auto" else cfg.margin
     framed = still.framed(pipeline.side, margin, not cfg.official)
     contour = framed.outline * pipeline.driving_side if cfg.contour_preserve else None
-    source = DrivingFrames(driving, pipeline.driving_side, contour, margin, not cfg.official, pipeline.grey)
+    source = DrivingFrames(
+        driving, pipeline.driving_side, contour, margin, not cfg.official, pipeline.grey
+    )
     with (
         contextlib.closing(source) as frames,
         _progress(pipeline, len(source), settings, cfg.progress) as bar,
@@ -137,14 +149,23 @@ def _looked(path: Path, progress: bool) -> Footage:
 def _remarks(choice: Choice, still: Portrait, driving: Footage) -> Iterator[str]:
     """What the user should know before the work."""
     if choice.folder is None:
-        yield f"preset {choice.preset}: RANDOM WEIGHTS, so the new video shows noise; --weights names a trained model."
+        yield (
+            f"preset {choice.preset}: RANDOM WEIGHTS, so the new video shows noise; "
+            "--weights names a trained model."
+        )
     if still.faces > 1:
         yield f"{still.path}: the largest of {still.faces} faces is taken."
     count, missed = len(driving.found), int((~driving.found).sum())
     if missed:
-        yield f"{driving.path}: no face in {missed} of {count} pictures; its place there is that before and after."
+        yield (
+            f"{driving.path}: no face in {missed} of {count} pictures; its place there is "
+            "that before and after."
+        )
     if not driving.is_steady:
-        yield f"{driving.path}: the frame rate varies; the new video has the mean, {_rate(driving)} frames/s."
+        yield (
+            f"{driving.path}: the frame rate varies; the new video has the mean, "
+            f"{_rate(driving)} frames/s."
+        )
 
 
 def _rate(driving: Footage) -> str:
@@ -153,13 +174,17 @@ def _rate(driving: Footage) -> str:
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes it at the end; after an error nothing is left."""
+    """A temporary name beside `path`, which becomes it at the end; after an error nothing is
+    left.
+    """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output.") from None
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): choose another --output."
+        ) from None
     try:
         yield part
         os.replace(part, path)
@@ -179,7 +204,9 @@ def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
 def _autocast(choice: Choice) -> Any:
     import torch
 
-    return torch.autocast(choice.device.type, choice.dtype, enabled=choice.dtype is not torch.float32)
+    return torch.autocast(
+        choice.device.type, choice.dtype, enabled=choice.dtype is not torch.float32
+    )
 
 
 def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[str, str]:
@@ -190,7 +217,8 @@ def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[s
         "model": choice.identity(),
         "device": choice.device.type,
         "dtype": str(choice.dtype),
-        "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD} | {"preset": choice.preset},
+        "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD}
+        | {"preset": choice.preset},
         "reference": {"file": still.path.name, "sha256": file_sha256(still.path)},
         "driving": {"file": driving.path.name, "sha256": file_sha256(driving.path)},
         "versions": {name: version_of(name) for name in PACKAGES},
@@ -209,8 +237,12 @@ def version_of(package: str) -> str:
 
 
 @contextlib.contextmanager
-def _progress(pipeline: MegActorPipeline, frames: int, settings: Settings, progress: bool) -> Iterator[Any]:
-    """A bar of denoised pictures: finished frames come late, when most of the work on the first windows is done."""
+def _progress(
+    pipeline: MegActorPipeline, frames: int, settings: Settings, progress: bool
+) -> Iterator[Any]:
+    """A bar of denoised pictures: finished frames come late, when most of the work on the first
+    windows is done.
+    """
     from model.sampling import windows
 
     def tick(module: Any, inputs: Any, pictures: Any) -> None:
@@ -246,7 +278,9 @@ def _is_memory(error: BaseException) -> bool:
     """Torch says it in a class of its own for a GPU, in a bare RuntimeError for a CPU."""
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, MemoryError | torch.OutOfMemoryError
+    ) or "can't allocate memory" in str(error)
 
 
 def _out_of_memory(cfg: Any) -> str:
@@ -259,7 +293,11 @@ def _out_of_memory(cfg: Any) -> str:
         "--preset tiny": cfg.preset != "tiny" and cfg.weights is None,
     }
     helping = [way for way, helps in ways.items() if helps]
-    advice = " or ".join(helping) if helping else "a machine with more memory, or end other programs on this one"
+    advice = (
+        " or ".join(helping)
+        if helping
+        else "a machine with more memory, or end other programs on this one"
+    )
     return f"out of memory: try {advice}; nothing was written."
 
 

@@ -26,17 +26,24 @@ class Reference:
 class Animator(nn.Module):
     """DenoisingUNet, ReferenceNet and DrivenEncoder."""
 
-    def __init__(self, unet: DenoisingUNet, reference_net: ReferenceNet, driven_encoder: DrivenEncoder):
+    def __init__(
+        self, unet: DenoisingUNet, reference_net: ReferenceNet, driven_encoder: DrivenEncoder
+    ):
         super().__init__()
         self.unet = unet
         self.reference_net = reference_net
         self.driven_encoder = driven_encoder
 
     def forward(
-        self, noisy: Tensor, timestep: Tensor, driving: Tensor, reference: Reference, without: Sequence[bool] = ()
+        self,
+        noisy: Tensor,
+        timestep: Tensor,
+        driving: Tensor,
+        reference: Reference,
+        without: Sequence[bool] = (),
     ) -> Tensor:
-        """The training call: noise [b, 4, f, h, w] of noisy latents at timesteps [b], driven by frames
-        [b, 3, f, H, W] in [0, 1]. Clips marked in `without` do not look at the ReferenceNet.
+        """The training call: noise [b, 4, f, h, w] of noisy latents at timesteps [b], driven by
+        frames [b, 3, f, H, W] in [0, 1]. Clips marked in `without` do not look at the ReferenceNet.
         """
         driven = self.driven_encoder(driving, reference.picture)
         features = self.features(timestep, reference)
@@ -46,7 +53,9 @@ class Animator(nn.Module):
         for drops in sorted(set(without)):
             rows = [row for row, each in enumerate(without) if each == drops]
             looked = () if drops else tuple(feature[rows] for feature in features)
-            part = self.denoise(noisy[rows], timestep[rows], looked, driven[rows], chosen(reference, rows))
+            part = self.denoise(
+                noisy[rows], timestep[rows], looked, driven[rows], chosen(reference, rows)
+            )
             said = said.index_copy(0, torch.tensor(rows, device=said.device), part.to(said.dtype))
         # every parameter is part of every step, as DDP wants it
         return said + 0 * sum(feature.sum() for feature in features)
@@ -56,7 +65,12 @@ class Animator(nn.Module):
         return self.reference_net(reference.latents, timestep, reference.tokens)
 
     def denoise(
-        self, noisy: Tensor, timestep: Tensor, features: Sequence[Tensor], driven: Tensor, reference: Reference
+        self,
+        noisy: Tensor,
+        timestep: Tensor,
+        features: Sequence[Tensor],
+        driven: Tensor,
+        reference: Reference,
     ) -> Tensor:
         """Noise [b, 4, f, h, w]; without `features` the reference is not looked at."""
         return self.unet(joined(noisy, driven, reference), timestep, reference.tokens, features)
@@ -70,7 +84,9 @@ class Animator(nn.Module):
         reference: Reference,
         guidance: float,
     ) -> Tensor:
-        """u + guidance (c - u), where u is the noise without the reference's features and c with them."""
+        """u + guidance (c - u), where u is the noise without the reference's features and c with
+        them.
+        """
         if guidance == 1:
             return self.denoise(noisy, timestep, features, driven, reference)
         x = joined(noisy, driven, reference)

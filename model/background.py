@@ -1,4 +1,6 @@
-"""CLIP's tokens of the reference picture without the person: the only context of both networks, in place of text."""
+"""CLIP's tokens of the reference picture without the person: the only context of both networks, in
+place of text.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class BackgroundTokens:
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        """RGB uint8 [H, W, 3], the person black -> tokens [b, n, d], class token first (specification, 1.7)."""
+        """RGB uint8 [H, W, 3], the person black -> tokens [b, n, d], class token first
+        (specification, 1.7).
+        """
         return self.encode(self.pixels(pictures).to(self.image_encoder.device))
 
     @torch.no_grad()
@@ -31,13 +35,17 @@ class BackgroundTokens:
         return self.image_encoder.visual_projection(vision.post_layernorm(states))
 
     def pixels(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        """[b, 3, s, s], as CLIP was trained: bicubic to the shorter side, centre crop, CLIP's mean and deviation."""
+        """[b, 3, s, s], as CLIP was trained: bicubic to the shorter side, centre crop, CLIP's mean
+        and deviation.
+        """
         images = [Image.fromarray(picture) for picture in pictures]
         return self.processor(images=images, return_tensors="pt").pixel_values
 
 
 def vision_tower(**config: Any) -> Any:
-    """CLIP's vision tower with random weights, the same each time (they are frozen: a model depends on them)."""
+    """CLIP's vision tower with random weights, the same each time (they are frozen: a model depends
+    on them).
+    """
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     with torch.random.fork_rng(devices=[]):

@@ -30,8 +30,8 @@ class Dims:
 class Flow:
     """What travels through the blocks beside the pictures [b*f, c, h, w].
 
-    `reference` is what the blocks from the middle on may look at, in their order, empty where there is none;
-    `features` collects what they offer to another network.
+    `reference` is what the blocks from the middle on may look at, in their order, empty where there
+    is none; `features` collects what they offer to another network.
     """
 
     time: Tensor  # b d
@@ -42,7 +42,9 @@ class Flow:
 
 
 class Unit(nn.Module):
-    """Base of the blocks: one resnet, its spatial transformer and its motion module, as far as they are there."""
+    """Base of the blocks: one resnet, its spatial transformer and its motion module, as far as they
+    are there.
+    """
 
     resnets: nn.ModuleList
     attentions: nn.ModuleList | None
@@ -56,7 +58,9 @@ class Unit(nn.Module):
         reference = next(flow.reference, None) if attention is not None and is_read else None
         frames = flow.frames
 
-        def run(x: Tensor, time: Tensor, context: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        def run(
+            x: Tensor, time: Tensor, context: Tensor, reference: Tensor | None
+        ) -> tuple[Tensor, Tensor | None]:
             x, feature = self.resnets[number](x, time, frames), None
             if attention is not None:
                 x, feature = attention(x, context, reference)
@@ -78,7 +82,9 @@ def _motion(dim: int, dims: Dims, count: int) -> nn.ModuleList | None:
 
 
 def _attentions(dim: int, dims: Dims, count: int) -> nn.ModuleList:
-    return nn.ModuleList(SpatialTransformer(dim, dims.context, dims.heads, dims.groups) for _ in range(count))
+    return nn.ModuleList(
+        SpatialTransformer(dim, dims.context, dims.heads, dims.groups) for _ in range(count)
+    )
 
 
 class DownBlock(Unit):
@@ -91,7 +97,9 @@ class DownBlock(Unit):
         )
         self.attentions = _attentions(out, dims, layers) if attends else None
         self.motion_modules = _motion(out, dims, layers)
-        self.downsamplers = None if is_last else nn.ModuleList([Downsample2D(out, use_conv=True, name="op")])
+        self.downsamplers = (
+            None if is_last else nn.ModuleList([Downsample2D(out, use_conv=True, name="op")])
+        )
 
     def forward(self, x: Tensor, flow: Flow) -> tuple[Tensor, list[Tensor]]:
         skips = []
@@ -121,7 +129,9 @@ class MidBlock(Unit):
 class UpBlock(Unit):
     """Layers, each of which takes a skip, then twice the size."""
 
-    def __init__(self, into: int, out: int, skips: list[int], dims: Dims, attends: bool, is_last: bool):
+    def __init__(
+        self, into: int, out: int, skips: list[int], dims: Dims, attends: bool, is_last: bool
+    ):
         super().__init__()
         self.width = out
         sizes = [(into if i == 0 else out) + skip for i, skip in enumerate(skips)]

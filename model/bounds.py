@@ -1,4 +1,6 @@
-"""What a model's configuration out of a file may ask for: known classes, in numbers that a model has."""
+"""What a model's configuration out of a file may ask for: known classes, in numbers that a model
+has.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ TARGETS = frozenset(
     )
 )
 HYDRA = ("_target_", "_convert_")  # of the words that Hydra takes as its own
-MOST = ((re.compile("layers"), 128), (re.compile("length|image_size"), 4096), (re.compile(""), 2**20))  # by name
+MOST = (
+    (re.compile("layers"), 128),
+    (re.compile("length|image_size"), 4096),
+    (re.compile(""), 2**20),
+)  # by name
 MOST_ENTRIES = 256  # of a list or object
 DEEPEST = 8
 
@@ -42,15 +48,22 @@ def refuse_absurd(told: Any, name: str = "", depth: int = 0) -> None:
 
 
 def refuse_code(told: Any) -> None:
-    """ValueError where Hydra would call something else than a part of a model, or look something up."""
+    """ValueError where Hydra would call something else than a part of a model, or look something
+    up.
+    """
     if isinstance(told, dict):
         target = told.get("_target_")
         if "_target_" in told and not (isinstance(target, str) and target in TARGETS):
-            raise ValueError(f"it asks for {target!r:.100}, which could run any code: parts of a model are expected")
+            raise ValueError(
+                f"it asks for {target!r:.100}, which could run any code: parts of a "
+                "model are expected"
+            )
         odd = sorted(str(key) for key in told if str(key).startswith("_") and key not in HYDRA)
         if odd:
             raise ValueError(f"it says {odd[0]:.60}, which is not of a model's configuration")
     elif isinstance(told, str) and "${" in told:
         raise ValueError(f"it refers to {told:.60}: plain values are expected")
-    for value in told.values() if isinstance(told, dict) else told if isinstance(told, list) else ():
+    for value in (
+        told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
+    ):
         refuse_code(value)

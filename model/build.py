@@ -28,13 +28,20 @@ def preset(name: str) -> Any:
     known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     path = CONF / "model" / f"{name}.yaml" if name in known else Path(name)
     if not path.is_file():
-        raise UserError(f"there is no preset {name!r}: {' or '.join(known)}, or a YAML file like theirs, is expected.")
+        raise UserError(
+            f"there is no preset {name!r}: {' or '.join(known)}, or a YAML file like "
+            "theirs, is expected."
+        )
     try:
         config = OmegaConf.load(path)
         OmegaConf.resolve(config)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise _no_preset(name, known, " ".join(str(error).split())[:200]) from error
-    lacking = [key for key in ("_target_", *NEEDED) if not isinstance(config, DictConfig) or key not in config]
+    lacking = [
+        key
+        for key in ("_target_", *NEEDED)
+        if not isinstance(config, DictConfig) or key not in config
+    ]
     if lacking:
         raise _no_preset(name, known, f"it has no {', '.join(lacking)}")
     return config

@@ -1,4 +1,5 @@
-"""An autoencoder that needs no download: the lowest frequencies of small squares. For the tiny preset.
+"""An autoencoder that needs no download: the lowest frequencies of small squares. For the tiny
+preset.
 
 Not as dense as a learnt one, but it trains nothing, forgets little, and has diffusers' interface.
 """
@@ -22,10 +23,12 @@ COLOURS = (
 
 
 class DctAutoencoder(ModelMixin, ConfigMixin):
-    """The `luma` lowest frequencies of brightness and `chroma` of each colour difference, of squares of `patch` px.
+    """The `luma` lowest frequencies of brightness and `chroma` of each colour difference, of
+    squares of `patch` px.
 
-    Each is divided by its deviation to the power of `whitening`, and all so that the mean variance is about 1. At 1 all
-    weigh alike in a loss, and a model spends itself on the texture of hair; at 0 they weigh as pixels do.
+    Each is divided by its deviation to the power of `whitening`, and all so that the mean variance
+    is about 1. At 1 all weigh alike in a loss, and a model spends itself on the texture of hair; at
+    0 they weigh as pixels do.
     """
 
     basis: Tensor  # orthonormal [channels, 3 * patch^2]
@@ -33,7 +36,12 @@ class DctAutoencoder(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, patch: int = 4, luma: int = 10, chroma: int = 3, whitening: float = 0.5, scaling_factor: float = 1.0
+        self,
+        patch: int = 4,
+        luma: int = 10,
+        chroma: int = 3,
+        whitening: float = 0.5,
+        scaling_factor: float = 1.0,
     ):
         super().__init__()
         basis, deviations = _basis(patch, luma, chroma)
@@ -47,14 +55,20 @@ class DctAutoencoder(ModelMixin, ConfigMixin):
         return len(self.basis)
 
     def encode(self, pictures: Tensor) -> SimpleNamespace:
-        """[n, 3, H, W] in [-1, 1] -> .latent_dist with .mode() and .sample(): [n, c, H/patch, W/patch]."""
+        """[n, 3, H, W] in [-1, 1] -> .latent_dist with .mode() and .sample(): [n, c, H/patch,
+        W/patch].
+        """
         squares = torch.nn.functional.pixel_unshuffle(pictures, self.config.patch)
-        latents = torch.einsum("nkhw,ck->nchw", squares, (self.basis / self.deviations[:, None]).to(squares.dtype))
+        latents = torch.einsum(
+            "nkhw,ck->nchw", squares, (self.basis / self.deviations[:, None]).to(squares.dtype)
+        )
         return SimpleNamespace(latent_dist=Certain(latents))
 
     def decode(self, latents: Tensor) -> SimpleNamespace:
         """[n, c, h, w] -> .sample [n, 3, H, W]"""
-        squares = torch.einsum("nchw,ck->nkhw", latents, (self.basis * self.deviations[:, None]).to(latents.dtype))
+        squares = torch.einsum(
+            "nchw,ck->nkhw", latents, (self.basis * self.deviations[:, None]).to(latents.dtype)
+        )
         return SimpleNamespace(sample=torch.nn.functional.pixel_shuffle(squares, self.config.patch))
 
 
@@ -72,9 +86,13 @@ class Certain:
 
 
 def _basis(patch: int, luma: int, chroma: int) -> tuple[Tensor, Tensor]:
-    """Rows [luma + 2 chroma, 3 * patch^2] over pixel_unshuffle's order (colour, row, column), and their deviations."""
+    """Rows [luma + 2 chroma, 3 * patch^2] over pixel_unshuffle's order (colour, row, column), and
+    their deviations.
+    """
     waves, rows, deviations = _waves(patch), [], []
-    order = sorted(((i, j) for i in range(patch) for j in range(patch)), key=lambda ij: (sum(ij), ij))
+    order = sorted(
+        ((i, j) for i in range(patch) for j in range(patch)), key=lambda ij: (sum(ij), ij)
+    )
     for colour, count, size in zip(COLOURS, (luma, chroma, chroma), (1.0, 0.22, 0.22), strict=True):
         for i, j in order[:count]:
             plane = waves[i][:, None] * waves[j][None]

@@ -1,4 +1,6 @@
-"""DrivenEncoder: the driving frames as a few channels at the latents' resolution, tuned by the reference picture."""
+"""DrivenEncoder: the driving frames as a few channels at the latents' resolution, tuned by the
+reference picture.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +44,21 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
         return 2 ** (len(self.config.channels) - 1)
 
     def forward(self, driving: Tensor, reference: Tensor) -> Tensor:
-        """Driving frames [b, 3, f, H, W] and reference [b, 3, S, S], RGB in [0, 1] -> [b, 4, f, H/8, W/8], or as many
-        channels and px to a latent as configured.
+        """Driving frames [b, 3, f, H, W] and reference [b, 3, S, S], RGB in [0, 1] -> [b, 4, f,
+        H/8, W/8], or as many channels and px to a latent as configured.
         """
         side = self.reference_side
         if not all(side <= size < side + side // LAST_SIDE for size in reference.shape[2:]):
             sides = "x".join(map(str, reference.shape[2:]))
-            raise ValueError(f"the reference is {sides} px, {side} to {side + side // LAST_SIDE - 1} are expected")
+            raise ValueError(
+                f"the reference is {sides} px, {side} to {side + side // LAST_SIDE - 1} "
+                "are expected"
+            )
         if driving.shape[3] % self.shrinks or driving.shape[4] % self.shrinks:
             size = tuple(driving.shape[3:])
-            raise ValueError(f"the driving frames are {size} px, multiples of {self.shrinks} are expected")
+            raise ValueError(
+                f"the driving frames are {size} px, multiples of {self.shrinks} are expected"
+            )
         scale, shift = self.modulation(reference)
         frames = driving.shape[2]
         y = self.spatial(driving.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, frames))
@@ -68,7 +75,9 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
     def modulation(self, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift [b, 1, 128, 1, 1] by the reference [b, 3, S, S] in [0, 1]."""
         y = self.refer_convs(2 * reference - 1).flatten(1)
-        scale, shift = self.refer_linears_out(self.refer_linears(y))[:, None, :, None, None].chunk(2, dim=2)
+        scale, shift = self.refer_linears_out(self.refer_linears(y))[:, None, :, None, None].chunk(
+            2, dim=2
+        )
         return scale, shift
 
     def _initialise(self) -> None:
@@ -88,7 +97,9 @@ def _spatial(channels: tuple[int, ...]) -> list[nn.Module]:
     for into, out in zip((3, *channels), channels, strict=False):
         is_last = len(stages) == len(channels) - 1
         second = nn.Conv2d(into, out, 3, padding=1) if is_last else nn.Conv2d(into, out, 4, 2, 1)
-        stages.append(nn.Sequential(nn.Conv2d(into, into, 3, padding=1), nn.SiLU(), second, nn.SiLU()))
+        stages.append(
+            nn.Sequential(nn.Conv2d(into, into, 3, padding=1), nn.SiLU(), second, nn.SiLU())
+        )
     return stages
 
 
@@ -96,5 +107,10 @@ def _reference(channels: tuple[int, ...]) -> list[nn.Module]:
     """A convolution, a halving one for each step of `channels`, and one from 4 px to 1 px."""
     layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 3, padding=1), nn.SiLU()]
     for into, out in zip(channels, channels[1:], strict=False):
-        layers += [nn.Conv2d(into, out, 4, 2, 1), nn.SiLU(), nn.Conv2d(out, out, 3, padding=1), nn.SiLU()]
+        layers += [
+            nn.Conv2d(into, out, 4, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(out, out, 3, padding=1),
+            nn.SiLU(),
+        ]
     return [*layers, nn.Conv2d(channels[-1], channels[-1], LAST_SIDE), nn.SiLU()]

@@ -1,4 +1,6 @@
-"""A model folder, loaded strictly: every tensor by its name and shape, none left over, none made up."""
+"""A model folder, loaded strictly: every tensor by its name and shape, none left over, none made
+up.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,19 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> MegActorPipeline:
-    """Its safetensors only. UserError if the folder is no whole model or holds what is not of it."""
+    """Its safetensors only. UserError if the folder is no whole model or holds what is not of
+    it.
+    """
     if not (folder / "model_index.json").is_file():
-        raise UserError(f"{folder} is no model folder (no model_index.json in it): name one that model.convert wrote.")
+        raise UserError(
+            f"{folder} is no model folder (no model_index.json in it): name one that "
+            "model.convert wrote."
+        )
     with _told(folder), silence():
         _compare(folder)
-        pipeline = MegActorPipeline.from_pretrained(folder, use_safetensors=True, dtype=dtype, local_files_only=True)
+        pipeline = MegActorPipeline.from_pretrained(
+            folder, use_safetensors=True, dtype=dtype, local_files_only=True
+        )
         _refuse_meta(pipeline)
     return pipeline
 
@@ -55,7 +64,10 @@ def longest_window(folder: Path) -> int:
     with _told(folder):
         frames = read_json(folder / "unet" / "config.json").get("motion_max_seq_length", 32)
         if type(frames) is not int:
-            raise ValueError(f"motion_max_seq_length in unet/config.json is {frames!r}, a whole number is expected")
+            raise ValueError(
+                f"motion_max_seq_length in unet/config.json is {frames!r}, a whole "
+                "number is expected"
+            )
     return frames
 
 
@@ -70,11 +82,15 @@ def _told(folder: Path) -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise
         why = " ".join(str(error).split())[:600].rstrip(".") or type(error).__name__
-        raise UserError(f"the model in {folder} cannot be loaded ({why}): make it again with model.convert.") from error
+        raise UserError(
+            f"the model in {folder} cannot be loaded ({why}): make it again with model.convert."
+        ) from error
 
 
 def _compare(folder: Path) -> None:
-    """ValueError that names the tensors of all parts that are missing, unknown or of another shape."""
+    """ValueError that names the tensors of all parts that are missing, unknown or of another
+    shape.
+    """
     index = read_json(folder / "model_index.json")
     _refuse_foreign(index)
     for path in (
@@ -89,25 +105,40 @@ def _compare(folder: Path) -> None:
         if part == "vae":
             found = {modern(name): shape for name, shape in found.items()}
         missing += [f"{part} {name}" for name in expected if name not in found]
-        unknown += [f"{part} {name}" for name in found if name not in expected and not name.endswith(COMPUTED)]
+        unknown += [
+            f"{part} {name}"
+            for name in found
+            if name not in expected and not name.endswith(COMPUTED)
+        ]
         both = {name: shape for name, shape in found.items() if expected.get(name, shape) != shape}
-        wrong += [f"{part} {name} is {_shape(both[name])}, not {_shape(expected[name])}" for name in both]
+        wrong += [
+            f"{part} {name} is {_shape(both[name])}, not {_shape(expected[name])}" for name in both
+        ]
     kinds = {"missing": missing, "unknown": unknown, "of another shape": wrong}
     if any(kinds.values()):
-        raise ValueError("; ".join(f"{kind}: {shortened(names)}" for kind, names in kinds.items() if names))
+        raise ValueError(
+            "; ".join(f"{kind}: {shortened(names)}" for kind, names in kinds.items() if names)
+        )
 
 
 def _refuse_foreign(index: dict[str, Any]) -> None:
-    """ValueError for a class of another library, or a file of code, that a folder names as a part."""
+    """ValueError for a class of another library, or a file of code, that a folder names as a
+    part.
+    """
     if index.get("_class_name") != MegActorPipeline.__name__:
-        raise ValueError(f"model_index.json is of {index.get('_class_name')!r:.60}, not of MegActorPipeline")
+        raise ValueError(
+            f"model_index.json is of {index.get('_class_name')!r:.60}, not of MegActorPipeline"
+        )
     for part, told in index.items():
         known = {(_library(each), each.__name__) for each in CLASSES.get(part, ())}
         library, names = OTHERS.get(part, ("", re.compile("")))
         if isinstance(told, list) and part[0] != "_":
             is_other = len(told) == 2 and told[0] == library and names.fullmatch(str(told[1]))
             if not is_other and tuple(map(str, told)) not in known:
-                raise ValueError(f"model_index.json says that {part:.60} is {told!r:.100}, which is no part of a model")
+                raise ValueError(
+                    f"model_index.json says that {part:.60} is {told!r:.100}, which is "
+                    "no part of a model"
+                )
 
 
 def _library(kind: type) -> str:
@@ -139,7 +170,10 @@ def _found(folder: Path) -> Shapes:
     files = [folder / name for name in NAMES if ".safetensors" in name and ".fp16" not in name]
     present = [path for path in files if path.is_file()]
     if len(present) != 1:
-        raise ValueError(f"{folder.name} holds {len(present)} files of weights, one .safetensors or index is expected")
+        raise ValueError(
+            f"{folder.name} holds {len(present)} files of weights, one .safetensors or "
+            "index is expected"
+        )
     found: Shapes = {}
     for path in shards(present[0]) if present[0].suffix == ".json" else present:
         found |= _header(path)
@@ -151,15 +185,22 @@ def _header(path: Path) -> Shapes:
         with safe_open(path, "pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path.parent.name}/{path.name} is damaged or missing: {error}") from error
+        raise ValueError(
+            f"{path.parent.name}/{path.name} is damaged or missing: {error}"
+        ) from error
 
 
 def _refuse_meta(pipeline: MegActorPipeline) -> None:
-    """What no file filled; `_compare` leaves nothing of it, were it not for a loader's own ideas."""
+    """What no file filled; `_compare` leaves nothing of it, were it not for a loader's own
+    ideas.
+    """
     empty = [
         f"{part} {name}"
         for part in CLASSES
-        for name, tensor in [*getattr(pipeline, part).named_parameters(), *getattr(pipeline, part).named_buffers()]
+        for name, tensor in [
+            *getattr(pipeline, part).named_parameters(),
+            *getattr(pipeline, part).named_buffers(),
+        ]
         if tensor.is_meta
     ]
     if empty:

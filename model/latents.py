@@ -1,4 +1,6 @@
-"""Pictures to latents and back: the one place that knows [-1, 1], the autoencoder's scale, and how many fit at once."""
+"""Pictures to latents and back: the one place that knows [-1, 1], the autoencoder's scale, and how
+many fit at once.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from torch import Tensor
 
 
 class Latents:
-    """An autoencoder, frozen, with diffusers' interface (AutoencoderKL, or model.dct.DctAutoencoder)."""
+    """An autoencoder, frozen, with diffusers' interface (AutoencoderKL, or
+    model.dct.DctAutoencoder).
+    """
 
     def __init__(self, autoencoder: Any, chunk: int = 8):
         self.autoencoder = autoencoder.requires_grad_(False).eval()
@@ -25,7 +29,9 @@ class Latents:
     @torch.no_grad()
     def sample(self, pictures: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """[n, 3, H, W] RGB in [0, 1] -> [n, 4, h, w], drawn from the posterior, scaled."""
-        return self._chunked(lambda part: self._posterior(part).sample(generator) * self.scale, pictures)
+        return self._chunked(
+            lambda part: self._posterior(part).sample(generator) * self.scale, pictures
+        )
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

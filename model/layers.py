@@ -1,7 +1,8 @@
-"""The layers that the UNets are made of. Pictures of a clip travel as [b*f, c, h, w], clip-major, frame-minor.
+"""The layers that the UNets are made of. Pictures of a clip travel as [b*f, c, h, w], clip-major,
+frame-minor.
 
-The parameter names are those of Stable Diffusion 1.5 in diffusers. Norms of resnets take their statistics over all
-frames of a clip, those of transformers over each frame.
+The parameter names are those of Stable Diffusion 1.5 in diffusers. Norms of resnets take their
+statistics over all frames of a clip, those of transformers over each frame.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ SHORT = 512  # tokens: what a picture of 16 x 16 and its reference have together
 
 
 def stream(x: Tensor) -> Tensor:
-    """What layers add to stays in float32 under autocast: rounding it at every sum costs half of all precision."""
+    """What layers add to stays in float32 under autocast: rounding it at every sum costs half of
+    all precision.
+    """
     return x.float() if torch.is_autocast_enabled(x.device.type) else x
 
 
@@ -39,7 +42,9 @@ class ClipNorm(nn.GroupNorm):
 
 
 class Resnet(nn.Module):
-    """norm, SiLU, conv, + time, norm, SiLU, conv, + input; one time embedding [b, d] for each clip."""
+    """norm, SiLU, conv, + time, norm, SiLU, conv, + input; one time embedding [b, d] for each
+    clip.
+    """
 
     def __init__(self, into: int, out: int, time_dim: int, groups: int):
         super().__init__()
@@ -69,22 +74,31 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_dim, dim, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
-    def forward(self, x: Tensor, context: Tensor | None = None, more: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, more: Tensor | None = None
+    ) -> Tensor:
         """Queries x [n, l, c] look at context [n, m, d] (themselves by default) and at `more`.
 
-        `more` [b, m, d] is shared by the n / b frames of each clip: it is projected once, and expanded as a view.
+        `more` [b, m, d] is shared by the n / b frames of each clip: it is projected once, and
+        expanded as a view.
         """
         context = x if context is None else context
         keys, values = self.to_k(context), self.to_v(context)
         if more is not None:
-            keys, values = (_joined(own, to(more)) for own, to in ((keys, self.to_k), (values, self.to_v)))
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.to_q(x), keys, values))
+            keys, values = (
+                _joined(own, to(more)) for own, to in ((keys, self.to_k), (values, self.to_v))
+            )
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.to_q(x), keys, values)
+        )
         out = _attended(q, k, v)
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(c)) v. Torch's own for a CPU is slower for few tokens, several times for a few frames."""
+    """softmax(q k' / sqrt(c)) v. Torch's own for a CPU is slower for few tokens, several times for
+    a few frames.
+    """
     if q.device.type == "cpu" and max(q.shape[-2], k.shape[-2]) <= SHORT:
         return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
     return F.scaled_dot_product_attention(q, k, v)
@@ -98,7 +112,9 @@ def _joined(own: Tensor, more: Tensor) -> Tensor:
 
 
 class TransformerBlock(nn.Module):
-    """x += attn1(norm1 x); x += attn2(norm2 x, context); x += ff(norm3 x). Reference features join in attn1."""
+    """x += attn1(norm1 x); x += attn2(norm2 x, context); x += ff(norm3 x). Reference features join
+    in attn1.
+    """
 
     def __init__(self, dim: int, context_dim: int, heads: int):
         super().__init__()
@@ -109,26 +125,36 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, activation_fn="geglu")
 
-    def forward(self, x: Tensor, context: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Tokens x [b*f, l, c], context [b, n, d], reference [b, m, c] -> (tokens, norm1 of the tokens)."""
+    def forward(
+        self, x: Tensor, context: Tensor, reference: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens x [b*f, l, c], context [b, n, d], reference [b, m, c] -> (tokens, norm1 of the
+        tokens).
+        """
         feature = self.norm1(x)
         x = x + self.attn1(feature, more=reference)
         x = x + self._cross(self.norm2(x), context)
         return x + self.ff(self.norm3(x)), feature
 
     def _cross(self, x: Tensor, context: Tensor) -> Tensor:
-        """All frames of a clip ask the same context: its keys are made once, for queries of all frames together."""
+        """All frames of a clip ask the same context: its keys are made once, for queries of all
+        frames together.
+        """
         return self.attn2(x.reshape(context.shape[0], -1, x.shape[-1]), context).reshape(x.shape)
 
 
 class Norm1(nn.Module):
-    """What is left of the ReferenceNet's last transformer block: only its first norm is asked for."""
+    """What is left of the ReferenceNet's last transformer block: only its first norm is asked
+    for.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, context: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, context: Tensor, reference: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         feature = self.norm1(x)
         return feature, feature
 
@@ -144,8 +170,12 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([block])
         self.proj_out = nn.Identity() if is_last else nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x: Tensor, context: Tensor, reference: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pictures x [b*f, c, h, w] -> (pictures, feature [b*f, h*w, c] for other networks' reference attention)."""
+    def forward(
+        self, x: Tensor, context: Tensor, reference: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures x [b*f, c, h, w] -> (pictures, feature [b*f, h*w, c] for other networks'
+        reference attention).
+        """
         tokens = stream(self.proj_in(self.norm(x))).flatten(2).transpose(1, 2)
         tokens, feature = self.transformer_blocks[0](tokens, context, reference)
         y = tokens.transpose(1, 2).unflatten(2, x.shape[2:])

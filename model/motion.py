@@ -15,7 +15,9 @@ GROUPS = 32  # whatever the UNet's are
 
 def positions(count: int, dim: int) -> Tensor:
     """[1, count, dim]: sin(p 10000^(-2i/dim)) at 2i, cos of the same at 2i + 1."""
-    angles = torch.arange(count)[:, None] * torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
+    angles = torch.arange(count)[:, None] * torch.exp(
+        torch.arange(0, dim, 2) * (-math.log(10000.0) / dim)
+    )
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[None]
 
 

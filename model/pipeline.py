@@ -1,4 +1,6 @@
-"""All parts of a model in one folder, in diffusers' layout, and a video from a reference picture and driving frames."""
+"""All parts of a model in one folder, in diffusers' layout, and a video from a reference picture
+and driving frames.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Driving(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, frames: range) -> Tensor:
-        """Frames [3, n, H, W] in [0, 1], grey or in colour as the model has it; asked for once each, in order."""
+        """Frames [3, n, H, W] in [0, 1], grey or in colour as the model has it; asked for once
+        each, in order.
+        """
         ...
 
 
@@ -43,7 +47,9 @@ class Settings:
 
 
 class MegActorPipeline(DiffusionPipeline):
-    """`save_pretrained` and `from_pretrained` are diffusers': model_index.json and a folder for each part."""
+    """`save_pretrained` and `from_pretrained` are diffusers': model_index.json and a folder for
+    each part.
+    """
 
     def __init__(
         self,
@@ -57,8 +63,8 @@ class MegActorPipeline(DiffusionPipeline):
         grey: bool = True,
         margin: float | None = None,
     ):
-        """What it was trained on, kept in model_index.json. `grey`: driving frames without colour; `margin`: side
-        of the squares over side of the face, None where they were the largest.
+        """What it was trained on, kept in model_index.json. `grey`: driving frames without colour;
+        `margin`: side of the squares over side of the face, None where they were the largest.
         """
         super().__init__()
         if not (margin is None or (isinstance(margin, int | float) and 1 <= margin < 1e6)):
@@ -120,13 +126,19 @@ class MegActorPipeline(DiffusionPipeline):
             picture=pixels,
             latents=latents,
             sample=self.latents.sample(pixels, generator),
-            background=torch.nn.functional.interpolate(mask, size=latents.shape[2:], mode="nearest"),
+            background=torch.nn.functional.interpolate(
+                mask, size=latents.shape[2:], mode="nearest"
+            ),
             tokens=self.background([picture * background[..., None].astype(np.uint8)]).to(dtype),
         )
 
     @torch.no_grad()
-    def animate(self, reference: Reference, driving: Driving, settings: Settings) -> Iterator[np.ndarray]:
-        """RGB uint8 [S, S, 3] frame after frame; memory does not grow with the video, unless it is `closed`."""
+    def animate(
+        self, reference: Reference, driving: Driving, settings: Settings
+    ) -> Iterator[np.ndarray]:
+        """RGB uint8 [S, S, 3] frame after frame; memory does not grow with the video, unless it is
+        `closed`.
+        """
         sampler = _Sampler(self, reference, driving, settings)
         for frame, latents in sampler.loop().run():
             del sampler.driven[frame]
@@ -135,11 +147,17 @@ class MegActorPipeline(DiffusionPipeline):
 
 
 class _Sampler:
-    """What one video's loop needs: features of each step, driven features of the frames in flight."""
+    """What one video's loop needs: features of each step, driven features of the frames in
+    flight.
+    """
 
-    def __init__(self, pipeline: MegActorPipeline, reference: Reference, driving: Driving, settings: Settings):
+    def __init__(
+        self, pipeline: MegActorPipeline, reference: Reference, driving: Driving, settings: Settings
+    ):
         self.animator = pipeline.animator
-        self.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)  # it keeps its steps in itself
+        self.scheduler = type(pipeline.scheduler).from_config(
+            pipeline.scheduler.config
+        )  # it keeps its steps in itself
         self.reference, self.driving, self.settings = reference, driving, settings
         self.scheduler.set_timesteps(settings.steps, device=reference.latents.device)
         self.features: dict[int, tuple[Tensor, ...]] = {}
@@ -164,14 +182,21 @@ class _Sampler:
     def predict(self, frames: Sequence[Window], steps: Sequence[int], latents: Tensor) -> Tensor:
         driven = torch.stack([self._driven(window) for window in frames])
         timesteps = self.scheduler.timesteps[list(steps)].to(latents.device)
-        features = tuple(torch.cat(level) for level in zip(*(self._features(step) for step in steps), strict=True))
+        features = tuple(
+            torch.cat(level)
+            for level in zip(*(self._features(step) for step in steps), strict=True)
+        )
         reference = repeated(self.reference, len(frames))
-        return self.animator.guided(latents, timesteps, features, driven, reference, self.settings.guidance)
+        return self.animator.guided(
+            latents, timesteps, features, driven, reference, self.settings.guidance
+        )
 
     def _features(self, step: int) -> tuple[Tensor, ...]:
         """The ReferenceNet is asked once for each step."""
         if step not in self.features:
-            self.features[step] = self.animator.features(self.scheduler.timesteps[step][None], self.reference)
+            self.features[step] = self.animator.features(
+                self.scheduler.timesteps[step][None], self.reference
+            )
         return self.features[step]
 
     def _driven(self, window: Window) -> Tensor:

@@ -1,4 +1,6 @@
-"""A denoiser that says only what differs from the reference: a start from which a small model learns in minutes."""
+"""A denoiser that says only what differs from the reference: a start from which a small model
+learns in minutes.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ from model.schedule import ddim
 
 
 class Residual(nn.Module):
-    """Velocity of latents x = r + d, r the reference's and d of known `variances` s2, one for each channel.
+    """Velocity of latents x = r + d, r the reference's and d of known `variances` s2, one for each
+    channel.
 
-    Of x_t = sqrt(a) x + sqrt(1 - a) e alone, the best linear guess is x' = r + k (x_t - sqrt(a) r), with
-    k = sqrt(a) s2 / (a s2 + 1 - a). The velocity is (sqrt(a) x_t - x) / sqrt(1 - a); what the guess leaves of it has
-    the variance s2 / (a s2 + 1 - a), by which the network's word is scaled (as in arXiv 2206.00364, for a known mean).
-    In place of x_t it hears (x' - r) / sqrt(s2): what the noise lets one guess of d, nothing where all is noise.
+    Of x_t = sqrt(a) x + sqrt(1 - a) e alone, the best linear guess is x' = r + k (x_t - sqrt(a) r),
+    with k = sqrt(a) s2 / (a s2 + 1 - a). The velocity is (sqrt(a) x_t - x) / sqrt(1 - a); what the
+    guess leaves of it has the variance s2 / (a s2 + 1 - a), by which the network's word is scaled
+    (as in arXiv 2206.00364, for a known mean). In place of x_t it hears (x' - r) / sqrt(s2): what
+    the noise lets one guess of d, nothing where all is noise.
     """
 
     signal: Tensor  # [1000]  a of each timestep
@@ -25,13 +29,23 @@ class Residual(nn.Module):
     def __init__(self, variances: Sequence[float]):
         super().__init__()
         # not saved: the one is the configuration's, the other the schedule's
-        self.register_buffer("variances", torch.tensor(variances).view(-1, 1, 1, 1), persistent=False)
-        self.register_buffer("signal", ddim(zero_snr=True, prediction="v_prediction").alphas_cumprod, persistent=False)
+        self.register_buffer(
+            "variances", torch.tensor(variances).view(-1, 1, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "signal",
+            ddim(zero_snr=True, prediction="v_prediction").alphas_cumprod,
+            persistent=False,
+        )
 
     def heard(self, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
         """All [b, c, f, h, w], timesteps [b]"""
         a = self.signal[timestep].view(-1, 1, 1, 1, 1)
-        return (a * self.variances).sqrt() / (a * self.variances + 1 - a) * (noisy - a.sqrt() * reference)
+        return (
+            (a * self.variances).sqrt()
+            / (a * self.variances + 1 - a)
+            * (noisy - a.sqrt() * reference)
+        )
 
     def forward(self, said: Tensor, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
         """All [b, c, f, h, w], timesteps [b] -> velocity."""

@@ -1,4 +1,6 @@
-"""Which model a command runs, where, and in which numbers: decided and checked before any work, loaded when needed."""
+"""Which model a command runs, where, and in which numbers: decided and checked before any work,
+loaded when needed.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,12 @@ class Choice:
 
     def load(self) -> MegActorPipeline:
         """UserError if the folder holds no whole model."""
-        kept = torch.float32 if self.device.type == "cpu" else self.dtype  # a CPU's norms take no mixture
-        pipeline = _random(self.preset or USUAL, kept) if self.folder is None else load(self.folder, kept)
+        kept = (
+            torch.float32 if self.device.type == "cpu" else self.dtype
+        )  # a CPU's norms take no mixture
+        pipeline = (
+            _random(self.preset or USUAL, kept) if self.folder is None else load(self.folder, kept)
+        )
         pipeline.animator.eval()
         return pipeline.to(self.device)
 
@@ -51,11 +57,15 @@ class Choice:
         return {"folder": self.folder.resolve().name, "sha256": _digest(self.folder)}
 
 
-def choose(preset: str | None, weights: str | None, device: str = "auto", dtype: str = "auto") -> Choice:
+def choose(
+    preset: str | None, weights: str | None, device: str = "auto", dtype: str = "auto"
+) -> Choice:
     """UserError for what is not there or not possible."""
     presets = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     if preset is not None and weights is not None:
-        raise UserError(f"--preset {preset} and --weights {weights} name two models: leave one of them out.")
+        raise UserError(
+            f"--preset {preset} and --weights {weights} name two models: leave one of them out."
+        )
     named = preset if weights is not None else preset or USUAL
     if named is not None and named not in presets:
         raise UserError(f"there is no preset {preset!r}: {' or '.join(presets)} is expected.")
@@ -63,13 +73,23 @@ def choose(preset: str | None, weights: str | None, device: str = "auto", dtype:
         raise UserError(f"dtype is {dtype!r}: auto, {' or '.join(DTYPES)} is expected.")
     place = _device(device)
     usual = "float32" if place.type == "cpu" else "bfloat16"
-    return Choice(named, _folder(preset or USUAL, weights), place, getattr(torch, usual if dtype == "auto" else dtype))
+    return Choice(
+        named,
+        _folder(preset or USUAL, weights),
+        place,
+        getattr(torch, usual if dtype == "auto" else dtype),
+    )
 
 
 def refuse_window(frames: int, most: int, name: str) -> None:
-    """UserError for a window of more frames than a model sees at once; `name` is the option that says so."""
+    """UserError for a window of more frames than a model sees at once; `name` is the option that
+    says so.
+    """
     if frames > most:
-        raise UserError(f"{name} is {frames}, at most {most} frames are expected, which this model sees at once.")
+        raise UserError(
+            f"{name} is {frames}, at most {most} frames are expected, which this model "
+            "sees at once."
+        )
 
 
 def _folder(preset: str, weights: str | None) -> Path | None:
@@ -78,7 +98,8 @@ def _folder(preset: str, weights: str | None) -> Path | None:
     folder = FOLDER / f"megactor-{preset}" if weights is None else Path(weights)
     if not (folder / "model_index.json").is_file():
         raise UserError(
-            f"there is no model in {folder}: make one there with python -m model.convert, name another with --weights, "
+            f"there is no model in {folder}: make one there with python -m "
+            "model.convert, name another with --weights, "
             f"or try --preset {UNTRAINED[0]}, which has random weights."
         )
     return folder
@@ -91,7 +112,10 @@ def _device(name: str) -> torch.device:
     kind, _, number = name.partition(":")
     count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
     if not (number or "0").isdigit() or int(number or 0) >= count:
-        raise UserError(f"there is no device {name!r} here: {'auto, cpu or cuda' if has_gpu else 'cpu'} is expected.")
+        raise UserError(
+            f"there is no device {name!r} here: "
+            f"{'auto, cpu or cuda' if has_gpu else 'cpu'} is expected."
+        )
     return torch.device(name)
 
 

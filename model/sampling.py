@@ -1,7 +1,9 @@
-"""From noise to latents: windows over time, and a denoising loop that needs no more memory for a longer video.
+"""From noise to latents: windows over time, and a denoising loop that needs no more memory for a
+longer video.
 
-A window of step s needs its frames at noise level s, and no others. So the loop does not take step after step over the
-whole video: it takes whatever window is furthest on among those whose frames are there. The numbers are the same.
+A window of step s needs its frames at noise level s, and no others. So the loop does not take step
+after step over the whole video: it takes whatever window is furthest on among those whose frames
+are there. The numbers are the same.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from torch import Tensor
 Window = tuple[int, ...]
 
 
-def windows(frames: int, size: int = 16, overlap: int = 8, closed: bool = False, stride: int = 1) -> list[Window]:
+def windows(
+    frames: int, size: int = 16, overlap: int = 8, closed: bool = False, stride: int = 1
+) -> list[Window]:
     """Frames of each window. The last is shifted back to end with the video.
 
-    `closed`: as the official ones, the last wraps to the beginning; a `stride` above 1 adds windows of every 2nd, 4th,
-    ... frame.
+    `closed`: as the official ones, the last wraps to the beginning; a `stride` above 1 adds windows
+    of every 2nd, 4th, ... frame.
     """
     if not 0 <= overlap < size:
         raise ValueError(f"the overlap is {overlap}, 0 to {size - 1} is expected")
@@ -41,7 +45,9 @@ def _closed(frames: int, size: int, overlap: int, step: int) -> list[Window]:
 
 @dataclass
 class Level:
-    """One noise level: latents of the frames that have come so far, and of each what windows say of its noise."""
+    """One noise level: latents of the frames that have come so far, and of each what windows say of
+    its noise.
+    """
 
     latents: dict[int, Tensor] = field(default_factory=dict)
     noise: dict[int, Tensor] = field(default_factory=dict)
@@ -53,9 +59,9 @@ class Level:
 class Loop:
     """The denoising loop over `plan`, the windows of a video.
 
-    `predict(frames, steps, latents)` gives the noise [n, c, f, h, w] of n windows at once: their frames, their steps
-    (0 first), their latents. `step(noise, number, latents)` takes latents to the next level. `start(frame)` is the
-    noise [c, h, w] that a frame begins with.
+    `predict(frames, steps, latents)` gives the noise [n, c, f, h, w] of n windows at once: their
+    frames, their steps (0 first), their latents. `step(noise, number, latents)` takes latents to
+    the next level. `start(frame)` is the noise [c, h, w] that a frame begins with.
     """
 
     plan: Sequence[Window]
@@ -120,4 +126,6 @@ class Loop:
             if level.left[frame] == 0:
                 del level.left[frame]
                 mean = level.noise.pop(frame) / self.voices[frame]
-                self.levels[step + 1].latents[frame] = self.step(mean, step, level.latents.pop(frame))
+                self.levels[step + 1].latents[frame] = self.step(
+                    mean, step, level.latents.pop(frame)
+                )

@@ -1,4 +1,6 @@
-"""Noise schedules: the one that training and inference share, and the official pair, which differ."""
+"""Noise schedules: the one that training and inference share, and the official pair, which
+differ.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,20 @@ COMMON: dict[str, Any] = {
 
 def ddim(zero_snr: bool = False, prediction: str = "epsilon") -> DDIMScheduler:
     """Stable Diffusion's own schedule, for training and for inference."""
-    options = {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": zero_snr, "prediction_type": prediction}
+    options = {
+        "beta_schedule": "scaled_linear",
+        "rescale_betas_zero_snr": zero_snr,
+        "prediction_type": prediction,
+    }
     # a schedule that ends in noise alone must be sampled from its end on (arXiv 2305.08891)
     spacing = "leading" if prediction == "epsilon" else "trailing"
     return DDIMScheduler(**COMMON, **options, timestep_spacing=spacing)
 
 
 def official_training() -> DDIMScheduler:
-    """scaled_linear, rescaled to zero terminal signal, though the prediction is epsilon (specification, 4)."""
+    """scaled_linear, rescaled to zero terminal signal, though the prediction is epsilon
+    (specification, 4).
+    """
     return ddim(zero_snr=True)
 
 

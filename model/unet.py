@@ -1,4 +1,6 @@
-"""The denoising UNet and the ReferenceNet: Stable Diffusion 1.5's UNet, once inflated over time, once cut short."""
+"""The denoising UNet and the ReferenceNet: Stable Diffusion 1.5's UNet, once inflated over time,
+once cut short.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ class UNet(ModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = True
 
-    def __init__(self, in_channels: int, widths: Sequence[int], layers: int, dims: Dims, levels: Sequence[bool] | None):
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        layers: int,
+        dims: Dims,
+        levels: Sequence[bool] | None,
+    ):
         super().__init__()
         attends, moves = _levels(levels, len(widths), dims)
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
@@ -31,7 +40,8 @@ class UNet(ModelMixin, ConfigMixin):
         last = len(widths) - 1
         into = [widths[0], *widths]
         self.down_blocks = nn.ModuleList(
-            DownBlock(into[i], out, layers, moves[i], attends[i], is_last=i == last) for i, out in enumerate(widths)
+            DownBlock(into[i], out, layers, moves[i], attends[i], is_last=i == last)
+            for i, out in enumerate(widths)
         )
         self.mid_block = MidBlock(widths[-1], dims)
         skips = _skips(widths, layers)
@@ -39,20 +49,30 @@ class UNet(ModelMixin, ConfigMixin):
         x = widths[-1]
         for i, out in enumerate(reversed(widths)):
             taken = [skips.pop() for _ in range(layers + 1)]
-            self.up_blocks.append(UpBlock(x, out, taken, moves[last - i], attends[last - i], is_last=i == last))
+            self.up_blocks.append(
+                UpBlock(x, out, taken, moves[last - i], attends[last - i], is_last=i == last)
+            )
             x = out
 
     @property
     def reference_blocks(self) -> list[str]:
-        """In the order in which both networks come to them: the blocks whose self-attention looks at the reference."""
-        attends = [(i, block.attentions) for i, block in enumerate(self.up_blocks) if isinstance(block, UpBlock)]
+        """In the order in which both networks come to them: the blocks whose self-attention looks
+        at the reference.
+        """
+        attends = [
+            (i, block.attentions)
+            for i, block in enumerate(self.up_blocks)
+            if isinstance(block, UpBlock)
+        ]
         up = [(i, j) for i, attentions in attends for j in range(len(attentions or ()))]
         places = ["mid_block.attentions.0", *(f"up_blocks.{i}.attentions.{j}" for i, j in up)]
         return [f"{place}.transformer_blocks.0" for place in places]
 
     def flow(self, timestep: Tensor, context: Tensor, frames: int) -> Flow:
         """Timesteps [b] and context [b, n, d] for the blocks; no reference."""
-        return Flow(self.time_embedding(self.time_proj(timestep).to(context.dtype)), context, frames)
+        return Flow(
+            self.time_embedding(self.time_proj(timestep).to(context.dtype)), context, frames
+        )
 
     def down(self, x: Tensor, flow: Flow) -> tuple[Tensor, ...]:
         """All skips of pictures [b*f, c, h, w]; the last is where the way up begins."""
@@ -71,11 +91,16 @@ class UNet(ModelMixin, ConfigMixin):
 
 
 def _levels(levels: Sequence[bool] | None, count: int, dims: Dims) -> tuple[list[bool], list[Dims]]:
-    """Of each level, whether it has spatial transformers, and its dims: with or without motion modules."""
+    """Of each level, whether it has spatial transformers, and its dims: with or without motion
+    modules.
+    """
     if levels is None:  # Stable Diffusion 1.5 has none at the last; AnimateDiff moves all
         return [i < count - 1 for i in range(count)], [dims] * count
     if len(levels) != count or not any(levels):
-        raise ValueError(f"attention_levels are {list(levels)}, a truth value for each of {count} levels is expected")
+        raise ValueError(
+            f"attention_levels are {list(levels)}, a truth value for each of {count} "
+            "levels is expected"
+        )
     return list(levels), [dims if attends else replace(dims, max_frames=0) for attends in levels]
 
 
@@ -88,9 +113,11 @@ def _skips(widths: Sequence[int], layers: int) -> list[int]:
 
 
 class DenoisingUNet(UNet):
-    """Noise of a clip's latents. Input channels: noisy, reference latents, background mask, driving features.
+    """Noise of a clip's latents. Input channels: noisy, reference latents, background mask, driving
+    features.
 
-    `attention_levels` says, for each level, whether it has transformers and motion modules; None is as the paper.
+    `attention_levels` says, for each level, whether it has transformers and motion modules; None is
+    as the paper.
     """
 
     @register_to_config
@@ -108,23 +135,36 @@ class DenoisingUNet(UNet):
         residual: tuple[float, ...] | None = None,
     ):
         width = block_out_channels[0]
-        dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, motion_max_seq_length)
+        dims = Dims(
+            4 * width,
+            cross_attention_dim,
+            num_attention_heads,
+            norm_num_groups,
+            motion_max_seq_length,
+        )
         super().__init__(in_channels, block_out_channels, layers_per_block, dims, attention_levels)
         self.conv_norm_out = ClipNorm(norm_num_groups, width, eps=1e-5)
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         self.difference = None if residual is None else Residual(residual)
 
-    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor] = ()) -> Tensor:
-        """x [b, c, f, h, w], timesteps [b], context [b, n, d], a feature [b, m, c] for each of `reference_blocks`, or
-        none. Returns the noise, or the velocity, [b, 4, f, h, w]. ValueError where they do not fit.
+    def forward(
+        self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """x [b, c, f, h, w], timesteps [b], context [b, n, d], a feature [b, m, c] for each of
+        `reference_blocks`, or none. Returns the noise, or the velocity, [b, 4, f, h, w]. ValueError
+        where they do not fit.
         """
         self._check(x, reference)
         flow = self.flow(timestep, context, x.shape[2])
         skips = self.down(_pictures(self._heard(x, timestep)), flow)
         return self._whole(self._noise(skips, looking(flow, reference)), x, timestep)
 
-    def both(self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Noise without and with the reference. The way down does not look at it: it is gone once for both."""
+    def both(
+        self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Noise without and with the reference. The way down does not look at it: it is gone once
+        for both.
+        """
         self._check(x, reference)
         flow = self.flow(timestep, context, x.shape[2])
         skips = self.down(_pictures(self._heard(x, timestep)), flow)
@@ -140,10 +180,17 @@ class DenoisingUNet(UNet):
 
     def _check(self, x: Tensor, reference: Sequence[Tensor]) -> None:
         if x.shape[2] > self.config.motion_max_seq_length:
-            raise ValueError(f"{x.shape[2]} frames, at most {self.config.motion_max_seq_length} fit into a window")
-        if reference and [len(feature) for feature in reference] != [len(x)] * len(self.reference_blocks):
+            raise ValueError(
+                f"{x.shape[2]} frames, at most {self.config.motion_max_seq_length} fit "
+                "into a window"
+            )
+        if reference and [len(feature) for feature in reference] != [len(x)] * len(
+            self.reference_blocks
+        ):
             found = [len(feature) for feature in reference]
-            raise ValueError(f"features of {found} clips, {len(self.reference_blocks)} of {len(x)} are expected")
+            raise ValueError(
+                f"features of {found} clips, {len(self.reference_blocks)} of {len(x)} are expected"
+            )
 
     def _noise(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
         y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
@@ -158,7 +205,11 @@ class DenoisingUNet(UNet):
 
     def _whole(self, said: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
         """With what needs no learning, where the configuration has it."""
-        return said if self.difference is None else self.difference(stream(said), *self._latents(x), timestep)
+        return (
+            said
+            if self.difference is None
+            else self.difference(stream(said), *self._latents(x), timestep)
+        )
 
     def _latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy ones and the reference's, of the input."""
@@ -167,7 +218,9 @@ class DenoisingUNet(UNet):
 
 
 class ReferenceNet(UNet):
-    """Identity and background of a still picture, as the features that the denoiser's self-attentions look at."""
+    """Identity and background of a still picture, as the features that the denoiser's
+    self-attentions look at.
+    """
 
     @register_to_config
     def __init__(
@@ -181,7 +234,9 @@ class ReferenceNet(UNet):
         attention_levels: tuple[bool, ...] | None = None,
     ):
         width = block_out_channels[0]
-        dims = Dims(4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, max_frames=0)
+        dims = Dims(
+            4 * width, cross_attention_dim, num_attention_heads, norm_num_groups, max_frames=0
+        )
         super().__init__(in_channels, block_out_channels, layers_per_block, dims, attention_levels)
         self._cut_short(dims)
 
@@ -191,11 +246,13 @@ class ReferenceNet(UNet):
             del self.up_blocks[-1]
         assert isinstance(last, UpBlock) and last.attentions is not None
         last.upsamplers = None
-        last.attentions[-1] = SpatialTransformer(last.width, dims.context, dims.heads, dims.groups, is_last=True)
+        last.attentions[-1] = SpatialTransformer(
+            last.width, dims.context, dims.heads, dims.groups, is_last=True
+        )
 
     def forward(self, latents: Tensor, timestep: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Latents [b, 4, h, w] without noise, the denoiser's timesteps [b], context [b, n, d] -> a feature
-        [b, h*w, c] for each of `reference_blocks`.
+        """Latents [b, 4, h, w] without noise, the denoiser's timesteps [b], context [b, n, d] -> a
+        feature [b, h*w, c] for each of `reference_blocks`.
         """
         flow = self.flow(timestep, context, frames=1)
         self.up(self.down(latents, flow), flow)

@@ -12,7 +12,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-# one token for all that the tests start; Ray reads it once and would else write one into the user's home
+# one token for all that the tests start; Ray reads it once and would else write one into the user's
+# home
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2}
 
 import cv2
@@ -21,11 +22,13 @@ import pytest
 from tests.once import once
 
 cv2.setNumThreads(1)
-# a shell ignores Ctrl-C in what it starts in the background, and so would every program that the tests start
+# a shell ignores Ctrl-C in what it starts in the background, and so would every program that the
+# tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).resolve().parents[1]
 MEDIA = REPOSITORY.parent / "shared" / "media"
-LONG = (  # files that take the longest, which `make test` begins with: none is to be left alone at the end
+# files that take the longest, which `make test` begins with: none is to be left alone at the end
+LONG = (
     "faults/test_random.py",
     "datagen/shards/test_journey.py",
     "model/test_animate.py",
@@ -51,10 +54,16 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Path:
-    """This worker's copy of what one of them has made: the small sample's `shards`, and the `store` of that run."""
+    """This worker's copy of what one of them has made: the small sample's `shards`, and the `store`
+    of that run.
+    """
     from tests import faults
 
-    made = once(tmp_path_factory, "sample", lambda home: faults.sample_shards(home / "shards", home / "store"))
+    made = once(
+        tmp_path_factory,
+        "sample",
+        lambda home: faults.sample_shards(home / "shards", home / "store"),
+    )
     return shutil.copytree(made, tmp_path_factory.mktemp("sample"), dirs_exist_ok=True)
 
 
@@ -80,7 +89,9 @@ def raw(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def media() -> Path:
-    """Real clips, portraits and broken files; only where the project's footage lies beside the checkout."""
+    """Real clips, portraits and broken files; only where the project's footage lies beside the
+    checkout.
+    """
     if not MEDIA.is_dir():
         pytest.skip("the footage in ../shared/media is not here")
     return MEDIA

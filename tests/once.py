@@ -11,8 +11,8 @@ import pytest
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """The folder that `make` has filled, the same for all workers, so not to be changed. Whoever comes while it is
-    made waits; where it fails the next one tries.
+    """The folder that `make` has filled, the same for all workers, so not to be changed. Whoever
+    comes while it is made waits; where it fails the next one tries.
     """
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -16,7 +16,9 @@ def worker(root: Path, number: int) -> SimpleNamespace:
     """A worker's factory of folders."""
     own = root / f"popen-gw{number}"
     own.mkdir()
-    return SimpleNamespace(getbasetemp=lambda: own, mktemp=lambda name: (own / name).mkdir() or own / name)
+    return SimpleNamespace(
+        getbasetemp=lambda: own, mktemp=lambda name: (own / name).mkdir() or own / name
+    )
 
 
 def test_workers_that_come_together_share_what_one_of_them_makes(tmp_path, monkeypatch):
@@ -26,11 +28,16 @@ def test_workers_that_come_together_share_what_one_of_them_makes(tmp_path, monke
     def ask(number: int) -> Path:
         factory = worker(tmp_path, number)
         together.wait(10)
-        return once(factory, "words", lambda home: made.append(number) or (home / "a").write_text("whole"))
+        return once(
+            factory, "words", lambda home: made.append(number) or (home / "a").write_text("whole")
+        )
 
     with ThreadPoolExecutor(4) as pool:
         folders = {*pool.map(ask, range(4))}
-    assert folders == {tmp_path / "once-words"} and (tmp_path / "once-words" / "a").read_text() == "whole"
+    assert (
+        folders == {tmp_path / "once-words"}
+        and (tmp_path / "once-words" / "a").read_text() == "whole"
+    )
     assert len(made) == 1
 
 

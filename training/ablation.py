@@ -1,4 +1,5 @@
-"""Does the driving person's identity leak? The same small training with and without twins that drive.
+"""Does the driving person's identity leak? The same small training with and without twins that
+drive.
 
 python -m training.ablation
 """
@@ -37,14 +38,22 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
 FINISHED = b"finished\n"
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
-SAMPLING = {"steps": 1, "guidance": 1.0, "window": 4, "overlap": 0}  # as conf/experiment/smoke.yaml says
+SAMPLING = {
+    "steps": 1,
+    "guidance": 1.0,
+    "window": 4,
+    "overlap": 0,
+}  # as conf/experiment/smoke.yaml says
 
 
 @command("ablation")
 def main(cfg: Any) -> int:
     unknown = sorted({*cfg.variants, *cfg.once} - set(VARIANTS))
     if unknown:
-        raise UserError(f"variants or once names {', '.join(unknown)}: some of {', '.join(VARIANTS)} are expected.")
+        raise UserError(
+            f"variants or once names {', '.join(unknown)}: some of {', '.join(VARIANTS)} "
+            "are expected."
+        )
     for name, least in LEAST.items():
         if type(cfg[name]) is not int or cfg[name] < least:
             raise UserError(f"--{name} is {cfg[name]!r}, a whole number from {least} is expected.")
@@ -53,7 +62,9 @@ def main(cfg: Any) -> int:
     output = Path(str(cfg.output))
     chosen = [(variant, seed) for seed in cfg.seeds for variant in cfg.variants]
     chosen += [(variant, cfg.seeds[0]) for variant in cfg.once]
-    runs = [(variant, seed, output / f"{variant}-{seed}") for variant, seed in dict.fromkeys(chosen)]
+    runs = [
+        (variant, seed, output / f"{variant}-{seed}") for variant, seed in dict.fromkeys(chosen)
+    ]
     _train(cfg, runs)
     _measure(cfg, runs, output)
     return 0
@@ -90,7 +101,9 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     with _said(folder).open("wb") as log:
         log.write(called)
         log.flush()
-        done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False)
+        done = subprocess.run(
+            words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False
+        )
         if done.returncode == 0:
             log.seek(0, os.SEEK_END)
             log.write(FINISHED)
@@ -128,10 +141,14 @@ def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> N
 def _alone(case: CrossCase) -> CrossCase:
     """The same motion, the reference's person driving."""
     assert case.numbers is not None
-    return replace(case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2)
+    return replace(
+        case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2
+    )
 
 
-def _scores(folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]) -> Iterator[Mapping[str, Any]]:
+def _scores(
+    folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]
+) -> Iterator[Mapping[str, Any]]:
     """A row for each case; `pictures` gets the outputs."""
     from model.folder import load
     from model.pipeline import Settings
@@ -155,14 +172,23 @@ def _scores(folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: means and 95 % intervals over the cases, of each seed, and of the cases' means over all seeds."""
+    """Markdown: means and 95 % intervals over the cases, of each seed, and of the cases' means over
+    all seeds.
+    """
     names = list(dict.fromkeys(row["variant"] for row in rows))
-    lines = [f"| driving in training | seed | {' | '.join(SHOWN)} |", f"|---|---|{'---|' * len(SHOWN)}"]
+    lines = [
+        f"| driving in training | seed | {' | '.join(SHOWN)} |",
+        f"|---|---|{'---|' * len(SHOWN)}",
+    ]
     for name in names:
         seeds = sorted({row["seed"] for row in rows if row["variant"] == name})
         for seed in [*seeds, None]:
             all_own = [row for row in rows if row["variant"] == name]
-            own = [row for row in all_own if row["seed"] == seed] if seed is not None else _over_seeds(all_own)
+            own = (
+                [row for row in all_own if row["seed"] == seed]
+                if seed is not None
+                else _over_seeds(all_own)
+            )
             cells = [_cell(own, score) for score in SHOWN]
             lines.append(f"| {name} | {'all' if seed is None else seed} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -173,8 +199,13 @@ def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     cases: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         cases.setdefault(row["key"], []).append(row)
-    told = [{name: [row[name] for row in own if row.get(name) is not None] for name in SHOWN} for own in cases.values()]
-    return [{name: sum(values) / len(values) for name, values in row.items() if values} for row in told]
+    told = [
+        {name: [row[name] for row in own if row.get(name) is not None] for name in SHOWN}
+        for own in cases.values()
+    ]
+    return [
+        {name: sum(values) / len(values) for name, values in row.items() if values} for row in told
+    ]
 
 
 def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
@@ -189,8 +220,12 @@ def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     return f"{told['mean']:.2f} [{told['low']:.2f}, {told['high']:.2f}]"
 
 
-def _sheet(cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]], path: Path) -> None:
-    """A row for each case: reference, driving person, truth, then each variant's output at the same moment."""
+def _sheet(
+    cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]], path: Path
+) -> None:
+    """A row for each case: reference, driving person, truth, then each variant's output at the same
+    moment.
+    """
     import numpy as np
     from PIL import Image
 
@@ -203,7 +238,9 @@ def _sheet(cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]]
         outputs = [pictures[number][moment] for pictures in shown.values()]
         side = len(outputs[0])
         rows.append(np.concatenate([*area(still, side), *outputs], axis=1))
-    Image.fromarray(np.concatenate(rows)).resize((rows[0].shape[1] * 2, len(rows) * side * 2), 0).save(path)
+    Image.fromarray(np.concatenate(rows)).resize(
+        (rows[0].shape[1] * 2, len(rows) * side * 2), 0
+    ).save(path)
 
 
 if __name__ == "__main__":

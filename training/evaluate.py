@@ -33,10 +33,17 @@ def main(cfg: Any) -> int:
         return _compare(*(Path(folder) for folder in cfg.compare))
     output = Path(str(cfg.output))
     if (output / SUMMARY).exists() and not cfg.overwrite:
-        raise UserError(f"{output} holds an evaluation: add --overwrite to replace it, or choose another --output.")
+        raise UserError(
+            f"{output} holds an evaluation: add --overwrite to replace it, or choose "
+            "another --output."
+        )
     features = _features(cfg.features)
     _clear(output)
-    made = _of_videos(cfg, features) if cfg.videos is not None else _of_checkpoint(cfg, output, features)
+    made = (
+        _of_videos(cfg, features)
+        if cfg.videos is not None
+        else _of_checkpoint(cfg, output, features)
+    )
     told, rows, sets = made
     for row in rows:
         _write(output / f"{row['key']}.json", {"scores": row, **told})
@@ -48,7 +55,11 @@ def _mistakes(cfg: Any) -> Iterator[str]:
     for name, least in LEAST.items():
         if type(cfg[name]) is not int or cfg[name] < least:
             yield f"--{name} is {cfg[name]!r}, a whole number from {least} is expected"
-    if not isinstance(cfg.guidance, int | float) or isinstance(cfg.guidance, bool) or not 1 <= cfg.guidance < 1e6:
+    if (
+        not isinstance(cfg.guidance, int | float)
+        or isinstance(cfg.guidance, bool)
+        or not 1 <= cfg.guidance < 1e6
+    ):
         yield f"--guidance is {cfg.guidance!r}, a number from 1 is expected"
     if type(cfg.window) is int and type(cfg.overlap) is int and cfg.window <= cfg.overlap:
         yield f"--overlap is {cfg.overlap}, less than the window of {cfg.window} is expected"
@@ -61,7 +72,10 @@ def _mistakes(cfg: Any) -> Iterator[str]:
             yield f"--{name} is {two!r}, two are expected: --{name} A B"
     given = [name for name in ("checkpoint", "videos", "compare") if cfg[name] is not None]
     if len(given) != 1:
-        yield f"{' and '.join(given) or 'nothing'} is given, one of --checkpoint, --videos and --compare is expected"
+        yield (
+            f"{' and '.join(given) or 'nothing'} is given, one of --checkpoint, --videos and "
+            "--compare is expected"
+        )
 
 
 def _clear(output: Path) -> None:
@@ -83,7 +97,9 @@ def _features(path: Any) -> Features | None:
     return Features(Path(str(path)))
 
 
-Made = tuple[dict[str, Any], list[dict[str, Any]], tuple[list[Any], list[Any]]]  # told, rows, features real and made
+Made = tuple[
+    dict[str, Any], list[dict[str, Any]], tuple[list[Any], list[Any]]
+]  # told, rows, features real and made
 
 
 def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
@@ -112,7 +128,11 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
         write_grid(output / f"{judged.case.key}.mp4", judged, made)
         _add(sets, features, judged.truth, made)
         print(f"{number} of {len(cases)}: {judged.case.key}", flush=True)
-    return _told(cfg, features, weights=weights, settings=same | {"guidance": float(cfg.guidance)}), rows, sets
+    return (
+        _told(cfg, features, weights=weights, settings=same | {"guidance": float(cfg.guidance)}),
+        rows,
+        sets,
+    )
 
 
 def _of_videos(cfg: Any, features: Features | None) -> Made:
@@ -129,7 +149,11 @@ def _of_videos(cfg: Any, features: Features | None) -> Made:
             a, b = rows[-1]["lengths"]
             print(f"{key}: {a} and {b} frames; the first {rows[-1]['frames']} are compared.")
         _add(sets, features, films[1].pictures, films[0].pictures)
-    absent = {name: why for name, why in {"lpips": judge.lpips, "csim": judge.recogniser}.items() if type(why) is str}
+    absent = {
+        name: why
+        for name, why in {"lpips": judge.lpips, "csim": judge.recogniser}.items()
+        if type(why) is str
+    }
     files = {key: {"output": file_sha256(a), "other": file_sha256(b)} for key, a, b in pairs}
     return _told(cfg, features, absent=absent, files=files, against=cfg.against), rows, sets
 
@@ -163,7 +187,9 @@ def _sets() -> tuple[list[Any], list[Any]]:
     return [], []
 
 
-def _add(sets: tuple[list[Any], list[Any]], features: Features | None, real: Any, made: Any) -> None:
+def _add(
+    sets: tuple[list[Any], list[Any]], features: Features | None, real: Any, made: Any
+) -> None:
     if features is not None:
         sets[0].append(features([real]))
         sets[1].append(features([made]))
@@ -181,16 +207,24 @@ def _distance(sets: tuple[list[Any], list[Any]]) -> dict[str, Any]:
     return {"frechet": None if np.isnan(value) else value, "real": len(real), "made": len(made)}
 
 
-def _report(output: Path, told: dict[str, Any], rows: list[dict[str, Any]], distance: dict[str, Any]) -> None:
+def _report(
+    output: Path, told: dict[str, Any], rows: list[dict[str, Any]], distance: dict[str, Any]
+) -> None:
     from rich.console import Console
 
     from training.evaluation.table import summary, table
 
     means = summary(rows)
-    _write(output / SUMMARY, {"clips": rows, "means": means, **({"distance": distance} if distance else {}), **told})
+    _write(
+        output / SUMMARY,
+        {"clips": rows, "means": means, **({"distance": distance} if distance else {}), **told},
+    )
     Console().print(table(f"{len(rows)} clips", means))
     if distance:
-        print(f"Frechet distance {distance['frechet']}, of {distance['real']} and {distance['made']} features")
+        print(
+            f"Frechet distance {distance['frechet']}, of {distance['real']} and "
+            f"{distance['made']} features"
+        )
     for name, why in told.get("absent", {}).items():
         print(f"{name}: not measured, {why}")
     print(f"{output}/{SUMMARY}")
@@ -204,7 +238,10 @@ def _compare(before: Path, after: Path) -> int:
     runs = [_read(folder) for folder in (before, after)]
     told = differences(*(run["clips"] for run in runs))
     if not told:
-        raise UserError(f"{before} and {after} have no clip in common: two evaluations of the same clips are expected.")
+        raise UserError(
+            f"{before} and {after} have no clip in common: two evaluations of the same "
+            "clips are expected."
+        )
     Console().print(table(f"{after} less {before}", told))
     return 0
 
@@ -215,12 +252,16 @@ def _read(folder: Path) -> dict[str, Any]:
         rows = told["clips"]
         assert all(isinstance(row["key"], str) for row in rows)
     except (OSError, ValueError, KeyError, TypeError, AssertionError):
-        raise UserError(f"{folder} holds no {SUMMARY} of training.evaluate: name folders that it wrote.") from None
+        raise UserError(
+            f"{folder} holds no {SUMMARY} of training.evaluate: name folders that it wrote."
+        ) from None
     return told
 
 
 def _write(path: Path, value: Any) -> None:
-    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_atomically(
+        path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    )
 
 
 if __name__ == "__main__":

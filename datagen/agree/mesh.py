@@ -2,14 +2,20 @@
 
 Measured per twin (`swap`, `style`) against the target, frame by frame at the same index:
 
-- landmarks: mean distance of the 478 points / interocular distance (should stay small); mouth, eyes: of those alone
+- landmarks: mean distance of the 478 points / interocular distance (should stay small); mouth,
+  eyes: of those alone
 - pose_deg: mean angle between the head rotations
-- gaze_deg: mean angle between the gazes over time, each against its own neutral, with the target's head removed from
-  both; gaze_offset_deg: the angle between the neutrals, which is how the detector takes the look, not the eyes' doing
-- mouth_r, blink_r: Pearson correlation over time of the openness; null where the target hardly moves
+- gaze_deg: mean angle between the gazes over time, each against its own neutral, with the target's
+  head removed from
+  both; gaze_offset_deg: the angle between the neutrals, which is how the detector takes the look,
+  not the eyes' doing
+- mouth_r, blink_r: Pearson correlation over time of the openness; null where the target hardly
+  moves
 - flicker: mean |frame - next frame|, grey, of the twin / of the target
-- shape: mean |log| ratio of face-shape proportions; colour: distance of mean face colour in CIELAB (should rise)
-- similarity: exp(-(shape / 0.04 + colour / 15) / 2): 1 = same person and look, by shape and colour alone
+- shape: mean |log| ratio of face-shape proportions; colour: distance of mean face colour in CIELAB
+  (should rise)
+- similarity: exp(-(shape / 0.04 + colour / 15) / 2): 1 = same person and look, by shape and colour
+  alone
 - coverage: share of the target's face frames in which the twin shows a face
 """
 
@@ -40,7 +46,9 @@ MEASURED += ["mouth_r", "blink_r", "shape", "colour", "similarity"]
 
 @dataclass
 class Look:
-    """What passes by of one video: flicker and mean face colour, gathered while its frames stream through."""
+    """What passes by of one video: flicker and mean face colour, gathered while its frames stream
+    through.
+    """
 
     steps: list[float] = field(default_factory=list)
     colours: list[np.ndarray] = field(default_factory=list)
@@ -100,11 +108,18 @@ class Agreement(Stage):
         both = seen.found & target.found
         flicker = look.flicker / max(own.flicker, 0.05)
         coverage = both.sum() / max(target.found.sum(), 1)
-        metrics: dict[str, Any] = {"coverage": round(float(coverage), 4), "flicker": round(flicker, 3)}
+        metrics: dict[str, Any] = {
+            "coverage": round(float(coverage), 4),
+            "flicker": round(flicker, 3),
+        }
         if not both.any():
             return metrics | dict.fromkeys(MEASURED)
         a, b = target.landmarks[both].astype(np.float64), seen.landmarks[both].astype(np.float64)
         shape, colour = shape_change(a, b), float(np.linalg.norm(look.colour - own.colour))
         similarity = np.exp(-(shape / SHAPE_UNIT + colour / COLOUR_UNIT) / 2)
-        metrics |= {"shape": round(shape, 4), "colour": round(colour, 2), "similarity": round(float(similarity), 4)}
+        metrics |= {
+            "shape": round(shape, 4),
+            "colour": round(colour, 2),
+            "similarity": round(float(similarity), 4),
+        }
         return metrics | compare(a, b, np.flatnonzero(both) / video.probe(path).fps)

@@ -1,4 +1,6 @@
-"""From a raw video to one face, square, at a constant frame rate: the longest stretch of one face without a cut."""
+"""From a raw video to one face, square, at a constant frame rate: the longest stretch of one face
+without a cut.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Tally:
 
     def add(self, square: np.ndarray, is_new: bool, detector: FaceDetector) -> None:
         small = cv2.resize(square, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
-        self.fresh += is_new and (self._before is None or float(np.abs(small - self._before).mean()) > STILL)
+        self.fresh += is_new and (
+            self._before is None or float(np.abs(small - self._before).mean()) > STILL
+        )
         self._before = small
         if self.frames % LOOK_EVERY == 0:
             self.looks += 1
@@ -79,9 +83,18 @@ class Clips(Stage):
 
     def check(self) -> None:
         if not (type(self.size) is int and self.size >= 64 and self.size % 2 == 0):
-            raise UserError(f"clips.size is {self.size!r}: an even number of pixels from 64 is expected.")
-        if not (type(self.fps) is int and 1 <= self.fps <= 120 and 0 < self.min_seconds <= self.max_seconds):
-            raise UserError("clips: fps from 1 to 120 and min_seconds above 0, at most max_seconds, are expected.")
+            raise UserError(
+                f"clips.size is {self.size!r}: an even number of pixels from 64 is expected."
+            )
+        if not (
+            type(self.fps) is int
+            and 1 <= self.fps <= 120
+            and 0 < self.min_seconds <= self.max_seconds
+        ):
+            raise UserError(
+                "clips: fps from 1 to 120 and min_seconds above 0, at most max_seconds, "
+                "are expected."
+            )
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {"span": clip.span}
@@ -110,7 +123,9 @@ class Clips(Stage):
         }
         return Artefact(workdir / "clip.mp4", metrics)
 
-    def _watch(self, source: Path, span: Span | None, size: tuple[int, int]) -> tuple[Cutter, Watcher]:
+    def _watch(
+        self, source: Path, span: Span | None, size: tuple[int, int]
+    ) -> tuple[Cutter, Watcher]:
         cutter, watcher = Cutter(), Watcher(size, self.every, self.confidence)
         for frame in video.read(source, span, WATCHED_SIDE):
             cutter.add(frame)
@@ -118,10 +133,15 @@ class Clips(Stage):
         return cutter, watcher
 
     def _scene(self, shots: list[Span], watcher: Watcher) -> Scene:
-        """The shot that shows one face for the longest time. Raises Reject("too_short" | "no_face")."""
+        """The shot that shows one face for the longest time. Raises Reject("too_short" |
+        "no_face").
+        """
         longest = max((end - start for start, end in shots), default=0.0)
         if longest < self.min_seconds:
-            raise Reject("too_short", f"the longest shot lasts {longest:.2f} s, wanted are {self.min_seconds} s")
+            raise Reject(
+                "too_short",
+                f"the longest shot lasts {longest:.2f} s, wanted are {self.min_seconds} s",
+            )
         scenes = [scene for shot in shots if (scene := self._main_face(shot, watcher))]
         if not scenes:
             raise Reject("no_face", f"no face found in {longest:.2f} s")
@@ -129,7 +149,9 @@ class Clips(Stage):
         seconds = scene.span[1] - scene.span[0]
         if seconds < self.min_seconds:
             reason = "no_face" if scene.coverage < GLIMPSE else "too_short"
-            raise Reject(reason, f"a face is visible for {seconds:.2f} s, wanted are {self.min_seconds} s")
+            raise Reject(
+                reason, f"a face is visible for {seconds:.2f} s, wanted are {self.min_seconds} s"
+            )
         start, end = scene.span[0], min(scene.span[1], scene.span[0] + self.max_seconds)
         return replace(scene, track=scene.track.between(start, end), span=(start, end))
 
@@ -139,7 +161,8 @@ class Clips(Stage):
         if not found:
             return None
         track = main_track(found)
-        # between the last look at the face and the next, it may be gone; at the end of a shot it is not
+        # between the last look at the face and the next, it may be gone; at the end of a shot it is
+        # not
         start, last = float(track.times[0]), float(track.times[-1])
         end = shot[1] if last == times[-1] else last + 1 / self.fps
         return Scene(track, times, faces, (start, end), (end - start) / (shot[1] - shot[0]))
@@ -154,14 +177,19 @@ class Clips(Stage):
         return tally
 
     def _squares(self, source: Path, span: Span, crop: Crop) -> Iterator[tuple[np.ndarray, bool]]:
-        """The frames of the clip, and whether each comes from another frame of the source than the one before."""
-        # a large picture is scaled while it is converted, which is several times faster than afterwards
+        """The frames of the clip, and whether each comes from another frame of the source than the
+        one before.
+        """
+        # a large picture is scaled while it is converted, which is several times faster than
+        # afterwards
         longer = max(crop.frame)
         max_side = min(longer, math.ceil(longer * self.size / crop.side))
         shown = square = None
         for frame in video.resample(video.read(source, span, max_side), self.fps, span[0]):
             is_new = frame.rgb is not shown
-            if is_new or square is None:  # a picture that is held must not slide below a moving crop
+            if (
+                is_new or square is None
+            ):  # a picture that is held must not slide below a moving crop
                 shown, square = frame.rgb, crop.cut(frame, self.size)
             yield square, is_new
 

@@ -21,12 +21,15 @@ def refuse_no_gpu(option: str, gpus: float) -> None:
     import torch
 
     if gpus > 0 and not torch.cuda.is_available():
-        raise UserError(f"{option} is {gpus:g} and PyTorch sees no GPU here: say {option}=0, or take another machine.")
+        raise UserError(
+            f"{option} is {gpus:g} and PyTorch sees no GPU here: say {option}=0, or take "
+            "another machine."
+        )
 
 
 def device(gpus: float) -> torch.device:
-    """A GPU if a share of one is asked for, else the CPU with one thread: then numbers do not depend on how many
-    processors a machine has.
+    """A GPU if a share of one is asked for, else the CPU with one thread: then numbers do not
+    depend on how many processors a machine has.
     """
     import torch
 
@@ -38,7 +41,7 @@ def device(gpus: float) -> torch.device:
 
 
 def at_once(gpus: float, batch: int) -> int:
-    """Pictures that a network is given together: `batch` on a GPU; one on a CPU, which is as fast there and gives the
-    same bits whatever the batch.
+    """Pictures that a network is given together: `batch` on a GPU; one on a CPU, which is as fast
+    there and gives the same bits whatever the batch.
     """
     return batch if gpus > 0 else 1

@@ -7,11 +7,17 @@ import errno
 from collections.abc import Iterator
 
 # What stops a whole run: nothing can be written until somebody mends it.
-HALTING = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
+HALTING = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "it is read-only",
+}
 
 
 class UserError(Exception):
-    """One sentence: what was found, what was expected, what to do. Commands print it and end with exit code 2."""
+    """One sentence: what was found, what was expected, what to do. Commands print it and end with
+    exit code 2.
+    """
 
 
 def halting(error: BaseException) -> str | None:
@@ -25,7 +31,9 @@ def halting(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def interruption_kept() -> Iterator[None]:
-    """Ctrl-C stays one where a library's `finally` fails on the way out and hides it behind its own error."""
+    """Ctrl-C stays one where a library's `finally` fails on the way out and hides it behind its own
+    error.
+    """
     try:
         yield
     except Exception as error:
@@ -35,7 +43,9 @@ def interruption_kept() -> Iterator[None]:
 
 
 def _follows_interruption(error: BaseException) -> bool:
-    """Whether a KeyboardInterrupt was being handled when this error, or one that led to it, was raised."""
+    """Whether a KeyboardInterrupt was being handled when this error, or one that led to it, was
+    raised.
+    """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -50,7 +60,9 @@ def _follows_interruption(error: BaseException) -> bool:
 
 
 class Reject(Exception):
-    """A rule or a measurement says no: the clip is `filtered`. The first word is the reason, the rest is detail."""
+    """A rule or a measurement says no: the clip is `filtered`. The first word is the reason, the
+    rest is detail.
+    """
 
     outcome = "filtered"
 

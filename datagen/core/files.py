@@ -1,4 +1,6 @@
-"""Files and JSON written so that equal things have equal bytes, and nothing half-written is taken for whole."""
+"""Files and JSON written so that equal things have equal bytes, and nothing half-written is taken
+for whole.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,17 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 
-# What zipfile raises where an archive is broken, cut short, locked, or packed in a way that is not known here
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+# What zipfile raises where an archive is broken, cut short, locked, or packed in a way that is not
+# known here
+BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def canonical(value: Any) -> str:
@@ -28,7 +39,9 @@ def plain(value: Any) -> Any:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """JSON that anybody may have written. ValueError, also for NaN, infinities and what is nested without end."""
+    """JSON that anybody may have written. ValueError, also for NaN, infinities and what is nested
+    without end.
+    """
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -63,7 +76,9 @@ def clear_parts(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """All of it or nothing: a temporary name beside it, or in `scratch` on the same disk, flushed to disk, renamed."""
+    """All of it or nothing: a temporary name beside it, or in `scratch` on the same disk, flushed
+    to disk, renamed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part(scratch / path.name if scratch else path)
     part.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""How much is taken of a file that somebody else made; what claims more is a mistake or an attack and is refused.
+"""How much is taken of a file that somebody else made; what claims more is a mistake or an attack
+and is refused.
 
 Far above what is met: pictures of 8K, films of many hours and lists of millions of clips pass.
 """
@@ -26,7 +27,9 @@ MAX_RATIO = 100  # bytes of a compressed tar's content for each of its own: vide
 MAX_ARRAYS = 256 * MIB  # bytes of all arrays of an npz: a clip of 45 minutes has these
 
 # Weights
-MAX_PICKLE = 16 * MIB  # bytes of what a checkpoint says beside its tensors: a large model's with its optimizer has one
+MAX_PICKLE = (
+    16 * MIB
+)  # bytes of what a checkpoint says beside its tensors: a large model's with its optimizer has one
 
 # Texts
 MAX_JSON = 16 * MIB  # bytes of the json of a sample, a configuration, an entry of a dataset's list
@@ -36,7 +39,9 @@ MAX_ENTRIES = 5_000_000  # of a dataset's list
 
 
 def lines(file: IO[bytes], most: int = MAX_LINE) -> Iterator[bytes]:
-    """The lines of a file; of one longer than `most` bytes pieces of that length, which are no lines of anything."""
+    """The lines of a file; of one longer than `most` bytes pieces of that length, which are no
+    lines of anything.
+    """
     return iter(lambda: file.readline(most), b"")
 
 

@@ -14,17 +14,24 @@ from datagen.core.errors import UserError
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` itself; the system lets go however the process ends. UserError if another holds it."""
+    """Hold `folder` itself; the system lets go however the process ends. UserError if another holds
+    it.
+    """
     make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"{folder} is in use by another run: wait for its end, or choose another folder."
+            message = (
+                f"{folder} is in use by another run: wait for its end, or choose another folder."
+            )
             raise UserError(message) from None
         except OSError as error:  # some network file systems know no lock on a folder
-            print(f"note: {folder} cannot be locked ({error.strerror}); let no other run use it.", flush=True)
+            print(
+                f"note: {folder} cannot be locked ({error.strerror}); let no other run use it.",
+                flush=True,
+            )
         yield
     finally:
         os.close(handle)

@@ -10,7 +10,9 @@ from datagen.core.errors import UserError
 
 def refuse_number(option: str, value: Any, least: float, most: float = math.inf) -> None:
     """UserError where the option is no number from `least` to `most`."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    )
     if not (is_number and least <= value <= most):
         raise UserError(f"{option} is {value!r}: a number {_range(least, most)} is expected.")
 

@@ -1,4 +1,6 @@
-"""Tars that somebody else may have made, member by member; no more of them is believed than lies in the file."""
+"""Tars that somebody else may have made, member by member; no more of them is believed than lies in
+the file.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from pathlib import Path
 from datagen.core.keys import is_key
 from datagen.core.limits import MAX_ARRAYS, MAX_JSON, MAX_MEMBER, MAX_RATIO, MAX_TAR_HEADER, MIB
 
-MOST = {"json": MAX_JSON, "faces.npz": MAX_ARRAYS}  # bytes of a member with this field; of all others MAX_MEMBER
+MOST = {
+    "json": MAX_JSON,
+    "faces.npz": MAX_ARRAYS,
+}  # bytes of a member with this field; of all others MAX_MEMBER
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 EXTENDED = (*_PAX, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
@@ -39,7 +44,9 @@ class _PlainInfo(_Info):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
-    """A shard and its members, all of them plain files. Raises tarfile.TarError, also while they are gone through."""
+    """A shard and its members, all of them plain files. Raises tarfile.TarError, also while they
+    are gone through.
+    """
     with tarfile.open(path, "r:", tarinfo=_PlainInfo) as tar:
         yield tar, map(_of_sample, _members(tar, path.stat().st_size))
 
@@ -67,7 +74,9 @@ def most(field: str) -> int:
 def read(tar: tarfile.TarFile, info: tarfile.TarInfo, field: str) -> bytes:
     """A member's bytes. Raises tarfile.TarError where they are cut off, or too many."""
     if info.size > most(field):
-        raise tarfile.ReadError(f"{info.name[:100]} has {info.size} bytes, at most {most(field)} are expected")
+        raise tarfile.ReadError(
+            f"{info.name[:100]} has {info.size} bytes, at most {most(field)} are expected"
+        )
     file = tar.extractfile(info)
     if file is None:
         raise tarfile.ReadError(f"{info.name[:100]} is no plain file")
@@ -79,6 +88,8 @@ def _members(tar: tarfile.TarFile, end: int) -> Iterator[tarfile.TarInfo]:
         if info.issparse() or info.size < 0:
             raise tarfile.ReadError(f"{info.name[:100]} is sparse, whole files are expected")
         if info.isreg() and info.offset_data + info.size > end:
-            raise tarfile.ReadError(f"{info.name[:100]} claims {info.size} bytes, more than there can be")
+            raise tarfile.ReadError(
+                f"{info.name[:100]} claims {info.size} bytes, more than there can be"
+            )
         yield info
         tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all

@@ -5,8 +5,16 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-UNSHOWN = ("Cc", "Cs", "Co", "Zl", "Zp")  # Unicode categories: control, halves of characters, private use, line ends
-TURNING = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
+UNSHOWN = (
+    "Cc",
+    "Cs",
+    "Co",
+    "Zl",
+    "Zp",
+)  # Unicode categories: control, halves of characters, private use, line ends
+TURNING = frozenset(
+    "\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
+)
 
 
 def text_of(value: Any) -> str:
@@ -21,4 +29,6 @@ def line_of(value: Any) -> str:
 
 
 def _is_shown(character: str) -> bool:
-    return character == "\n" or (unicodedata.category(character) not in UNSHOWN and character not in TURNING)
+    return character == "\n" or (
+        unicodedata.category(character) not in UNSHOWN and character not in TURNING
+    )

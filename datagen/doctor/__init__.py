@@ -1,1 +1,3 @@
-"""Can this machine do it?  Nothing is computed, no model is loaded and nobody is asked over the network."""
+"""Can this machine do it?  Nothing is computed, no model is loaded and nobody is asked over the
+network.
+"""

@@ -26,7 +26,9 @@ CONFIG = "datagen/doctor"
 
 @dataclass(frozen=True)
 class Backend:
-    """One choice of a group, such as swap=landmark: what it is, what it needs, and why it cannot run, if so."""
+    """One choice of a group, such as swap=landmark: what it is, what it needs, and why it cannot
+    run, if so.
+    """
 
     choice: str
     is_chosen: bool
@@ -42,7 +44,12 @@ class Backend:
             return []
         missing = [w for w in self.weights if w.missing(self.folder) and w.host != BY_HAND]
         return list(
-            dict.fromkeys([*_commands(self.problem), *(f"python -m datagen.weights fetch {w.name}" for w in missing)])
+            dict.fromkeys(
+                [
+                    *_commands(self.problem),
+                    *(f"python -m datagen.weights fetch {w.name}" for w in missing),
+                ]
+            )
         )
 
 
@@ -58,13 +65,25 @@ def all_of(cfg: Any, folder: Path) -> Iterator[Backend]:
             if name == HydraConfig.get().runtime.choices[group]:
                 yield _asked(cfg, group, folder, True)
             else:
-                words = [w for w in HydraConfig.get().overrides.task if not re.match(rf"[+~]*{group}[.=]", w)]
-                yield _asked(compose(CONFIG, [*words, f"{group}={name}"]), group, folder, False, name)
+                words = [
+                    w
+                    for w in HydraConfig.get().overrides.task
+                    if not re.match(rf"[+~]*{group}[.=]", w)
+                ]
+                yield _asked(
+                    compose(CONFIG, [*words, f"{group}={name}"]), group, folder, False, name
+                )
 
 
 def needed(choice: str, cfg: Any) -> tuple[Weight, ...]:
-    """Weights of the registry for a choice: one of the items of `needed_by` is words of a command that all hold."""
-    return tuple(w for w in WEIGHTS if any(_holds(item.split(), choice, cfg) for item in w.needed_by.split(",")))
+    """Weights of the registry for a choice: one of the items of `needed_by` is words of a command
+    that all hold.
+    """
+    return tuple(
+        w
+        for w in WEIGHTS
+        if any(_holds(item.split(), choice, cfg) for item in w.needed_by.split(","))
+    )
 
 
 def _holds(words: Sequence[str], choice: str, cfg: Any) -> bool:
@@ -76,23 +95,36 @@ def _holds(words: Sequence[str], choice: str, cfg: Any) -> bool:
 
 
 def _groups(cfg: Any) -> list[str]:
-    """Of the configuration's backends: what is made of a target, but for the rules of selection, which need nothing."""
+    """Of the configuration's backends: what is made of a target, but for the rules of selection,
+    which need nothing.
+    """
     choices = HydraConfig.get().runtime.choices
-    return [name for name in cfg if name in choices and name != "select" and "_target_" in cfg[name]]
+    return [
+        name for name in cfg if name in choices and name != "select" and "_target_" in cfg[name]
+    ]
 
 
 def _asked(cfg: Any, group: str, folder: Path, is_chosen: bool, name: str = "") -> Backend:
     choice = f"{group}={name or HydraConfig.get().runtime.choices[group]}"
     made, problem = None, ""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # what a check has to say besides is for a run
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # what a check has to say besides is for a run
             made = instantiate(cfg[group], _convert_="all")
             _check(made)
     except UserError as error:
         problem = str(error).removesuffix(".")
     except Exception as error:  # a check that breaks is told like one that finds something
         problem = _sentence(error)
-    return Backend(choice, is_chosen, _what(made), problem, needed(choice, cfg) or _carried(made, problem), folder)
+    return Backend(
+        choice,
+        is_chosen,
+        _what(made),
+        problem,
+        needed(choice, cfg) or _carried(made, problem),
+        folder,
+    )
 
 
 def _check(made: Any) -> None:
@@ -103,7 +135,8 @@ def _check(made: Any) -> None:
     made.check()
     if made.needs.gpus and not gpu():
         raise UserError(
-            f"it asks for {made.needs.gpus:g} of a GPU and torch sees none: say gpus=0, or install torch for it"
+            f"it asks for {made.needs.gpus:g} of a GPU and torch sees none: say gpus=0, "
+            "or install torch for it"
         )
 
 

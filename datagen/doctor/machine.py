@@ -34,12 +34,21 @@ def facts(cfg: Any, weights: Path) -> list[Fact]:
         Fact("system", platform.platform()),
         Fact("cores", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"),
         Fact("memory", _memory()),
-        *(_disk(name, str(folder)) for name, folder in (("store", cfg.store), ("output", cfg.output))),
+        *(
+            _disk(name, str(folder))
+            for name, folder in (("store", cfg.store), ("output", cfg.output))
+        ),
         _disk("weights", str(weights)),
         Fact("GPU", gpu() or _no_gpu()),
         Fact("onnxruntime", _providers()),
-        Fact("Ray", f"{_version('ray')}, address {cfg.ray.address}" if cfg.runner == "ray" else "not used"),
-        Fact("ffmpeg", shutil.which("ffmpeg") or "not there; only downloads from video sites may want it"),
+        Fact(
+            "Ray",
+            f"{_version('ray')}, address {cfg.ray.address}" if cfg.runner == "ray" else "not used",
+        ),
+        Fact(
+            "ffmpeg",
+            shutil.which("ffmpeg") or "not there; only downloads from video sites may want it",
+        ),
         Fact("JavaScript", next(_javascript(), "not there; only yt-dlp wants it, for YouTube")),
     ]
 
@@ -52,7 +61,9 @@ def gpu() -> str | None:
         return None
     if not torch.cuda.is_available():
         return None
-    found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    found = [
+        torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())
+    ]
     return ", ".join(f"{device.name} ({device.total_memory / 1e9:.0f} GB)" for device in found)
 
 
@@ -74,7 +85,11 @@ def _python() -> Fact:
     value = f"{found} ({sys.executable})"
     if asked.contains(found, prereleases=True):
         return Fact("Python", value)
-    return Fact("Python", value, f"Python {found} runs, {asked} is expected: make the environment with such a one")
+    return Fact(
+        "Python",
+        value,
+        f"Python {found} runs, {asked} is expected: make the environment with such a one",
+    )
 
 
 def _memory() -> str:
@@ -89,9 +104,13 @@ def _disk(name: str, folder: str) -> Fact:
     local = folder.removeprefix("file://")
     if "://" in local:
         return Fact(name, f"{folder}: remote, not asked")
-    near = next(path for path in (Path(local).absolute(), *Path(local).absolute().parents) if path.exists())
+    near = next(
+        path for path in (Path(local).absolute(), *Path(local).absolute().parents) if path.exists()
+    )
     if not (near.is_dir() and os.access(near, os.W_OK | os.X_OK)):
-        return Fact(name, folder, f"{near} cannot be written to: choose another --{name} or mend its rights")
+        return Fact(
+            name, folder, f"{near} cannot be written to: choose another --{name} or mend its rights"
+        )
     return Fact(name, f"{folder}: {shutil.disk_usage(near).free / 1e9:.1f} GB free")
 
 

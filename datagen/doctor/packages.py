@@ -19,7 +19,9 @@ FOR_DEVELOPERS = "dev"
 
 @dataclass(frozen=True)
 class Package:
-    """One that is asked for: its name, the range, the version that is here, and the extra that alone asks for it."""
+    """One that is asked for: its name, the range, the version that is here, and the extra that
+    alone asks for it.
+    """
 
     name: str
     asked: str
@@ -35,7 +37,11 @@ class Package:
 
     @property
     def mend(self) -> str | None:
-        return f"python -m pip install '{self.asked}'" if self.state in ("missing", "outside the range") else None
+        return (
+            f"python -m pip install '{self.asked}'"
+            if self.state in ("missing", "outside the range")
+            else None
+        )
 
 
 def packages() -> list[Package]:
@@ -60,7 +66,9 @@ def _packages() -> Iterator[Package]:
 
 
 def _asked() -> Iterator[tuple[str, str]]:
-    """(requirement, extra) of pyproject.toml, or where there is none of what was installed from it."""
+    """(requirement, extra) of pyproject.toml, or where there is none of what was installed from
+    it.
+    """
     if PYPROJECT.is_file():
         project = _project()
         yield from ((text, "") for text in project["dependencies"])
@@ -70,7 +78,9 @@ def _asked() -> Iterator[tuple[str, str]]:
     told = metadata(PROJECT)
     for text in told.get_all("Requires-Dist", []):
         marker = str(Requirement(text).marker or "")
-        extra = next((e for e in told.get_all("Provides-Extra", []) if f'extra == "{e}"' in marker), "")
+        extra = next(
+            (e for e in told.get_all("Provides-Extra", []) if f'extra == "{e}"' in marker), ""
+        )
         if extra != FOR_DEVELOPERS:
             yield text, extra
 

@@ -55,15 +55,27 @@ class Report:
     def text(self) -> str:
         parts = {
             "machine": _columns((f.name, f.problem or f.value) for f in self.facts),
-            "packages": _columns((p.name, p.found or "-", p.state, p.mend or "") for p in self.packages),
+            "packages": _columns(
+                (p.name, p.found or "-", p.state, p.mend or "") for p in self.packages
+            ),
             "backends": [line for backend in self.backends for line in self._lines(backend)],
             f"weights in {self.weights}": _columns(
-                (w.name, there(w, self.weights), w.size, f"licence: {w.licence}", w.needed_by) for w in WEIGHTS
+                (w.name, there(w, self.weights), w.size, f"licence: {w.licence}", w.needed_by)
+                for w in WEIGHTS
             ),
             "to mend": [*self.mend, *self._by_hand()] or ["nothing"],
         }
-        lines = [line for title, part in parts.items() for line in (title, *(f"  {line}" for line in part), "")]
-        return "\n".join([*lines, "all that is chosen can run" if self.is_ready else "not all that is chosen can run"])
+        lines = [
+            line
+            for title, part in parts.items()
+            for line in (title, *(f"  {line}" for line in part), "")
+        ]
+        return "\n".join(
+            [
+                *lines,
+                "all that is chosen can run" if self.is_ready else "not all that is chosen can run",
+            ]
+        )
 
     def _by_hand(self) -> Iterator[str]:
         """What no command mends."""
@@ -73,9 +85,14 @@ class Report:
                 yield f"{backend.choice}: see above"
 
     def _lines(self, backend: Backend) -> Iterator[str]:
-        state, words = ("cannot run", backend.problem) if backend.problem else ("ready", backend.what)
+        state, words = (
+            ("cannot run", backend.problem) if backend.problem else ("ready", backend.what)
+        )
         if not backend.is_chosen:
-            yield f"{backend.choice:<20} {state} (not chosen): {shorten(words, SHORT, placeholder='...')}"
+            yield (
+                f"{backend.choice:<20} {state} (not chosen): "
+                f"{shorten(words, SHORT, placeholder='...')}"
+            )
             return
         yield f"{backend.choice:<20} {state}: {words}"
         for weight in backend.weights:
@@ -95,7 +112,9 @@ class Report:
 
     def _weight(self, weight: Weight) -> dict[str, Any]:
         fields = ("name", "what", "licence", "page", "bytes", "needed_by", "host")
-        return {name: getattr(weight, name) for name in fields} | {"there": there(weight, self.weights)}
+        return {name: getattr(weight, name) for name in fields} | {
+            "there": there(weight, self.weights)
+        }
 
 
 def examined(cfg: Any) -> Report:
@@ -107,4 +126,7 @@ def examined(cfg: Any) -> Report:
 def _columns(rows: Iterable[Sequence[str]]) -> list[str]:
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]

@@ -1,4 +1,6 @@
-"""What every listed video is: there, to be fetched, or out with a reason; and the sum, which always balances."""
+"""What every listed video is: there, to be fetched, or out with a reason; and the sum, which always
+balances.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,19 @@ CLASSES = (
 
 @dataclass
 class Accounts:
-    """Classes of all clips and videos of the list. `now` holds class and reason of each video to be had."""
+    """Classes of all clips and videos of the list. `now` holds class and reason of each video to be
+    had.
+    """
 
     entries: dict[str, list[Entry]]  # video -> its clips that need it
-    fixed: Counter[tuple[str, str]] = field(default_factory=Counter)  # (class, reason) of clips that need no video
+    fixed: Counter[tuple[str, str]] = field(
+        default_factory=Counter
+    )  # (class, reason) of clips that need no video
     fixed_videos: dict[str, str] = field(default_factory=dict)  # video that no clip needs -> class
     now: dict[str, tuple[str, str]] = field(default_factory=dict)
-    uncut: dict[str, Counter[str]] = field(default_factory=dict)  # kept video -> reasons of clips that could not be cut
+    uncut: dict[str, Counter[str]] = field(
+        default_factory=dict
+    )  # kept video -> reasons of clips that could not be cut
 
     @classmethod
     def of(cls, source: Listed) -> Accounts:
@@ -47,7 +55,13 @@ class Accounts:
             if not entry.problem and not entry.archive:
                 accounts.entries.setdefault(entry.video, []).append(entry)
                 continue
-            name = "kept" if not entry.problem else "opted_out" if is_opted_out(entry) else "bad_metadata"
+            name = (
+                "kept"
+                if not entry.problem
+                else "opted_out"
+                if is_opted_out(entry)
+                else "bad_metadata"
+            )
             accounts.fixed[name, entry.problem or "in an archive of frames"] += 1
             if entry.video and accounts.fixed_videos.get(entry.video) != "opted_out":
                 accounts.fixed_videos[entry.video] = name
@@ -65,8 +79,14 @@ class Accounts:
         self.uncut.pop(video, None)
 
     def lines(self) -> list[str]:
-        """Reasons, then `N listed = a kept + b removed + ... + c pending` in clips, then in videos."""
-        return [*self._reasons(), _line(self.in_clips(), "clips listed"), _line(self.in_videos(), "videos")]
+        """Reasons, then `N listed = a kept + b removed + ... + c pending` in clips, then in
+        videos.
+        """
+        return [
+            *self._reasons(),
+            _line(self.in_clips(), "clips listed"),
+            _line(self.in_videos(), "videos"),
+        ]
 
     def in_clips(self) -> Counter[str]:
         count: Counter[str] = Counter()
@@ -96,7 +116,9 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Rules:
-    """Which videos are tried: `limit` the first N of the list, `again` also those that are out for good."""
+    """Which videos are tried: `limit` the first N of the list, `again` also those that are out for
+    good.
+    """
 
     way: Way
     tries: int = 5
@@ -106,8 +128,8 @@ class Rules:
 
 @dataclass
 class Plan:
-    """What there is to do. `found` are files that the manifest does not know, `dropped` videos of which only clips are
-    left: both are looked at before they count.
+    """What there is to do. `found` are files that the manifest does not know, `dropped` videos of
+    which only clips are left: both are looked at before they count.
     """
 
     fetch: list[str] = field(default_factory=list)
@@ -133,7 +155,11 @@ def plan(source: Listed, manifest: Manifest, accounts: Accounts, rules: Rules) -
             continue
         if state and outcome in RETRIED:
             accounts.settle(video, outcome, state.reason)
-        may = outcome not in RETRIED or rules.again or (state and state.is_open(rules.way, rules.tries))
+        may = (
+            outcome not in RETRIED
+            or rules.again
+            or (state and state.is_open(rules.way, rules.tries))
+        )
         if may and (rules.limit is None or number < rules.limit):
             result.fetch.append(video)
     return result
@@ -144,15 +170,23 @@ def is_opted_out(entry: Entry) -> bool:
 
 
 def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
-    """Raw files and cut clips, with what is told of those, that may not be used because somebody said no; never the
-    user's own copies.
+    """Raw files and cut clips, with what is told of those, that may not be used because somebody
+    said no; never the user's own copies.
     """
     videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
     said = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
-    paths = (source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys()))
+    paths = (
+        source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys())
+    )
     cuts = sorted(Path(source.raw, CUTS).glob("*.*"))
-    gone = {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)} if cuts else set()
-    return [path for path in paths if path and is_raw(source, path)] + [cut for cut in cuts if cut.stem in gone]
+    gone = (
+        {key_for(source.name, entry.id) for entry in source.entries() if is_opted_out(entry)}
+        if cuts
+        else set()
+    )
+    return [path for path in paths if path and is_raw(source, path)] + [
+        cut for cut in cuts if cut.stem in gone
+    ]
 
 
 def is_raw(source: Listed, path: Path) -> bool:

@@ -1,4 +1,6 @@
-"""What an answer of the host means: one class for every error, by its type, its HTTP status, its message."""
+"""What an answer of the host means: one class for every error, by its type, its HTTP status, its
+message.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-# What is tried again by itself: never; only by another way (another proxy, other cookies); a few times; always.
+# What is tried again by itself: never; only by another way (another proxy, other cookies); a few
+# times; always.
 RETRIED = {
     "removed": "never",
     "private": "never",
@@ -25,33 +28,59 @@ RETRIED = {
 MESSAGES = tuple(
     (outcome, re.compile(pattern, re.IGNORECASE))
     for outcome, pattern in (
-        ("blocked", r"not a (?:ro)?bot\b|captcha|unusual traffic|rate.?limited|too many requests|HTTP Error 429"),
+        (
+            "blocked",
+            r"not a (?:ro)?bot\b|captcha|unusual traffic|rate.?limited|too many "
+            r"requests|HTTP Error 429",
+        ),
         ("blocked", r"content isn.t available, try again later|cloudflare anti-bot"),
-        ("geo", r"\b(?:in|from) your (?:country|location|region)|geo.?restrict|not available in your"),
-        ("members", r"members.only|channel.s members|premium members|requires payment|DRM protected|rental|purchase"),
+        (
+            "geo",
+            r"\b(?:in|from) your (?:country|location|region)|geo.?restrict|not available in your",
+        ),
+        (
+            "members",
+            r"members.only|channel.s members|premium members|requires payment|DRM "
+            r"protected|rental|purchase",
+        ),
         ("age", r"confirm your age|age.restricted|inappropriate for some users|age.verif"),
         ("private", r"private video|video is private|been granted access"),
-        ("removed", r"account associated with this video|account .*terminated|copyright (?:claim|grounds)"),
-        ("removed", r"(?:has been|was) (?:removed|deleted)|removed by the (?:uploader|user)|no longer available"),
+        (
+            "removed",
+            r"account associated with this video|account .*terminated|copyright (?:claim|grounds)",
+        ),
+        (
+            "removed",
+            r"(?:has been|was) (?:removed|deleted)|removed by the (?:uploader|user)|no "
+            r"longer available",
+        ),
         ("removed", r"video does not exist|violat\w+ .*(?:terms of service|policy|guidelines)"),
         ("removed", r"Unable to download webpage: HTTP Error (?:404|410)"),
         ("unavailable", r"live event|premiere|processing this video|live stream recording"),
         (
             "removed",
-            r"video unavailable(?!\. (?:this video|this content|the following content) is(?:n.t| not) available)",
+            r"video unavailable(?!\. (?:this video|this content|the following content) "
+            r"is(?:n.t| not) available)",
         ),
         ("blocked", r"HTTP Error 403"),
-        ("incomplete", r"bytes read|more expected|content too short|Downloaded \d+ bytes, expected|any data blocks"),
+        (
+            "incomplete",
+            r"bytes read|more expected|content too short|Downloaded \d+ bytes, "
+            r"expected|any data blocks",
+        ),
     )
 )
-# What is wrong with the way or with this machine, and may be told of every video: no video is given up for it.
+# What is wrong with the way or with this machine, and may be told of every video: no video is given
+# up for it.
 EVERYWHERE = re.compile(
-    r"failed to extract any player response|requested format is not available|please sign in|page needs to be reloaded|"
+    r"failed to extract any player response|requested format is not available|please "
+    r"sign in|page needs to be reloaded|"
     r"postprocessing: .*conversion failed",
     re.IGNORECASE,
 )
 NETWORK = re.compile(
-    r"timed? ?out|refused|reset by peer|failed to resolve|name resolution|name or service not known|unreachable|"
+    r"timed? ?out|refused|reset by peer|failed to resolve|name resolution|name or "
+    r"service not known|unreachable|"
     r"remote end closed|connection (?:aborted|broken)|proxy|certificate|ssl",
     re.IGNORECASE,
 )
@@ -61,8 +90,8 @@ NETWORK = re.compile(
 class Answer:
     """What became of one attempt.
 
-    `is_trouble`: it speaks of the host or the way to it, not of this video. `counts`: it is one of the few
-    tries that a video has. `retry_after`: seconds that the host asks to wait.
+    `is_trouble`: it speaks of the host or the way to it, not of this video. `counts`: it is one of
+    the few tries that a video has. `retry_after`: seconds that the host asks to wait.
     """
 
     outcome: str
@@ -77,7 +106,9 @@ class Incomplete(Exception):
 
 
 def classify(error: BaseException) -> Answer:
-    """The meaning of what a fetch raised; an unknown message is `unavailable`, which has a few tries."""
+    """The meaning of what a fetch raised; an unknown message is `unavailable`, which has a few
+    tries.
+    """
     chain = list(causes(error))
     texts = [str(link) for link in chain]
     reason = plain(texts[0] if _is_of_downloader(error) else f"{type(error).__name__}: {error}")
@@ -114,21 +145,36 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.append(link)
         yield link
         info = getattr(link, "exc_info", None)
-        nexts = [info[1] if info else None, getattr(link, "cause", None), link.__cause__, link.__context__]
+        nexts = [
+            info[1] if info else None,
+            getattr(link, "cause", None),
+            link.__cause__,
+            link.__context__,
+        ]
         waiting += [other for other in nexts if isinstance(other, BaseException)]
 
 
 def plain(message: str) -> str:
-    """Two equal reasons have equal words: without colours, prefix, video id, advice; at most 160 characters."""
+    """Two equal reasons have equal words: without colours, prefix, video id, advice; at most 160
+    characters.
+    """
     text = re.sub(r"\x1b\[[0-9;]*m", "", message).strip()
     text = re.sub(r"^(?:ERROR:\s*)?(?:\[[\w:+-]+\]\s*(?:[^\s:]+:\s)?)?", "", text)
-    text = re.split(r"\s*\(caused by |; please report|\.? Use --cookies|\s+https?://| For more information", text)[0]
+    text = re.split(
+        r"\s*\(caused by |; please report|\.? Use --cookies|\s+https?://| For more information",
+        text,
+    )[0]
     text = re.sub(r"Requested format.*", "Requested format is not available", text)
-    return "".join(ch if ch.isprintable() else " " for ch in " ".join(text.split()))[:160] or "no reason given"
+    return (
+        "".join(ch if ch.isprintable() else " " for ch in " ".join(text.split()))[:160]
+        or "no reason given"
+    )
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header, which is a number, however large, or a date; None where it is neither."""
+    """Seconds of a Retry-After header, which is a number, however large, or a date; None where it
+    is neither.
+    """
     if not value:
         return None
     if re.fullmatch(r"[0-9]+", value.strip()):
@@ -148,7 +194,9 @@ def _is_of_downloader(error: BaseException) -> bool:
 
 
 def _status(chain: list[BaseException]) -> tuple[int | None, float | None]:
-    """HTTP status and asked-for pause of the first HTTP error in the chain, else as the message says."""
+    """HTTP status and asked-for pause of the first HTTP error in the chain, else as the message
+    says.
+    """
     for link in chain:
         response: Any = getattr(link, "response", None)
         status = getattr(link, "status", None)

@@ -20,11 +20,12 @@ class Clock:
 
 @dataclass
 class Breaker:
-    """Closed, it lets all through. After `after` troubles in a row it opens: nothing starts for `wait_s`, twice that
-    the next time, and not less than the host asks for, but at most `max_wait_s`. Then one may try; a video that
-    comes closes it, trouble opens it again. An answer about the video itself (removed, private) says nothing about the
-    host, which may refuse only what is there, and changes nothing. At the opening number `openings` without
-    a video in between it is `spent`.
+    """Closed, it lets all through. After `after` troubles in a row it opens: nothing starts for
+    `wait_s`, twice that the next time, and not less than the host asks for, but at most
+    `max_wait_s`. Then one may try; a video that comes closes it, trouble opens it again. An answer
+    about the video itself (removed, private) says nothing about the host, which may refuse only
+    what is there, and changes nothing. At the opening number `openings` without a video in between
+    it is `spent`.
     """
 
     clock: Clock
@@ -53,7 +54,9 @@ class Breaker:
         self.row = self.opened = 0
 
     def take(self, answer: Answer, opened: int | None = None) -> bool:
-        """An answer without a video; True if that opened the breaker. `opened`: as it was when the attempt began."""
+        """An answer without a video; True if that opened the breaker. `opened`: as it was when the
+        attempt began.
+        """
         if not answer.is_trouble:
             return False
         self.row += 1

@@ -16,7 +16,9 @@ from datagen.sources.listed.raw import SUFFIXES
 
 @dataclass(frozen=True)
 class Facts:
-    """What a raw file is: size in pixels as coded, frames a second, seconds, bytes, and the suffix of its raw file."""
+    """What a raw file is: size in pixels as coded, frames a second, seconds, bytes, and the suffix
+    of its raw file.
+    """
 
     width: int
     height: int
@@ -31,10 +33,11 @@ class Facts:
 
 
 def inspect(path: Path, announced: float | None = None) -> Facts:
-    """Facts of a whole video file; Incomplete where it does not open, shows nothing, or ends before its end.
+    """Facts of a whole video file; Incomplete where it does not open, shows nothing, or ends before
+    its end.
 
-    `announced`: seconds that the host says it has. All packets are read and one frame decoded, so a file that was cut
-    off is found though its header is whole.
+    `announced`: seconds that the host says it has. All packets are read and one frame decoded, so a
+    file that was cut off is found though its header is whole.
     """
     try:
         with opened(path) as container:
@@ -47,7 +50,9 @@ def inspect(path: Path, announced: float | None = None) -> Facts:
     except Invalid as error:
         raise Incomplete(f"the file cannot be read ({error.reason})") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise Incomplete(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise Incomplete(
+            f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
     return facts
 
 

@@ -1,4 +1,6 @@
-"""One video by yt-dlp's Python API: no shell, no configuration files, no plugins, no cache; all below one folder."""
+"""One video by yt-dlp's Python API: no shell, no configuration files, no plugins, no cache; all
+below one folder.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Options:
     allow_private: bool = False
 
     def check(self) -> None:
-        """UserError for an address that may not be asked, a cookies file that is not there, yt-dlp missing."""
+        """UserError for an address that may not be asked, a cookies file that is not there, yt-dlp
+        missing.
+        """
         try:
             import yt_dlp  # noqa: F401
         except ImportError:
@@ -52,28 +56,43 @@ class Options:
         """What is missing for good pictures, though some will come without."""
         found = []
         if not self.format and not ffmpeg():
-            found.append("there is no ffmpeg, so only small pictures come: pip install imageio-ffmpeg.")
+            found.append(
+                "there is no ffmpeg, so only small pictures come: pip install imageio-ffmpeg."
+            )
         if "youtube.com" in self.url:
-            runtime = any(map(shutil.which, self.runtimes)) and importlib.util.find_spec("yt_dlp_ejs")
+            runtime = any(map(shutil.which, self.runtimes)) and importlib.util.find_spec(
+                "yt_dlp_ejs"
+            )
             if not runtime:
                 names = " or ".join(self.runtimes)
-                found.append(f"YouTube may give nothing without {names} and yt-dlp-ejs: pip install 'yt-dlp[default]'.")
+                found.append(
+                    f"YouTube may give nothing without {names} and yt-dlp-ejs: pip "
+                    "install 'yt-dlp[default]'."
+                )
         return found
 
 
 def fetch(options: Options, video: str, folder: Path, watch: Watch) -> tuple[Path, dict[str, Any]]:
-    """Download a whole video into `folder`; the file, and what the host says of it. Raises what yt-dlp raises."""
+    """Download a whole video into `folder`; the file, and what the host says of it. Raises what
+    yt-dlp raises.
+    """
     params = _params(folder, options, watch)
     with _downloader()(params, options) as ydl:
         info = ydl.extract_info(address(options.url, video), download=True)
-    files = [item["filepath"] for item in (info or {}).get("requested_downloads") or [] if item.get("filepath")]
+    files = [
+        item["filepath"]
+        for item in (info or {}).get("requested_downloads") or []
+        if item.get("filepath")
+    ]
     if len(files) != 1 or not Path(files[0]).is_file():
         raise Incomplete("no file came")
     return Path(files[0]), info
 
 
 def ffmpeg() -> str | None:
-    """The program that puts picture and sound together: the system's, else imageio-ffmpeg's, else none."""
+    """The program that puts picture and sound together: the system's, else imageio-ffmpeg's, else
+    none.
+    """
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -155,9 +174,13 @@ def _check_cookies(path: str) -> None:
         if not len(jar):
             raise ValueError("there is no cookie in it")
     except FileNotFoundError:
-        raise UserError(f"--cookies {path}: no such file; export cookies.txt from a browser.") from None
+        raise UserError(
+            f"--cookies {path}: no such file; export cookies.txt from a browser."
+        ) from None
     except (LoadError, OSError, ValueError) as error:
-        raise UserError(f"--cookies {path}: a cookies.txt of Netscape's format is expected ({error}).") from None
+        raise UserError(
+            f"--cookies {path}: a cookies.txt of Netscape's format is expected ({error})."
+        ) from None
 
 
 class _Silent:
@@ -187,7 +210,9 @@ def _downloader() -> Any:
             self._guard(response.url)  # where redirects led
             return response
 
-        def process_ie_result(self, ie_result: dict[str, Any], download: bool = True, extra_info: Any = None) -> Any:
+        def process_ie_result(
+            self, ie_result: dict[str, Any], download: bool = True, extra_info: Any = None
+        ) -> Any:
             if ie_result.get("_type") in ("playlist", "multi_video"):
                 raise Incomplete("several videos where one is expected")
             return super().process_ie_result(ie_result, download, extra_info)

@@ -8,7 +8,9 @@ from urllib.parse import quote, urlsplit
 
 
 def address(template: str, video: str) -> str:
-    """The template with the video's id, of which nothing but letters, digits, `_`, `-`, `.` and `~` stays as it is."""
+    """The template with the video's id, of which nothing but letters, digits, `_`, `-`, `.` and `~`
+    stays as it is.
+    """
     return template.replace("{id}", quote(video, safe=""))
 
 

@@ -40,7 +40,9 @@ class Got:
 
 @dataclass
 class Loop:
-    """Fetches videos one after another, `workers` at a time. What comes back is settled in the thread that runs it."""
+    """Fetches videos one after another, `workers` at a time. What comes back is settled in the
+    thread that runs it.
+    """
 
     fetch: Fetch
     shelf: Shelf
@@ -57,10 +59,14 @@ class Loop:
     _results: queue.Queue[tuple[str, Any]] = field(default_factory=queue.Queue)
     _stop: threading.Event = field(default_factory=threading.Event)
     _flying: int = 0
-    _began: dict[str, int] = field(default_factory=dict)  # video -> how often the breaker had opened
+    _began: dict[str, int] = field(
+        default_factory=dict
+    )  # video -> how often the breaker had opened
 
     def run(self, videos: list[str]) -> None:
-        """All of them, as far as host and disk allow. Whatever ends it, what is done is written down."""
+        """All of them, as far as host and disk allow. Whatever ends it, what is done is written
+        down.
+        """
         waiting = deque(videos)
         self._parts.mkdir(parents=True, exist_ok=True)
         for _ in range(min(self.workers, len(videos))):
@@ -101,11 +107,13 @@ class Loop:
             return
         if self.room.is_full:
             self.sentence = (
-                f"stopped: {self.room.used / 1e9:.1f} GB of raw files, and --max-gb has no room for the next."
+                f"stopped: {self.room.used / 1e9:.1f} GB of raw files, and --max-gb has no "
+                "room for the next."
             )
         elif self.breaker.spent:
             self.sentence = (
-                f"stopped: the host refused {self.breaker.row} videos in a row and after {self.breaker.opened} pauses "
+                f"stopped: the host refused {self.breaker.row} videos in a row and after "
+                f"{self.breaker.opened} pauses "
                 "(the last reason is above); wait some hours, or give --cookies or another --proxy."
             )
 
@@ -128,7 +136,9 @@ class Loop:
         self.shelf.manifest.answered(video, answer, self.way)
         self.shelf.accounts.settle(video, answer.outcome, answer.reason)
         if self.breaker.take(answer, self._began.pop(video)) and not self.breaker.spent:
-            self.progress.say(f"the host refuses ({answer.reason}): waiting {self.breaker.delay():.0f} s")
+            self.progress.say(
+                f"the host refuses ({answer.reason}): waiting {self.breaker.delay():.0f} s"
+            )
         self.tries[video] += 1
         if answer.outcome == "blocked" and self.tries[video] < TRIES_IN_A_RUN:
             waiting.append(video)
@@ -169,4 +179,8 @@ class Loop:
 def _of_host(info: dict[str, Any]) -> dict[str, Any]:
     """What the host says of a video that is worth remembering."""
     names = {"format_id": "format", "upload_date": "uploaded", "duration": "announced"}
-    return {name: info[key] for key, name in names.items() if isinstance(info.get(key), str | int | float)}
+    return {
+        name: info[key]
+        for key, name in names.items()
+        if isinstance(info.get(key), str | int | float)
+    }

@@ -1,6 +1,8 @@
-"""What became of every video, for ever: one JSON object per line beside the raw files, on disk before it is believed.
+"""What became of every video, for ever: one JSON object per line beside the raw files, on disk
+before it is believed.
 
-The truth for the next run. A line that a crash cut off is skipped when reading and closed before the next is written.
+The truth for the next run. A line that a crash cut off is skipped when reading and closed before
+the next is written.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ from datagen.core.limits import lines
 from datagen.download.answers import RETRIED, Answer
 
 NAME = "manifest.jsonl"
-KEPT, DROPPED = "kept", "dropped"  # the raw file is there; it was, and went after its clips were cut
+KEPT, DROPPED = (
+    "kept",
+    "dropped",
+)  # the raw file is there; it was, and went after its clips were cut
 
 
 @dataclass(frozen=True)
 class Way:
-    """By which way a video was asked for: digests of the proxy's address, which may hold a password, and of what the
-    cookies file holds: other cookies under the old name are another way.
+    """By which way a video was asked for: digests of the proxy's address, which may hold a
+    password, and of what the cookies file holds: other cookies under the old name are another way.
     """
 
     proxy: str = ""
@@ -35,7 +40,9 @@ class Way:
     @classmethod
     def of(cls, proxy: str | None, cookies: str | None) -> Way:
         """UserError for a file of `cookies` that cannot be read."""
-        return cls(_digest(proxy.encode()) if proxy else "", _digest(_read(cookies)) if cookies else "")
+        return cls(
+            _digest(proxy.encode()) if proxy else "", _digest(_read(cookies)) if cookies else ""
+        )
 
 
 @dataclass
@@ -57,7 +64,9 @@ class State:
 
 
 class Manifest:
-    """Reads what is there, appends what happens. One writer at a time: the one who holds the folder's lock."""
+    """Reads what is there, appends what happens. One writer at a time: the one who holds the
+    folder's lock.
+    """
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
@@ -75,7 +84,9 @@ class Manifest:
 
     def answered(self, video: str, answer: Answer, way: Way) -> None:
         fields = {"outcome": answer.outcome, "reason": answer.reason, "counts": answer.counts}
-        self._append({"video": video, "how": "fetched", **fields, "proxy": way.proxy, "cookies": way.cookies})
+        self._append(
+            {"video": video, "how": "fetched", **fields, "proxy": way.proxy, "cookies": way.cookies}
+        )
 
     def _append(self, line: dict[str, Any]) -> None:
         line = {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -116,7 +127,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and all(isinstance(line.get(key), str) for key in ("video", "outcome")):
+            if isinstance(line, dict) and all(
+                isinstance(line.get(key), str) for key in ("video", "outcome")
+            ):
                 yield line
 
 
@@ -128,7 +141,9 @@ def _read(cookies: str) -> bytes:
     try:
         return Path(cookies).read_bytes()
     except OSError as error:
-        raise UserError(f"--cookies {cookies} cannot be read ({error.strerror}): export it from a browser.") from None
+        raise UserError(
+            f"--cookies {cookies} cannot be read ({error.strerror}): export it from a browser."
+        ) from None
 
 
 def _ends_whole(file: Any) -> bool:

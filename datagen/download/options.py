@@ -9,7 +9,15 @@ from datagen.core.errors import UserError
 from datagen.download.fetch import Options
 from datagen.sources.listed.base import Listed
 
-WHOLE = {"limit": 1, "workers": 1, "per_hour": 1, "tries": 1, "height": 1, "retries": 0, "rate_limit": 1}
+WHOLE = {
+    "limit": 1,
+    "workers": 1,
+    "per_hour": 1,
+    "tries": 1,
+    "height": 1,
+    "retries": 0,
+    "rate_limit": 1,
+}
 MAY_BE_NULL = ("limit", "per_hour", "rate_limit", "max_gb")
 BREAKER = ("after", "wait_s", "max_wait_s", "openings")
 TEXTS = ("cookies", "proxy", "format")  # may be null
@@ -31,18 +39,24 @@ def make_source(cfg: Any) -> Listed:
         raise UserError(f"source: {' '.join(str(cause).split())}") from None
     if not isinstance(source, Listed):
         kind = type(source).__name__.lower()
-        raise UserError(f"source={kind} lists no videos to fetch: source=celebvhq or source=vfhq is expected.")
+        raise UserError(
+            f"source={kind} lists no videos to fetch: source=celebvhq or source=vfhq is expected."
+        )
     return source
 
 
 def check(cfg: Any) -> None:
     """UserError that lists every mistake."""
-    mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [_number(cfg, name) for name in NUMBERS]
+    mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [
+        _number(cfg, name) for name in NUMBERS
+    ]
     mistakes += [_text(cfg, name) for name in ("url", *TEXTS)] + [_runtimes(cfg)]
     if isinstance(cfg.breaker, Mapping):
         mistakes += [_breaker(cfg, name) for name in BREAKER]
     else:
-        mistakes.append(f"breaker is {cfg.breaker!r}, options like breaker.{BREAKER[0]}=5 are expected")
+        mistakes.append(
+            f"breaker is {cfg.breaker!r}, options like breaker.{BREAKER[0]}=5 are expected"
+        )
     found = [mistake for mistake in mistakes if mistake]
     if found:
         raise UserError("; ".join(found) + ".")
@@ -94,15 +108,28 @@ def _text(cfg: Any, name: str) -> str:
 
 def _runtimes(cfg: Any) -> str:
     value = cfg.runtimes
-    if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(name, str) for name in value):
+    if (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(isinstance(name, str) for name in value)
+    ):
         return ""
     return f"runtimes is {value!r}, a list of names like [deno, node] is expected"
 
 
 def _breaker(cfg: Any, name: str) -> str:
     value = cfg.breaker[name]
-    fits = _is_number(value) and value >= 0 if name.endswith("_s") else type(value) is int and value >= 1
-    return "" if fits else f"breaker.{name} is {value!r}, a number from {0 if name.endswith('_s') else 1} is expected"
+    fits = (
+        _is_number(value) and value >= 0
+        if name.endswith("_s")
+        else type(value) is int and value >= 1
+    )
+    return (
+        ""
+        if fits
+        else f"breaker.{name} is {value!r}, a number from {0 if name.endswith('_s') else 1} "
+        "is expected"
+    )
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,6 @@
-"""How fast: a pause between two videos, so many an hour at most, so many bytes on the disk at most."""
+"""How fast: a pause between two videos, so many an hour at most, so many bytes on the disk at
+most.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ class Pace:
     """When the next video may start. `before` are starts of earlier runs, in seconds since 1970."""
 
     def __init__(
-        self, clock: Clock, sleep: float, max_sleep: float, per_hour: int | None, before: Iterable[float] = ()
+        self,
+        clock: Clock,
+        sleep: float,
+        max_sleep: float,
+        per_hour: int | None,
+        before: Iterable[float] = (),
     ):
         self._clock, self._sleep, self._per_hour = clock, (sleep, max(sleep, max_sleep)), per_hour
         self._starts = deque(sorted(at for at in before if at > clock.now() - HOUR))
@@ -58,7 +65,9 @@ class Room:
         return self.closed or (self.limit is not None and self.used >= self.limit)
 
     def take(self, video: str, file: str, size: int) -> None:
-        """A file of a video under way has, or is announced to have, this size. Full where that is too much."""
+        """A file of a video under way has, or is announced to have, this size. Full where that is
+        too much.
+        """
         with self._lock:
             self._under_way.setdefault(video, {})[file] = size
             total = self.used + sum(sum(files.values()) for files in self._under_way.values())

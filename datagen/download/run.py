@@ -33,9 +33,15 @@ def dry_run(cfg: DictConfig, source: Listed) -> int:
     accounts = Accounts.of(source)
     todo = plan(source, Manifest(Path(source.raw)), accounts, _rules(cfg))
     clips = sum(accounts.clips(video) for video in todo.fetch)
-    print(f"would fetch {len(todo.fetch):,} videos with {clips:,} clips; their size is not known before.")
+    print(
+        f"would fetch {len(todo.fetch):,} videos with {clips:,} clips; their size is not "
+        "known before."
+    )
     if todo.found:
-        print(f"would check {len(todo.found):,} files that are here and were not fetched by this command.")
+        print(
+            f"would check {len(todo.found):,} files that are here and were not fetched "
+            "by this command."
+        )
     _tell_opted_out(opted_out_files(source, accounts), purge=False)
     print("\n".join(accounts.lines()))
     return 0
@@ -64,7 +70,9 @@ def run(cfg: DictConfig, source: Listed, options: Options) -> int:
         print("\n".join(accounts.lines()), flush=True)
     if loop and loop.sentence:
         print(loop.sentence)
-    still = len(plan(source, manifest, accounts, replace(_rules(cfg), limit=None, again=False)).fetch)
+    still = len(
+        plan(source, manifest, accounts, replace(_rules(cfg), limit=None, again=False)).fetch
+    )
     if still:
         print(f"{still:,} videos may still come: the same command goes on with them.")
     return int(loop is not None and loop.gave_up)

@@ -1,4 +1,6 @@
-"""The raw folder: how whole files get in and are written down, and how they leave when their clips are cut."""
+"""The raw folder: how whole files get in and are written down, and how they leave when their clips
+are cut.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ PARTS = ".parts"  # below the raw folder: what is under way
 
 @dataclass
 class Shelf:
-    """The raw files of a source, and what is known of them. `drop`: they leave as soon as their clips are cut."""
+    """The raw files of a source, and what is known of them. `drop`: they leave as soon as their
+    clips are cut.
+    """
 
     source: Listed
     manifest: Manifest
@@ -41,7 +45,8 @@ class Shelf:
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def place(self, video: str, part: Path, facts: Facts, **more: object) -> int:
-        """Move a checked file to its place, then write it down: a crash between the two costs a check, no fetch.
+        """Move a checked file to its place, then write it down: a crash between the two costs a
+        check, no fetch.
 
         The bytes that stay.
         """
@@ -56,18 +61,25 @@ class Shelf:
         return 0 if self._dropped(video) else facts.bytes
 
     def look(self, todo: Plan) -> list[str]:
-        """Check what is here and not known; what is not as it should be is fetched. A sentence for each of those."""
+        """Check what is here and not known; what is not as it should be is fetched. A sentence for
+        each of those.
+        """
         said = []
         for video, path in todo.found:
             try:
                 facts = inspect(path)
-                self._write_down(video, path, facts, "found" if is_raw(self.source, path) else "local")
+                self._write_down(
+                    video, path, facts, "found" if is_raw(self.source, path) else "local"
+                )
             except Incomplete as error:
                 said.append(f"{path} does not count: {error}.")
                 todo.fetch.append(video)
         for video in todo.dropped:
             if not self._has_clips(video):
-                said.append(f"the clips of {video} are not as they are wanted now, and its raw file is gone.")
+                said.append(
+                    f"the clips of {video} are not as they are wanted now, and its raw "
+                    "file is gone."
+                )
                 self.accounts.settle(video, "pending")
                 todo.fetch.append(video)
         for video in self.accounts.entries:
@@ -75,7 +87,9 @@ class Shelf:
         return said
 
     def _dropped(self, video: str) -> bool:
-        """Cut the clips and let the raw file go, if that is wanted; one of which a clip could not be cut stays."""
+        """Cut the clips and let the raw file go, if that is wanted; one of which a clip could not
+        be cut stays.
+        """
         path = self.source.video_path(video)
         kept = self.accounts.now[video][0] == "kept"
         if not (self.drop and kept and path and is_raw(self.source, path)):
@@ -89,7 +103,9 @@ class Shelf:
 
     def _uncut(self, video: str, said: Counter[str]) -> bool:
         """Whether any clip could not be cut, written into the account."""
-        self.accounts.uncut[video] = Counter({reason: clips for reason, clips in said.items() if reason != "done"})
+        self.accounts.uncut[video] = Counter(
+            {reason: clips for reason, clips in said.items() if reason != "done"}
+        )
         return bool(self.accounts.uncut[video])
 
     def _has_clips(self, video: str) -> bool:

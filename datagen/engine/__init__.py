@@ -1,1 +1,3 @@
-"""The journey's engine: a content-addressed store, an append-only ledger, one loop, one command line."""
+"""The journey's engine: a content-addressed store, an append-only ledger, one loop, one command
+line.
+"""

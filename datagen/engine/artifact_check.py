@@ -1,4 +1,6 @@
-"""What a stage gives is looked at before the store takes it: a mistake in a stage costs its clip and nothing else."""
+"""What a stage gives is looked at before the store takes it: a mistake in a stage costs its clip
+and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ class Unsound(Exception):
 
 
 def sound(given: Any, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
-    """What the stage gave, if it is an artefact: a new file of its own with something in it, and numbers for JSON. Else
-    Unsound.
+    """What the stage gave, if it is an artefact: a new file of its own with something in it, and
+    numbers for JSON. Else Unsound.
     """
     if not isinstance(given, Artefact):
         raise Unsound(f"{stage.name} returned {type(given).__name__}: an Artefact is expected.")
@@ -29,14 +31,19 @@ def sound(given: Any, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
     for name in stage.inputs:
         if clip.path(name).exists() and path.exists() and path.samefile(clip.path(name)):
             raise Unsound(f"{stage.name} returned its input {name}: {expected}.")
-    if not stage.external and (path.is_symlink() or not path.resolve().is_relative_to(workdir.resolve())):
+    if not stage.external and (
+        path.is_symlink() or not path.resolve().is_relative_to(workdir.resolve())
+    ):
         raise Unsound(f"{stage.name} returned {path}, which is a link or elsewhere: {expected}.")
     if not path.is_file():
         raise Unsound(f"{stage.name} returned {path.name}, which is no file: {expected}.")
     if not path.stat().st_size:
         raise Unsound(f"{stage.name} wrote nothing into {path.name}: an artefact has bytes.")
     if path.name == MARK:
-        raise Unsound(f"{stage.name} calls its artefact {MARK}, which is the store's own name: choose another one.")
+        raise Unsound(
+            f"{stage.name} calls its artefact {MARK}, which is the store's own name: "
+            "choose another one."
+        )
     _refuse_strange(given.metrics, stage)
     return given
 
@@ -46,5 +53,6 @@ def _refuse_strange(metrics: Any, stage: Stage) -> None:
         canonical(plain(metrics))
     except (TypeError, ValueError, AttributeError) as error:
         raise Unsound(
-            f"the metrics of {stage.name} cannot be written as JSON ({error}): numbers are expected."
+            f"the metrics of {stage.name} cannot be written as JSON ({error}): numbers "
+            "are expected."
         ) from None

@@ -23,9 +23,9 @@ class Artefact:
 class Clip:
     """A few seconds of one face on its way through the journey.
 
-    `source` says where it comes from (JSON values), `span` is (start, end) in seconds of the source video or None
-    for all of it, `group` names what must not be split, where the source knows more than that one video is one
-    group, `artefacts` holds what the stages made.
+    `source` says where it comes from (JSON values), `span` is (start, end) in seconds of the source
+    video or None for all of it, `group` names what must not be split, where the source knows more
+    than that one video is one group, `artefacts` holds what the stages made.
     """
 
     key: str

@@ -1,4 +1,6 @@
-"""People who said no: a list of ids that no new shard may show, and that old shards can be searched for."""
+"""People who said no: a list of ids that no new shard may show, and that old shards can be searched
+for.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ SHOT = re.compile(r"-\d{3}$")  # what a shot's key adds to its video's
 
 @dataclass(frozen=True)
 class Excluded:
-    """Ids, each the key of a clip or of its video, a person's identity, a source's id of a video or clip, the path or
-    name of a file, or a donor.
+    """Ids, each the key of a clip or of its video, a person's identity, a source's id of a video or
+    clip, the path or name of a file, or a donor.
     """
 
     ids: frozenset[str] = frozenset()
@@ -51,7 +53,9 @@ class Excluded:
 
 
 def ids_in(path: str | Path, option: str) -> frozenset[str]:
-    """One id a line; a # at its beginning or after a space begins a remark. UserError where it cannot be read."""
+    """One id a line; a # at its beginning or after a space begins a remark. UserError where it
+    cannot be read.
+    """
     expected = "a text file of ids is expected, one a line"
     try:
         if Path(path).stat().st_size > MOST_BYTES:
@@ -61,7 +65,9 @@ def ids_in(path: str | Path, option: str) -> frozenset[str]:
         why = getattr(error, "strerror", None) or "it is no text"
         raise UserError(f"{option}: {path} cannot be read ({why}): {expected}.") from None
     if link := next((line for line in lines if "://" in REMARK.sub("", line)), None):
-        raise UserError(f"{option}: {path} names a link, {link.strip()!r:.80}: the id of its video is expected.")
+        raise UserError(
+            f"{option}: {path} names a link, {link.strip()!r:.80}: the id of its video is expected."
+        )
     return frozenset(word for line in lines if (word := REMARK.sub("", line).strip()))
 
 

@@ -1,7 +1,9 @@
-"""Where stages run: here, or on Ray actors. Both offer the same four verbs: room, submit, wait, close.
+"""Where stages run: here, or on Ray actors. Both offer the same four verbs: room, submit, wait,
+close.
 
-Why plain actors and one clip in flight per actor: with Ray Data a bad row takes its whole block with it and a row
-that kills its worker is retried for ever; here a clip that kills its worker costs itself alone.
+Why plain actors and one clip in flight per actor: with Ray Data a bad row takes its whole block
+with it and a row that kills its worker is retried for ever; here a clip that kills its worker costs
+itself alone.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from datagen.engine.stage import Needs
 from datagen.engine.store import Store
 from datagen.engine.workers import Crew, Hand, Worker, first_line, single_threaded
 
-START_S = 300  # for the first worker to come up, and for one of a cluster that has lost all; models not counted
+# for the first worker to come up, and for one of a cluster that has lost all; models not counted
+START_S = 300
 
 
 class Pool(Protocol):
@@ -61,10 +64,12 @@ class _Task:
 
 
 class RayPool:
-    """Clips at work on Ray actors. Ray is started or reached, and workers are asked for, on first use.
+    """Clips at work on Ray actors. Ray is started or reached, and workers are asked for, on first
+    use.
 
-    `lock` is the folder that the run holds: no other run with the same one goes on beside it. `workers` is the most of
-    those without a GPU; None is as many as the cluster has processors, or this machine.
+    `lock` is the folder that the run holds: no other run with the same one goes on beside it.
+    `workers` is the most of those without a GPU; None is as many as the cluster has processors, or
+    this machine.
     """
 
     def __init__(
@@ -93,20 +98,26 @@ class RayPool:
         self._tasks[hand.actor.work.remote(clip)] = _Task(clip, hand, time.monotonic())
 
     def wait(self) -> list[Outcome]:
-        """A dead worker gives `crashed`, one whose machine is gone `lost`, an overdue one is killed and gives
-        `failed: timeout`. No outcome at all where a worker came up meanwhile.
+        """A dead worker gives `crashed`, one whose machine is gone `lost`, an overdue one is killed
+        and gives `failed: timeout`. No outcome at all where a worker came up meanwhile.
         """
         began = time.monotonic()
         while True:
             self._crew.ask()
             done = self._done([*self._tasks, *self._crew.coming])
             outcomes = [self._collect(reference) for reference in done if reference in self._tasks]
-            outcomes += [self._stop(ref) for ref, task in list(self._tasks.items()) if self._is_overdue(task)]
-            came = any([self._welcome(reference) for reference in done if reference in self._crew.coming])
+            outcomes += [
+                self._stop(ref) for ref, task in list(self._tasks.items()) if self._is_overdue(task)
+            ]
+            came = any(
+                [self._welcome(reference) for reference in done if reference in self._crew.coming]
+            )
             if outcomes or came:
                 return outcomes
             if not self._tasks and time.monotonic() - began > START_S:
-                raise UserError(f"Ray did not start {self._crew.plight()}, within {START_S} s: lower --workers.")
+                raise UserError(
+                    f"Ray did not start {self._crew.plight()}, within {START_S} s: lower --workers."
+                )
 
     def close(self) -> None:
         if self._ray is not None:
@@ -156,8 +167,10 @@ class RayPool:
         self._crew = Crew(self._ray, self._worker, self._cluster.wanted)
 
     def _worker(self, needs: Needs) -> Any:
-        # where a GPU is needed it alone is counted: the workers without one hold all processors; our own Ray counts
-        # none, since nobody else is there
+        # where a GPU is needed it alone is counted: the workers without one hold all processors;
+        # our own Ray counts none, since nobody else is there
         cpus = 0 if needs.gpus or self._cluster.is_own else needs.cpus
-        remote = self._ray.remote(num_cpus=cpus, num_gpus=needs.gpus, max_restarts=0, max_task_retries=0)(Worker)
+        remote = self._ray.remote(
+            num_cpus=cpus, num_gpus=needs.gpus, max_restarts=0, max_task_retries=0
+        )(Worker)
         return remote.remote(self._journey, self._store, needs, self._sign, str(Path.cwd()))

@@ -1,8 +1,8 @@
 """Append-only record of what happened to every clip: one JSON object per line, whole lines only.
 
-Events: `start` (run, command, output), `planned` (count), `clip` (an outcome, see `Outcome`), `made` (what was computed
-before a clip moved on to other workers, or became its shots), `end` (the books). A line cut off by a crash is
-skipped when reading and closed before the next is written.
+Events: `start` (run, command, output), `planned` (count), `clip` (an outcome, see `Outcome`),
+`made` (what was computed before a clip moved on to other workers, or became its shots), `end` (the
+books). A line cut off by a crash is skipped when reading and closed before the next is written.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ class Books:
         reasons: dict[str, dict[str, int]] = {}
         for (outcome, reason), count in sorted(self.reasons.items()):
             reasons.setdefault(outcome, {})[reason] = count
-        return {"planned": self.planned, **{name: self.classes[name] for name in CLASSES}, "reasons": reasons}
+        return {
+            "planned": self.planned,
+            **{name: self.classes[name] for name in CLASSES},
+            "reasons": reasons,
+        }
 
 
 class Ledger:
@@ -71,7 +75,9 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.run = run
-        self._file = path.open("ab", buffering=0)  # what a full disk refuses is not tried again when it is closed
+        self._file = path.open(
+            "ab", buffering=0
+        )  # what a full disk refuses is not tried again when it is closed
         if path.stat().st_size and not _ends_with_newline(path):
             self._file.write(b"\n")
 
@@ -97,7 +103,9 @@ def read_ledger(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class Rows(Mapping[str, dict[str, Any]]):
-    """The last `clip` event of each clip of a run, by key, in order of key. Only where they stand is kept in memory."""
+    """The last `clip` event of each clip of a run, by key, in order of key. Only where they stand
+    is kept in memory.
+    """
 
     def __init__(self, path: Path, run: str):
         self.path, own = path, f'"run":{json.dumps(run)}'.encode()
@@ -105,7 +113,12 @@ class Rows(Mapping[str, dict[str, Any]]):
         at = 0
         with path.open("rb") as file:
             for line in lines(file):
-                if own in line and (event := _event(line)) and event["event"] == "clip" and event["run"] == run:
+                if (
+                    own in line
+                    and (event := _event(line))
+                    and event["event"] == "clip"
+                    and event["run"] == run
+                ):
                     places[event["key"]] = at
                 at += len(line)
         self._places = dict(sorted(places.items()))
@@ -123,14 +136,20 @@ class Rows(Mapping[str, dict[str, Any]]):
 
 
 class Settled:
-    """Keys of clips that earlier runs came to an end with, whatever has changed since; eight bytes each."""
+    """Keys of clips that earlier runs came to an end with, whatever has changed since; eight bytes
+    each.
+    """
 
     def __init__(self, path: Path):
         found = array("Q")
         if path.exists():
             with path.open("rb") as file:
                 for line in lines(file):
-                    if b'"event":"clip"' in line and b'"outcome":"failed"' not in line and (event := _event(line)):
+                    if (
+                        b'"event":"clip"' in line
+                        and b'"outcome":"failed"' not in line
+                        and (event := _event(line))
+                    ):
                         found.append(_short(event["key"]))
         self._hashes = np.unique(np.array(found, np.uint64))
 
@@ -144,7 +163,9 @@ class Settled:
 
 
 def _short(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big"
+    )
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
@@ -153,7 +174,11 @@ def _event(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    is_ours = isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("run"), str)
+    is_ours = (
+        isinstance(event, dict)
+        and isinstance(event.get("event"), str)
+        and isinstance(event.get("run"), str)
+    )
     return event if is_ours and _is_told(event) else None
 
 
@@ -163,14 +188,20 @@ def _is_told(event: dict[str, Any]) -> bool:
         return type(event.get("count")) is int
     if event["event"] != "clip":
         return True
-    words, span = [event.get(name) for name in ("key", "outcome", "reason", "detail", "stage")], event.get("span")
+    words, span = (
+        [event.get(name) for name in ("key", "outcome", "reason", "detail", "stage")],
+        event.get("span"),
+    )
     objects = [event.get(name) for name in ("source", "records")]
     return (
         all(word is None or isinstance(word, str) for word in words)
         and isinstance(event.get("key"), str)
         and event.get("outcome") in CLASSES
         and all(value is None or isinstance(value, dict) for value in objects)
-        and (span is None or (isinstance(span, list) and len(span) == 2 and set(map(type, span)) <= {int, float}))
+        and (
+            span is None
+            or (isinstance(span, list) and len(span) == 2 and set(map(type, span)) <= {int, float})
+        )
     )
 
 

@@ -1,4 +1,6 @@
-"""One clip's way through the stages: resolve what the store has, compute what it lacks, stop where a rule says no."""
+"""One clip's way through the stages: resolve what the store has, compute what it lacks, stop where
+a rule says no.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from datagen.engine.store import Record, Store
 
 
 class Rules(Protocol):
-    """Measures in, verdict out; asked after every stage, so that no work goes into a clip that is out already."""
+    """Measures in, verdict out; asked after every stage, so that no work goes into a clip that is
+    out already.
+    """
 
     def verdict(self, stage: str, clip: Clip) -> Reject | None: ...
 
@@ -37,7 +41,9 @@ class Journey:
         for stage in self.stages:
             missing = set(stage.inputs) - made
             if missing:
-                raise UserError(f"{stage.name} needs {', '.join(sorted(missing))} before it: add that stage.")
+                raise UserError(
+                    f"{stage.name} needs {', '.join(sorted(missing))} before it: add that stage."
+                )
             made.add(stage.name)
 
     def of(self, clip: Clip) -> list[Stage]:
@@ -48,9 +54,10 @@ class Journey:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a clip came. `name` is a ledger class (kept, filtered, invalid, failed), or for the run loop alone:
-    `waiting` (the next stage must run elsewhere), `split`, `halt` (no work is possible), and to be tried again:
-    `transient`, `crashed` (its worker), `lost` (its worker's machine).
+    """How far a clip came. `name` is a ledger class (kept, filtered, invalid, failed), or for the
+    run loop alone: `waiting` (the next stage must run elsewhere), `split`, `halt` (no work is
+    possible), and to be tried again: `transient`, `crashed` (its worker), `lost` (its worker's
+    machine).
     """
 
     clip: Clip
@@ -80,8 +87,8 @@ class Outcome:
         }
 
     def costs(self) -> dict[str, dict[str, Any]]:
-        """Seconds and bytes of what was made on the way to this outcome, by stage; a file that stays where it is costs
-        none.
+        """Seconds and bytes of what was made on the way to this outcome, by stage; a file that
+        stays where it is costs none.
         """
         made = {name: self.records[name] for name in self.computed if name in self.records}
         sizes = {name: 0 if record.is_external else record.bytes for name, record in made.items()}
@@ -92,7 +99,9 @@ def children(outcome: Outcome) -> list[Clip]:
     """The clips that a split video consists of, one per span, numbered in order of time."""
     spans = outcome.records[outcome.stage].metrics["spans"]
     parent = replace(outcome.clip, artefacts={})
-    return [replace(parent, key=f"{parent.key}-{i:03d}", span=(s, e)) for i, (s, e) in enumerate(spans)]
+    return [
+        replace(parent, key=f"{parent.key}-{i:03d}", span=(s, e)) for i, (s, e) in enumerate(spans)
+    ]
 
 
 def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]) -> Outcome:
@@ -120,7 +129,9 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
         if reject is not None:
             return outcome(reject.outcome, reject.reason, reject.detail)
     if stage is journey.split:
-        children(ended := outcome("split"))  # a split without sense is this clip's failure, not the run's
+        children(
+            ended := outcome("split")
+        )  # a split without sense is this clip's failure, not the run's
         return ended
     return outcome("kept")
 
@@ -141,7 +152,9 @@ def outlook(clip: Clip, journey: Journey, store: Store) -> dict[str, bool]:
     return there
 
 
-def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]) -> Outcome:
+def guarded(
+    clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]
+) -> Outcome:
     """`walk`, with every error turned into an outcome: the one place that catches everything."""
     try:
         return walk(clip, journey, store, may_run)
@@ -154,7 +167,12 @@ def guarded(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage
     except BaseException as error:  # noqa: B036  a stage may even call sys.exit
         if sentence := halting(error):
             return Outcome(clip, "halt", sentence)
-        return Outcome(clip, "failed", "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")
+        return Outcome(
+            clip,
+            "failed",
+            "bug",
+            f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}",
+        )
 
 
 def _compute(stage: Stage, clip: Clip, records: Mapping[str, Record], store: Store) -> Record:
@@ -168,11 +186,16 @@ def _compute(stage: Stage, clip: Clip, records: Mapping[str, Record], store: Sto
         finally:
             harmed = store.forget_harmed(records[name] for name in stage.inputs)
         if harmed:
-            changed = f"the input {', '.join(harmed)} of {stage.name} was changed or taken away while it was at work"
+            changed = (
+                f"the input {', '.join(harmed)} of {stage.name} was changed or taken away "
+                "while it was at work"
+            )
             raise Unsound(f"{changed}: a stage may only read it.")
         if isinstance(given, Reject):
             return store.put_reject(stage, clip, given, time.perf_counter() - started)
-        return store.put(stage, clip, sound(given, stage, clip, workdir), time.perf_counter() - started)
+        return store.put(
+            stage, clip, sound(given, stage, clip, workdir), time.perf_counter() - started
+        )
 
 
 def _snake(name: str) -> str:

@@ -1,4 +1,6 @@
-"""The mark of pictures that no camera took, in the file's own metadata: it travels with the file wherever that goes."""
+"""The mark of pictures that no camera took, in the file's own metadata: it travels with the file
+wherever that goes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ COMPOSITE = "compositeSynthetic"
 
 
 def mark(stage: Stage, how: str) -> dict[str, str]:
-    """MP4 tags for `datagen.media.video.Writer`: what was done, by which backend in which version."""
+    """MP4 tags for `datagen.media.video.Writer`: what was done, by which backend in which
+    version.
+    """
     return {
         "comment": f"synthetic: {how}, by MegActor-Kit's {type(stage).__name__} {stage.version}",
         "digital_source_type": COMPOSITE,

@@ -1,7 +1,9 @@
-"""A store that is no folder, by fsspec: what goes wrong on the way is tried again, and what the user must mend is said.
+"""A store that is no folder, by fsspec: what goes wrong on the way is tried again, and what the
+user must mend is said.
 
-Errors: FileNotFoundError where there is no such file; UserError where the service refuses us, or there is no such
-bucket; Transient where it does not answer, or with errors of its own, again and again.
+Errors: FileNotFoundError where there is no such file; UserError where the service refuses us, or
+there is no such bucket; Transient where it does not answer, or with errors of its own, again and
+again.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from typing import Any
 
 from datagen.core.errors import Transient, UserError
 
-PAUSES = (5.0, 20.0)  # s, before it is tried again, which the libraries below have done many times by then
+PAUSES = (
+    5.0,
+    20.0,
+)  # s, before it is tried again, which the libraries below have done many times by then
 OBJECTS = {
     "s3",
     "s3a",
@@ -25,7 +30,9 @@ OBJECTS = {
 
 
 class Remote:
-    """The few verbs of a file system that the store needs; paths are the file system's own, below `root`, a URL."""
+    """The few verbs of a file system that the store needs; paths are the file system's own, below
+    `root`, a URL.
+    """
 
     def __init__(self, filesystem: Any, root: str):
         self._fs, self._root = filesystem, root
@@ -55,7 +62,9 @@ class Remote:
         try:
             self._tried(act, *arguments)
         except FileNotFoundError as error:
-            raise UserError(f"--store {self._root} is not there ({_line(error)}): make that bucket first.") from None
+            raise UserError(
+                f"--store {self._root} is not there ({_line(error)}): make that bucket first."
+            ) from None
 
     def _tried(self, act: Any, *arguments: Any) -> Any:
         for pause in (*PAUSES, None):
@@ -69,7 +78,9 @@ class Remote:
                         f"--store {self._root} refuses us ({_line(error)}): mend the credentials."
                     ) from None
                 if pause is None:
-                    raise Transient(f"the store {self._root} does not answer ({_line(error)})") from None
+                    raise Transient(
+                        f"the store {self._root} does not answer ({_line(error)})"
+                    ) from None
                 time.sleep(pause)
         raise AssertionError
 

@@ -17,7 +17,8 @@ from datagen.engine.pipeline import Journey, Outcome, children, guarded
 from datagen.engine.progress import Progress
 from datagen.engine.store import Store
 
-# a clip that kills its worker is soon known; machines come and go without its doing, but it may be what kills them
+# a clip that kills its worker is soon known; machines come and go without its doing, but it may be
+# what kills them
 TRIES = {"crashed": 2, "transient": 3, "lost": 5}
 
 
@@ -45,7 +46,9 @@ class Loop:
     tries: Counter[tuple[str, str]] = field(default_factory=Counter)  # (key, outcome)
     ready: deque[Outcome] = field(default_factory=deque)  # waiting for a worker
     flying: int = 0
-    most_waiting: int = 1  # more, where stages differ in needs: one kind of worker must not starve for another
+    most_waiting: int = (
+        1  # more, where stages differ in needs: one kind of worker must not starve for another
+    )
 
     def run(self, clips: Iterable[Clip]) -> Work:
         """All of them, each once; asked of the store in this order."""
@@ -63,7 +66,9 @@ class Loop:
     def _feed(self, planned: Iterator[Clip]) -> bool:
         """Give every free worker a clip; what the store already answers is settled on the way."""
         while True:
-            outcome = next((waiting for waiting in self.ready if self.pool.room(waiting.needs)), None)
+            outcome = next(
+                (waiting for waiting in self.ready if self.pool.room(waiting.needs)), None
+            )
             if outcome is not None:
                 self.ready.remove(outcome)
                 self.pool.submit(outcome.clip, outcome.needs)

@@ -1,10 +1,11 @@
 """Where artefacts live, found by content, so that nothing is computed twice.
 
     <root>/<stage>/<first two digits>/<key>/<file>       what the stage made
-    <root>/<stage>/<first two digits>/<key>/done.json    written last: it stands, so the artefact is whole
+    <root>/<stage>/<first two digits>/<key>/done.json    written last: the artefact is whole
 
-The key is a hash of what the result depends on: stage, version, parameters, weights, encoder and the contents of the
-inputs; never of run, host, time or number of workers. The root may be any fsspec URL.
+The key is a hash of what the result depends on: stage, version, parameters, weights, encoder and
+the contents of the inputs; never of run, host, time or number of workers. The root may be any
+fsspec URL.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ SIGN = "tmp/run"  # of the run that is on
 
 @dataclass(frozen=True)
 class Record:
-    """What the store knows of one finished stage of one clip: an artefact, or the reason why there is none."""
+    """What the store knows of one finished stage of one clip: an artefact, or the reason why there
+    is none.
+    """
 
     key: str
     stage: str
@@ -82,7 +85,9 @@ class Store:
         return _digest(self._identity(stage, clip))
 
     def get(self, stage: Stage, clip: Clip) -> Record | None:
-        """The finished record, or None. A local artefact whose size is not as recorded counts as missing."""
+        """The finished record, or None. A local artefact whose size is not as recorded counts as
+        missing.
+        """
         try:
             record = self.read(stage.name, self.key(stage, clip))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
@@ -133,8 +138,8 @@ class Store:
         return record
 
     def forget_harmed(self, records: Iterable[Record]) -> list[str]:
-        """Stages whose artefacts are no longer as they were put; what was ours to keep is made again when it is asked
-        for. Looks at local files' sizes alone.
+        """Stages whose artefacts are no longer as they were put; what was ours to keep is made
+        again when it is asked for. Looks at local files' sizes alone.
         """
         harmed = [record for record in records if self.is_local and not self._is_whole(record)]
         for record in harmed:
@@ -143,11 +148,15 @@ class Store:
         return [record.stage for record in harmed]
 
     def artefact(self, record: Record) -> Artefact:
-        """The artefact where it lies; in a remote store nothing is fetched yet (`brought`, `local`)."""
+        """The artefact where it lies; in a remote store nothing is fetched yet (`brought`,
+        `local`).
+        """
         return Artefact(Path(self._where(record)), record.metrics, record.sha256)
 
     def brought(self, clip: Clip, stages: Iterable[str], workdir: Path) -> Clip:
-        """The clip with these stages' artefacts as local files, fetched into `workdir` where the store is remote."""
+        """The clip with these stages' artefacts as local files, fetched into `workdir` where the
+        store is remote.
+        """
         if self.is_local:
             return clip
         for stage in stages:
@@ -156,17 +165,25 @@ class Store:
                 folder = workdir / "inputs" / stage
                 folder.mkdir(parents=True)
                 self._fs.get_file(str(artefact.path), str(folder / artefact.path.name))
-                clip = clip.with_artefact(stage, replace(artefact, path=folder / artefact.path.name))
+                clip = clip.with_artefact(
+                    stage, replace(artefact, path=folder / artefact.path.name)
+                )
         return clip
 
     def open(self, record: Record) -> IO[bytes]:
         """The artefact's bytes, wherever it lies."""
         path = self._where(record)
-        return open(path, "rb") if self.is_local or record.is_external else io.BytesIO(self._fs.cat_file(path))
+        return (
+            open(path, "rb")
+            if self.is_local or record.is_external
+            else io.BytesIO(self._fs.cat_file(path))
+        )
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
-        """A fresh folder for one stage's work, on the store's own disk where that is local; gone afterwards."""
+        """A fresh folder for one stage's work, on the store's own disk where that is local; gone
+        afterwards.
+        """
         folder = self._scratch() / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
@@ -218,7 +235,11 @@ class Store:
         return f"{self._base}/{stage}/{key[:2]}/{key}"
 
     def _where(self, record: Record) -> str:
-        return record.file if os.path.isabs(record.file) else f"{self._folder(record.stage, record.key)}/{record.file}"
+        return (
+            record.file
+            if os.path.isabs(record.file)
+            else f"{self._folder(record.stage, record.key)}/{record.file}"
+        )
 
     def _scratch(self) -> Path:
         if self.is_local:
@@ -270,4 +291,8 @@ def _filesystem(root: str) -> tuple[Any, str]:
     from fsspec.implementations.local import LocalFileSystem
 
     filesystem, base = fsspec.core.url_to_fs(root)
-    return (None, base) if isinstance(filesystem, LocalFileSystem) else (Remote(filesystem, root), base)
+    return (
+        (None, base)
+        if isinstance(filesystem, LocalFileSystem)
+        else (Remote(filesystem, root), base)
+    )

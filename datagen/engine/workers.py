@@ -1,7 +1,9 @@
-"""The workers of a run on Ray: asked for, up, at work, lost, and asked for again as long as the run goes on.
+"""The workers of a run on Ray: asked for, up, at work, lost, and asked for again as long as the run
+goes on.
 
-It knows machines and workers, nothing of clips. A cluster may grow and shrink under it: what is asked for and has no
-place waits in Ray's queue until a machine joins, and the run goes on with those that are up.
+It knows machines and workers, nothing of clips. A cluster may grow and shrink under it: what is
+asked for and has no place waits in Ray's queue until a machine joins, and the run goes on with
+those that are up.
 """
 
 from __future__ import annotations
@@ -33,11 +35,15 @@ def single_threaded() -> None:
 
 
 class Worker:
-    """An actor: keeps the stages and so their models; computes those whose needs it was made for."""
+    """An actor: keeps the stages and so their models; computes those whose needs it was made
+    for.
+    """
 
     def __init__(self, journey: Journey, store: Store, needs: Needs, sign: str, folder: str):
         self._journey, self._store, self._needs, self._sign = journey, store, needs, sign
-        with contextlib.suppress(OSError):  # a path that the user gave is relative to where the command was started
+        with contextlib.suppress(
+            OSError
+        ):  # a path that the user gave is relative to where the command was started
             os.chdir(folder)
         single_threaded()
 
@@ -48,7 +54,8 @@ class Worker:
         node = ray.get_runtime_context().get_node_id()
         if not self._store.has_sign(self._sign):
             raise UserError(
-                f"the machine {ray.util.get_node_ip_address()} does not see the store {self._store.root}: "
+                f"the machine {ray.util.get_node_ip_address()} does not see the store "
+                f"{self._store.root}: "
                 "name a folder that all machines share, or a URL, with --store."
             )
         return node
@@ -75,7 +82,9 @@ class Crew:
     def __init__(self, ray: Any, make: Callable[[Needs], Any], wanted: Callable[[Needs], int]):
         self._ray, self._make, self._wanted = ray, make, wanted
         self._idle: dict[Needs, list[Hand]] = {}
-        self._coming: dict[Any, tuple[Any, Needs]] = {}  # Ray's reference to its first answer -> actor
+        self._coming: dict[
+            Any, tuple[Any, Needs]
+        ] = {}  # Ray's reference to its first answer -> actor
         self._count: Counter[Needs] = Counter()  # asked for and not lost
         self._refused: dict[Needs, str] = {}  # why the last one did not come up
         self._ask_at: dict[Needs, float] = {}
@@ -123,12 +132,13 @@ class Crew:
             return False
 
     def lose(self, hand: Hand, error: Exception | None = None) -> bool:
-        """A worker that is no more, or shall be no more. True if by this error its whole node is out of reach, and
-        with it all that idle there.
+        """A worker that is no more, or shall be no more. True if by this error its whole node is
+        out of reach, and with it all that idle there.
         """
         self._dismiss(hand.actor, hand.needs)
         self._ask_at.pop(hand.needs, None)
-        # of a node that died Ray says "unavailable" at once, and knows better after many seconds without a heartbeat
+        # of a node that died Ray says "unavailable" at once, and knows better after many seconds
+        # without a heartbeat
         is_away = isinstance(error, self._ray.exceptions.ActorUnavailableError) or (
             error is not None and not self._is_alive(hand.node)
         )
@@ -141,8 +151,12 @@ class Crew:
 
     def plight(self) -> str:
         """Why nothing comes up, for the user."""
-        free = {name: n for name, n in self._ray.available_resources().items() if name in ("CPU", "GPU")}
-        asked = " and ".join(f"{n} workers of {k.cpus:g} CPU and {k.gpus:g} GPU" for k, n in self._count.items())
+        free = {
+            name: n for name, n in self._ray.available_resources().items() if name in ("CPU", "GPU")
+        }
+        asked = " and ".join(
+            f"{n} workers of {k.cpus:g} CPU and {k.gpus:g} GPU" for k, n in self._count.items()
+        )
         return f"{asked or 'workers'}, free are {free}"
 
     def _is_alive(self, node: str) -> bool:
@@ -155,11 +169,17 @@ class Crew:
     def _refuse(self, needs: Needs, error: Exception) -> None:
         """The run goes on with the workers that are up, if any are."""
         cause = getattr(error, "cause", None)
-        why = str(cause) if isinstance(cause, UserError) else f"Ray cannot start a worker ({first_line(error)})"
+        why = (
+            str(cause)
+            if isinstance(cause, UserError)
+            else f"Ray cannot start a worker ({first_line(error)})"
+        )
         if not self._count[needs]:
             if isinstance(cause, UserError):
                 raise UserError(why) from None
-            raise UserError(f"{why}: run the same command again, or with --runner local to see why.") from None
+            raise UserError(
+                f"{why}: run the same command again, or with --runner local to see why."
+            ) from None
         if self._refused.get(needs) != why:
             print(f"note: a worker less: {why}", file=sys.stderr, flush=True)
         self._refused[needs] = why
@@ -168,4 +188,6 @@ class Crew:
 def first_line(error: Exception) -> str:
     """In Ray's words; of a dead actor, whose first lines are its name and place, why it is dead."""
     lines = str(error).strip().splitlines()
-    return next((line for line in lines if line.startswith("The actor is dead because")), lines[0])[:300]
+    return next((line for line in lines if line.startswith("The actor is dead because")), lines[0])[
+        :300
+    ]

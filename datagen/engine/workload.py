@@ -1,4 +1,6 @@
-"""What lies before a stage when a run begins, as far as that can be known: for stages that tell what they cost."""
+"""What lies before a stage when a run begins, as far as that can be known: for stages that tell
+what they cost.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,12 @@ class Ahead:
     is_guess: bool = False  # whether videos were taken to be as long as others
 
 
-def announcements(clips: Iterable[Clip], journey: Journey, store: Store, deadline_s: float) -> list[str]:
-    """What the stages of a run have to say before it starts; without such a stage, nothing is looked up."""
+def announcements(
+    clips: Iterable[Clip], journey: Journey, store: Store, deadline_s: float
+) -> list[str]:
+    """What the stages of a run have to say before it starts; without such a stage, nothing is
+    looked up.
+    """
     speaking = [stage for stage in journey.stages if type(stage).announce is not Stage.announce]
     if not speaking:
         return []
@@ -47,17 +53,25 @@ def announcements(clips: Iterable[Clip], journey: Journey, store: Store, deadlin
 
 
 def _lacks(stage: Stage, clip: Clip, there: dict[str, bool], journey: Journey) -> bool:
-    """Whether the stage has this clip before it; one that a rule dropped on its way is out of `there`."""
+    """Whether the stage has this clip before it; one that a rule dropped on its way is out of
+    `there`.
+    """
     if stage in journey.of(clip):
         return there.get(stage.name) is False
-    return not all(there.values())  # a video whose shots are not known yet: they will come to the stage
+    return not all(
+        there.values()
+    )  # a video whose shots are not known yet: they will come to the stage
 
 
 def _ahead(clips: list[Clip], journey: Journey, deadline_s: float) -> Ahead:
     cut: Any = next(stage for stage in journey.stages if stage.name == "clips")
     known = [clip.span[1] - clip.span[0] for clip in clips if clip.span]
     whole = [clip for clip in clips if not clip.span]
-    probed = _seconds([whole[place] for place in evenly(PROBED, range(len(whole)))], journey) if whole else []
+    probed = (
+        _seconds([whole[place] for place in evenly(PROBED, range(len(whole)))], journey)
+        if whole
+        else []
+    )
     mean = sum(probed) / len(probed) if probed else cut.max_seconds
     pieces = [min(seconds, cut.max_seconds) for seconds in known]
     pieces += [cut.max_seconds] * math.ceil(len(whole) * mean / cut.max_seconds)

@@ -1,4 +1,6 @@
-"""Who is where by insightface's detector and recogniser; the 478 points by FaceMesh, shown that face alone."""
+"""Who is where by insightface's detector and recogniser; the 478 points by FaceMesh, shown that
+face alone.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,13 @@ SHOWN = 2.0  # side of what FaceMesh is shown over side of the face's box
 
 @dataclass
 class InsightFaces(Stage):
-    """As MeshFaces, for clips with more faces than one: follows the one that is largest and longest to be seen.
+    """As MeshFaces, for clips with more faces than one: follows the one that is largest and longest
+    to be seen.
 
     Where it was lost and is there again, the recogniser says so.
 
-    `model` is a folder with buffalo_l (default: the registry's place). faces.npz has one array more: identity float32
-    [512], the mean embedding, of length 1.
+    `model` is a folder with buffalo_l (default: the registry's place). faces.npz has one array
+    more: identity float32 [512], the mean embedding, of length 1.
     """
 
     name = "faces"
@@ -89,13 +92,21 @@ class InsightFaces(Stage):
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
         faces.save(workdir / "faces.npz", identity=person.identity)
-        others = np.mean([len(every) > int(np.isfinite(box[0])) for every, box in zip(seen, person.boxes, strict=True)])
+        others = np.mean(
+            [
+                len(every) > int(np.isfinite(box[0]))
+                for every, box in zip(seen, person.boxes, strict=True)
+            ]
+        )
         told = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
         return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **told})
 
     def _stretches(self, seen: Sequence[list[Seen]], fps: float) -> list[Track]:
         """Every face from when it appears until it is lost, the main one first."""
-        boxes = [np.stack([face.box for face in every]) if every else np.empty((0, 4), np.float32) for every in seen]
+        boxes = [
+            np.stack([face.box for face in every]) if every else np.empty((0, 4), np.float32)
+            for every in seen
+        ]
         left = tracks([index / fps for index in range(len(seen))], boxes)
         ordered = []
         while left:
@@ -103,15 +114,23 @@ class InsightFaces(Stage):
             left = [track for track in left if track is not ordered[-1]]
         return ordered
 
-    def _looks(self, path: Path, seen: Sequence[list[Seen]], stretches: list[Track], fps: float) -> list[Stretch]:
+    def _looks(
+        self, path: Path, seen: Sequence[list[Seen]], stretches: list[Track], fps: float
+    ) -> list[Stretch]:
         """The stretches with the embeddings of a few of their frames."""
         found = []
         for track in stretches:
             first = round(float(track.times[0]) * fps)
-            faces = {first + i: face for i, box in enumerate(track.boxes) if (face := nearest(seen[first + i], box))}
+            faces = {
+                first + i: face
+                for i, box in enumerate(track.boxes)
+                if (face := nearest(seen[first + i], box))
+            }
             chosen = evenly(LOOKS, sorted(faces))
             pictures = zip(chosen, video.at_indices(path, chosen), strict=True)
-            looks = [self._insight.identity(rgb, faces[i].five).normed_embedding for i, rgb in pictures]
+            looks = [
+                self._insight.identity(rgb, faces[i].five).normed_embedding for i, rgb in pictures
+            ]
             found.append(Stretch(first, track.boxes, np.stack(looks)))
         return found
 
@@ -123,23 +142,30 @@ class InsightFaces(Stage):
         frames = zip(video.frames(path), person.boxes, strict=True)
         faces = Faces.of(self._points(rgb, box, side) for rgb, box in frames)
         scores = [
-            face.score if (face := nearest(every, box)) else 0.0 for every, box in zip(seen, person.boxes, strict=True)
+            face.score if (face := nearest(every, box)) else 0.0
+            for every, box in zip(seen, person.boxes, strict=True)
         ]
         sure = np.maximum(scores, self.min_confidence).astype(np.float32)
         return replace(faces, confidence=np.where(faces.found, sure, np.float32(0)))
 
     def _points(self, rgb: np.ndarray, box: np.ndarray, side: int) -> np.ndarray | None:
-        """Points float32 [478, 3] px of the face in a box; `side` px, odd, is what FaceMesh is shown of the frame."""
+        """Points float32 [478, 3] px of the face in a box; `side` px, odd, is what FaceMesh is
+        shown of the frame.
+        """
         if not np.isfinite(box[0]):
             return None
         centre = np.round((box[:2] + box[2:]) / 2)
         points = self._mesh(cv2.getRectSubPix(rgb, (side, side), centre.tolist()))
-        return None if points is None else points + np.append(centre - side // 2, 0).astype(np.float32)
+        return (
+            None if points is None else points + np.append(centre - side // 2, 0).astype(np.float32)
+        )
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A face from frame `first` on: boxes float32 [N, 4] xyxy px, embeddings of length 1 [LOOKS, 512]."""
+    """A face from frame `first` on: boxes float32 [N, 4] xyxy px, embeddings of length 1 [LOOKS,
+    512].
+    """
 
     first: int
     boxes: np.ndarray
@@ -148,8 +174,9 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Person:
-    """One person's boxes float32 [T, 4] (NaN: not seen), mean embedding float32 [512] of length 1, and how like it the
-    least like look is (cosine)."""
+    """One person's boxes float32 [T, 4] (NaN: not seen), mean embedding float32 [512] of length 1,
+    and how like it the least like look is (cosine).
+    """
 
     boxes: np.ndarray
     identity: np.ndarray
@@ -157,7 +184,9 @@ class Person:
 
     @classmethod
     def of(cls, stretches: Sequence[Stretch], same: float, frames: int) -> Person:
-        """The person of the first stretch, and of those others that show him or her while none before does."""
+        """The person of the first stretch, and of those others that show him or her while none
+        before does.
+        """
         boxes = np.full((frames, 4), np.nan, np.float32)
         own = _mean(stretches[0].looks)
         looks: list[np.ndarray] = []

@@ -15,8 +15,8 @@ from datagen.vision.regions import face_colour
 
 
 def measure(faces: Faces) -> dict[str, Any]:
-    """coverage (share of frames with a face), face_side px (median), and how far pose, mouth and blink range (5th to
-    95th percentile).
+    """coverage (share of frames with a face), face_side px (median), and how far pose, mouth and
+    blink range (5th to 95th percentile).
     """
     points = faces.landmarks[faces.found]
     sides = (faces.boxes[faces.found, 2:] - faces.boxes[faces.found, :2]).max(-1)
@@ -39,9 +39,13 @@ def _range(values: np.ndarray, digits: int = 1) -> list[float]:
 
 
 def seen_in(path: Path, faces: Faces, count: int = 3) -> dict[str, Any]:
-    """From a few frames spread over those that show the face: its codes, and its mean colour in CIELAB."""
+    """From a few frames spread over those that show the face: its codes, and its mean colour in
+    CIELAB.
+    """
     shown = np.flatnonzero(faces.found)
-    chosen = sorted({int(i) for i in shown[np.linspace(0, len(shown) - 1, count).round().astype(int)]})
+    chosen = sorted(
+        {int(i) for i in shown[np.linspace(0, len(shown) - 1, count).round().astype(int)]}
+    )
     seen = list(zip(video.at_indices(path, chosen), faces.landmarks[chosen], strict=True))
     skin = np.mean([face_colour(rgb, points) for rgb, points in seen], axis=0)
     return {

@@ -1,1 +1,3 @@
-"""Where the eyes look, relative to the head, and how far they move: a clip and its faces -> the shard's faces.npz."""
+"""Where the eyes look, relative to the head, and how far they move: a clip and its faces -> the
+shard's faces.npz.
+"""

@@ -1,4 +1,6 @@
-"""The paper's gaze: L2CS-Net on the face's box, the head's turn removed afterwards by the landmarks."""
+"""The paper's gaze: L2CS-Net on the face's box, the head's turn removed afterwards by the
+landmarks.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,21 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of
 
 
 def cut(rgb: np.ndarray, box: np.ndarray, margin: float = 0.0) -> np.ndarray | None:
-    """The network's input float32 [3, 448, 448] of a box xyxy px in an RGB uint8 [H, W, 3] frame; None: it is outside.
+    """The network's input float32 [3, 448, 448] of a box xyxy px in an RGB uint8 [H, W, 3] frame;
+    None: it is outside.
 
-    Stretched to a square as in the official pipeline. `margin` is added on each side, in sides of the box.
+    Stretched to a square as in the official pipeline. `margin` is added on each side, in sides of
+    the box.
     """
-    wider = np.asarray(box, float) + margin * (box[[2, 3, 2, 3]] - box[[0, 1, 0, 1]]) * [-1, -1, 1, 1]
-    (x, right), (y, below) = np.clip(np.rint(wider).reshape(2, 2).T, 0, np.array(rgb.shape[1::-1])[:, None]).astype(int)
+    wider = np.asarray(box, float) + margin * (box[[2, 3, 2, 3]] - box[[0, 1, 0, 1]]) * [
+        -1,
+        -1,
+        1,
+        1,
+    ]
+    (x, right), (y, below) = np.clip(
+        np.rint(wider).reshape(2, 2).T, 0, np.array(rgb.shape[1::-1])[:, None]
+    ).astype(int)
     if right - x < 2 or below - y < 2:
         return None
     face = cv2.resize(rgb[y:below, x:right], (VIA, VIA))
@@ -44,9 +55,11 @@ def cut(rgb: np.ndarray, box: np.ndarray, margin: float = 0.0) -> np.ndarray | N
 
 @dataclass
 class L2csGaze(GazeStage):
-    """L2CS-Net (ResNet-50, Gaze360 or MPIIGaze): gaze from the camera; the head's rotation is then removed.
+    """L2CS-Net (ResNet-50, Gaze360 or MPIIGaze): gaze from the camera; the head's rotation is then
+    removed.
 
-    `model` is the official file or its tensors as safetensors; null: where `python -m datagen.weights` looks.
+    `model` is the official file or its tensors as safetensors; null: where `python -m
+    datagen.weights` looks.
     """
 
     tells_camera = True
@@ -95,7 +108,9 @@ class L2csGaze(GazeStage):
         return geometry.direction(np.concatenate([np.empty((0, 2)), *self._angles(inputs)]))
 
     def _angles(self, inputs: Iterator[np.ndarray | None]) -> Iterator[np.ndarray]:
-        """(yaw, pitch) radians [n, 2] of the inputs in turn, some at once; NaN where there is none."""
+        """(yaw, pitch) radians [n, 2] of the inputs in turn, some at once; NaN where there is
+        none.
+        """
         import torch
 
         network = self._network

@@ -1,8 +1,10 @@
-"""L2CS-Net: ResNet-50 with a head for each angle, and its two published checkpoints.  Needs PyTorch alone.
+"""L2CS-Net: ResNet-50 with a head for each angle, and its two published checkpoints.  Needs PyTorch
+alone.
 
-The names are those of torchvision's ResNet and of L2CS's heads. Which head is which angle is said by the layers' names:
-`fc_yaw_gaze` answers to a mirrored picture with the angle's negative and is the horizontal one. The official pipeline,
-training and test unpack the network's (yaw, pitch) as (pitch, yaw), so what they call pitch is horizontal.
+The names are those of torchvision's ResNet and of L2CS's heads. Which head is which angle is said
+by the layers' names: `fc_yaw_gaze` answers to a mirrored picture with the angle's negative and is
+the horizontal one. The official pipeline, training and test unpack the network's (yaw, pitch) as
+(pitch, yaw), so what they call pitch is horizontal.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from datagen.core.errors import UserError
 LAYERS = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels within a block, blocks
 WIDER = 4  # channels behind a block over those within
 FEATURES = 2048
-# bins of a head -> degrees of a bin, degrees of the first bin's negative: Gaze360's checkpoint and MPIIGaze's
+# bins of a head -> degrees of a bin, degrees of the first bin's negative: Gaze360's checkpoint and
+# MPIIGaze's
 LAYOUTS = {90: (4.0, 180.0), 28: (3.0, 42.0)}
 UNUSED = ("fc_finetune.", "num_batches_tracked")  # in the files, and in no result
 HEADS = ("fc_yaw_gaze", "fc_pitch_gaze")
@@ -37,7 +40,8 @@ class Bottleneck(nn.Module):
         self.downsample = None
         if stride > 1 or channels != WIDER * within:
             self.downsample = nn.Sequential(
-                nn.Conv2d(channels, WIDER * within, 1, stride, bias=False), nn.BatchNorm2d(WIDER * within)
+                nn.Conv2d(channels, WIDER * within, 1, stride, bias=False),
+                nn.BatchNorm2d(WIDER * within),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +52,8 @@ class Bottleneck(nn.Module):
 
 
 class L2cs(nn.Module):
-    """[b, 3, 448, 448] RGB, ImageNet's mean 0 and s.d. 1 -> (yaw, pitch) radians float64 [b, 2] from the camera.
+    """[b, 3, 448, 448] RGB, ImageNet's mean 0 and s.d. 1 -> (yaw, pitch) radians float64 [b, 2]
+    from the camera.
 
     yaw > 0 is towards the left of the picture, pitch > 0 up.
     """
@@ -73,23 +78,33 @@ class L2cs(nn.Module):
         x = self.maxpool(self.bn1(self.conv1(x)).relu_())
         for number in range(1, len(LAYERS) + 1):
             x = getattr(self, f"layer{number}")(x)
-        features = x.mean((2, 3)).double()  # the heads in double precision: no bit of theirs depends on the batch
-        return torch.stack([self._angle(features, head) for head in (self.fc_yaw_gaze, self.fc_pitch_gaze)], dim=-1)
+        features = x.mean(
+            (2, 3)
+        ).double()  # the heads in double precision: no bit of theirs depends on the batch
+        return torch.stack(
+            [self._angle(features, head) for head in (self.fc_yaw_gaze, self.fc_pitch_gaze)], dim=-1
+        )
 
     def _angle(self, features: Tensor, head: nn.Linear) -> Tensor:
         """Expected angle over the bins, radians [b]."""
         width, offset = LAYOUTS[self.bins]
         share = (features @ head.weight.double().T + head.bias.double()).softmax(-1)
-        degrees = (share * torch.arange(self.bins, dtype=share.dtype, device=share.device)).sum(-1) * width - offset
+        degrees = (share * torch.arange(self.bins, dtype=share.dtype, device=share.device)).sum(
+            -1
+        ) * width - offset
         return torch.deg2rad(degrees)
 
 
 def load(path: Path) -> L2cs:
-    """The network of a checkpoint (torch or safetensors), on the CPU; UserError names what does not fit."""
+    """The network of a checkpoint (torch or safetensors), on the CPU; UserError names what does not
+    fit.
+    """
     state = checked(path)
     with torch.device("meta"):
         network = L2cs(len(state["fc_yaw_gaze.bias"]))
-    network.load_state_dict(state, strict=False, assign=True)  # counters of batches are left out; `checked` is strict
+    network.load_state_dict(
+        state, strict=False, assign=True
+    )  # counters of batches are left out; `checked` is strict
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.num_batches_tracked = torch.zeros((), dtype=torch.long)
@@ -101,12 +116,21 @@ def checked(path: Path) -> dict[str, Tensor]:
     from datagen.weights.tensors import read
 
     found = {name.removeprefix("module."): tensor for name, tensor in read(path).items()}
-    found = {name: t for name, t in found.items() if not name.startswith(UNUSED[0]) and not name.endswith(UNUSED[1])}
+    found = {
+        name: t
+        for name, t in found.items()
+        if not name.startswith(UNUSED[0]) and not name.endswith(UNUSED[1])
+    }
     bins = {len(found[f"{head}.bias"]) for head in HEADS if found.get(f"{head}.bias") is not None}
     if len(bins) != 1 or not bins <= {*LAYOUTS}:
-        told = f"heads of {' and '.join(map(str, sorted(bins)))} bins" if bins else f"no heads {' and '.join(HEADS)}"
+        told = (
+            f"heads of {' and '.join(map(str, sorted(bins)))} bins"
+            if bins
+            else f"no heads {' and '.join(HEADS)}"
+        )
         raise UserError(
-            f"{path} is no checkpoint of L2CS-Net: it has {told}, 90 (Gaze360) or 28 (MPIIGaze) are expected."
+            f"{path} is no checkpoint of L2CS-Net: it has {told}, 90 (Gaze360) or 28 "
+            "(MPIIGaze) are expected."
         )
     with torch.device("meta"):
         own = L2cs(bins.pop()).state_dict()

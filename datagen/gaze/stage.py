@@ -1,8 +1,10 @@
-"""What every gaze backend shares: a backend says where the eyes look from the camera, the rest follows from it.
+"""What every gaze backend shares: a backend says where the eyes look from the camera, the rest
+follows from it.
 
-Leaves the clip's faces.npz as it goes into the shard: boxes float32 [T, 4] xyxy px, landmarks float32 [T, 478, 2] px,
-confidence float32 [T], gaze float32 [T, 2] (yaw, pitch) radians eye-in-head, NaN where unknown, head float32 [T, 3]
-(yaw, pitch, roll) radians, eyes float32 [T] openness.
+Leaves the clip's faces.npz as it goes into the shard: boxes float32 [T, 4] xyxy px, landmarks
+float32 [T, 478, 2] px, confidence float32 [T], gaze float32 [T, 2] (yaw, pitch) radians
+eye-in-head, NaN where unknown, head float32 [T, 3] (yaw, pitch, roll) radians, eyes float32 [T]
+openness.
 """
 
 from __future__ import annotations
@@ -31,12 +33,16 @@ RULES = (None, "megactor")
 
 @dataclass
 class GazeStage(Stage):
-    """Eyes that are not open enough are unknown. `rule` adds a statistic for comparison; it decides nothing here."""
+    """Eyes that are not open enough are unknown. `rule` adds a statistic for comparison; it decides
+    nothing here.
+    """
 
     name = "gaze"
     version = 2
     inputs = ("clips", "faces")
-    tells_camera: ClassVar[bool] = False  # whether the metrics say the gaze with the head's turn in it, too
+    tells_camera: ClassVar[bool] = (
+        False  # whether the metrics say the gaze with the head's turn in it, too
+    )
 
     open_share: float = 0.7
     open_least: float = 0.12
@@ -51,11 +57,15 @@ class GazeStage(Stage):
     def parameters(self) -> dict[str, Any]:
         """Without a rule as before there were any."""
         told = dataclasses.asdict(self)
-        return told if self.rule else {name: value for name, value in told.items() if name != "rule"}
+        return (
+            told if self.rule else {name: value for name, value in told.items() if name != "rule"}
+        )
 
     @abstractmethod
     def camera(self, clip: Path, faces: Faces) -> np.ndarray:
-        """Unit vectors in camera coordinates float64 [N, 3] of the N frames of the video that show the face."""
+        """Unit vectors in camera coordinates float64 [N, 3] of the N frames of the video that show
+        the face.
+        """
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         faces = Faces.load(clip.path("faces"))
@@ -68,7 +78,10 @@ class GazeStage(Stage):
     def fields(self, faces: Faces, times: np.ndarray, camera: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of the shard's faces.npz, of a clip whose frames are shown at `times` s."""
         count = len(faces.found)
-        gaze, head = np.full((count, 2), np.nan, np.float32), np.full((count, 3), np.nan, np.float32)
+        gaze, head = (
+            np.full((count, 2), np.nan, np.float32),
+            np.full((count, 3), np.nan, np.float32),
+        )
         eyes = np.full(count, np.nan, np.float32)
         points = faces.landmarks[faces.found].astype(np.float64)
         if len(points):
@@ -88,8 +101,12 @@ class GazeStage(Stage):
             "eyes": eyes,
         }
 
-    def metrics(self, faces: Faces, times: np.ndarray, camera: np.ndarray, gaze: np.ndarray) -> dict[str, Any]:
-        """amplitude_deg, coverage (share of frames whose gaze is known), yaw and pitch [p5, median, p95], map."""
+    def metrics(
+        self, faces: Faces, times: np.ndarray, camera: np.ndarray, gaze: np.ndarray
+    ) -> dict[str, Any]:
+        """amplitude_deg, coverage (share of frames whose gaze is known), yaw and pitch [p5, median,
+        p95], map.
+        """
         known = ~np.isnan(gaze).any(-1)
         told: dict[str, Any] = {
             "amplitude_deg": round(amplitude(times, gaze), 2),

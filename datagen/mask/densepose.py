@@ -1,7 +1,7 @@
 """The paper's person: DensePose (detectron2), where it is installed.
 
-Neither detectron2 nor its weights could be had where this was written: it keeps to their documented interfaces, and has
-not been run against them.
+Neither detectron2 nor its weights could be had where this was written: it keeps to their documented
+interfaces, and has not been run against them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ INSTALL = (
 HEAD = (23, 24)  # of DensePose's parts 1 to 24: the head's right and left half; 0 is background
 
 
-def regions_of(parts: list[tuple[np.ndarray, tuple[int, int]]], polygon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(person, face) bool [H, W] of every instance's parts [h, w] with its corner (x, y) px: any part; and the head
-    within the face's `polygon` bool [H, W]. A hand before the face is no face.
+def regions_of(
+    parts: list[tuple[np.ndarray, tuple[int, int]]], polygon: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(person, face) bool [H, W] of every instance's parts [h, w] with its corner (x, y) px: any
+    part; and the head within the face's `polygon` bool [H, W]. A hand before the face is no face.
     """
     whole = np.zeros(polygon.shape, np.uint8)
     for labels, (x, y) in parts:
@@ -73,9 +75,13 @@ class DensePoseMask(MaskStage):
     def check(self) -> None:
         from datagen.weights.tensors import read
 
-        missing = [name for name in ("detectron2", "densepose") if importlib.util.find_spec(name) is None]
+        missing = [
+            name for name in ("detectron2", "densepose") if importlib.util.find_spec(name) is None
+        ]
         if missing:
-            raise UserError(f"mask=densepose needs {' and '.join(missing)}, not installed here: `{INSTALL}`")
+            raise UserError(
+                f"mask=densepose needs {' and '.join(missing)}, not installed here: `{INSTALL}`"
+            )
         if self.config is None or not Path(self.config).is_file():
             raise UserError(
                 f"mask.config is {self.config}: densepose_rcnn_R_50_FPN_s1x.yaml of detectron2's "
@@ -103,7 +109,11 @@ class DensePoseMask(MaskStage):
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = self.least_score
         predictor = DefaultPredictor(cfg)
         told = predictor.model.load_state_dict(read(Path(str(self.model))), strict=False)
-        wrong = [name for name in (*told.missing_keys, *told.unexpected_keys) if not name.startswith("pixel_")]
+        wrong = [
+            name
+            for name in (*told.missing_keys, *told.unexpected_keys)
+            if not name.startswith("pixel_")
+        ]
         if wrong:
             raise UserError(f"{self.model} does not fit {self.config}: {', '.join(wrong[:3])}.")
         return predictor
@@ -116,7 +126,10 @@ class DensePoseMask(MaskStage):
             bgr = np.ascontiguousarray(rgb[..., ::-1])  # as detectron2's predictor takes it
             results, boxes = DensePoseResultExtractor()(self._predictor(bgr)["instances"].to("cpu"))
             corners = [(int(x), int(y)) for x, y, *_ in boxes.tolist()] if results else []
-            parts = [(result.labels.numpy(), corner) for result, corner in zip(results or [], corners, strict=True)]
+            parts = [
+                (result.labels.numpy(), corner)
+                for result, corner in zip(results or [], corners, strict=True)
+            ]
             found.append(regions_of(parts, face_polygon(rgb.shape, oval)))
         person, face = zip(*found, strict=True)
         return np.stack(person), np.stack(face)

@@ -1,7 +1,8 @@
 """Face and person by FaRL's face parsing, in the TorchScript files that facer publishes.
 
-The two networks have labels of their own, in orders of their own, and see the face in frames of their own. A
-TorchScript file is a program: PyTorch runs what is in it. Take it from its publisher alone.
+The two networks have labels of their own, in orders of their own, and see the face in frames of
+their own. A TorchScript file is a program: PyTorch runs what is in it. Take it from its publisher
+alone.
 """
 
 from __future__ import annotations
@@ -26,22 +27,28 @@ if TYPE_CHECKING:
     import torch
 
 # fmt: off
-LABELS = {  # as published: facer, pretrain_settings; rb and lb are brows, re and le eyes, rr and lr ears, of the person
-    "lapa": ("background", "face", "rb", "lb", "re", "le", "nose", "ulip", "imouth", "llip", "hair"),
+# as published: facer, pretrain_settings; rb and lb are brows, re and le eyes, rr and lr ears, of
+# the person
+LABELS = {
+    "lapa": ("background", "face", "rb", "lb", "re", "le", "nose", "ulip", "imouth", "llip",
+    "hair"),
     "celebm": (
-        "background", "neck", "face", "cloth", "rr", "lr", "rb", "lb", "re", "le", "nose", "imouth", "llip", "ulip",
+        "background", "neck", "face", "cloth", "rr", "lr", "rb", "lb", "re", "le", "nose", "imouth",
+        "llip", "ulip",
         "hair", "eyeg", "hat", "earr", "neck_l",
     ),
 }
 # fmt: on
-FACE = frozenset(("face", "rb", "lb", "re", "le", "nose", "ulip", "imouth", "llip", "eyeg"))  # else person
+FACE = frozenset(
+    ("face", "rb", "lb", "re", "le", "nose", "ulip", "imouth", "llip", "eyeg")
+)  # else person
 FRAMES = {"lapa": lapa, "celebm": celebm}
 
 
 @dataclass
 class FarlMask(PolygonMask):
-    """Face: skin, brows, eyes, nose, lips, mouth, glasses. Person: what else FaRL names (hair, ears, neck, clothes,
-    hat), and MediaPipe's person, because FaRL was never shown a body.
+    """Face: skin, brows, eyes, nose, lips, mouth, glasses. Person: what else FaRL names (hair,
+    ears, neck, clothes, hat), and MediaPipe's person, because FaRL was never shown a body.
 
     `labels` is lapa (11, the whole picture) or celebm (19, the head's surroundings).
     """
@@ -95,12 +102,17 @@ class FarlMask(PolygonMask):
             return torch.jit.load(str(self.model), map_location=device(self.gpus)).eval()
 
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        person, face = np.stack([self.person(rgb) for rgb in frames]), np.zeros(frames.shape[:3], bool)
+        person, face = (
+            np.stack([self.person(rgb) for rgb in frames]),
+            np.zeros(frames.shape[:3], bool),
+        )
         shown = ~np.isnan(points).any((1, 2))
         if shown.any():
             labels = self.parsed(frames[shown], points[shown])
             person[shown] |= labels > 0
-            face[shown] = np.isin(labels, [n for n, name in enumerate(LABELS[self.labels]) if name in FACE])
+            face[shown] = np.isin(
+                labels, [n for n, name in enumerate(LABELS[self.labels]) if name in FACE]
+            )
         return person, face
 
     def parsed(self, frames: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -114,18 +126,23 @@ class FarlMask(PolygonMask):
         back = torch.from_numpy(np.stack([view.back(height, width) for view in views])).to(where)
         pictures = torch.from_numpy(frames).to(where).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
-            logits = self._logits(torch.nn.functional.grid_sample(pictures, into, align_corners=False))
+            logits = self._logits(
+                torch.nn.functional.grid_sample(pictures, into, align_corners=False)
+            )
             whole = torch.nn.functional.grid_sample(logits, back, align_corners=False)
         outside = (back.abs() > 1).any(-1)  # zeros there would be a draw between all labels
         return whole.argmax(1).masked_fill(outside, 0).to(torch.uint8).cpu().numpy()
 
     def _logits(self, pictures: torch.Tensor) -> torch.Tensor:
-        """[N, labels, S, S] of RGB pictures within 0 to 1 [N, 3, S, S]; the network knows its own mean and s.d."""
+        """[N, labels, S, S] of RGB pictures within 0 to 1 [N, 3, S, S]; the network knows its own
+        mean and s.d.
+        """
         told = self._parser(pictures)
         logits, names = told[0] if isinstance(told, tuple | list) else told, LABELS[self.labels]
         if logits.ndim != 4 or logits.shape[1] != len(names):
             raise UserError(
-                f"{self.model} gives {list(logits.shape[1:])} for a picture, {len(names)} labels are expected of "
+                f"{self.model} gives {list(logits.shape[1:])} for a picture, "
+                f"{len(names)} labels are expected of "
                 f"farl/{self.labels}/{Frame.SIDE}: choose mask.labels to fit the file."
             )
         return logits

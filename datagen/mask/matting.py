@@ -1,7 +1,8 @@
 """The person by a segmentation network of transformers, such as SegFormer, in a local folder.
 
-No alpha, in spite of its name: mask.mp4 has three levels. Only architectures that transformers has itself: a model that
-brings its own code (BiRefNet, MODNet) is refused, because that code would be run.
+No alpha, in spite of its name: mask.mp4 has three levels. Only architectures that transformers has
+itself: a model that brings its own code (BiRefNet, MODNet) is refused, because that code would be
+run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from datagen.mask.stage import MaskStage
 from datagen.vision.regions import face_polygon
 from datagen.weights.place import place, refuse_missing, sha256_of
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB within 0 to 1, where the folder names none
+MEAN, DEVIATION = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of RGB within 0 to 1, where the folder names none
 SIDE = 512  # px, the same
 
 
@@ -73,16 +77,32 @@ class MattingMask(MaskStage):
         """Of the labels that are person."""
         from datagen.weights.tensors import locate, read, read_json
 
-        config = read_json(self._folder / "config.json") if (self._folder / "config.json").is_file() else {}
+        config = (
+            read_json(self._folder / "config.json")
+            if (self._folder / "config.json").is_file()
+            else {}
+        )
         if "auto_map" in config or "model_type" not in config:
-            found = "brings code of its own" if "auto_map" in config else "has no config.json of a model"
-            raise UserError(f"{self._folder} {found}: a segmentation model that transformers has itself is expected.")
+            found = (
+                "brings code of its own"
+                if "auto_map" in config
+                else "has no config.json of a model"
+            )
+            raise UserError(
+                f"{self._folder} {found}: a segmentation model that transformers has "
+                "itself is expected."
+            )
         read(locate(self._folder))
-        names = {str(name).strip(): int(number) for number, name in config.get("id2label", {}).items()}
+        names = {
+            str(name).strip(): int(number) for number, name in config.get("id2label", {}).items()
+        }
         unknown = [label for label in self.labels if label not in names]
         if unknown or not self.labels:
             some = ", ".join(list(names)[:12]) or "none"
-            raise UserError(f"mask.labels {unknown or '(empty)'} are no labels of {self._folder}: it has {some} ...")
+            raise UserError(
+                f"mask.labels {unknown or '(empty)'} are no labels of {self._folder}: it "
+                f"has {some} ..."
+            )
         return [names[label] for label in self.labels]
 
     @cached_property
@@ -93,7 +113,10 @@ class MattingMask(MaskStage):
         logging.disable_progress_bar()
         try:
             network, told = AutoModelForSemanticSegmentation.from_pretrained(
-                self._folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+                self._folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise UserError(f"{self._folder}: {' '.join(str(error).split())[:300]}") from error
@@ -111,7 +134,9 @@ class MattingMask(MaskStage):
         size = told.get("size", SIDE)
         size = size if isinstance(size, dict) else {"shortest_edge": size}
         side = int(size.get("shortest_edge", SIDE))
-        mean, deviation = (told.get(name, ours) for name, ours in (("image_mean", MEAN), ("image_std", DEVIATION)))
+        mean, deviation = (
+            told.get(name, ours) for name, ours in (("image_mean", MEAN), ("image_std", DEVIATION))
+        )
         return (
             (int(size.get("width", side)), int(size.get("height", side))),
             np.array(mean, np.float32),
@@ -119,7 +144,9 @@ class MattingMask(MaskStage):
         )
 
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        face = np.stack([face_polygon(rgb.shape, oval) for rgb, oval in zip(frames, points, strict=True)])
+        face = np.stack(
+            [face_polygon(rgb.shape, oval) for rgb, oval in zip(frames, points, strict=True)]
+        )
         return np.isin(self.parsed(frames), self._numbers), face
 
     def parsed(self, frames: np.ndarray) -> np.ndarray:
@@ -131,5 +158,7 @@ class MattingMask(MaskStage):
         inputs = torch.from_numpy((small / np.float32(255) - mean) / deviation).permute(0, 3, 1, 2)
         with torch.inference_mode():
             logits = self._network(pixel_values=inputs.to(device(self.gpus)).contiguous()).logits
-            whole = torch.nn.functional.interpolate(logits, frames.shape[1:3], mode="bilinear", align_corners=False)
+            whole = torch.nn.functional.interpolate(
+                logits, frames.shape[1:3], mode="bilinear", align_corners=False
+            )
         return whole.argmax(1).cpu().numpy()

@@ -38,5 +38,7 @@ class PolygonMask(MaskStage):
         return self.segmenter(rgb)
 
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        face = np.stack([face_polygon(rgb.shape, oval) for rgb, oval in zip(frames, points, strict=True)])
+        face = np.stack(
+            [face_polygon(rgb.shape, oval) for rgb, oval in zip(frames, points, strict=True)]
+        )
         return np.stack([self.person(rgb) for rgb in frames]), face

@@ -1,7 +1,8 @@
-"""What every mask backend shares: a backend says what is person and what is face, here they become a video.
+"""What every mask backend shares: a backend says what is person and what is face, here they become
+a video.
 
-mask.mp4 is grey: 0 background, 128 person, 255 face. Compression moves the levels by a few steps, so read it with
-thresholds: person where > 64, face where > 192 (`split`).
+mask.mp4 is grey: 0 background, 128 person, 255 face. Compression moves the levels by a few steps,
+so read it with thresholds: person where > 64, face where > 192 (`split`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from datagen.vision.segmentation import FACE, PERSON
 
 @dataclass
 class MaskStage(Stage):
-    """clip -> mask.mp4, and person_share and face_share of the frame's area, means over the frames."""
+    """clip -> mask.mp4, and person_share and face_share of the frame's area, means over the
+    frames.
+    """
 
     name = "mask"
     version = 1
@@ -41,8 +44,8 @@ class MaskStage(Stage):
 
     @abstractmethod
     def regions(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(person, face) bool [N, H, W] of frames RGB uint8 [N, H, W, 3] and their points [N, 478, 3] px, NaN where no
-        face was found.
+        """(person, face) bool [N, H, W] of frames RGB uint8 [N, H, W, 3] and their points [N, 478,
+        3] px, NaN where no face was found.
         """
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
@@ -56,7 +59,10 @@ class MaskStage(Stage):
                 grey = np.where(face, FACE, np.where(person, PERSON, 0)).astype(np.uint8)
                 writer.write(cv2.merge([grey] * 3))
         person_share, face_share = np.mean(shares, axis=0)
-        metrics = {"person_share": round(float(person_share), 4), "face_share": round(float(face_share), 4)}
+        metrics = {
+            "person_share": round(float(person_share), 4),
+            "face_share": round(float(face_share), 4),
+        }
         return Artefact(workdir / "mask.mp4", metrics)
 
     def _every(self, clip: Path, faces: Faces) -> Iterator[tuple[np.ndarray, np.ndarray]]:

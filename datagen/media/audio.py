@@ -14,16 +14,22 @@ from datagen.media import video
 from datagen.media.container import opened
 
 BLOCK = 1024  # samples: what an AAC encoder takes at once
-RATES = (32000, 44100, 48000)  # Hz that stay; packets of slower ones would reach far beyond the last picture
+RATES = (
+    32000,
+    44100,
+    48000,
+)  # Hz that stay; packets of slower ones would reach far beyond the last picture
 OTHER_RATE = 48000  # Hz
 BIT_RATE = 96_000  # bits/s a channel
 UNEVEN = 0.05  # s by which timestamps may waver before silence is put in, or samples are left out
 
 
 class SoundWriter(video.Writer):
-    """A Writer whose file has the sound of `source`, as long as its own pictures; none if `source` has none.
+    """A Writer whose file has the sound of `source`, as long as its own pictures; none if `source`
+    has none.
 
-    AAC is copied, any other codec is encoded as AAC. Sound before the first picture of `source` is left out.
+    AAC is copied, any other codec is encoded as AAC. Sound before the first picture of `source` is
+    left out.
     """
 
     def __init__(self, path: str | Path, fps: int | Fraction, source: str | Path, **options: Any):
@@ -53,7 +59,9 @@ class SoundWriter(video.Writer):
             self._next = next(self._packets, None)
 
     def _follow(self) -> None:
-        """The sound up to the end of the last picture, so that the muxer never holds more than a moment of either."""
+        """The sound up to the end of the last picture, so that the muxer never holds more than a
+        moment of either.
+        """
         end = float(self.count / self.fps)
         while self._next is not None and self._next[0] < end - 1e-6:
             self._container.mux(self._next[1])
@@ -61,7 +69,9 @@ class SoundWriter(video.Writer):
 
 
 def _packets(source: Any, target: Any, origin: float) -> Iterator[tuple[float, Any]]:
-    """(time s, packet) of `target`'s new stream of sound; `origin` is the time of the first picture in `source`."""
+    """(time s, packet) of `target`'s new stream of sound; `origin` is the time of the first picture
+    in `source`.
+    """
     stream = source.streams.best("audio")
     if stream.codec_context is None:
         return iter(())
@@ -89,7 +99,9 @@ def _copied(source: Any, stream: Any, target: Any, origin: float) -> Iterator[tu
 def _encoded(blocks: Iterator[np.ndarray], stream: Any) -> Iterator[tuple[float, Any]]:
     base = Fraction(1, stream.rate)
     for number, block in enumerate(blocks):
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=stream.layout.name)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(block), format="fltp", layout=stream.layout.name
+        )
         frame.sample_rate, frame.pts, frame.time_base = stream.rate, number * BLOCK, base
         yield from _timed(stream.encode(frame))
     yield from _timed(stream.encode())
@@ -111,13 +123,19 @@ def _blocks(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.pad(held, ((0, 0), (0, BLOCK - held.shape[1])))
 
 
-def _placed(source: Any, stream: Any, origin: float, rate: int, layout: str) -> Iterator[np.ndarray]:
-    """Samples float32 [channels, n] from the first picture on, each where its timestamp says; silence between."""
+def _placed(
+    source: Any, stream: Any, origin: float, rate: int, layout: str
+) -> Iterator[np.ndarray]:
+    """Samples float32 [channels, n] from the first picture on, each where its timestamp says;
+    silence between.
+    """
     resampler = av.AudioResampler("fltp", layout, rate)
     silence = np.zeros((len(av.AudioLayout(layout).channels), BLOCK), np.float32)
     placed = 0
     for time, frame in _decoded(source, stream):
-        samples = np.concatenate([silence[:, :0], *(part.to_ndarray() for part in resampler.resample(frame))], axis=1)
+        samples = np.concatenate(
+            [silence[:, :0], *(part.to_ndarray() for part in resampler.resample(frame))], axis=1
+        )
         ahead = round((time - origin) * rate) - placed
         if placed and abs(ahead) < UNEVEN * rate:
             ahead = 0

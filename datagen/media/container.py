@@ -1,4 +1,6 @@
-"""Opens a video file that anybody may have made: by what it is, not by its name, and nothing beside it."""
+"""Opens a video file that anybody may have made: by what it is, not by its name, and nothing beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ from datagen.core.errors import Invalid
 from datagen.core.limits import MAX_PIXELS, MAX_SIDE
 from datagen.media.mp4_tables import refuse_claims
 
-# FFmpeg knows more, and takes what a file is from its first bytes: lists of other files and of addresses (concat, hls,
-# dash), patterns of names (image2), descriptions of sessions (sdp). A video that names others is none.
+# FFmpeg knows more, and takes what a file is from its first bytes: lists of other files and of
+# addresses (concat, hls, dash), patterns of names (image2), descriptions of sessions (sdp). A video
+# that names others is none.
 FORMATS = (
-    ("mov", "matroska", "avi", "flv", "asf", "ogg", "mpegts", "mpeg", "mpegvideo", "mxf", "nut", "wtv", "rm", "dv")
+    ("mov", "matroska", "avi", "flv", "asf", "ogg", "mpegts", "mpeg", "mpegvideo", "mxf", "nut",
+    "wtv", "rm", "dv")
     + ("yuv4mpegpipe", "ivf", "h264", "hevc", "m4v", "vc1", "obu", "gif", "apng")
 )  # fmt: skip
-BOUNDS = {"max_pixels": str(MAX_PIXELS)}  # of a decoder, which else gives memory for what a picture claims
+BOUNDS = {
+    "max_pixels": str(MAX_PIXELS)
+}  # of a decoder, which else gives memory for what a picture claims
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS), **BOUNDS}
 
 
@@ -30,7 +36,9 @@ def opened(path: Path) -> Any:
     except FileNotFoundError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise Invalid("unreadable", f"{path.name} is no video file that can be opened ({why(error)})") from None
+        raise Invalid(
+            "unreadable", f"{path.name} is no video file that can be opened ({why(error)})"
+        ) from None
 
 
 def refuse_size(name: str, width: int, height: int, aspect: float = 1.0) -> None:
@@ -41,7 +49,9 @@ def refuse_size(name: str, width: int, height: int, aspect: float = 1.0) -> None
 
 
 def bounded(stream: Any, name: str) -> Any:
-    """The stream, decoded in one thread and with no picture above the bounds. Raises Invalid("unreadable")."""
+    """The stream, decoded in one thread and with no picture above the bounds. Raises
+    Invalid("unreadable").
+    """
     if stream.codec_context is None:
         raise Invalid("unreadable", f"{name} has pictures in a codec that is not known here")
     stream.thread_type = "NONE"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     pass
 
 
-# Pillow knows more, and takes what a file is from its first bytes: for some (EPS) it would start other programs
+# Pillow knows more, and takes what a file is from its first bytes: for some (EPS) it would start
+# other programs
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 
 
@@ -25,9 +26,11 @@ MAX_SIDE = 1280  # px; larger pictures are scaled down
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a picture file: turned upright, transparency on white, no side above MAX_SIDE.
+    """RGB uint8 [H, W, 3] of a picture file: turned upright, transparency on white, no side above
+    MAX_SIDE.
 
-    OSError, ValueError or SyntaxError where it is none, Image.DecompressionBombError where it would fill the memory.
+    OSError, ValueError or SyntaxError where it is none, Image.DecompressionBombError where it would
+    fill the memory.
     """
     with opened_picture(path) as opened:
         picture = ImageOps.exif_transpose(opened)

@@ -1,7 +1,10 @@
-"""Does an MP4 or QuickTime file count more samples than it can hold?  (ISO/IEC 14496-12; FFmpeg's libavformat/mov.c)
+"""Does an MP4 or QuickTime file count more samples than it can hold?
 
-FFmpeg makes an index of all samples that the header counts before anything is read, and a few hundred bytes may count
-thousands of millions. Formats without such tables have an entry in the file for each.
+(ISO/IEC 14496-12; FFmpeg's libavformat/mov.c)
+
+FFmpeg makes an index of all samples that the header counts before anything is read, and a few
+hundred bytes may count thousands of millions. Formats without such tables have an entry in the file
+for each.
 """
 
 from __future__ import annotations
@@ -14,12 +17,27 @@ from typing import IO
 from datagen.core.errors import Invalid
 from datagen.core.limits import MAX_SAMPLES, MIB
 
-FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx", b"hoov", b"uuid")
-MAX_BOXES = 4_000_000  # at the top of a file: a stream of two days in pieces of a second has a fifth
-MAX_RUNS = MIB  # entries of a table of chunks that are looked at
-FULLER = (
-    64  # times as many bytes as a file has: chunks of its sound may seem to have these, as the longest counts for all
+FIRST = (
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"free",
+    b"skip",
+    b"wide",
+    b"pnot",
+    b"styp",
+    b"moof",
+    b"sidx",
+    b"hoov",
+    b"uuid",
 )
+MAX_BOXES = (
+    4_000_000  # at the top of a file: a stream of two days in pieces of a second has a fifth
+)
+MAX_RUNS = MIB  # entries of a table of chunks that are looked at
+# times as many bytes as a file has: chunks of its sound may seem to have these, as the longest
+# counts for all
+FULLER = 64
 AROUND = 8  # bytes: of a table's name and what stands behind it
 _TABLE = re.compile(rb"trak|hdlr|stts|stsz|stz2|stsc|stco|co64|elst|trun|cmov")
 
@@ -44,8 +62,8 @@ class Track:
 
 
 def refuse_claims(file: IO[bytes], name: str) -> None:
-    """Raises Invalid("too_large") where the header of a file counts more than a video has, or than lies in the file;
-    the file is at its beginning afterwards.
+    """Raises Invalid("too_large") where the header of a file counts more than a video has, or than
+    lies in the file; the file is at its beginning afterwards.
     """
     if file.read(8)[4:] in FIRST:
         size = file.seek(0, 2)
@@ -53,7 +71,9 @@ def refuse_claims(file: IO[bytes], name: str) -> None:
         for indexed, samples, stored in _counts(file, size):
             total += indexed
             if total > MAX_SAMPLES or max(samples, stored // FULLER) > max(size, MAX_SAMPLES):
-                raise Invalid("too_large", f"{name} has {size} bytes and claims {max(total, samples)} samples")
+                raise Invalid(
+                    "too_large", f"{name} has {size} bytes and claims {max(total, samples)} samples"
+                )
     file.seek(0)
 
 
@@ -89,11 +109,16 @@ def _longest(file: IO[bytes], at: int, runs: int) -> int:
     """Most samples of a chunk, of a table of (first chunk, samples of each, description)."""
     file.seek(at)
     table = memoryview(file.read(12 * min(runs, MAX_RUNS)))
-    return max((int.from_bytes(table[i + 4 : i + 8], "big") for i in range(0, len(table) - 7, 12)), default=0)
+    return max(
+        (int.from_bytes(table[i + 4 : i + 8], "big") for i in range(0, len(table) - 7, 12)),
+        default=0,
+    )
 
 
 def _tables(file: IO[bytes], size: int) -> Iterator[tuple[bytes, int]]:
-    """(name, place behind it) of what may be a table, wherever it is nested; pictures and sound are passed over."""
+    """(name, place behind it) of what may be a table, wherever it is nested; pictures and sound are
+    passed over.
+    """
     found = 0
     for at, end in _headers(file, size):
         for start in range(at, end, MIB):
@@ -105,17 +130,23 @@ def _tables(file: IO[bytes], size: int) -> Iterator[tuple[bytes, int]]:
                     continue
                 found += 1
                 if found > MAX_BOXES:
-                    raise Invalid("too_large", f"there are more than {MAX_BOXES} tables in its header")
+                    raise Invalid(
+                        "too_large", f"there are more than {MAX_BOXES} tables in its header"
+                    )
                 yield match[0], start + behind
 
 
 def _is_text(part: bytes) -> bool:
-    """A name among words, as in "a trunk of a tree", is no name of a table: sizes and versions are small numbers."""
+    """A name among words, as in "a trunk of a tree", is no name of a table: sizes and versions are
+    small numbers.
+    """
     return min(part) >= ord(" ")
 
 
 def _headers(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of what is not pictures and sound; boxes that are not as they should be are looked through."""
+    """(start, end) of what is not pictures and sound; boxes that are not as they should be are
+    looked through.
+    """
     at = 0
     for _ in range(MAX_BOXES):
         file.seek(at)

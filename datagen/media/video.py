@@ -1,8 +1,10 @@
-"""Probe a video, read it upright by time or index, write one.  (PyAV; the report's few pictures have stats/films.py)
+"""Probe a video, read it upright by time or index, write one.  (PyAV; the report's few pictures
+have stats/films.py)
 
-Pictures are RGB uint8 [H, W, 3], upright (display matrix applied) and with square pixels (sample aspect ratio applied).
-Times are seconds from the first frame's timestamp, never n / fps. Everything runs in one thread: work is spread over
-clips, and an encoder's bytes depend on its number of threads.
+Pictures are RGB uint8 [H, W, 3], upright (display matrix applied) and with square pixels (sample
+aspect ratio applied). Times are seconds from the first frame's timestamp, never n / fps. Everything
+runs in one thread: work is spread over clips, and an encoder's bytes depend on its number of
+threads.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from datagen.media.container import bounded, opened, refuse_size, why
 
 KEYFRAME_EVERY = 25  # frames; random access in training pays for the larger file
 CLOCK = 90000  # ticks in a second of frames that say when they are shown
-EARLY = 0.4  # of a tick: how early `resample` takes a frame; not a half, where a double rate would waver
+# of a tick: how early `resample` takes a frame; not a half, where a double rate would waver
+EARLY = 0.4
 _TOLERANCE = 1e-6  # s, between times that were rounded differently
 # swscale's fast path to RGB darkens by more than one level, which would add up over the stages
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -34,7 +37,9 @@ _BT601, _LIMITED = 6, 1  # AVCOL_SPC_SMPTE170M, AVCOL_RANGE_MPEG
 
 @dataclass(frozen=True)
 class Probe:
-    """What the header says: upright square-pixel size, mean frame rate, seconds of picture, sound or not."""
+    """What the header says: upright square-pixel size, mean frame rate, seconds of picture, sound
+    or not.
+    """
 
     width: int
     height: int
@@ -52,7 +57,9 @@ class Frame:
 
 
 def probe(path: str | Path) -> Probe:
-    """Header of a video file. Raises Invalid("no_video" | "no_frames" | "unreadable" | "too_large" | "damaged")."""
+    """Header of a video file. Raises Invalid("no_video" | "no_frames" | "unreadable" | "too_large"
+    | "damaged").
+    """
     with closing(_Reader(path)) as reader:
         size = reader.square_size[::-1] if reader.transposed else reader.square_size
         return Probe(
@@ -70,11 +77,13 @@ def fps_of(path: str | Path) -> Fraction:
     return Fraction(probe(path).fps).limit_denominator(1001)
 
 
-def read(path: str | Path, span: tuple[float, float] | None = None, max_side: int | None = None) -> Iterator[Frame]:
+def read(
+    path: str | Path, span: tuple[float, float] | None = None, max_side: int | None = None
+) -> Iterator[Frame]:
     """Frames of [start, end) in order of time, scaled down so that no side exceeds `max_side`.
 
-    Raises Invalid("damaged") where decoding stops with an error or ends well before the header's promise, "too_long"
-    where it goes on for days.
+    Raises Invalid("damaged") where decoding stops with an error or ends well before the header's
+    promise, "too_long" where it goes on for days.
     """
     start, end = span or (0.0, float("inf"))
     with closing(_Reader(path)) as reader:
@@ -83,16 +92,19 @@ def read(path: str | Path, span: tuple[float, float] | None = None, max_side: in
 
 
 def times(path: str | Path) -> np.ndarray:
-    """When each picture is shown, s from the first, float64 [N] in order; nothing but the first is decoded.
+    """When each picture is shown, s from the first, float64 [N] in order; nothing but the first is
+    decoded.
 
-    Raises Invalid("damaged") where the file cannot be read to its end, "too_long" where it goes on for days.
+    Raises Invalid("damaged") where the file cannot be read to its end, "too_long" where it goes on
+    for days.
     """
     with closing(_Reader(path)) as reader:
         return reader.times()
 
 
 def resample(frames: Iterable[Frame], fps: float, start: float = 0.0) -> Iterator[Frame]:
-    """Constant frame rate by timestamps: at each tick start + n / fps the frame shown then (the latest not after it).
+    """Constant frame rate by timestamps: at each tick start + n / fps the frame shown then (the
+    latest not after it).
 
     Ends with the last frame; a frame is taken slightly early, so that equal rates map one to one.
     """
@@ -114,7 +126,9 @@ def frames(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def at_indices(path: str | Path, indices: Sequence[int]) -> np.ndarray:
-    """The frames with these indices of one of our own constant-rate files, RGB uint8 [N, H, W, 3]; seeks by time."""
+    """The frames with these indices of one of our own constant-rate files, RGB uint8 [N, H, W, 3];
+    seeks by time.
+    """
     found: dict[int, np.ndarray] = {}
     with closing(_Reader(path)) as reader:
         fps = float(reader.stream.average_rate)
@@ -128,24 +142,39 @@ def at_indices(path: str | Path, indices: Sequence[int]) -> np.ndarray:
 
 
 class Writer:
-    """H.264 in MP4, the same bytes for the same frames: one encoder thread, no dates. Use as a context manager.
+    """H.264 in MP4, the same bytes for the same frames: one encoder thread, no dates. Use as a
+    context manager.
 
-    `fps` a whole number or Fraction; frames are RGB uint8 [H, W, 3] of the first frame's (even) size. They are shown
-    at a constant rate (`write`), or all when it is said (`write_at`).
+    `fps` a whole number or Fraction; frames are RGB uint8 [H, W, 3] of the first frame's (even)
+    size. They are shown at a constant rate (`write`), or all when it is said (`write_at`).
     """
 
-    def __init__(self, path: str | Path, fps: int | Fraction, crf: int = 18, preset: str = "veryfast", metadata=None):
+    def __init__(
+        self,
+        path: str | Path,
+        fps: int | Fraction,
+        crf: int = 18,
+        preset: str = "veryfast",
+        metadata=None,
+    ):
         self.path = Path(path)
         self.fps = Fraction(fps)
         self.clock = self.fps  # ticks in a second
-        self.options = {"crf": str(crf), "preset": preset, "g": str(KEYFRAME_EVERY), "sc_threshold": "0"}
+        self.options = {
+            "crf": str(crf),
+            "preset": preset,
+            "g": str(KEYFRAME_EVERY),
+            "sc_threshold": "0",
+        }
         self.metadata = dict(metadata or {})
         self.count = 0
         self._container: Any = None
         self._stream: Any = None
 
     def __enter__(self) -> Writer:
-        self._container = av.open(str(self.path), "w", "mp4", options={"movflags": "+faststart+use_metadata_tags"})
+        self._container = av.open(
+            str(self.path), "w", "mp4", options={"movflags": "+faststart+use_metadata_tags"}
+        )
         self._container.metadata.update(self.metadata)
         return self
 
@@ -154,7 +183,9 @@ class Writer:
         self._put(rgb, self.count)
 
     def write_at(self, rgb: np.ndarray, time: float) -> None:
-        """The next frame, shown `time` s (to 1/90000) after the beginning, which is the first one's 0."""
+        """The next frame, shown `time` s (to 1/90000) after the beginning, which is the first one's
+        0.
+        """
         self.clock = Fraction(CLOCK)
         self._put(rgb, round(time * CLOCK))
 
@@ -185,12 +216,16 @@ class Writer:
 
 def encoder_id() -> str:
     """Names what shapes the bytes of a written file, for the store's keys."""
-    libraries = ",".join(name + ".".join(map(str, v)) for name, v in sorted(av.library_versions.items()))
+    libraries = ",".join(
+        name + ".".join(map(str, v)) for name, v in sorted(av.library_versions.items())
+    )
     return f"libx264 threads=1 g={KEYFRAME_EVERY} bt601 {libraries}"
 
 
 class _Reader:
-    """The picture stream of an open file: which pictures it shows from when on, and how they stand upright."""
+    """The picture stream of an open file: which pictures it shows from when on, and how they stand
+    upright.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -208,8 +243,8 @@ class _Reader:
         self.container.close()
 
     def pictures(self, start: float, end: float) -> Iterator[tuple[float, Any]]:
-        """(time, decoded picture) of [start, end) s in order of time. Raises Invalid("damaged" | "size_changes" |
-        "too_long").
+        """(time, decoded picture) of [start, end) s in order of time. Raises Invalid("damaged" |
+        "size_changes" | "too_long").
         """
         last = -1.0
         for number, picture in enumerate(self._from(start)):
@@ -225,23 +260,36 @@ class _Reader:
                 yield time, picture
         promised = _promised(self.stream) or 0.0
         if last < 0.95 * promised - 0.5:
-            raise Invalid("damaged", f"{self.path.name} promises {promised:.2f} s of picture and ends at {last:.2f} s")
+            raise Invalid(
+                "damaged",
+                f"{self.path.name} promises {promised:.2f} s of picture and ends at {last:.2f} s",
+            )
 
     def times(self) -> np.ndarray:
-        """When each picture is shown, by the file's index, float64 [N]; leaves the reader at the end."""
+        """When each picture is shown, by the file's index, float64 [N]; leaves the reader at the
+        end.
+        """
         self.container.close()
         self.container, self.stream = _open(self.path)
         try:
-            packets = (p for p in self.container.demux(self.stream) if p.pts is not None and not p.is_discard)
+            packets = (
+                p
+                for p in self.container.demux(self.stream)
+                if p.pts is not None and not p.is_discard
+            )
             shown = np.unique(np.fromiter(map(self._time, islice(packets, MAX_FRAMES + 1)), float))
         except av.FFmpegError as error:
-            raise Invalid("damaged", f"{self.path.name} cannot be read to its end ({why(error)})") from None
+            raise Invalid(
+                "damaged", f"{self.path.name} cannot be read to its end ({why(error)})"
+            ) from None
         shown = shown[shown > -_TOLERANCE]
         self._refuse_long(len(shown), float(shown[-1]) if len(shown) else 0.0)
         return shown
 
     def rgb(self, picture: Any, max_side: int | None = None) -> np.ndarray:
-        """A decoded picture upright, with square pixels, no side above `max_side`, RGB uint8 [H, W, 3]."""
+        """A decoded picture upright, with square pixels, no side above `max_side`, RGB uint8 [H, W,
+        3].
+        """
         width, height = self.square_size
         scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
         size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -253,16 +301,24 @@ class _Reader:
 
     def _decode(self) -> Iterator[Any]:
         try:
-            yield from (picture for picture in self.container.decode(self.stream) if picture.pts is not None)
+            yield from (
+                picture for picture in self.container.decode(self.stream) if picture.pts is not None
+            )
         except av.FFmpegError as error:
-            raise Invalid("damaged", f"decoding {self.path.name} stopped with an error ({why(error)})") from None
+            raise Invalid(
+                "damaged", f"decoding {self.path.name} stopped with an error ({why(error)})"
+            ) from None
 
     def _from(self, start: float) -> Iterator[Any]:
-        """Decoded pictures from one not after `start` s on: by seeking where that works, else from the beginning."""
+        """Decoded pictures from one not after `start` s on: by seeking where that works, else from
+        the beginning.
+        """
         for margin in (0.0, 1.0):  # some demuxers seek by decoding time and land too late
             if start - margin <= 0:
                 break
-            self.container.seek(int((start - margin + self.origin) / self.stream.time_base), stream=self.stream)
+            self.container.seek(
+                int((start - margin + self.origin) / self.stream.time_base), stream=self.stream
+            )
             pictures = self._decode()
             first = next(pictures, None)
             if first is not None and self._time(first) <= start:
@@ -278,7 +334,9 @@ class _Reader:
 
     def _refuse_long(self, count: int, time: float) -> None:
         if count > MAX_FRAMES or time > MAX_SECONDS:
-            raise Invalid("too_long", f"{self.path.name} has {count} pictures or more up to {time:.0f} s")
+            raise Invalid(
+                "too_long", f"{self.path.name} has {count} pictures or more up to {time:.0f} s"
+            )
 
     def _check(self, picture: Any, time: float) -> None:
         if picture.is_corrupt:
@@ -291,7 +349,9 @@ def _open(path: Path) -> tuple[Any, Any]:
     """(container, picture stream) of a video file."""
     container = opened(path)
     cover = av.stream.Disposition.attached_pic
-    stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+    stream = next(
+        (stream for stream in container.streams.video if not stream.disposition & cover), None
+    )
     if stream is None:
         raise Invalid("no_video", f"{path.name} has no video stream")
     bounded(stream, path.name)
@@ -300,7 +360,9 @@ def _open(path: Path) -> tuple[Any, Any]:
 
 
 def _promised(stream: Any) -> float | None:
-    """Seconds of picture by the header: the stream's duration or, in Matroska, its end in a tag "HH:MM:SS.s"."""
+    """Seconds of picture by the header: the stream's duration or, in Matroska, its end in a tag
+    "HH:MM:SS.s".
+    """
     if stream.duration:
         return float(stream.duration * stream.time_base)
     parts = stream.metadata.get("DURATION", "").split(":")
@@ -316,7 +378,9 @@ def _aspect(stream: Any) -> float:
 
 
 def _orientation(picture: Any) -> tuple[bool, tuple[int, int]]:
-    """(transpose?, (step in x, step in y) after that) of the display matrix x' = a x + c y, y' = b x + d y."""
+    """(transpose?, (step in x, step in y) after that) of the display matrix x' = a x + c y, y' = b
+    x + d y.
+    """
     matrix = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, (1, 1)

@@ -1,4 +1,6 @@
-"""Official MegActor tars made into our shards: videos cut, faces, masks and gaze found, so that no loader needs to."""
+"""Official MegActor tars made into our shards: videos cut, faces, masks and gaze found, so that no
+loader needs to.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ SCRATCH = ".preparing"  # below the output: what was made of the samples, until 
 
 
 def run(cfg: Any) -> int:
-    """Make shards of all tars in `cfg.input`; exit code 1 where a tar could not be read to its end."""
+    """Make shards of all tars in `cfg.input`; exit code 1 where a tar could not be read to its
+    end.
+    """
     from datagen.core.files import clear_parts
     from datagen.core.lock import locked
     from datagen.prepare import official
@@ -44,7 +48,13 @@ def run(cfg: Any) -> int:
             extra = {"rejects": work.rejects, "select": selection.to_json()}
             packed = work.packed()
             sizes = {"shard_samples": cfg.shard_samples, "shard_bytes": cfg.shard_mb * 2**20}
-            index = pack.pack(packed, output, extra | {"books": work.books.to_json()}, **sizes, overwrite=cfg.overwrite)
+            index = pack.pack(
+                packed,
+                output,
+                extra | {"books": work.books.to_json()},
+                **sizes,
+                overwrite=cfg.overwrite,
+            )
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     _report(work, output, index)
@@ -65,7 +75,9 @@ def _checked(cfg: Any) -> tuple[Cutter, Selection]:
     selection = None
     try:
         cutter.check()
-        selection = Selection([Rule("face_hidden", "faces.coverage", LEAST_COVERAGE)], val_share=cfg.val_share)
+        selection = Selection(
+            [Rule("face_hidden", "faces.coverage", LEAST_COVERAGE)], val_share=cfg.val_share
+        )
     except UserError as error:
         mistakes.append(str(error).removesuffix("."))
     if mistakes or selection is None:
@@ -144,16 +156,27 @@ class Work:
         from datagen.shards.selection import Candidate, duplicates, groups
 
         candidates = [
-            Candidate(made.key, made.content, (f"video:{made.told['source']['sha256']}",), False, made.fingerprints)
+            Candidate(
+                made.key,
+                made.content,
+                (f"video:{made.told['source']['sha256']}",),
+                False,
+                made.fingerprints,
+            )
             for made in self.made.values()
         ]
         doubled = duplicates(candidates)
         for key in sorted(doubled):
             self.books.move(DUPLICATE)
-            self.rejects.append({"key": key, "outcome": "filtered", "reason": DUPLICATE, "stage": "select"})
+            self.rejects.append(
+                {"key": key, "outcome": "filtered", "reason": DUPLICATE, "stage": "select"}
+            )
         kept = [candidate for candidate in candidates if candidate.key not in doubled]
         found = groups(kept, self.selection.near_duplicate_bits)
-        return (_packed(self.made[key], group, self.selection.split(group)) for key, group in found.items())
+        return (
+            _packed(self.made[key], group, self.selection.split(group))
+            for key, group in found.items()
+        )
 
     def _key(self, sample: Official) -> str:
         """The official key where it can be ours and is new, else one made of its place."""
@@ -179,14 +202,21 @@ class Work:
         clip = self._measured(Clip(key, {}, artefacts={"clips": Artefact(films["mp4"])}), folder)
         self.twins_absent += len(TWINS) - len(films) + 1
         files = films | {"mask.mp4": clip.path("mask"), "faces.npz": clip.path("gaze")}
-        source = {"path": f"{sample.tar.name}/{sample.key}.mp4", "sha256": file_sha256(sample.films["mp4"])}
+        source = {
+            "path": f"{sample.tar.name}/{sample.key}.mp4",
+            "sha256": file_sha256(sample.films["mp4"]),
+        }
         told = _told(key, source, self.cutter.fps, frames, plan) | {
             "twins": sorted(name.removesuffix(".mp4") for name in films if name in TWINS),
-            "synthetic": {name: {"made_by": "the official data's authors"} for name in films if name in TWINS},
+            "synthetic": {
+                name: {"made_by": "the official data's authors"} for name in films if name in TWINS
+            },
             "stages": {stage.name: _maker(stage) for stage in [self.cutter, *self.stages]},
         }
         told["metrics"] |= {stage.name: clip.metrics(stage.name) for stage in self.stages}
-        return Made(key, files, told, file_sha256(films["mp4"]), clip.metrics("faces")["fingerprints"])
+        return Made(
+            key, files, told, file_sha256(films["mp4"]), clip.metrics("faces")["fingerprints"]
+        )
 
     def _measured(self, clip: Clip, folder: Path) -> Clip:
         """Faces, mask and gaze of the cut target. Raises Reject."""
@@ -239,11 +269,15 @@ def _packed(made: Made, group: str, split: str) -> Sample:
     members = {"json": Member.of_bytes("json", canonical(told).encode())}
     for name in set(FIELDS) - {"json"}:
         if path := made.files.get(name):
-            members[name] = Member(name, file_sha256(path), path.stat().st_size, partial(_opened, path))
+            members[name] = Member(
+                name, file_sha256(path), path.stat().st_size, partial(_opened, path)
+            )
         else:
             members[name] = Member.of_bytes(name, b"")
     ordered = tuple(members[name] for name in FIELDS)
-    return Sample(made.key, split, told["metrics"]["clips"]["seconds"], told["frames"], group, ordered)
+    return Sample(
+        made.key, split, told["metrics"]["clips"]["seconds"], told["frames"], group, ordered
+    )
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -256,11 +290,19 @@ def _report(work: Work, output: Path, index: dict[str, Any]) -> None:
     if work.pickles:
         print(f"{work.pickles} pickled members (.pyd) are left unread: faces are found anew.")
     if work.twins_absent:
-        print(f"{work.twins_absent} twins are absent or do not show the target's frames: their members are empty.")
+        print(
+            f"{work.twins_absent} twins are absent or do not show the target's frames: "
+            "their members are empty."
+        )
     for fault in work.faults:
         print(line_of(fault))
     for (outcome, reason), count in sorted(work.books.reasons.items()):
         print(f"  {outcome:<8} {count:>6}  {reason}")
     counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
-    classes = " + ".join(f"{name} {work.books.classes[name]}" for name in ("kept", "filtered", "invalid"))
-    print(f"{work.books.planned} samples = {classes}; {output}: {len(index['shards'])} shards, {counts} samples")
+    classes = " + ".join(
+        f"{name} {work.books.classes[name]}" for name in ("kept", "filtered", "invalid")
+    )
+    print(
+        f"{work.books.planned} samples = {classes}; {output}: {len(index['shards'])} "
+        f"shards, {counts} samples"
+    )

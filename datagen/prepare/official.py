@@ -28,7 +28,8 @@ PICKLE = ".pyd"
 class Official:
     """A sample: its videos by our field names, files of a folder that the next sample takes over.
 
-    With a `fault`, why the tar cannot be read to its end: the sample that is cut off; its key is empty between samples.
+    With a `fault`, why the tar cannot be read to its end: the sample that is cut off; its key is
+    empty between samples.
     """
 
     tar: Path
@@ -42,11 +43,15 @@ def tars_of(folder: Path) -> list[Path]:
     """The .tar files below a folder; UserError where there are none."""
     if found := sorted(folder.rglob("*.tar")):
         return found
-    raise UserError(f"{folder} holds no .tar file: a folder of tars in the official layout is expected.")
+    raise UserError(
+        f"{folder} holds no .tar file: a folder of tars in the official layout is expected."
+    )
 
 
 def samples(tar: Path, folder: Path) -> Iterator[Official]:
-    """The samples of a tar one after the other; members of a sample lie together, as WebDataset asks."""
+    """The samples of a tar one after the other; members of a sample lie together, as WebDataset
+    asks.
+    """
     films: dict[str, Path] = {}
     key, pickles = "", 0
     try:
@@ -58,7 +63,9 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
                     films, pickles = {}, 0
                 key, pickles = name, pickles + info.name.endswith(PICKLE)
                 if field in FIELDS:
-                    films[FIELDS[field]] = _extracted(opened, info, folder / f"official.{FIELDS[field]}")
+                    films[FIELDS[field]] = _extracted(
+                        opened, info, folder / f"official.{FIELDS[field]}"
+                    )
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         yield Official(tar, key, {}, pickles, fault=str(error))
         return
@@ -75,7 +82,9 @@ def _parted(member: str) -> tuple[str, str]:
 
 def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Path:
     if info.size > MAX_MEMBER:
-        raise tarfile.ReadError(f"{info.name[:100]} has {info.size} bytes, at most {MAX_MEMBER} are expected")
+        raise tarfile.ReadError(
+            f"{info.name[:100]} has {info.size} bytes, at most {MAX_MEMBER} are expected"
+        )
     file = tar.extractfile(info)
     assert file is not None, info.name
     with path.open("wb") as sink:
@@ -95,7 +104,9 @@ class Plan:
 
 @dataclass
 class Cutter(Clips):
-    """Cuts a target as datagen.clips does, or takes it whole where it is square, and its twins just like it."""
+    """Cuts a target as datagen.clips does, or takes it whole where it is square, and its twins just
+    like it.
+    """
 
     def plan(self, target: Path) -> Plan:
         """Raises Reject("no_face" | "too_short")."""
@@ -119,18 +130,25 @@ class Cutter(Clips):
             return writer.count
 
     def _cut(self, film: Path, plan: Plan) -> Iterator[np.ndarray]:
-        """A picture of another size than the target's (styled ones are 512 px square) is stretched over it."""
+        """A picture of another size than the target's (styled ones are 512 px square) is stretched
+        over it.
+        """
         shown = square = None
         for frame in video.resample(video.read(film, plan.span), self.fps, plan.span[0]):
             if frame.rgb is not shown or square is None:
                 shown = frame.rgb
-                square = plan.crop.cut(video.Frame(frame.time, _stretched(shown, plan.crop.frame)), self.size)
+                square = plan.crop.cut(
+                    video.Frame(frame.time, _stretched(shown, plan.crop.frame)), self.size
+                )
             yield square
 
 
-def cut_all(cutter: Cutter, films: dict[str, Path], folder: Path) -> tuple[dict[str, Path], int, Plan]:
-    """Our field -> cut video of target and usable twins, their number of frames. Raises Reject: "no_target",
-    "no_twin", and what the target's own cut raises. A twin counts as absent where it cannot be read or is shorter.
+def cut_all(
+    cutter: Cutter, films: dict[str, Path], folder: Path
+) -> tuple[dict[str, Path], int, Plan]:
+    """Our field -> cut video of target and usable twins, their number of frames. Raises Reject:
+    "no_target", "no_twin", and what the target's own cut raises. A twin counts as absent where it
+    cannot be read or is shorter.
     """
     if "mp4" not in films:
         raise Reject("no_target", "there is no mp4")
@@ -138,7 +156,10 @@ def cut_all(cutter: Cutter, films: dict[str, Path], folder: Path) -> tuple[dict[
     cut = {"mp4": folder / "cut.mp4"}
     count = cutter.cut(films["mp4"], plan, cut["mp4"])
     if count < cutter.min_seconds * cutter.fps:
-        raise Reject("too_short", f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are wanted")
+        raise Reject(
+            "too_short",
+            f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are wanted",
+        )
     for field in sorted(films.keys() - {"mp4"}):
         path = folder / f"cut.{field}"
         if _twin_length(cutter, films[field], plan, path) == count:
@@ -156,4 +177,6 @@ def _twin_length(cutter: Cutter, film: Path, plan: Plan, path: Path) -> int:
 
 
 def _stretched(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
+    return (
+        rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
+    )

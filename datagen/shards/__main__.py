@@ -39,10 +39,15 @@ def _report(job: Job, work: Any, index: dict[str, Any]) -> None:
     print(work.books.line())
     total = sum(split["seconds"] for split in index["splits"].values())
     counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
-    print(f"{job.cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video")
+    print(
+        f"{job.cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video"
+    )
     made = sum(work.seconds.values())
     if made:
-        print(f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in {work.wall:.0f} s")
+        print(
+            f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in "
+            f"{work.wall:.0f} s"
+        )
     if advice := getattr(job.source, "advice", lambda reasons: None)(work.books.reasons):
         print(advice)
 

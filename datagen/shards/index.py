@@ -21,23 +21,37 @@ def read_index(folder: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             index = parse_json(read_all(file, MAX_INDEX))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} holds no index.json: a folder written by `make shards` is expected.") from None
+        raise UserError(
+            f"{folder} holds no index.json: a folder written by `make shards` is expected."
+        ) from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}): make the shards again.") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise UserError(f"{path} is not an index of {FORMAT!r}: choose a folder written by `make shards`.")
+        raise UserError(
+            f"{path} is not an index of {FORMAT!r}: choose a folder written by `make shards`."
+        )
     entries = index.get("shards")
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        raise UserError(f"{path} is damaged (its shards are not told as they should be): make the shards again.")
+        raise UserError(
+            f"{path} is damaged (its shards are not told as they should be): make the shards again."
+        )
     return index
 
 
 def _is_entry(entry: Any) -> bool:
-    """What an index says of a shard: every word and number in its right form, the file one beside the index."""
+    """What an index says of a shard: every word and number in its right form, the file one beside
+    the index.
+    """
     try:
-        words = [*entry["keys"], *entry["groups"], *(entry[name] for name in ("file", "split", "sha256", "content"))]
+        words = [
+            *entry["keys"],
+            *entry["groups"],
+            *(entry[name] for name in ("file", "split", "sha256", "content")),
+        ]
         numbers = [entry[name] for name in ("bytes", "samples", "frames")]
     except (KeyError, TypeError):
         return False
-    is_told = all(isinstance(word, str) for word in words) and all(type(n) is int and n >= 0 for n in numbers)
+    is_told = all(isinstance(word, str) for word in words) and all(
+        type(n) is int and n >= 0 for n in numbers
+    )
     return is_told and Path(entry["file"]).name == entry["file"] and entry["file"].endswith(".tar")

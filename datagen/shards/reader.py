@@ -11,8 +11,8 @@ from datagen.core.errors import UserError
 
 
 def members(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, str, bytes]]:
-    """(key, field, data) of a shard in its order, of all `fields` or some; raises tarfile.TarError where the tar is
-    broken.
+    """(key, field, data) of a shard in its order, of all `fields` or some; raises tarfile.TarError
+    where the tar is broken.
     """
     with tars.opened(path) as (tar, infos):
         for info in infos:
@@ -26,4 +26,6 @@ def readable(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[str, st
     try:
         yield from members(path, fields)
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): python -m datagen.verify names every fault.") from None
+        raise UserError(
+            f"{path} cannot be read ({error}): python -m datagen.verify names every fault."
+        ) from None

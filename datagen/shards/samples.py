@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
 
 SAID_NO = ("excluded", "removed:opted_out")  # why a sample of an earlier run may go unasked
-LOST = ("key", "outcome", "reason", "stage")  # what the index says of a clip that is not in the shards
-MEMBERS = {"mp4": "clips", "swapped.mp4": "swap", "styled.mp4": "style", "mask.mp4": "mask", "faces.npz": "gaze"}
+LOST = (
+    "key",
+    "outcome",
+    "reason",
+    "stage",
+)  # what the index says of a clip that is not in the shards
+MEMBERS = {
+    "mp4": "clips",
+    "swapped.mp4": "swap",
+    "styled.mp4": "style",
+    "mask.mp4": "mask",
+    "faces.npz": "gaze",
+}
 
 
 def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
@@ -65,12 +76,21 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
 
 def _rights(told: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every licence with its terms, and how many samples are under it."""
-    counts = Counter((str(rights.get("license", "")), str(rights.get("terms", ""))) for rights in told)
-    return [{"license": name, "terms": terms, "samples": n} for (name, terms), n in sorted(counts.items())]
+    counts = Counter(
+        (str(rights.get("license", "")), str(rights.get("terms", ""))) for rights in told
+    )
+    return [
+        {"license": name, "terms": terms, "samples": n}
+        for (name, terms), n in sorted(counts.items())
+    ]
 
 
-def describe(row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection) -> dict[str, Any]:
-    """The sample's json: where it comes from, what may be done with it, what was measured, what made it."""
+def describe(
+    row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection
+) -> dict[str, Any]:
+    """The sample's json: where it comes from, what may be done with it, what was measured, what
+    made it.
+    """
     clip = records["clips"].metrics
     source = records["source"]
     made = {name: _maker(record) for name, record in records.items()}
@@ -99,7 +119,10 @@ def describe(row: dict[str, Any], records: dict[str, Record], group: str, select
 
 def _maker(record: Record) -> dict[str, Any]:
     """What made an artefact: backend, its version, its weights with their licences."""
-    weights = {f"{name} {version}": licence_of(name) for name, version in record.identity["weights"].items()}
+    weights = {
+        f"{name} {version}": licence_of(name)
+        for name, version in record.identity["weights"].items()
+    }
     return {"backend": record.identity["backend"], "version": record.version, "weights": weights}
 
 
@@ -108,7 +131,10 @@ def _cut(truth: dict[str, Any], clip: dict[str, Any]) -> dict[str, Any]:
     rate, start = truth["fps"], clip["span"][0]
     at = [round((start + frame / clip["fps"]) * rate) for frame in range(clip["frames"])]
     curves = {name: values for name, values in truth.items() if isinstance(values, list)}
-    return {"fps": clip["fps"], **{name: [v[min(i, len(v) - 1)] for i in at] for name, v in curves.items()}}
+    return {
+        "fps": clip["fps"],
+        **{name: [v[min(i, len(v) - 1)] for i in at] for name, v in curves.items()},
+    }
 
 
 def _records(store: Store, row: dict[str, Any]) -> dict[str, Record]:
@@ -126,16 +152,26 @@ def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
 
 
 def _sample(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> Sample:
-    """Hashes and sizes; what is in the members is read when they are written, the json made once more."""
+    """Hashes and sizes; what is in the members is read when they are written, the json made once
+    more.
+    """
     from datagen.shards.writer import Member, Sample
 
     row = rows[key]
     records = _records(job.store, row)
     text = _text(job, rows, key, group)
-    members = [replace(Member.of_bytes("json", text), source=lambda: io.BytesIO(_text(job, rows, key, group)))]
+    members = [
+        replace(
+            Member.of_bytes("json", text), source=lambda: io.BytesIO(_text(job, rows, key, group))
+        )
+    ]
     for field, stage in MEMBERS.items():
         record = records[stage]
-        members.append(Member(field, record.sha256, record.bytes, partial(_opened, job.store, stage, record.key)))
+        members.append(
+            Member(
+                field, record.sha256, record.bytes, partial(_opened, job.store, stage, record.key)
+            )
+        )
     clip = records["clips"].metrics
     ordered = tuple(sorted(members, key=lambda member: member.field))
     return Sample(key, job.selection.split(group), clip["seconds"], clip["frames"], group, ordered)

@@ -1,4 +1,6 @@
-"""Keep or drop, and why: one rule file decides (conf/select/*.yaml); and the splits, which share no identity."""
+"""Keep or drop, and why: one rule file decides (conf/select/*.yaml); and the splits, which share no
+identity.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ LARGEST = 1e15  # a bound is below; NaN and infinity are not
 class Rule:
     """`least <= metric <= most`, else the clip is filtered for `reason`.
 
-    `metric` is a path into the stages' metrics: `clips.face_px`, `faces.yaw.2`, `agree.swap.landmarks`. A null value
-    passes (nothing to measure), unless `required`.
+    `metric` is a path into the stages' metrics: `clips.face_px`, `faces.yaw.2`,
+    `agree.swap.landmarks`. A null value passes (nothing to measure), unless `required`.
     """
 
     reason: str
@@ -31,11 +33,14 @@ class Rule:
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.least, self.most) if bound is not None]
-        if not bounds or not all(isinstance(bound, int | float) and abs(bound) < LARGEST for bound in bounds):
+        if not bounds or not all(
+            isinstance(bound, int | float) and abs(bound) < LARGEST for bound in bounds
+        ):
             raise UserError(f"rule {self.reason!r} needs a number: least, most, or both.")
         if self.stage not in MEASURED:
             raise UserError(
-                f"rule {self.reason!r} asks for {self.metric!r}: a metric of {', '.join(MEASURED)} is expected."
+                f"rule {self.reason!r} asks for {self.metric!r}: a metric of "
+                f"{', '.join(MEASURED)} is expected."
             )
 
     @property
@@ -46,11 +51,19 @@ class Rule:
         """What the rule says to the metrics of its stage."""
         value = self._value(metrics)
         if value is None:
-            return Reject(self.reason, f"{self.metric} could not be measured") if self.required else None
+            return (
+                Reject(self.reason, f"{self.metric} could not be measured")
+                if self.required
+                else None
+            )
         if self.least is not None and value < self.least:
-            return Reject(self.reason, f"{self.metric} is {value:g}, at least {self.least:g} is asked for")
+            return Reject(
+                self.reason, f"{self.metric} is {value:g}, at least {self.least:g} is asked for"
+            )
         if self.most is not None and value > self.most:
-            return Reject(self.reason, f"{self.metric} is {value:g}, at most {self.most:g} is allowed")
+            return Reject(
+                self.reason, f"{self.metric} is {value:g}, at most {self.most:g} is allowed"
+            )
         return None
 
     def _value(self, metrics: Any) -> float | None:
@@ -60,29 +73,40 @@ class Rule:
             elif isinstance(metrics, Mapping) and word in metrics:
                 metrics = metrics[word]
             else:
-                raise UserError(f"rule {self.reason!r} asks for {self.metric}, which the stage does not measure.")
+                raise UserError(
+                    f"rule {self.reason!r} asks for {self.metric}, which the stage does "
+                    "not measure."
+                )
         return metrics
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule file: rules in the journey's order, named subsets of what is kept, the share of groups for validation,
-    what counts as a near-duplicate.
+    """The rule file: rules in the journey's order, named subsets of what is kept, the share of
+    groups for validation, what counts as a near-duplicate.
     """
 
     rules: Sequence[Rule]
-    subsets: Mapping[str, Sequence[Rule]] = field(default_factory=dict)  # a clip is in it if all its rules hold
+    subsets: Mapping[str, Sequence[Rule]] = field(
+        default_factory=dict
+    )  # a clip is in it if all its rules hold
     val_share: float = 0.1
     salt: str = ""
     near_duplicate_bits: int = 20  # of 256
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", _rules(self.rules))
-        object.__setattr__(self, "subsets", {name: _rules(rules) for name, rules in self.subsets.items()})
+        object.__setattr__(
+            self, "subsets", {name: _rules(rules) for name, rules in self.subsets.items()}
+        )
         if not 0 <= self.val_share < 1:
-            raise UserError(f"select.val_share is {self.val_share:g}: a share from 0 to below 1 is expected.")
+            raise UserError(
+                f"select.val_share is {self.val_share:g}: a share from 0 to below 1 is expected."
+            )
         if not 0 <= self.near_duplicate_bits < 32:
-            raise UserError(f"select.near_duplicate_bits is {self.near_duplicate_bits}: 0 to 31 is expected.")
+            raise UserError(
+                f"select.near_duplicate_bits is {self.near_duplicate_bits}: 0 to 31 is expected."
+            )
 
     def verdict(self, stage: str, clip: Clip) -> Reject | None:
         """The first rule on this stage's metrics that says no."""
@@ -91,10 +115,16 @@ class Selection:
 
     def subsets_of(self, metrics: Mapping[str, Any]) -> list[str]:
         """Names of the subsets that a kept clip is in, by its metrics of all stages."""
-        return sorted(n for n, rules in self.subsets.items() if not any(r.verdict(metrics[r.stage]) for r in rules))
+        return sorted(
+            n
+            for n, rules in self.subsets.items()
+            if not any(r.verdict(metrics[r.stage]) for r in rules)
+        )
 
     def split(self, group: str) -> str:
-        """train or val, by the hash of the group's name alone: more data moves no group, unless it joins two."""
+        """train or val, by the hash of the group's name alone: more data moves no group, unless it
+        joins two.
+        """
         digest = hashlib.sha256(f"{self.salt}\x1f{group}".encode()).digest()
         return "val" if int.from_bytes(digest[:8], "big") < self.val_share * 2**64 else "train"
 
@@ -117,12 +147,16 @@ class Candidate:
 def duplicates(candidates: Sequence[Candidate]) -> set[str]:
     """Keys of clips whose pictures are, byte for byte, those of a clip with a smaller key."""
     first: dict[str, str] = {}
-    return {c.key for c in sorted(candidates, key=lambda c: c.key) if first.setdefault(c.content, c.key) != c.key}
+    return {
+        c.key
+        for c in sorted(candidates, key=lambda c: c.key)
+        if first.setdefault(c.content, c.key) != c.key
+    }
 
 
 def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[str, str]:
-    """Key -> group. Clips that share a name, or whose faces are near-duplicates, are in one group; the least name
-    gives its name.
+    """Key -> group. Clips that share a name, or whose faces are near-duplicates, are in one group;
+    the least name gives its name.
 
     Two clips of which the source knows both persons are joined by those names alone.
     """
@@ -145,7 +179,9 @@ def _rule(fields: Mapping[str, Any]) -> Rule:
     try:
         return Rule(**fields)
     except TypeError as error:
-        raise UserError(f"select.rules: {fields!s:.200} is no rule ({error}): reason, metric, least or most.") from None
+        raise UserError(
+            f"select.rules: {fields!s:.200} is no rule ({error}): reason, metric, least or most."
+        ) from None
 
 
 def _root(joined: dict[str, str], name: str) -> str:

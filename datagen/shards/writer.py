@@ -1,8 +1,9 @@
 """Deterministic WebDataset shards and their index.
 
-Members of a sample, always the same: mp4 (target), swapped.mp4, styled.mp4, mask.mp4, faces.npz, json. The same
-samples give the same bytes: sorted keys, ustar, no dates, no owner. A tar cut at a member boundary reads short
-without an error, so index.json carries counts and sha256; it is written last and removed first.
+Members of a sample, always the same: mp4 (target), swapped.mp4, styled.mp4, mask.mp4, faces.npz,
+json. The same samples give the same bytes: sorted keys, ustar, no dates, no owner. A tar cut at a
+member boundary reads short without an error, so index.json carries counts and sha256; it is written
+last and removed first.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Member:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != self.sha256:
             where = getattr(file, "name", self.field)
-            raise UserError(f"an artefact in the store is damaged ({where}): delete its folder and run again.")
+            raise UserError(
+                f"an artefact in the store is damaged ({where}): delete its folder and run again."
+            )
         return data
 
 
@@ -88,10 +91,12 @@ def pack(
     overwrite: bool = False,
     may_go: Callable[[str], bool] = lambda key: False,
 ) -> dict[str, Any]:
-    """Write shards and index.json under `output` and return the index; what is right already is not touched. Samples
-    of an earlier run whose keys `may_go` are dropped unasked.
+    """Write shards and index.json under `output` and return the index; what is right already is not
+    touched. Samples of an earlier run whose keys `may_go` are dropped unasked.
     """
-    shards = list(_plan(sorted(samples, key=lambda s: (s.split, s.key)), shard_samples, shard_bytes))
+    shards = list(
+        _plan(sorted(samples, key=lambda s: (s.split, s.key)), shard_samples, shard_bytes)
+    )
     old = _old_index(output)
     _refuse_loss(output, old, shards, may_go, overwrite)
     known = {(s["file"], s["content"]): s for s in old.get("shards", [])}
@@ -157,7 +162,9 @@ def _entry(shard: Shard, written: Path) -> dict[str, Any]:
     }
 
 
-def _index(entries: list[dict[str, Any]], shards: Sequence[Shard], extra: dict[str, Any]) -> dict[str, Any]:
+def _index(
+    entries: list[dict[str, Any]], shards: Sequence[Shard], extra: dict[str, Any]
+) -> dict[str, Any]:
     splits = {}
     for split in SPLITS:
         samples = [sample for shard in shards if shard.split == split for sample in shard.samples]
@@ -170,8 +177,12 @@ def _index(entries: list[dict[str, Any]], shards: Sequence[Shard], extra: dict[s
     return {"format": FORMAT, "fields": list(FIELDS), "splits": splits, "shards": entries, **extra}
 
 
-def _publish(output: Path, parts: dict[str, Path], entries: list[dict[str, Any]], index: dict[str, Any]) -> None:
-    """Index away, shards in place, strays of ours away, index back: whoever sees an index sees what it says."""
+def _publish(
+    output: Path, parts: dict[str, Path], entries: list[dict[str, Any]], index: dict[str, Any]
+) -> None:
+    """Index away, shards in place, strays of ours away, index back: whoever sees an index sees what
+    it says.
+    """
     data = (json.dumps(index, indent=1, sort_keys=True) + "\n").encode()
     path = output / "index.json"
     stale = {file.name for file in _tars(output)} - {entry["file"] for entry in entries}
@@ -189,7 +200,11 @@ def _publish(output: Path, parts: dict[str, Path], entries: list[dict[str, Any]]
 
 
 def _refuse_loss(
-    output: Path, old: dict[str, Any], shards: Sequence[Shard], may_go: Callable[[str], bool], overwrite: bool
+    output: Path,
+    old: dict[str, Any],
+    shards: Sequence[Shard],
+    may_go: Callable[[str], bool],
+    overwrite: bool,
 ) -> None:
     """Nothing of somebody else's, and no sample of an earlier run, goes without being asked."""
     ours = {entry["file"] for entry in old.get("shards", [])}
@@ -200,8 +215,14 @@ def _refuse_loss(
         foreign = []
     if overwrite or not (lost or foreign):
         return
-    what = f"{foreign[0]}, which no index names" if foreign else f"{len(lost)} samples that this run does not make"
-    raise UserError(f"{output} holds {what}: add --overwrite to replace them, or choose another --output.")
+    what = (
+        f"{foreign[0]}, which no index names"
+        if foreign
+        else f"{len(lost)} samples that this run does not make"
+    )
+    raise UserError(
+        f"{output} holds {what}: add --overwrite to replace them, or choose another --output."
+    )
 
 
 def _old_index(output: Path) -> dict[str, Any]:
@@ -209,7 +230,11 @@ def _old_index(output: Path) -> dict[str, Any]:
 
 
 def _stands(path: Path, entry: dict[str, Any]) -> bool:
-    return path.exists() and path.stat().st_size == entry["bytes"] and file_sha256(path) == entry["sha256"]
+    return (
+        path.exists()
+        and path.stat().st_size == entry["bytes"]
+        and file_sha256(path) == entry["sha256"]
+    )
 
 
 def _tars(output: Path) -> list[Path]:

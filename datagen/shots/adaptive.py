@@ -1,4 +1,6 @@
-"""Where a video changes from one shot to the next, and the stage that lists the shots of a source.  (PySceneDetect)"""
+"""Where a video changes from one shot to the next, and the stage that lists the shots of a source.
+(PySceneDetect)
+"""
 
 from __future__ import annotations
 
@@ -43,16 +45,22 @@ class Cutter:
         self.times.append(frame.time)
 
     def spans(self) -> list[Span]:
-        """The shots, without gaps; the last one ends a frame's usual length after its last frame."""
+        """The shots, without gaps; the last one ends a frame's usual length after its last
+        frame.
+        """
         if self._last is None:
             return []
         self._repeat(self._last)
         starts = [self.times[i] for i in [0, *self._cuts]]
-        end = self.times[-1] + (median(np.diff(self.times).tolist()) if len(self.times) > 1 else 0.0)
+        end = self.times[-1] + (
+            median(np.diff(self.times).tolist()) if len(self.times) > 1 else 0.0
+        )
         return list(zip(starts, [*starts[1:], end], strict=True))
 
     def _repeat(self, rgb: np.ndarray) -> None:
-        """The detector compares each change with those before and after, so it needs some also at both ends."""
+        """The detector compares each change with those before and after, so it needs some also at
+        both ends.
+        """
         for _ in range(self._detector.window_width):
             self._see(rgb)
 
@@ -80,7 +88,9 @@ def pieces(span: Span, max_seconds: float) -> list[Span]:
 
 @dataclass
 class Shots(Stage):
-    """Lists the spans of a source video that may become clips: one shot each, neither too short nor too long."""
+    """Lists the spans of a source video that may become clips: one shot each, neither too short nor
+    too long.
+    """
 
     name: ClassVar[str] = "shots"
     version: ClassVar[int] = 1
@@ -120,4 +130,6 @@ def _small(rgb: np.ndarray) -> np.ndarray:
     scale = MAX_SIDE / max(height, width)
     if scale >= 1:
         return rgb
-    return cv2.resize(rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(
+        rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
+    )

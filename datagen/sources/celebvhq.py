@@ -1,4 +1,6 @@
-"""CelebV-HQ: clips of YouTube videos by the dataset's own list, celebvhq_info.json.  (Zhu et al., ECCV 2022)"""
+"""CelebV-HQ: clips of YouTube videos by the dataset's own list, celebvhq_info.json.  (Zhu et al.,
+ECCV 2022)
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from datagen.sources.listed.streamed import members
 RIGHTS = MappingProxyType(
     {
         "license": "CelebV-HQ agreement: non-commercial research only",
-        "terms": "no copy, publication or distribution of any portion, derived data included: for internal use",
+        "terms": "no copy, publication or distribution of any portion, derived data included: for "
+        "internal use",
         "source": "https://github.com/CelebV-HQ/CelebV-HQ",
         "credit": "CelebV-HQ (Zhu et al., ECCV 2022); the videos belong to their owners",
     }
@@ -43,7 +46,8 @@ class CelebVHQ(Listed):
         super().__post_init__()
         if not isinstance(self.metadata, str):
             raise UserError(
-                f"source.metadata is {self.metadata!r}: the dataset's list, celebvhq_info.json, is expected."
+                f"source.metadata is {self.metadata!r}: the dataset's list, "
+                "celebvhq_info.json, is expected."
             )
 
     def listed(self) -> Iterator[Entry]:
@@ -77,12 +81,21 @@ class CelebVHQ(Listed):
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Names of appearances and actions, in order; none where the file does not say them."""
         said: Any = next(
-            (said for inside, name, said in members(self._path, "clips") if name == "meta_info" and not inside), {}
+            (
+                said
+                for inside, name, said in members(self._path, "clips")
+                if name == "meta_info" and not inside
+            ),
+            {},
         )
         found = {}
         for kind, length in LENGTHS.items():
             names: Any = said.get(f"{kind}_mapping") if isinstance(said, dict) else None
-            good = isinstance(names, list) and len(names) == length and all(isinstance(n, str) for n in names)
+            good = (
+                isinstance(names, list)
+                and len(names) == length
+                and all(isinstance(n, str) for n in names)
+            )
             found[kind] = tuple(n.lower() for n in names) if good else ()
         return found
 
@@ -123,7 +136,10 @@ def box_of(said: Any) -> Box:
     if not (left < right and top < bottom):
         raise Bad("box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}")
     if min(left, top) < 0 or max(right, bottom) > 1:
-        raise Bad("box_outside", f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves the picture")
+        raise Bad(
+            "box_outside",
+            f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves the picture",
+        )
     return left, top, right, bottom
 
 
@@ -134,7 +150,11 @@ def labels_of(said: Any, names: Mapping[str, Sequence[str]], seconds: float) -> 
     found = []
     for kind, length in LENGTHS.items():
         flags: Any = said.get(kind)
-        good = isinstance(flags, list) and len(flags) == length and all(type(f) is int and f in (0, 1) for f in flags)
+        good = (
+            isinstance(flags, list)
+            and len(flags) == length
+            and all(type(f) is int and f in (0, 1) for f in flags)
+        )
         if not good:
             raise Bad(kind, f"{kind} is no list of {length} times 0 or 1")
         found += [name for name, flag in zip(names[kind], flags, strict=False) if flag]
@@ -143,10 +163,14 @@ def labels_of(said: Any, names: Mapping[str, Sequence[str]], seconds: float) -> 
 
 
 def _emotions(said: Any, seconds: float) -> set[str]:
-    """One for all of the clip, or those of its parts; parts of no length, of which the list has some, are left out."""
+    """One for all of the clip, or those of its parts; parts of no length, of which the list has
+    some, are left out.
+    """
     labels: Any = said.get("labels") if isinstance(said, dict) else None
     one = isinstance(labels, str) and said.get("sep_flag") is False
-    if not one and not (isinstance(labels, list) and all(isinstance(part, dict) for part in labels)):
+    if not one and not (
+        isinstance(labels, list) and all(isinstance(part, dict) for part in labels)
+    ):
         raise Bad("emotion", "emotion is neither a word, with sep_flag false, nor a list of parts")
     if one:
         return {labels.lower()} & set(EMOTIONS)

@@ -61,7 +61,9 @@ class Folder:
     license: str = "unknown"
     terms: str = "unknown: the owner of the videos decides"
     retrieved: str | None = None  # when they were taken or fetched
-    leave_out: tuple[str, ...] = ()  # folders below the input that hold no input: the store, the output
+    leave_out: tuple[
+        str, ...
+    ] = ()  # folders below the input that hold no input: the store, the output
 
     def plan(self) -> Iterator[Clip]:
         rights = {"license": self.license, "terms": self.terms}
@@ -79,12 +81,21 @@ class Folder:
         root = Path(self.input)
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
-            raise UserError(f"{root} should be a folder of videos, found {found}: name another --input.")
+            raise UserError(
+                f"{root} should be a folder of videos, found {found}: name another --input."
+            )
         everything = list(self._walk(root))
-        files = [path for path in everything if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+        files = [
+            path
+            for path in everything
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        ]
         if not files:
             kinds = ", ".join(sorted(SUFFIXES))
-            raise UserError(f"{root} holds {len(everything)} files but no video ({kinds}): name another --input.")
+            raise UserError(
+                f"{root} holds {len(everything)} files but no video ({kinds}): name "
+                "another --input."
+            )
         return sorted(files, key=lambda path: path.relative_to(root).as_posix())
 
     def _walk(self, root: Path) -> Iterator[Path]:

@@ -1,4 +1,6 @@
-"""The embedded sample: talking heads of made-up people, with the known truth of what eyes, mouth and head do."""
+"""The embedded sample: talking heads of made-up people, with the known truth of what eyes, mouth
+and head do.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ RIGHTS = {
 
 @dataclass
 class Sample:
-    """Plans `clips` talking heads of `people` people, `seconds` (min, max) long; a person's clips differ in motion."""
+    """Plans `clips` talking heads of `people` people, `seconds` (min, max) long; a person's clips
+    differ in motion.
+    """
 
     clips: int
     people: int
@@ -39,7 +43,9 @@ class Sample:
     def __post_init__(self) -> None:
         whole = all(type(n) is int and n >= 1 for n in (self.clips, self.people, self.fps))
         if not whole or len(self.seconds) != 2 or not 0 < self.seconds[0] <= self.seconds[1]:
-            raise UserError("source: clips, people and fps are whole numbers from 1, seconds is [least, most].")
+            raise UserError(
+                "source: clips, people and fps are whole numbers from 1, seconds is [least, most]."
+            )
 
     def plan(self) -> Iterator[Clip]:
         """The clips in order of their keys."""
@@ -53,7 +59,10 @@ class Sample:
         return Render()
 
     def _clip(self, index: int) -> Clip:
-        who, kind = index % self.people, KINDS[(index % self.people + index // self.people) % len(KINDS)]
+        who, kind = (
+            index % self.people,
+            KINDS[(index % self.people + index // self.people) % len(KINDS)],
+        )
         name = person(who).name
         low, high = self.seconds
         share = (5 * index % self.clips) / self.clips  # all lengths occur, whatever the seed

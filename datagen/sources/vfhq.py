@@ -1,4 +1,6 @@
-"""VFHQ: clips of YouTube videos by the dataset's text files, or its released archives of frames.  (Xie et al., 2022)"""
+"""VFHQ: clips of YouTube videos by the dataset's text files, or its released archives of frames.
+(Xie et al., 2022)
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ _NAME = re.compile(r"Clip\+([^+]*)\+P(\d+)\+C(\d+)\+F(\d+)-(\d+)")
 
 @dataclass
 class VFHQ(Listed):
-    """The text files in `metadata` (a folder or a zip), in order of their names; with `frames` (a folder) the clips of
-    the archives there instead, and of `metadata`, if it is given, their rate.
+    """The text files in `metadata` (a folder or a zip), in order of their names; with `frames` (a
+    folder) the clips of the archives there instead, and of `metadata`, if it is given, their rate.
     """
 
     name: ClassVar[str] = "vfhq"
@@ -45,7 +47,11 @@ class VFHQ(Listed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.fps, bool) or not isinstance(self.fps, int | float) or not 1 <= self.fps <= 240:
+        if (
+            isinstance(self.fps, bool)
+            or not isinstance(self.fps, int | float)
+            or not 1 <= self.fps <= 240
+        ):
             raise UserError(f"source.fps is {self.fps!r}: a rate from 1 to 240 is expected.")
 
     def listed(self) -> Iterator[Entry]:
@@ -68,18 +74,24 @@ class VFHQ(Listed):
         path = Path(self.metadata or "")
         if not self.metadata or not path.exists():
             raise UserError(
-                f"source.metadata={self.metadata} is not here: fetch VFHQ's meta_info.zip (see {RIGHTS['source']}) "
+                f"source.metadata={self.metadata} is not here: fetch VFHQ's "
+                f"meta_info.zip (see {RIGHTS['source']}) "
                 "and name it, or the folder of its text files."
             )
         return path
 
     @cached_property
     def _groups(self) -> list[tuple[str, str, str, int]]:
-        """(archive, clip, what is wrong with it, number of pictures), archive by archive: those are costly to open."""
+        """(archive, clip, what is wrong with it, number of pictures), archive by archive: those are
+        costly to open.
+        """
         folder = Path(str(self.frames))
         paths = sorted(folder.glob("*.zip")) if folder.is_dir() else []
         if not paths:
-            raise UserError(f"source.frames={folder} holds no zip archives: name the folder of VFHQ's group*.zip.")
+            raise UserError(
+                f"source.frames={folder} holds no zip archives: name the folder of "
+                "VFHQ's group*.zip."
+            )
         return [
             (path.name, group.clip, group.problem, len(group.members))
             for path in paths
@@ -93,8 +105,15 @@ class VFHQ(Listed):
         except Bad as bad:
             return Entry(clip, "", f"{BAD_FRAMES}:{bad.reason}", f"{file}: {bad.detail}")
         if problem:
-            return Entry(clip, video, f"{BAD_FRAMES}:{problem}", f"the names of its pictures in {file} are at fault")
-        return Entry(clip, video, span=(1, count), fps=self._rates.get(clip, float(self.fps)), archive=file)
+            return Entry(
+                clip,
+                video,
+                f"{BAD_FRAMES}:{problem}",
+                f"the names of its pictures in {file} are at fault",
+            )
+        return Entry(
+            clip, video, span=(1, count), fps=self._rates.get(clip, float(self.fps)), archive=file
+        )
 
     @cached_property
     def _rates(self) -> dict[str, float]:
@@ -119,7 +138,14 @@ def entry_of(name: str, text: bytes | str) -> Entry:
             raise Bad("fps", f"FPS is {fps:g}")
         if said.get("VIDEO", [video])[-1:] != [video]:
             raise Bad("other_video", f"the text is about the video {said['VIDEO'][-1:]}")
-        return Entry(name, video, span=(start + 1, end - 1), fps=fps, size=size, box=box_of(said.get("CROP", []), size))
+        return Entry(
+            name,
+            video,
+            span=(start + 1, end - 1),
+            fps=fps,
+            size=size,
+            box=box_of(said.get("CROP", []), size),
+        )
     except Bad as bad:
         return Entry(name, video, f"{BAD}:{bad.reason}", bad.detail)
 
@@ -158,7 +184,9 @@ def box_of(words: list[str], size: tuple[int, int]) -> Box:
         raise Bad("box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}")
     if min(left, top) < 0 or right > size[0] or bottom > size[1]:
         raise Bad(
-            "box_outside", f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves {size[0]} x {size[1]} px"
+            "box_outside",
+            f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves {size[0]} x "
+            f"{size[1]} px",
         )
     return left, top, right, bottom
 

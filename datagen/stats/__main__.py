@@ -34,14 +34,18 @@ def main(cfg: Any) -> int:
 
 
 def _mistakes(cfg: Any) -> Iterator[str]:
-    folders = {"input": cfg.input, "store": cfg.store} | ({} if cfg.output is None else {"output": cfg.output})
+    folders = {"input": cfg.input, "store": cfg.store} | (
+        {} if cfg.output is None else {"output": cfg.output}
+    )
     for name, value in folders.items():
         if not _is_text(value):
             yield f"--{name} is {value!r}, a folder is expected"
     if type(cfg.shown) is not int or cfg.shown < 0:
         yield f"--shown is {cfg.shown!r}, a whole number from 0 is expected"
     two = cfg.compare
-    if two is not None and (isinstance(two, str | int | float) or len(two) != 2 or not all(map(_is_text, two))):
+    if two is not None and (
+        isinstance(two, str | int | float) or len(two) != 2 or not all(map(_is_text, two))
+    ):
         yield f"--compare is {two!r}, two folders are expected: --compare A B"
 
 

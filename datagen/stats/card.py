@@ -1,6 +1,7 @@
 """The dataset card: README.md beside the shards in Hugging Face's form, made of the shards alone.
 
-The same shards give the same bytes. What is true of the default backends alone is said only where they made the clips.
+The same shards give the same bytes. What is true of the default backends alone is said only where
+they made the clips.
 """
 
 from __future__ import annotations
@@ -24,23 +25,76 @@ from datagen.stats.summary import Summary, distribution, total
 from datagen.stats.terminal import size
 
 PAGE = Path(__file__).parent / "page"
-DEFAULTS = {"faces": "MeshFaces", "gaze": "IrisGaze", "swap": "LandmarkSwap", "style": "FilterStyle"}
+DEFAULTS = {
+    "faces": "MeshFaces",
+    "gaze": "IrisGaze",
+    "swap": "LandmarkSwap",
+    "style": "FilterStyle",
+}
 HUB_SPLITS = {"train": "train", "val": "validation"}
-ARRAYS = {"boxes": (4,), "landmarks": (478, 2), "confidence": (), "gaze": (2,), "head": (3,), "eyes": ()}
+ARRAYS = {
+    "boxes": (4,),
+    "landmarks": (478, 2),
+    "confidence": (),
+    "gaze": (2,),
+    "head": (3,),
+    "eyes": (),
+}
 TASKS = ["image-to-video"]
-TAGS = ["webdataset", "video", "face", "portrait-animation", "talking-head", "face-swap", "synthetic", "megactor"]
+TAGS = [
+    "webdataset",
+    "video",
+    "face",
+    "portrait-animation",
+    "talking-head",
+    "face-swap",
+    "synthetic",
+    "megactor",
+]
 # Hugging Face's identifiers of the licences that pictures and data come under
 CC = {"by": (2.0, 2.5, 3.0, 4.0), "by-sa": (3.0, 4.0), "by-nd": (4.0,), "by-nc": (2.0, 3.0, 4.0)}
 CC |= {"by-nc-sa": (2.0, 3.0, 4.0), "by-nc-nd": (3.0, 4.0)}
 HUB_LICENCES = {f"cc-{kind}-{version}" for kind, versions in CC.items() for version in versions} | {
-    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "pddl", "odc-by", "odbl", "unlicense"),
-    *("cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "etalab-2.0", "gfdl", "c-uda", "unknown"),
+    *(
+        "apache-2.0",
+        "mit",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "cc0-1.0",
+        "pddl",
+        "odc-by",
+        "odbl",
+        "unlicense",
+    ),
+    *(
+        "cdla-sharing-1.0",
+        "cdla-permissive-1.0",
+        "cdla-permissive-2.0",
+        "etalab-2.0",
+        "gfdl",
+        "c-uda",
+        "unknown",
+    ),
 }
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+)
 SHOWN = (
-    "clips.seconds", "clips.face_px", "gaze.amplitude_deg", "gaze.coverage", "faces.yaw.1", "faces.pitch.1",
-    "faces.yaw.span", "faces.mouth.span", "faces.eyes.span", "mask.face_share",
-)  # fmt: skip
+    "clips.seconds",
+    "clips.face_px",
+    "gaze.amplitude_deg",
+    "gaze.coverage",
+    "faces.yaw.1",
+    "faces.pitch.1",
+    "faces.yaw.span",
+    "faces.mouth.span",
+    "faces.eyes.span",
+    "mask.face_share",
+)
 LONGEST = 300  # characters of a word from the data
 MOST = 40  # rows of a table
 # What Markdown or a renderer makes something of; an underscore inside a word is none of it
@@ -48,7 +102,9 @@ SPECIAL = re.compile(r"[\\`*{}\[\]#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=/)|(?<=www
 
 
 def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
-    """Write README.md at `path`; False, and nothing is written, where one stands that is not ours or was edited."""
+    """Write README.md at `path`; False, and nothing is written, where one stands that is not ours
+    or was edited.
+    """
     if not (seal.is_free(path, "card") or overwrite):
         return False
     seal.write(path, card(dataset).encode(), "card")
@@ -87,16 +143,23 @@ def head(dataset: Dataset) -> str:
         "task_categories": TASKS,
         "tags": TAGS,
         "annotations_creators": ["machine-generated"],
-        "size_categories": [next((name for most, name in SIZES if dataset.summary.clips < most), "10M<n<100M")],
+        "size_categories": [
+            next((name for most, name in SIZES if dataset.summary.clips < most), "10M<n<100M")
+        ],
     }
     if splits := _entries(dataset):
         files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in splits]
-        told |= {"configs": [{"config_name": "default", "data_files": files}], "dataset_info": _info(dataset)}
+        told |= {
+            "configs": [{"config_name": "default", "data_files": files}],
+            "dataset_info": _info(dataset),
+        }
     return DatasetCardData(**told).to_yaml(original_order=list(told))
 
 
 def shown(value: Any) -> Any:
-    """A value as Markdown: words as they are whatever they hold, numbers with three digits or separated thousands."""
+    """A value as Markdown: words as they are whatever they hold, numbers with three digits or
+    separated thousands.
+    """
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -119,19 +182,27 @@ def _licence(said: Iterable[str]) -> dict[str, Any]:
         return {}
     if HUB_LICENCES.issuperset(known):
         return {"license": known[0] if len(known) == 1 else known}
-    slug = re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60] if len(words) == 1 else "several"
+    slug = (
+        re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60]
+        if len(words) == 1
+        else "several"
+    )
     return {"license": "other", "license_name": slug or "see-the-card"}
 
 
 def _info(dataset: Dataset) -> dict[str, Any]:
-    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails where others differ.
+    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails
+    where others differ.
 
     In its words the download is the tars, and the dataset what is in them.
     """
     sums = {split: _sum(dataset, entries) for split, entries in _entries(dataset).items()}
     return {
         "features": _features(),
-        "splits": [{"name": HUB_SPLITS[s], "num_bytes": n.bytes, "num_examples": n.clips} for s, n in sums.items()],
+        "splits": [
+            {"name": HUB_SPLITS[s], "num_bytes": n.bytes, "num_examples": n.clips}
+            for s, n in sums.items()
+        ],
         "download_size": tar_bytes(dataset.index["shards"]),
         "dataset_size": dataset.summary.bytes,
     }
@@ -142,7 +213,10 @@ def _features() -> list[dict[str, Any]]:
     return [
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
-        {"name": "faces.npz", "struct": [{"name": name, **_array(shape)} for name, shape in ARRAYS.items()]},
+        {
+            "name": "faces.npz",
+            "struct": [{"name": name, **_array(shape)} for name, shape in ARRAYS.items()],
+        },
         {"name": "json", "dtype": "json"},
         *({"name": name, "dtype": "video"} for name in videos),
     ]
@@ -160,7 +234,10 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
     """What the template shows of the numbers."""
     entries = _entries(dataset)
     return {
-        "splits": [_split(HUB_SPLITS[split], found, _sum(dataset, found)) for split, found in entries.items()],
+        "splits": [
+            _split(HUB_SPLITS[split], found, _sum(dataset, found))
+            for split, found in entries.items()
+        ],
         "all": _split("all", dataset.index["shards"], dataset.summary),
         "first": next(iter(entries), None),
         "shared": {what: _shared(dataset, entries, what) for what in ("identity", "group")},
@@ -182,12 +259,16 @@ def _made(dataset: Dataset) -> dict[str, Any]:
         "rules": [rule for rule in rules(dataset) if rule["subset"] is None],
         "subsets": _subsets(dataset),
         "select": dataset.index.get("select", {}),
-        "by_default": {stage: backends(rows, stage) == {backend} for stage, backend in DEFAULTS.items()},
+        "by_default": {
+            stage: backends(rows, stage) == {backend} for stage, backend in DEFAULTS.items()
+        },
         "backends": {stage: sorted(backends(rows, stage)) for stage in DEFAULTS},
         "makers": _table(_makers(found)),
         "weights": _table(_weights(rows)),
         "rights": _table(sorted(terms.items(), key=lambda item: (-item[1], item[0]))),
-        "unknown": sum(count for (licence, *_), count in terms.items() if licence.lower() == "unknown"),
+        "unknown": sum(
+            count for (licence, *_), count in terms.items() if licence.lower() == "unknown"
+        ),
         "made_up": sum(count for (*_, made_up), count in terms.items() if made_up),
     }
 
@@ -211,7 +292,9 @@ def _split(name: str, entries: Sequence[Mapping[str, Any]], summary: Summary) ->
 
 def _shared(dataset: Dataset, entries: Mapping[str, Sequence[Mapping[str, Any]]], what: str) -> int:
     """Number of identities, or of groups, that are in more than one split."""
-    names = Counter(name for found in entries.values() for name in _sum(dataset, found).clips_of[what])
+    names = Counter(
+        name for found in entries.values() for name in _sum(dataset, found).clips_of[what]
+    )
     return sum(n > 1 for n in names.values())
 
 
@@ -223,7 +306,9 @@ def _table(rows: Iterable[Any]) -> dict[str, Any]:
 
 def _shows(dataset: Dataset) -> list[dict[str, Any]]:
     chosen = [(i, measure) for i, measure in enumerate(dataset.measures) if measure.name in SHOWN]
-    return [{"measure": measure, **distribution(dataset.summary.column(i))} for i, measure in chosen]
+    return [
+        {"measure": measure, **distribution(dataset.summary.column(i))} for i, measure in chosen
+    ]
 
 
 def _scores(dataset: Dataset) -> list[dict[str, Any]]:
@@ -249,17 +334,24 @@ def _subsets(dataset: Dataset) -> list[dict[str, Any]]:
         if rule["subset"] is not None:
             asked = f"{rule['measure'].title} {rule['bound']} {rule['measure'].unit}".strip()
             words.setdefault(rule["subset"], []).append(asked)
-    return [{"name": name, "clips": clips[name], "rules": "; ".join(asked)} for name, asked in sorted(words.items())]
+    return [
+        {"name": name, "clips": clips[name], "rules": "; ".join(asked)}
+        for name, asked in sorted(words.items())
+    ]
 
 
 def _rights(row: Row) -> tuple[str, str, str, str, bool]:
     """(licence, terms, credit, source, is the person made up?) of the clip's source video."""
-    licence, terms, credit, source = (row.rights.get(n, "").strip() for n in ("license", "terms", "credit", "source"))
+    licence, terms, credit, source = (
+        row.rights.get(n, "").strip() for n in ("license", "terms", "credit", "source")
+    )
     return licence or "unknown", terms, credit, source, row.rights.get("synthetic") == "True"
 
 
 def _makers(found: Iterable[tuple[Way, int]]) -> list[tuple[str, str, str, int]]:
-    """(stage, backend, version, clips), in the order of the journey; several versions are several rows."""
+    """(stage, backend, version, clips), in the order of the journey; several versions are several
+    rows.
+    """
     clips: Counter[tuple[str, str, str]] = Counter()
     for (stage, backend, version, _), count in found:
         clips[stage, backend, version] += count
@@ -271,8 +363,14 @@ def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
     clips: Counter[tuple[str, str]] = Counter()
     stages: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        used = [(str(n), str(lic), stage) for stage, m in row.stages.items() for n, lic in m.get("weights", {}).items()]
+        used = [
+            (str(n), str(lic), stage)
+            for stage, m in row.stages.items()
+            for n, lic in m.get("weights", {}).items()
+        ]
         clips.update({(name, licence) for name, licence, _ in used})
         for name, licence, stage in used:
             stages.setdefault((name, licence), set()).add(stage)
-    return [(*key, ", ".join(sorted(stages[key], key=place)), n) for key, n in sorted(clips.items())]
+    return [
+        (*key, ", ".join(sorted(stages[key], key=place)), n) for key, n in sorted(clips.items())
+    ]

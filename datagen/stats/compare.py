@@ -1,4 +1,6 @@
-"""Two datasets side by side: counts, losses, the middle and spread of every measure, and what they share."""
+"""Two datasets side by side: counts, losses, the middle and spread of every measure, and what they
+share.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def to_json(first: Dataset, second: Dataset) -> dict[str, Any]:
 
 
 def separation(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Two-sample Kolmogorov-Smirnov statistic of values [n], [m]: 0 the same distribution, 1 no overlap."""
+    """Two-sample Kolmogorov-Smirnov statistic of values [n], [m]: 0 the same distribution, 1 no
+    overlap.
+    """
     if not (len(a) and len(b)):
         return None
     at = np.concatenate([a, b])
@@ -51,12 +55,16 @@ def separation(a: np.ndarray, b: np.ndarray) -> float | None:
 
 def _side(dataset: Dataset) -> dict[str, Any]:
     told = dataset.to_json()
-    every = {name: value for name, value in told["all"].items() if name not in ("measures", "gaze_map")}
+    every = {
+        name: value for name, value in told["all"].items() if name not in ("measures", "gaze_map")
+    }
     return {name: told[name] for name in ("folder", "books", "losses", "bytes")} | {"all": every}
 
 
 def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
-    columns = [{m.name: d.summary.column(i) for i, m in enumerate(d.measures)} for d in (first, second)]
+    columns = [
+        {m.name: d.summary.column(i) for i, m in enumerate(d.measures)} for d in (first, second)
+    ]
     for name in columns[0] | columns[1]:
         a, b = (side.get(name, np.empty(0)) for side in columns)
         yield name, {"a": distribution(a), "b": distribution(b), "separation": separation(a, b)}
@@ -81,7 +89,9 @@ def _counts(first: Dataset, second: Dataset) -> Table:
     for name in ("split", "subset", "fps", "license"):
         sides = [dataset.summary.clips_of.get(name, Counter()) for dataset in (first, second)]
         for value in sorted(sides[0].keys() | sides[1].keys()):
-            made.add_row(words_of(f"{name} {value}"), *(f"{side.get(value, 0):,}" for side in sides), "")
+            made.add_row(
+                words_of(f"{name} {value}"), *(f"{side.get(value, 0):,}" for side in sides), ""
+            )
     return made
 
 
@@ -97,7 +107,10 @@ def _losses(told: Mapping[str, Any]) -> Table:
     planned = [told[side]["books"]["planned"] for side in "ab"]
     kept = [told[side]["books"]["kept"] for side in "ab"]
     every = sides[0] | sides[1]
-    rows = {f"- {outcome}: {reason}": [side.get((outcome, reason), 0) for side in sides] for outcome, reason in every}
+    rows = {
+        f"- {outcome}: {reason}": [side.get((outcome, reason), 0) for side in sides]
+        for outcome, reason in every
+    }
     for what, counts in {"planned": planned, **rows, "= kept": kept}.items():
         shares = [f"{n / p:.1%}" if p else "-" for n, p in zip(counts, planned, strict=True)]
         made.add_row(words_of(what[:60]), f"{counts[0]:,}", shares[0], f"{counts[1]:,}", shares[1])
@@ -127,6 +140,9 @@ def _shared(told: Mapping[str, Any]) -> Iterator[str]:
     shared = told["shared"]
     yield f"In both: {shared['clips']:,} clips, {shared['groups']:,} groups (videos or people)."
     if crossed := shared["groups_in_other_splits"]:
-        what = f"{len(crossed):,} groups are in train of one and in val of the other, the first is {crossed[0]}"
+        what = (
+            f"{len(crossed):,} groups are in train of one and in val of the other, the first "
+            f"is {crossed[0]}"
+        )
         yield f"{what}: do not train on one and validate on the other."
     yield "apart: Kolmogorov-Smirnov statistic, 0 the same distribution, 1 no overlap."

@@ -1,4 +1,6 @@
-"""A folder of shards, read once: rows, losses, rules, and the statistics of each shard and of all."""
+"""A folder of shards, read once: rows, losses, rules, and the statistics of each shard and of
+all.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ class Dataset:
         """Those that decided what is kept; those of the subsets name theirs under "subset"."""
         select = self.index.get("select", {})
         subsets = select.get("subsets", {}).items()
-        return [*select.get("rules", []), *({**rule, "subset": name} for name, rules in subsets for rule in rules)]
+        return [
+            *select.get("rules", []),
+            *({**rule, "subset": name} for name, rules in subsets for rule in rules),
+        ]
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
@@ -69,12 +74,18 @@ class Dataset:
         for entry in self.index["shards"]:
             entries.setdefault(entry["split"], []).append(entry)
         return {
-            split: (len(own), sum(e["bytes"] for e in own), total(self.summaries[e["file"]] for e in own))
+            split: (
+                len(own),
+                sum(e["bytes"] for e in own),
+                total(self.summaries[e["file"]] for e in own),
+            )
             for split, own in sorted(entries.items())
         }
 
     def funnel(self) -> list[tuple[str, str, str, int]]:
-        """(outcome, stage, reason, clips) of every loss, in the order of the journey, the largest first."""
+        """(outcome, stage, reason, clips) of every loss, in the order of the journey, the largest
+        first.
+        """
         counts = Counter((loss.outcome, loss.stage, loss.reason) for loss in self.losses)
         rows = [(outcome, stage, reason, n) for (outcome, stage, reason), n in counts.items()]
         return sorted(rows, key=lambda row: (_place(row[1]), -row[3], row[0], row[2]))
@@ -87,11 +98,17 @@ class Dataset:
     def to_json(self) -> dict[str, Any]:
         """Everything that the terminal shows, for programs."""
         costs = {stage: vars(cost) for stage, cost in self.costs}
-        losses = [dict(zip(("outcome", "stage", "reason", "clips"), row, strict=True)) for row in self.funnel()]
+        losses = [
+            dict(zip(("outcome", "stage", "reason", "clips"), row, strict=True))
+            for row in self.funnel()
+        ]
         return {
             "format": "megactor-kit stats 1",
             "folder": text_of(self.folder),
-            "books": {name: self.books[name] for name in ("planned", "kept", "filtered", "invalid", "failed")},
+            "books": {
+                name: self.books[name]
+                for name in ("planned", "kept", "filtered", "invalid", "failed")
+            },
             "losses": losses,
             "rules": self.rules,
             "bytes": self.bytes,
@@ -100,7 +117,9 @@ class Dataset:
                 split: {"shards": shards, "tar_bytes": size, **summary.to_json(self.measures)}
                 for split, (shards, size, summary) in self.splits.items()
             },
-            "shards": {file: summary.to_json(self.measures) for file, summary in self.summaries.items()},
+            "shards": {
+                file: summary.to_json(self.measures) for file, summary in self.summaries.items()
+            },
             "costs": costs if self.history.found else None,
         }
 
@@ -118,9 +137,14 @@ def read_dataset(folder: Path, ledger: Path) -> Dataset:
     try:
         index = checked(index)
     except UserError as error:
-        raise UserError(f"{folder}/index.json is damaged: {error}; make the shards again.") from None
+        raise UserError(
+            f"{folder}/index.json is damaged: {error}; make the shards again."
+        ) from None
     select = index["select"]
     subsets = [rule for rules in select.get("subsets", {}).values() for rule in rules]
     measures = with_rules([*select.get("rules", []), *subsets])
-    rows = {entry["file"]: list(read_rows(folder / entry["file"], entry, measures)) for entry in index["shards"]}
+    rows = {
+        entry["file"]: list(read_rows(folder / entry["file"], entry, measures))
+        for entry in index["shards"]
+    }
     return Dataset(folder, index, measures, rows, history(ledger, folder, index))

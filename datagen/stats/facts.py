@@ -9,12 +9,16 @@ from typing import Any
 from datagen.stats.dataset import JOURNEY, Dataset
 from datagen.stats.rows import Row
 
-Way = tuple[str, str, str, tuple[tuple[str, str], ...]]  # stage, backend, version, (weights, licence) of each
+Way = tuple[
+    str, str, str, tuple[tuple[str, str], ...]
+]  # stage, backend, version, (weights, licence) of each
 
 
 def duration(seconds: float) -> str:
     """In the unit that reads best: 33.9 s, 5.2 min, 17.3 h."""
-    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1))
+    unit, length = next(
+        ((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1)
+    )
     return f"{seconds / length:,.1f} {unit}"
 
 
@@ -29,7 +33,9 @@ def place(stage: str) -> tuple[int, str]:
 
 
 def ways(rows: Iterable[Row]) -> list[tuple[Way, int]]:
-    """Each way in which a stage has worked with the number of its clips, in the order of the journey."""
+    """Each way in which a stage has worked with the number of its clips, in the order of the
+    journey.
+    """
     found: Counter[Way] = Counter()
     for row in rows:
         found.update(_way(stage, made) for stage, made in row.stages.items())
@@ -42,7 +48,9 @@ def backends(rows: Iterable[Row], stage: str) -> set[str]:
 
 
 def rules(dataset: Dataset) -> list[dict[str, Any]]:
-    """Each rule's reason, measure and bounds in words, its subset or None, and the clips that it took out."""
+    """Each rule's reason, measure and bounds in words, its subset or None, and the clips that it
+    took out.
+    """
     measures = {measure.path: measure for measure in dataset.measures if not measure.span}
     lost = Counter(loss.reason for loss in dataset.losses)
     return [

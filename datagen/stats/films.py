@@ -1,7 +1,8 @@
 """Pictures out of the videos in shards, decoded where they lie.
 
-Where `video.at_indices` decodes a whole stretch, a report of thousands of clips wants single pictures: a moment at a
-keyframe costs one packet, and a picture is scaled down before it becomes RGB.
+Where `video.at_indices` decodes a whole stretch, a report of thousands of clips wants single
+pictures: a moment at a keyframe costs one packet, and a picture is scaled down before it becomes
+RGB.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from datagen.stats.rows import Row
 
 BLOCK = tarfile.BLOCKSIZE
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-UNPROBED = {"skip_frame": "all"}  # opening decodes no picture; what follows has a decoder of its own
+UNPROBED = {
+    "skip_frame": "all"
+}  # opening decodes no picture; what follows has a decoder of its own
 EARLY, LATE = 0.25, 0.75  # frames: how far from its moment a picture may be shown
 
 
@@ -69,7 +72,9 @@ class Reader:
         return self.stream.width, self.stream.height
 
     def picture(self, index: int, fps: float, side: int) -> np.ndarray:
-        """The frame with this index, no side above `side`, RGB uint8 [H, W, 3]; ValueError where there is none."""
+        """The frame with this index, no side above `side`, RGB uint8 [H, W, 3]; ValueError where
+        there is none.
+        """
         picture = self._keyframe(index, fps) or self._decoded(index, fps)
         if picture is None or picture.is_corrupt:
             raise ValueError(f"no frame {index}")
@@ -93,7 +98,9 @@ class Reader:
 
     def _seek(self, index: int, fps: float) -> None:
         """To the keyframe at or before the frame."""
-        self.container.seek(self._origin + round((index + EARLY) / fps / self.stream.time_base), stream=self.stream)
+        self.container.seek(
+            self._origin + round((index + EARLY) / fps / self.stream.time_base), stream=self.stream
+        )
 
     def _is_at(self, pts: int, index: int, fps: float) -> bool:
         return -EARLY <= float((pts - self._origin) * self.stream.time_base) * fps - index < LATE
@@ -105,7 +112,9 @@ class Reader:
 
 @contextmanager
 def reader(handle: int, start: int, size: int) -> Iterator[Reader]:
-    """The MP4 in these bytes of an open file; ValueError, Invalid or FFmpeg's error where there is none."""
+    """The MP4 in these bytes of an open file; ValueError, Invalid or FFmpeg's error where there is
+    none.
+    """
     words: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
     part = Part(handle, start, size)
     refuse_claims(part, "it")  # type: ignore[arg-type]  # as much of a file as is asked for
@@ -123,12 +132,16 @@ class Part:
         self._handle, self._start, self._size, self._place = handle, start, size, 0
 
     def read(self, count: int) -> bytes:
-        data = os.pread(self._handle, max(min(count, self._size - self._place), 0), self._start + self._place)
+        data = os.pread(
+            self._handle, max(min(count, self._size - self._place), 0), self._start + self._place
+        )
         self._place += len(data)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence] + offset
+        self._place = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[
+            whence
+        ] + offset
         return self._place
 
     def tell(self) -> int:
@@ -136,7 +149,9 @@ class Part:
 
 
 def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[str, Film]]]:
-    """Each of these clips, and field -> where it lies, by the sizes and the order that reading the shards has found."""
+    """Each of these clips, and field -> where it lies, by the sizes and the order that reading the
+    shards has found.
+    """
     for file, rows in dataset.shards.items():
         end = 0
         for row in rows:
@@ -146,7 +161,13 @@ def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[s
                 end += BLOCK + -(-size // BLOCK) * BLOCK
             if row.key in keys:
                 place = dataset.folder / file
-                yield row, {f: Film(place, f"{row.key}.{f}", start, row.sizes[f]) for f, start in starts.items()}
+                yield (
+                    row,
+                    {
+                        f: Film(place, f"{row.key}.{f}", start, row.sizes[f])
+                        for f, start in starts.items()
+                    },
+                )
 
 
 def frame_size(dataset: Dataset) -> tuple[int, int] | None:

@@ -14,17 +14,23 @@ from datagen.stats.svg import BOTTOM, GREY, LEFT, WIDTH
 
 
 def from_middle(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """(yaw, pitch) [n, 2] deg of every cell, less the medians of its clip's frames, and its number of frames [n].
+    """(yaw, pitch) [n, 2] deg of every cell, less the medians of its clip's frames, and its number
+    of frames [n].
 
-    What a detector calls straight ahead differs from person to person; only the movement is compared.
+    What a detector calls straight ahead differs from person to person; only the movement is
+    compared.
     """
     cells = [(clip, *cell) for clip, row in enumerate(rows) for cell in row.gaze_map if cell[2] > 0]
     clips, *angles, frames = np.array(cells, np.int64).reshape(-1, 4).T
-    return np.stack([axis - _medians(clips, axis, frames) for axis in angles], 1).astype(float), frames
+    return np.stack([axis - _medians(clips, axis, frames) for axis in angles], 1).astype(
+        float
+    ), frames
 
 
 def _medians(clips: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """For each of values [n], the lower median of those of its clip, each counted so often; clips are in order."""
+    """For each of values [n], the lower median of those of its clip, each counted so often; clips
+    are in order.
+    """
     order = np.lexsort((values, clips))
     upto = np.cumsum(counts[order])
     names, first = np.unique(clips, return_index=True)
@@ -34,20 +40,34 @@ def _medians(clips: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.nd
 
 
 def gaze_map(shares: np.ndarray, end: float) -> Figure:
-    """Shares of all frames [pitch, yaw] from -end to end deg, as one sees them; colours go with the square root."""
+    """Shares of all frames [pitch, yaw] from -end to end deg, as one sees them; colours go with the
+    square root.
+    """
     high, side, most = 3.6, 2.8, shares.max()
     figure = Figure(figsize=(WIDTH, high))
     axes = figure.add_axes((LEFT / WIDTH, BOTTOM / high, side / WIDTH, side / high))
-    look: dict[str, Any] = {"cmap": "viridis_r", "vmin": 0, "vmax": 1, "origin": "lower", "interpolation": "none"}
+    look: dict[str, Any] = {
+        "cmap": "viridis_r",
+        "vmin": 0,
+        "vmax": 1,
+        "origin": "lower",
+        "interpolation": "none",
+    }
     root = np.ma.masked_equal(np.sqrt(shares / most), 0)
-    axes.imshow(root[:, ::-1], extent=(end, -end, -end, end), **look)  # yaw > 0 is to the left of the picture
+    axes.imshow(
+        root[:, ::-1], extent=(end, -end, -end, end), **look
+    )  # yaw > 0 is to the left of the picture
     axes.axhline(0, color=GREY, linewidth=0.5)
     axes.axvline(0, color=GREY, linewidth=0.5)
     axes.set_xlabel("yaw from the middle [deg]: > 0 to the picture's left")
     axes.set_ylabel("pitch from the middle [deg]: > 0 up", rotation_mode="anchor")
-    key = figure.add_axes(((LEFT + side + 0.15) / WIDTH, BOTTOM / high, 0.12 / WIDTH, side / high), xticks=[])
+    key = figure.add_axes(
+        ((LEFT + side + 0.15) / WIDTH, BOTTOM / high, 0.12 / WIDTH, side / high), xticks=[]
+    )
     key.imshow(np.linspace(0, 1, 64)[:, None], extent=(0, 1, 0, 1), aspect="auto", **look)
-    ticks = np.array([tick for tick in MaxNLocator(4).tick_values(0, 100 * most) if tick <= 100 * most])
+    ticks = np.array(
+        [tick for tick in MaxNLocator(4).tick_values(0, 100 * most) if tick <= 100 * most]
+    )
     key.set_title("of frames", fontsize=9)
     key.set_yticks(np.sqrt(ticks / (100 * most)), [f"{tick:.3g} %" for tick in ticks])
     key.yaxis.tick_right()

@@ -1,4 +1,6 @@
-"""What the ledger adds to the index: where lost clips came from, what the store has of them, and what it all cost."""
+"""What the ledger adds to the index: where lost clips came from, what the store has of them, and
+what it all cost.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from datagen.stats.trust import number, whole
 
 @dataclass(frozen=True)
 class Cost:
-    """What the artefacts of a stage for these shards took, whichever run of the same store made them."""
+    """What the artefacts of a stage for these shards took, whichever run of the same store made
+    them.
+    """
 
     artefacts: int = 0
     seconds: float = 0.0
@@ -23,7 +27,12 @@ class Cost:
     unknown: int = 0  # artefacts of which the ledger does not say it
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return Cost(
+            *(
+                mine + theirs
+                for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,15 @@ class Told:
     output: str = ""
     seconds: float | None = None
     records: Mapping[str, str] = field(default_factory=dict)
-    made: Mapping[str, Cost] = field(default_factory=dict)  # stage -> what it took, of what was made here
+    made: Mapping[str, Cost] = field(
+        default_factory=dict
+    )  # stage -> what it took, of what was made here
 
 
 def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
-    """Of the run that made the shards of this index: the last that accounts for its clips just as it does."""
+    """Of the run that made the shards of this index: the last that accounts for its clips just as
+    it does.
+    """
     lost = {row["key"]: row for row in index["rejects"]}
     fates = {key: ("kept", "") for entry in index["shards"] for key in entry["keys"]}
     fates |= {key: (row["outcome"], row["reason"]) for key, row in lost.items()}
@@ -80,8 +93,8 @@ def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
 
 
 def _run(ledger: Path, folder: Path, fates: Mapping[str, tuple[str, str]]) -> str | None:
-    """The last run with exactly these outcomes, if there is one that wrote into this folder; runs of single stages do
-    not count.
+    """The last run with exactly these outcomes, if there is one that wrote into this folder; runs
+    of single stages do not count.
     """
     found: dict[bool, str] = {}
     for output, run, outcomes in _runs(ledger):
@@ -99,13 +112,21 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
             output, current, outcomes = event.output, event.run, {}
         if event.event == "clip":
             is_whole = event.outcome != "kept" or "agree" in event.records
-            outcomes[event.key] = (event.outcome, event.reason) if is_whole else ("kept", "by a single stage")
+            outcomes[event.key] = (
+                (event.outcome, event.reason) if is_whole else ("kept", "by a single stage")
+            )
     yield output, current, outcomes
 
 
-def _accounts(ledger: Path, run: str, fates: Mapping[str, Any]) -> tuple[dict[str, Told], dict[str, Cost]]:
-    """(what the run says of each clip, what its artefacts took: every one once, whatever run made it)."""
-    videos = fates.keys() | {key.rpartition("-")[0] for key in fates}  # a video's key is its shots' without number
+def _accounts(
+    ledger: Path, run: str, fates: Mapping[str, Any]
+) -> tuple[dict[str, Told], dict[str, Cost]]:
+    """(what the run says of each clip, what its artefacts took: every one once, whatever run made
+    it).
+    """
+    videos = fates.keys() | {
+        key.rpartition("-")[0] for key in fates
+    }  # a video's key is its shots' without number
     made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
     told: dict[str, Told] = {}
@@ -122,7 +143,9 @@ def _accounts(ledger: Path, run: str, fates: Mapping[str, Any]) -> tuple[dict[st
 
 
 def _events(ledger: Path) -> Iterator[Told]:
-    """Those of clips and starts; what is no event of ours is left out, the ledger only adds detail."""
+    """Those of clips and starts; what is no event of ours is left out, the ledger only adds
+    detail.
+    """
     if not ledger.is_file():
         return
     for event in read_ledger(ledger):
@@ -160,4 +183,13 @@ def _loss(row: Mapping[str, str], told: Told | None) -> Loss:
     told = told or Told("clip", "")
     stage = row["stage"] or told.stage
     key = text_of(row["key"])
-    return Loss(key, row["outcome"], row["reason"], stage, told.detail, told.source, told.seconds, told.records)
+    return Loss(
+        key,
+        row["outcome"],
+        row["reason"],
+        stage,
+        told.detail,
+        told.source,
+        told.seconds,
+        told.records,
+    )

@@ -13,14 +13,20 @@ from datagen.stats.trust import number
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a clip. `path` leads to it as in a rule; of a list [p5, median, p95] `span` takes last - first."""
+    """One number of a clip. `path` leads to it as in a rule; of a list [p5, median, p95] `span`
+    takes last - first.
+    """
 
     path: str
     title: str
     unit: str = ""
-    low: float = 0.0  # where histograms begin and end; values beyond are counted in the outermost bins
+    low: float = (
+        0.0  # where histograms begin and end; values beyond are counted in the outermost bins
+    )
     high: float = 1.0
-    better: str = ""  # "low" or "high" where one end is the good one: then it is a score, with its worst and best clips
+    # "low" or "high" where one end is the good one: then it is a score, with its worst and best
+    # clips
+    better: str = ""
     span: bool = False
     about: str = ""
 
@@ -42,7 +48,9 @@ class Measure:
             elif isinstance(value, list) and word.isdigit() and int(word) < len(value):
                 value = value[int(word)]
             elif value is not None:
-                raise UserError(f"{self.path} is not there: {str(value)[:60]!r} was found on the way.")
+                raise UserError(
+                    f"{self.path} is not there: {str(value)[:60]!r} was found on the way."
+                )
         if self.span and isinstance(value, list) and value:
             value = number(value[-1], self.path) - number(value[0], self.path)
         return math.nan if value is None else number(value, self.path)
@@ -51,7 +59,14 @@ class Measure:
 CLIP = (
     Measure("clips.seconds", "length", "s", 0, 20),
     Measure("clips.source_fps", "source frame rate", "fps", 0, 64),
-    Measure("clips.face_px", "face size in the source", "px", 0, 640, about="side of the face in the source video"),
+    Measure(
+        "clips.face_px",
+        "face size in the source",
+        "px",
+        0,
+        640,
+        about="side of the face in the source video",
+    ),
     Measure("clips.other_faces", "second face in the crop", "share of frames", 0, 0.2),
     Measure("clips.unique_fps", "differing pictures", "per s", 0, 64),
     Measure("faces.coverage", "face measured", "share of frames", 0, 1),
@@ -59,24 +74,53 @@ CLIP = (
     Measure("mask.face_share", "face", "share of the frame", 0, 0.5),
 )
 MOTION = (
-    Measure("gaze.amplitude_deg", "gaze amplitude", "deg", 0, 32, about="eye-in-head angle from its middle, p95"),
+    Measure(
+        "gaze.amplitude_deg",
+        "gaze amplitude",
+        "deg",
+        0,
+        32,
+        about="eye-in-head angle from its middle, p95",
+    ),
     Measure("gaze.coverage", "gaze known", "share of frames", 0, 1, better="high"),
     Measure("faces.yaw.1", "head yaw, median", "deg", -60, 60),
     Measure("faces.pitch.1", "head pitch, median", "deg", -60, 60),
     Measure("faces.roll.1", "head roll, median", "deg", -60, 60),
     Measure("faces.yaw", "head turn", "deg", 0, 60, span=True, about="head yaw, p95 - p5"),
-    Measure("faces.mouth", "mouth movement", "openness", 0, 0.6, span=True, about="p95 - p5 of height over width"),
-    Measure("faces.eyes", "lid movement", "openness", 0, 0.4, span=True, about="p95 - p5 of height over width"),
+    Measure(
+        "faces.mouth",
+        "mouth movement",
+        "openness",
+        0,
+        0.6,
+        span=True,
+        about="p95 - p5 of height over width",
+    ),
+    Measure(
+        "faces.eyes",
+        "lid movement",
+        "openness",
+        0,
+        0.4,
+        span=True,
+        about="p95 - p5 of height over width",
+    ),
 )
 
 
 def _twin(name: str, word: str) -> tuple[Measure, ...]:
-    def measure(key: str, title: str, unit: str, low: float, high: float, better: str, about: str = "") -> Measure:
-        return Measure(f"agree.{name}.{key}", f"{word}: {title}", unit, low, high, better, about=about)
+    def measure(
+        key: str, title: str, unit: str, low: float, high: float, better: str, about: str = ""
+    ) -> Measure:
+        return Measure(
+            f"agree.{name}.{key}", f"{word}: {title}", unit, low, high, better, about=about
+        )
 
     distance = "of interocular"
     return (
-        measure("landmarks", "landmark drift", distance, 0, 0.06, "low", "mean of all points and frames"),
+        measure(
+            "landmarks", "landmark drift", distance, 0, 0.06, "low", "mean of all points and frames"
+        ),
         measure("mouth", "lip drift", distance, 0, 0.06, "low"),
         measure("eyes", "eye drift", distance, 0, 0.06, "low"),
         measure("pose_deg", "head pose error", "deg", 0, 8, "low"),
@@ -84,7 +128,15 @@ def _twin(name: str, word: str) -> tuple[Measure, ...]:
         measure("mouth_r", "mouth correlation", "r", 0, 1, "high"),
         measure("blink_r", "blink correlation", "r", 0, 1, "high"),
         measure("flicker", "flicker", "times the target's", 0, 3, "low"),
-        measure("similarity", "identity similarity", "0 to 1", 0, 1, "low", "face proportions and colour; should fall"),
+        measure(
+            "similarity",
+            "identity similarity",
+            "0 to 1",
+            0,
+            1,
+            "low",
+            "face proportions and colour; should fall",
+        ),
         measure("coverage", "face found", "share of frames", 0, 1, "high"),
     )
 

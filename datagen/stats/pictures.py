@@ -1,4 +1,5 @@
-"""Small pictures for a page: the same moments of all videos of a clip, and what became of the lost ones.
+"""Small pictures for a page: the same moments of all videos of a clip, and what became of the lost
+ones.
 
 A video that is missing, damaged or not what it says costs its own picture and nothing else.
 """
@@ -34,9 +35,13 @@ SOON = 0.5  # s after the beginning of a span: past most fades, and seldom far f
 
 
 def gallery(dataset: Dataset, count: int) -> list[str]:
-    """Keys of `count` clips, from 0, in their order: those with the smallest hashes, so that more data changes few."""
+    """Keys of `count` clips, from 0, in their order: those with the smallest hashes, so that more
+    data changes few.
+    """
     keys = {row.key for row in dataset.rows}
-    return sorted(sorted(keys, key=lambda key: hashlib.sha256(key.encode(errors="replace")).digest())[:count])
+    return sorted(
+        sorted(keys, key=lambda key: hashlib.sha256(key.encode(errors="replace")).digest())[:count]
+    )
 
 
 def extremes(dataset: Dataset, count: int = 2) -> dict[str, tuple[list[str], list[str]]]:
@@ -46,7 +51,9 @@ def extremes(dataset: Dataset, count: int = 2) -> dict[str, tuple[list[str], lis
     """
     rows = sorted(dataset.rows, key=lambda row: row.key)
     keys, values = [row.key for row in rows], np.array([row.values for row in rows])
-    scores = [(number, measure) for number, measure in enumerate(dataset.measures) if measure.better]
+    scores = [
+        (number, measure) for number, measure in enumerate(dataset.measures) if measure.better
+    ]
     found = {}
     for number, measure in scores:
         column = values[:, number] if rows else np.empty(0)
@@ -56,20 +63,32 @@ def extremes(dataset: Dataset, count: int = 2) -> dict[str, tuple[list[str], lis
 
 
 def sheets(dataset: Dataset, moments: Mapping[str, int], side: int = 128) -> dict[str, list[str]]:
-    """Key -> JPEG data URI of each of so many moments: target, swapped, styled, mask side by side, each side x side px.
+    """Key -> JPEG data URI of each of so many moments: target, swapped, styled, mask side by side,
+    each side x side px.
 
-    Keys that the dataset lacks are left out; where there is no picture, a panel is grey and crossed.
+    Keys that the dataset lacks are left out; where there is no picture, a panel is grey and
+    crossed.
     """
     clips = {row.key: (row, found) for row, found in films(dataset, moments.keys())}
     keys = [key for key in moments if key in clips]
     with _workers() as workers:
-        return dict(zip(keys, workers.map(lambda key: _sheet(*clips[key], moments[key], side), keys), strict=True))
+        return dict(
+            zip(
+                keys,
+                workers.map(lambda key: _sheet(*clips[key], moments[key], side), keys),
+                strict=True,
+            )
+        )
 
 
-def thumbnails(dataset: Dataset, store: Store, limit: int = 200, side: int = 128) -> dict[str, str | None]:
-    """Key of a lost clip -> JPEG data URI, no side above `side`, out of its clip or else its source, if any is there.
+def thumbnails(
+    dataset: Dataset, store: Store, limit: int = 200, side: int = 128
+) -> dict[str, str | None]:
+    """Key of a lost clip -> JPEG data URI, no side above `side`, out of its clip or else its
+    source, if any is there.
 
-    At most `limit` clips are looked for, and of each reason as many, as far as it has them; the others are no keys.
+    At most `limit` clips are looked for, and of each reason as many, as far as it has them; the
+    others are no keys.
     """
     losses = _fairly(dataset.losses, limit)
     with _workers() as workers:
@@ -95,7 +114,10 @@ def _sheet(row: Row, found: Mapping[str, Film], moments: int, side: int) -> list
         readers = [_opened(stack, found.get(field)) for field in PANELS]
         promised = readers[0].frames if readers[0] else 0
         indices = spread(min(row.frames, promised or row.frames), moments)
-        return [_uri(np.hstack([_panel(reader, index, row.fps, side) for reader in readers])) for index in indices]
+        return [
+            _uri(np.hstack([_panel(reader, index, row.fps, side) for reader in readers]))
+            for index in indices
+        ]
 
 
 def _opened(stack: contextlib.ExitStack, film: Film | None) -> Reader | None:
@@ -105,17 +127,23 @@ def _opened(stack: contextlib.ExitStack, film: Film | None) -> Reader | None:
 
 
 def spread(frames: int, moments: int) -> list[int]:
-    """Indices of `moments` frames at even distances, each moved to a keyframe if that keeps them apart."""
+    """Indices of `moments` frames at even distances, each moved to a keyframe if that keeps them
+    apart.
+    """
     even = [(2 * i + 1) * frames // (2 * moments) for i in range(moments)]
     near = [round(index / video.KEYFRAME_EVERY) * video.KEYFRAME_EVERY for index in even]
     return near if len(set(near)) == moments and max(near, default=0) < frames else even
 
 
 def _panel(reader: Reader | None, index: int, fps: float, side: int) -> np.ndarray:
-    """The frame with this index, RGB uint8 [side, side, 3]; grey and crossed where there is none."""
+    """The frame with this index, RGB uint8 [side, side, 3]; grey and crossed where there is
+    none.
+    """
     with contextlib.suppress(Exception):
         if reader:
-            return cv2.resize(reader.picture(index, fps, side), (side, side), interpolation=cv2.INTER_AREA)
+            return cv2.resize(
+                reader.picture(index, fps, side), (side, side), interpolation=cv2.INTER_AREA
+            )
     panel = np.full((side, side, 3), 208, np.uint8)
     cv2.line(panel, (0, 0), (side, side), (160, 160, 160))
     cv2.line(panel, (side, 0), (0, side), (160, 160, 160))
@@ -123,16 +151,23 @@ def _panel(reader: Reader | None, index: int, fps: float, side: int) -> np.ndarr
 
 
 def _frame(file: Path, start: float, side: int) -> np.ndarray:
-    """The first frame from `start` s on, no side above `side`, RGB uint8; StopIteration where there is none."""
+    """The first frame from `start` s on, no side above `side`, RGB uint8; StopIteration where there
+    is none.
+    """
     with contextlib.closing(video.read(file, (start, math.inf), side)) as frames:  # type: ignore[type-var]  # a generator
         return next(frames).rgb
 
 
 def _fairly(losses: Sequence[Loss], limit: int) -> list[Loss]:
-    """At most `limit` of those that the store may know: the first of each reason, then the second of each, ..."""
+    """At most `limit` of those that the store may know: the first of each reason, then the second
+    of each, ...
+    """
     seen: Counter[tuple[str, str, str]] = Counter()
     rounds = []
-    for loss in sorted((loss for loss in losses if loss.records.keys() & {"clips", "source"}), key=lambda one: one.key):
+    for loss in sorted(
+        (loss for loss in losses if loss.records.keys() & {"clips", "source"}),
+        key=lambda one: one.key,
+    ):
         reason = loss.outcome, loss.stage, loss.reason
         rounds.append((seen[reason], loss))
         seen[reason] += 1
@@ -147,7 +182,10 @@ def _thumbnail(store: Store, loss: Loss, side: int) -> str | None:
         begin = float((record.identity["clip"]["span"] or [0.0])[0])
         with _local(store, record) as file:
             return _uri(_middle(file, record.metrics["fps"], side))
-    with contextlib.suppress(Exception), _local(store, store.read("source", loss.records["source"])) as file:
+    with (
+        contextlib.suppress(Exception),
+        _local(store, store.read("source", loss.records["source"])) as file,
+    ):
         return _uri(_soon(file, begin, side))
     return None
 
@@ -166,7 +204,9 @@ def _soon(file: Path, begin: float, side: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _local(store: Store, record: Record) -> Iterator[Path]:
-    """An artefact as a file here; FileNotFoundError where it is gone or no plain file, ValueError where too large."""
+    """An artefact as a file here; FileNotFoundError where it is gone or no plain file, ValueError
+    where too large.
+    """
     path = store.artefact(record).path
     if record.file and (store.is_local or path.exists()):
         if not path.is_file():  # a pipe would never answer

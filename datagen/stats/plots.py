@@ -21,23 +21,48 @@ from datagen.stats.dataset import Dataset
 from datagen.stats.gaze_map import from_middle, gaze_map
 from datagen.stats.measures import TWINS, Measure
 from datagen.stats.summary import histogram
-from datagen.stats.svg import BLUE, BOTTOM, GREY, LEFT, ORANGE, PALE, PURPLE, RED, SKY, WIDTH, shown, style, svg, words
+from datagen.stats.svg import (
+    BLUE,
+    BOTTOM,
+    GREY,
+    LEFT,
+    ORANGE,
+    PALE,
+    PURPLE,
+    RED,
+    SKY,
+    WIDTH,
+    shown,
+    style,
+    svg,
+    words,
+)
 from datagen.vision.gaze_signal import MAP_DEG
 
 GROUPS = ("losses", "clips", "eyes and head", "twins")
-GROUP_OF = {"clips": "clips", "mask": "clips", "faces": "eyes and head", "gaze": "eyes and head"}  # by a path's stage
+GROUP_OF = {
+    "clips": "clips",
+    "mask": "clips",
+    "faces": "eyes and head",
+    "gaze": "eyes and head",
+}  # by a path's stage
 RIGHT, HEIGHT, ROW = 0.3, 1.4, 0.2  # inches: of a histogram, and of a line of words above it
 STEP = 0.36  # inches: a step of the funnel
 STEPS = 30  # losses that the funnel tells apart; the others are one step
 OUTCOMES = {"filtered": ORANGE, "invalid": PURPLE, "failed": RED}
 BOUNDS = 6  # thresholds that a histogram shows
-NEAR, FARTHEST = 20, 44  # deg: the map of gaze reaches at least and at most so far; what is beyond counts at its edge
+NEAR, FARTHEST = (
+    20,
+    44,
+)  # deg: the map of gaze reaches at least and at most so far; what is beyond counts at its edge
 ROUND = ("1.000", "2.000", "2.500", "5.000")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture of a page. `name` is unique: letters, digits, dots, `_`; `svg` may stand in HTML as it is."""
+    """One picture of a page. `name` is unique: letters, digits, dots, `_`; `svg` may stand in HTML
+    as it is.
+    """
 
     name: str
     title: str
@@ -68,7 +93,9 @@ class Bound:
 
 @dataclass(frozen=True)
 class Series:
-    """What was measured, values [n] without NaN, and what is asked of it; `word` tells the twins apart."""
+    """What was measured, values [n] without NaN, and what is asked of it; `word` tells the twins
+    apart.
+    """
 
     word: str
     measure: Measure
@@ -100,7 +127,9 @@ def _funnel(dataset: Dataset) -> Plot:
         _step(axes, row, what, (left - clips, left), planned, OUTCOMES.get(outcome, GREY))
         left -= clips
     _step(axes, len(losses) + 1, "kept", (0, left), planned, BLUE)
-    about = f"{planned:,} planned = {left:,} kept" + "".join(f" + {books[o]:,} {o}" for o in OUTCOMES)
+    about = f"{planned:,} planned = {left:,} kept" + "".join(
+        f" + {books[o]:,} {o}" for o in OUTCOMES
+    )
     return Plot.of("funnel", "from planned to kept", "losses", figure, about)
 
 
@@ -117,7 +146,9 @@ def _loss_words(outcome: str, stage: str, reason: str) -> str:
     return f"{shown(': '.join(filter(None, (stage, reason))), 27)} ({shown(outcome, 10)})"
 
 
-def _step(axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, colour: str) -> None:
+def _step(
+    axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, colour: str
+) -> None:
     """A line of words, and under it the part of all that was planned."""
     scale, y, clips = (WIDTH - 0.2) / max(planned, 1), STEP * row, part[1] - part[0]
     axes.text(0.1, y + 0.18, what)
@@ -130,7 +161,9 @@ def _step(axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, 
 
 
 def _gaze(dataset: Dataset) -> Plot:
-    """Where the eyes look in the head, in the cells of `gaze_map`, each clip from its own middle."""
+    """Where the eyes look in the head, in the cells of `gaze_map`, each clip from its own
+    middle.
+    """
     place = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
     angles, frames = from_middle(dataset.rows)
     total = frames.sum()
@@ -142,7 +175,10 @@ def _gaze(dataset: Dataset) -> Plot:
     column, row = np.clip(np.rint(angles / MAP_DEG), -far, far).astype(int).T + far
     np.add.at(shares, (row, column), frames / total)
     near = frames[np.hypot(*angles.T) <= 10].sum() / total
-    about = f"{total:,} frames, {near:.1%} within 10 deg of their clip's own middle; absolute zero is not calibrated"
+    about = (
+        f"{total:,} frames, {near:.1%} within 10 deg of their clip's own middle; absolute "
+        "zero is not calibrated"
+    )
     if beyond := frames[farthest > far * MAP_DEG].sum():
         about += f"; {beyond:,} beyond {far * MAP_DEG} deg are at the edge"
     return Plot.of(*place, gaze_map(shares, (far + 0.5) * MAP_DEG), about)
@@ -150,13 +186,20 @@ def _gaze(dataset: Dataset) -> Plot:
 
 def _single(dataset: Dataset, measure: Measure) -> Plot:
     group = GROUP_OF.get(measure.path.partition(".")[0], "twins")
-    return _histogram(_name(measure), shown(measure.title, 60), group, [_series(dataset, measure, "")])
+    return _histogram(
+        _name(measure), shown(measure.title, 60), group, [_series(dataset, measure, "")]
+    )
 
 
 def _pair(dataset: Dataset, pair: tuple[Measure, Measure]) -> Plot:
     """Swapped and styled twins in one plot."""
     series = [_series(dataset, measure, measure.title.partition(": ")[0]) for measure in pair]
-    return _histogram(f"twins.{pair[0].path.rpartition('.')[2]}", pair[0].title.partition(": ")[2], "twins", series)
+    return _histogram(
+        f"twins.{pair[0].path.rpartition('.')[2]}",
+        pair[0].title.partition(": ")[2],
+        "twins",
+        series,
+    )
 
 
 def _series(dataset: Dataset, measure: Measure, word: str) -> Series:
@@ -172,7 +215,9 @@ def _bounds(dataset: Dataset, measure: Measure, word: str) -> Iterator[Bound]:
         colour = BLUE if word == "swapped" else "black" if subset else RED
         for end in ("least", "most"):
             if rule.get(end) is not None and math.isfinite(float(rule[end])):
-                yield Bound(", ".join(filter(None, (word, subset))) or "rule", end, float(rule[end]), colour)
+                yield Bound(
+                    ", ".join(filter(None, (word, subset))) or "rule", end, float(rule[end]), colour
+                )
 
 
 def _name(measure: Measure) -> str:
@@ -183,22 +228,38 @@ def _name(measure: Measure) -> str:
 
 
 def _histogram(name: str, title: str, group: str, series: Sequence[Series]) -> Plot:
-    known = [one for one in series if len(one.values) and 0 < one.measure.high - one.measure.low < math.inf]
+    known = [
+        one
+        for one in series
+        if len(one.values) and 0 < one.measure.high - one.measure.low < math.inf
+    ]
     figure = _draw(known) if known else words("nothing measured")
     return Plot.of(name, title, group, figure, "; ".join(map(_about, series)))
 
 
 def _about(series: Series) -> str:
-    start, values, measure = f"{series.word}: " if series.word else "", series.values, series.measure
+    start, values, measure = (
+        f"{series.word}: " if series.word else "",
+        series.values,
+        series.measure,
+    )
     if not len(values):
         return f"{start}nothing measured"
     low, high = values.min(), values.max()
     with np.errstate(invalid="ignore"):  # of infinities
-        between = f"from {low:.4g} to {high:.4g}, median {np.median(values):.4g}" if low < high else f"at {low:.4g}"
+        between = (
+            f"from {low:.4g} to {high:.4g}, median {np.median(values):.4g}"
+            if low < high
+            else f"at {low:.4g}"
+        )
     unit = f" {measure.unit}" if measure.unit in ("s", "px", "fps", "deg") else ""
     said = [f"{start}{len(values):,} {'clip' if len(values) == 1 else 'clips'} {between}{unit}"]
-    said += [f"{bound} ({bound.met(values):,} of {len(values):,})" for bound in series.bounds[:BOUNDS]]
-    said += [f"{n:,} {side} {end:g} in the outermost bin" for n, side, end in _beyond(measure, values)]
+    said += [
+        f"{bound} ({bound.met(values):,} of {len(values):,})" for bound in series.bounds[:BOUNDS]
+    ]
+    said += [
+        f"{n:,} {side} {end:g} in the outermost bin" for n, side, end in _beyond(measure, values)
+    ]
     return "; ".join(said)
 
 
@@ -221,22 +282,37 @@ def _draw(known: Sequence[Series]) -> Figure:
     _flags(axes, bounds)
     if twins:
         corner = 0, 1 + (above - ROW) / HEIGHT
-        axes.legend(loc="lower left", bbox_to_anchor=corner, ncols=2, frameon=False, borderpad=0, borderaxespad=0)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=corner,
+            ncols=2,
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0,
+        )
     return figure
 
 
 def _bars(axes: Axes, series: Series) -> None:
     """Clips per bin: filled, but styled twins as a line over the bars of swapped ones."""
-    counts, edges = histogram(series.values, series.measure, _parts(series.measure, (24, 25, 20, 30, 32, 16)))
+    counts, edges = histogram(
+        series.values, series.measure, _parts(series.measure, (24, 25, 20, 30, 32, 16))
+    )
     if series.word == "styled":
-        axes.stairs(np.where(counts, counts, np.nan), edges, color=RED, linewidth=1.8, label=series.word)
+        axes.stairs(
+            np.where(counts, counts, np.nan), edges, color=RED, linewidth=1.8, label=series.word
+        )
     else:
         axes.stairs(counts, edges, fill=True, color=SKY, label=series.word)
 
 
 def _parts(measure: Measure, counts: Sequence[int]) -> int:
-    """The first of these numbers of parts that are as long as a round number, else the first of all."""
-    sizes = {count: f"{(measure.high - measure.low) / count:.3e}".partition("e")[0] for count in counts}
+    """The first of these numbers of parts that are as long as a round number, else the first of
+    all.
+    """
+    sizes = {
+        count: f"{(measure.high - measure.low) / count:.3e}".partition("e")[0] for count in counts
+    }
     return next((count for count in counts if sizes[count] in ROUND), counts[0])
 
 
@@ -256,14 +332,24 @@ def _scales(axes: Axes, measure: Measure, values: np.ndarray) -> None:
 
 
 def _flags(axes: Axes, bounds: Sequence[Bound]) -> None:
-    """A line for each threshold, up to its own words above the bars; those farther out stand higher."""
+    """A line for each threshold, up to its own words above the bars; those farther out stand
+    higher.
+    """
     low, high = axes.get_xlim()
     middle, down = (low + high) / 2, axes.get_xaxis_transform()
     for row, bound in enumerate(sorted(bounds, key=lambda bound: abs(bound.value - middle))):
         x, y = min(max(bound.value, low), high), 1 + (ROW * row + 0.14) / HEIGHT
         dashes = (3 * row, (3, 3))  # two at the same place show both colours
-        axes.plot([x, x], [0, y], linestyle=dashes, color=bound.colour, transform=down, clip_on=False)
-        text = f"{bound} \u2192" if bound.value > high else f"\u2190 {bound}" if bound.value < low else str(bound)
+        axes.plot(
+            [x, x], [0, y], linestyle=dashes, color=bound.colour, transform=down, clip_on=False
+        )
+        text = (
+            f"{bound} \u2192"
+            if bound.value > high
+            else f"\u2190 {bound}"
+            if bound.value < low
+            else str(bound)
+        )
         side, gap = ("left", 4) if x < middle else ("right", -4)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the lines of others
         axes.annotate(text, (x, y), (gap, 0), down, "offset points", ha=side, va="center", bbox=box)

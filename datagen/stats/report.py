@@ -1,6 +1,8 @@
-"""One page about a dataset, complete in itself: no file beside it, no network, nothing in it that comes from data runs.
+"""One page about a dataset, complete in itself: no file beside it, no network, nothing in it that
+comes from data runs.
 
-DataTables comes from the package itables. The Content-Security-Policy allows two scripts, by the hash of their text.
+DataTables comes from the package itables. The Content-Security-Policy allows two scripts, by the
+hash of their text.
 """
 
 from __future__ import annotations
@@ -31,7 +33,12 @@ from datagen.stats.rows import Row
 from datagen.stats.summary import distribution
 from datagen.stats.terminal import size
 
-FACTS = ("clips.face_px", "gaze.amplitude_deg", "faces.yaw.span", "faces.mouth.span")  # of each clip in the gallery
+FACTS = (
+    "clips.face_px",
+    "gaze.amplitude_deg",
+    "faces.yaw.span",
+    "faces.mouth.span",
+)  # of each clip in the gallery
 COUNTED = ("split", "group", "identity", "fps", "license", "subset")
 ENDS = ("mean", "min", "p5", "median", "p95", "max")
 SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; a page with more would not open
@@ -54,8 +61,11 @@ WORDS = {  # column of the table -> kind of its filter
 NUMBERS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
 
 
-def write_report(dataset: Dataset, store: Store, path: Path, shown: int = SHOWN, overwrite: bool = False) -> None:
-    """Write the page to `path`; the same dataset gives the same bytes. UserError where it cannot or must not be.
+def write_report(
+    dataset: Dataset, store: Store, path: Path, shown: int = SHOWN, overwrite: bool = False
+) -> None:
+    """Write the page to `path`; the same dataset gives the same bytes. UserError where it cannot or
+    must not be.
 
     `shown` is the number of clips in the gallery; the store may have pictures of the lost clips.
     """
@@ -63,7 +73,8 @@ def write_report(dataset: Dataset, store: Store, path: Path, shown: int = SHOWN,
         raise UserError(f"shown is {shown}: 0 to {MOST_SHOWN} clips in the gallery are expected.")
     if not (seal.is_free(path, "report") or overwrite):
         raise UserError(
-            f"{path} was edited or not written by this command: --overwrite replaces it, --output writes elsewhere."
+            f"{path} was edited or not written by this command: --overwrite replaces it, "
+            "--output writes elsewhere."
         )
     seal.write(path, page(dataset, store, shown).encode(errors="replace"), "report")
 
@@ -102,17 +113,28 @@ def _environment() -> jinja2.Environment:
 
 
 def table(dataset: Dataset) -> dict[str, Any]:
-    """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all clips, kept and lost.
+    """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all
+    clips, kept and lost.
 
     A number that is not there is null; measures have six digits.
     """
-    chosen = [index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"]
+    chosen = [
+        index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"
+    ]
     columns = [_column(name, name, kind=kind) for name, kind in WORDS.items()]
     columns += [_column(name, name) for name in NUMBERS]
-    columns += [_column(m.name, m.title, m.unit, m.about) for m in (dataset.measures[index] for index in chosen)]
-    kept = [[*_kept_cells(row), *map(_rounded, row.values[chosen].tolist())] for row in dataset.rows]
+    columns += [
+        _column(m.name, m.title, m.unit, m.about)
+        for m in (dataset.measures[index] for index in chosen)
+    ]
+    kept = [
+        [*_kept_cells(row), *map(_rounded, row.values[chosen].tolist())] for row in dataset.rows
+    ]
     nothing = [None] * len(chosen)
-    return {"columns": columns, "rows": kept + [[*_lost_cells(loss), *nothing] for loss in dataset.losses]}
+    return {
+        "columns": columns,
+        "rows": kept + [[*_lost_cells(loss), *nothing] for loss in dataset.losses],
+    }
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -146,15 +168,22 @@ def _library() -> Path:
 
 
 def _globally(module: str) -> str:
-    """The library as a script in the page, which cannot be imported by its name: its default export made global."""
+    """The library as a script in the page, which cannot be imported by its name: its default export
+    made global.
+    """
     found = re.search(r"export\s*\{[^{}]*?([\w$]+) as default\b", module)
     if found is None:
-        raise UserError("itables holds no DataTables that is known here: install a version of itables >= 2.9, < 3.")
+        raise UserError(
+            "itables holds no DataTables that is known here: install a version of "
+            "itables >= 2.9, < 3."
+        )
     return _inline(f"{module}\nglobalThis.DataTable = {found[1]};\n")
 
 
 def _inline(script: str) -> str:
-    """With no words that HTML reads inside of a script; they may only stand in its strings and patterns."""
+    """With no words that HTML reads inside of a script; they may only stand in its strings and
+    patterns.
+    """
     return re.sub(r"<(?=!--|/?script)", r"\\x3c", script, flags=re.IGNORECASE)
 
 
@@ -207,10 +236,19 @@ def _pictures(dataset: Dataset, shown: int) -> dict[str, Any]:
     return {
         "gallery": [cards[key] for key in chosen],
         "pool": [card for key, card in cards.items() if key not in set(chosen)],
-        "extremes": {name: {"worst": worst, "best": best} for name, (worst, best) in ends.items() if worst or best},
-        "scores": sorted((m for m in dataset.measures if any(ends.get(m.name, ()))), key=_of_no_twin),
+        "extremes": {
+            name: {"worst": worst, "best": best}
+            for name, (worst, best) in ends.items()
+            if worst or best
+        },
+        "scores": sorted(
+            (m for m in dataset.measures if any(ends.get(m.name, ()))), key=_of_no_twin
+        ),
         "facts": [measure for measure in dataset.measures if measure.name in FACTS],
-        "twins": [(a.title.partition(": ")[2], a, b) for a, b in zip(TWINS["swap"], TWINS["style"], strict=True)],
+        "twins": [
+            (a.title.partition(": ")[2], a, b)
+            for a, b in zip(TWINS["swap"], TWINS["style"], strict=True)
+        ],
     }
 
 
@@ -223,17 +261,43 @@ def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dic
     return {"row": row, "sheets": pictures, "values": values}
 
 
-def _column(name: str, title: str, unit: str = "", about: str = "", kind: str = "number") -> dict[str, str]:
+def _column(
+    name: str, title: str, unit: str = "", about: str = "", kind: str = "number"
+) -> dict[str, str]:
     return {"name": name, "title": title, "unit": unit, "about": about, "kind": kind}
 
 
 def _kept_cells(row: Row) -> list[Any]:
-    words = [row.key, "kept", "", "", "", row.split, row.subsets, row.identity, row.source, _licence(row), row.shard]
+    words = [
+        row.key,
+        "kept",
+        "",
+        "",
+        "",
+        row.split,
+        row.subsets,
+        row.identity,
+        row.source,
+        _licence(row),
+        row.shard,
+    ]
     return [*words, _rounded(row.seconds), row.frames, _rounded(row.fps)]
 
 
 def _lost_cells(loss: Loss) -> list[Any]:
-    words = [loss.key, loss.outcome, loss.stage, loss.reason, _first_line(loss.detail), "", (), "", loss.source, "", ""]
+    words = [
+        loss.key,
+        loss.outcome,
+        loss.stage,
+        loss.reason,
+        _first_line(loss.detail),
+        "",
+        (),
+        "",
+        loss.source,
+        "",
+        "",
+    ]
     return [*words, None if loss.seconds is None else _rounded(loss.seconds), None, None]
 
 
@@ -250,9 +314,13 @@ def _rounded(value: float) -> float | None:
 
 
 def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any]:
-    """A group for each line of the funnel, with some of its clips: those that have a picture first."""
+    """A group for each line of the funnel, with some of its clips: those that have a picture
+    first.
+    """
     groups: dict[tuple[str, str, str], list[Loss]] = {}
-    for loss in sorted(dataset.losses, key=lambda loss: (not pictures.get(loss.key), loss.key not in pictures)):
+    for loss in sorted(
+        dataset.losses, key=lambda loss: (not pictures.get(loss.key), loss.key not in pictures)
+    ):
         groups.setdefault((loss.outcome, loss.stage, loss.reason), []).append(loss)
     made = [
         {"outcome": outcome, "stage": stage, "reason": reason, "count": count}

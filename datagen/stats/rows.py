@@ -1,4 +1,6 @@
-"""Every clip of a folder of shards as a row of numbers, read from the json members; no video is opened."""
+"""Every clip of a folder of shards as a row of numbers, read from the json members; no video is
+opened.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Row:
 
 
 def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
-    """The rows of a shard that `entry` of the index describes; UserError where it is not what the index says."""
+    """The rows of a shard that `entry` of the index describes; UserError where it is not what the
+    index says.
+    """
     count, key = 0, "?"
     try:
         if path.stat().st_size != entry["bytes"]:
@@ -52,12 +56,16 @@ def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure])
     except UserError as error:
         raise UserError(f"{path}: {str(error).rstrip('.')}: {ADVICE}.") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: sample {key} lacks what a sample has ({error!r}): {ADVICE}.") from None
+        raise UserError(
+            f"{path}: sample {key} lacks what a sample has ({error!r}): {ADVICE}."
+        ) from None
     except (tarfile.TarError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}): {ADVICE}.") from None
     if count != entry["samples"]:
-        raise UserError(f"{path} holds {count} samples, its index says {entry['samples']}: {ADVICE}.")
+        raise UserError(
+            f"{path} holds {count} samples, its index says {entry['samples']}: {ADVICE}."
+        )
 
 
 ADVICE = "`python -m datagen.verify` names every fault, the command that made the shards mends it"
@@ -80,7 +88,9 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
         yield last, sizes, text
 
 
-def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]) -> Row:
+def _row(
+    key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]
+) -> Row:
     if not is_key(key):
         raise UserError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
     metrics = said["metrics"]
@@ -99,7 +109,10 @@ def _row(key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], meas
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
         gaze_map=[_cell(*cell) for cell in metrics.get("gaze", {}).get("map", ())],
-        stages={text_of(n): {**made, "weights": dict(made.get("weights", {}))} for n, made in said["stages"].items()},
+        stages={
+            text_of(n): {**made, "weights": dict(made.get("weights", {}))}
+            for n, made in said["stages"].items()
+        },
     )
 
 

@@ -13,19 +13,26 @@ from datagen.stats.measures import Measure
 from datagen.stats.rows import Row
 
 QUANTILES = {"p5": 5, "median": 50, "p95": 95}
-BINS = 16  # of histograms in the terminal and in JSON; what lies beyond a measure's range is in the outermost
+# of histograms in the terminal and in JSON; what lies beyond a measure's range is in the outermost
+BINS = 16
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of clips holds. `values` keeps every number, so that quantiles are exact however sets are joined."""
+    """What a set of clips holds. `values` keeps every number, so that quantiles are exact however
+    sets are joined.
+    """
 
     clips: int = 0
     frames: int = 0
     seconds: float = 0.0
     sizes: Counter[str] = field(default_factory=Counter)  # field -> bytes
-    clips_of: dict[str, Counter[str]] = field(default_factory=dict)  # "split", "identity", ... -> value -> clips
-    gaze_map: Counter[tuple[int, int]] = field(default_factory=Counter)  # (yaw, pitch) deg -> frames
+    clips_of: dict[str, Counter[str]] = field(
+        default_factory=dict
+    )  # "split", "identity", ... -> value -> clips
+    gaze_map: Counter[tuple[int, int]] = field(
+        default_factory=Counter
+    )  # (yaw, pitch) deg -> frames
     values: tuple[np.ndarray, ...] = ()  # float64 [clips, measures], in parts
 
     @classmethod
@@ -46,7 +53,9 @@ class Summary:
         }
         values = (np.stack([row.values for row in rows]),) if rows else ()
         seconds = sum(row.seconds for row in rows)
-        return cls(len(rows), sum(row.frames for row in rows), seconds, sizes, clips_of, gaze_map, values)
+        return cls(
+            len(rows), sum(row.frames for row in rows), seconds, sizes, clips_of, gaze_map, values
+        )
 
     def __add__(self, other: Summary) -> Summary:
         names = self.clips_of.keys() | other.clips_of.keys()
@@ -56,7 +65,10 @@ class Summary:
             self.frames + other.frames,
             self.seconds + other.seconds,
             self.sizes + other.sizes,
-            {name: self.clips_of.get(name, nothing) + other.clips_of.get(name, nothing) for name in names},
+            {
+                name: self.clips_of.get(name, nothing) + other.clips_of.get(name, nothing)
+                for name in names
+            },
             self.gaze_map + other.gaze_map,
             self.values + other.values,
         )
@@ -94,21 +106,31 @@ def total(summaries: Iterable[Summary]) -> Summary:
 
 
 def distribution(values: np.ndarray) -> dict[str, Any]:
-    """count, mean, sd, min, p5, median, p95, max of values [n]; nulls but for the count where there is none."""
+    """count, mean, sd, min, p5, median, p95, max of values [n]; nulls but for the count where there
+    is none.
+    """
     if not len(values):
         return {"count": 0, **dict.fromkeys(("mean", "sd", "min", *QUANTILES, "max"))}
     low, *quantiles, high = np.percentile(values, [0, *QUANTILES.values(), 100])
     ends = {"mean": values.mean(), "sd": values.std(), "min": low, "max": high}
     numbers = {**ends, **dict(zip(QUANTILES, quantiles, strict=True))}
-    return {"count": len(values), **{name: float(f"{value:.6g}") for name, value in numbers.items()}}
+    return {
+        "count": len(values),
+        **{name: float(f"{value:.6g}") for name, value in numbers.items()},
+    }
 
 
 def _told(values: np.ndarray, measure: Measure) -> dict[str, Any]:
     counts, edges = histogram(values, measure, BINS)
-    return {**distribution(values), "histogram": {"from": edges[0], "to": edges[-1], "counts": counts.tolist()}}
+    return {
+        **distribution(values),
+        "histogram": {"from": edges[0], "to": edges[-1], "counts": counts.tolist()},
+    }
 
 
 def histogram(values: np.ndarray, measure: Measure, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """(counts [bins], edges [bins + 1]) over the measure's range; what lies beyond is in the outermost bins."""
+    """(counts [bins], edges [bins + 1]) over the measure's range; what lies beyond is in the
+    outermost bins.
+    """
     edges = np.linspace(measure.low, measure.high, bins + 1)
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0], edges

@@ -1,4 +1,6 @@
-"""How plots look, and how they become SVG that may stand in a page as it is.  (Matplotlib, without pyplot)"""
+"""How plots look, and how they become SVG that may stand in a page as it is.  (Matplotlib, without
+pyplot)
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.sans-serif": ["DejaVu Sans"],  # comes with Matplotlib; browsers without it take one that is no wider
+    "font.sans-serif": [
+        "DejaVu Sans"
+    ],  # comes with Matplotlib; browsers without it take one that is no wider
     "font.size": 9,
     "lines.linewidth": 1.5,
     "svg.fonttype": "none",
@@ -39,9 +43,13 @@ STYLE: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib as these plots want it, whatever the user's matplotlibrc says; as it was afterwards."""
+    """Matplotlib as these plots want it, whatever the user's matplotlibrc says; as it was
+    afterwards.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # browsers have fonts for what Matplotlib's lacks
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # browsers have fonts for what Matplotlib's lacks
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
@@ -49,9 +57,17 @@ def style() -> Iterator[None]:
 
 def shown(text: str, limit: int) -> str:
     """Words from data as they may be drawn: one line, at most about `limit` letters wide."""
-    plain = " ".join("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[:999]).split())
+    plain = " ".join(
+        "".join(
+            c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[:999]
+        ).split()
+    )
     wide = np.cumsum([_width(c) for c in plain])
-    return plain if not len(wide) or wide[-1] <= limit else plain[: int(np.sum(wide < limit))] + "\u2026"
+    return (
+        plain
+        if not len(wide) or wide[-1] <= limit
+        else plain[: int(np.sum(wide < limit))] + "\u2026"
+    )
 
 
 def _width(letter: str) -> float:
@@ -69,13 +85,21 @@ def words(text: str) -> Figure:
 
 
 def svg(figure: Figure, name: str, title: str) -> str:
-    """An `<svg>` element: its bytes hang on the drawing and the name alone, its ids are not those of another name."""
+    """An `<svg>` element: its bytes hang on the drawing and the name alone, its ids are not those
+    of another name.
+    """
     file = io.StringIO()
     matplotlib.rcParams["svg.hashsalt"] = name
-    FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    FigureCanvasSVG(figure).print_svg(
+        file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
     text = file.getvalue()
     text = re.sub(r"\n\s*", "\n", text[text.index("<svg ") :])
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # counted anew in each figure
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)  # would style the whole page
+    text = re.sub(
+        r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL
+    )  # would style the whole page
     label = html.escape(title, quote=True)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" style="stroke-linejoin:round" ', 1)
+    return text.replace(
+        "<svg ", f'<svg role="img" aria-label="{label}" style="stroke-linejoin:round" ', 1
+    )

@@ -19,10 +19,22 @@ from datagen.stats.summary import BINS, Summary, distribution, histogram
 
 BARS = " ▁▂▃▄▅▆▇█"
 SHOWN = (
-    "clips.seconds", "clips.face_px", "gaze.amplitude_deg", "faces.yaw.1", "faces.pitch.1", "faces.roll.1",
-    "faces.mouth.span", "agree.swap.landmarks", "agree.style.landmarks", "agree.swap.gaze_deg", "agree.style.gaze_deg",
-    "agree.swap.similarity", "agree.style.similarity", "agree.swap.flicker", "agree.style.flicker",
-)  # fmt: skip
+    "clips.seconds",
+    "clips.face_px",
+    "gaze.amplitude_deg",
+    "faces.yaw.1",
+    "faces.pitch.1",
+    "faces.roll.1",
+    "faces.mouth.span",
+    "agree.swap.landmarks",
+    "agree.style.landmarks",
+    "agree.swap.gaze_deg",
+    "agree.style.gaze_deg",
+    "agree.swap.similarity",
+    "agree.style.similarity",
+    "agree.swap.flicker",
+    "agree.style.flicker",
+)
 WIDTH = 110  # columns where the output is no terminal
 
 
@@ -36,12 +48,22 @@ def show(dataset: Dataset) -> None:
 def terminal() -> Console:
     """Words are shown as they are; as wide as the terminal, or WIDTH."""
     console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=WIDTH)
+    return (
+        console
+        if console.is_terminal
+        else Console(highlight=False, markup=False, emoji=False, width=WIDTH)
+    )
 
 
 def table(title: str, *columns: str, words: int = 1) -> Table:
     """A plain table; the first `words` columns hold words, the others numbers."""
-    made = Table(title=words_of(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=words_of(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for number, name in enumerate(columns):
         if number < words:
             made.add_column(Text(name), min_width=16 if words == 1 else 6, overflow="fold")
@@ -56,7 +78,9 @@ def words_of(value: Any) -> Text:
 
 
 def _overview(dataset: Dataset) -> Iterator[RenderableType]:
-    made = table(str(dataset.folder), "split", "shards", "clips", "frames", "hours", "identities", "size")
+    made = table(
+        str(dataset.folder), "split", "shards", "clips", "frames", "hours", "identities", "size"
+    )
     for split, (shards, tar_bytes, summary) in dataset.splits.items():
         made.add_row(*_counts(split, shards, tar_bytes, summary))
     made.add_section()
@@ -65,14 +89,26 @@ def _overview(dataset: Dataset) -> Iterator[RenderableType]:
     yield made
     for name, of in (("fps", "fps"), ("subsets", "subset"), ("licences", "license")):
         counts = dataset.summary.clips_of.get(of, Counter())
-        yield words_of(f"{name}: " + (", ".join(f"{value} ({n:,})" for value, n in sorted(counts.items())) or "none"))
-    yield Text("identities: people, or where the source names none, groups of clips (one video, or nearly one face)\n")
+        yield words_of(
+            f"{name}: "
+            + (", ".join(f"{value} ({n:,})" for value, n in sorted(counts.items())) or "none")
+        )
+    yield Text(
+        "identities: people, or where the source names none, groups of clips (one video, "
+        "or nearly one face)\n"
+    )
 
 
 def _counts(name: str, shards: int, tar_bytes: int, summary: Summary) -> list[Text]:
     told = summary.to_json(())
     numbers = [f"{number:,}" for number in (shards, told["clips"], told["frames"])]
-    words = (name, *numbers, f"{summary.seconds / 3600:.3f}", f"{told['identities']:,}", size(tar_bytes))
+    words = (
+        name,
+        *numbers,
+        f"{summary.seconds / 3600:.3f}",
+        f"{told['identities']:,}",
+        size(tar_bytes),
+    )
     return [words_of(word) for word in words]
 
 
@@ -80,9 +116,19 @@ def _funnel(dataset: Dataset) -> RenderableType:
     made = table("From planned to kept", "what", "stage", "clips", "share", "", words=2)
     planned = dataset.books["planned"]
     rows = [(f"- {outcome}: {reason}", stage, n) for outcome, stage, reason, n in dataset.funnel()]
-    for what, stage, count in [("planned", "", planned), *rows, ("= kept", "", dataset.books["kept"])]:
+    for what, stage, count in [
+        ("planned", "", planned),
+        *rows,
+        ("= kept", "", dataset.books["kept"]),
+    ]:
         share = count / planned if planned else 0.0
-        made.add_row(words_of(what[:60]), words_of(stage), f"{count:,}", f"{share:.1%}", Text("█" * round(24 * share)))
+        made.add_row(
+            words_of(what[:60]),
+            words_of(stage),
+            f"{count:,}",
+            f"{share:.1%}",
+            Text("█" * round(24 * share)),
+        )
     made.columns[-1].justify = "left"
     return made
 
@@ -96,17 +142,25 @@ def _histograms(dataset: Dataset) -> RenderableType:
     return made
 
 
-def _histogram(summary: Summary, number: int, measure: Measure, rules: Sequence[Mapping[str, Any]]) -> list[Text]:
+def _histogram(
+    summary: Summary, number: int, measure: Measure, rules: Sequence[Mapping[str, Any]]
+) -> list[Text]:
     values = summary.column(number)
     told = distribution(values)
     counts, _ = histogram(values, measure, BINS)
-    bounds = " ".join(_bound(rule) for rule in rules if rule["metric"] == measure.path and not measure.span)
+    bounds = " ".join(
+        _bound(rule) for rule in rules if rule["metric"] == measure.path and not measure.span
+    )
     numbers = [short(told[name]) for name in ("p5", "median", "p95")]
     return [words_of(word) for word in (measure.label, sparkline(counts), *numbers, bounds)]
 
 
 def _bound(rule: Mapping[str, Any]) -> str:
-    ends = [f"{sign}{rule[end]:g}" for end, sign in (("least", "≥"), ("most", "≤")) if rule.get(end) is not None]
+    ends = [
+        f"{sign}{rule[end]:g}"
+        for end, sign in (("least", "≥"), ("most", "≤"))
+        if rule.get(end) is not None
+    ]
     return " ".join(ends) + (f" ({rule['subset']})" if "subset" in rule else "")
 
 
@@ -119,7 +173,9 @@ def sparkline(counts: Iterable[int]) -> str:
 
 def _costs(dataset: Dataset) -> RenderableType:
     if not dataset.history.found:
-        return Text("Seconds and bytes of each stage: the ledger of the run is not in this --store.\n")
+        return Text(
+            "Seconds and bytes of each stage: the ledger of the run is not in this --store.\n"
+        )
     made = table("What it took", "stage", "artefacts", "seconds", "s each", "size")
     for stage, cost in dataset.costs:
         made.add_row(words_of(stage), *_cost(cost))
@@ -127,7 +183,9 @@ def _costs(dataset: Dataset) -> RenderableType:
     whole = sum((cost for _, cost in dataset.costs), start=Cost())
     made.add_row("all", *_cost(whole))
     if whole.unknown:
-        made.caption = f"Without {whole.unknown:,} artefacts of which this ledger does not say what they took."
+        made.caption = (
+            f"Without {whole.unknown:,} artefacts of which this ledger does not say what they took."
+        )
     return made
 
 
@@ -135,7 +193,12 @@ def _cost(cost: Cost) -> list[str]:
     known = cost.artefacts - cost.unknown
     if not known:
         return [f"{cost.artefacts:,}", "-", "-", "-"]
-    return [f"{cost.artefacts:,}", f"{cost.seconds:,.1f}", f"{cost.seconds / known:.2f}", size(cost.bytes)]
+    return [
+        f"{cost.artefacts:,}",
+        f"{cost.seconds:,.1f}",
+        f"{cost.seconds / known:.2f}",
+        size(cost.bytes),
+    ]
 
 
 def size(count: float) -> str:

@@ -16,7 +16,9 @@ MOST = 1e15  # no number of ours is larger
 def number(value: Any, name: str, least: float = -MOST) -> float:
     """UserError for what is no finite number from `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MOST:
-        raise UserError(f"{name} is {str(value)[:60]!r}, a number{' from 0' if least == 0 else ''} is expected.")
+        raise UserError(
+            f"{name} is {str(value)[:60]!r}, a number{' from 0' if least == 0 else ''} is expected."
+        )
     return float(value)
 
 
@@ -28,7 +30,9 @@ def whole(value: Any, name: str, least: int = 0) -> int:
 
 
 def checked(index: Mapping[str, Any]) -> dict[str, Any]:
-    """The index with every part that statistics use in its right form; UserError, without full stop, where not so."""
+    """The index with every part that statistics use in its right form; UserError, without full
+    stop, where not so.
+    """
     try:
         shards = [_shard(entry) for entry in index["shards"]]
         rejects = [_reject(row) for row in index["rejects"]]
@@ -60,11 +64,21 @@ def _reject(row: Mapping[str, Any]) -> dict[str, str]:
     return {**words, "key": row["key"], "stage": text_of(row.get("stage", ""))}
 
 
-def _balanced(books: Mapping[str, int], shards: list[dict[str, Any]], rejects: list[dict[str, str]]) -> None:
+def _balanced(
+    books: Mapping[str, int], shards: list[dict[str, Any]], rejects: list[dict[str, str]]
+) -> None:
     """What the index says of itself agrees with itself."""
-    kept, lost = sum(entry["samples"] for entry in shards), books["filtered"] + books["invalid"] + books["failed"]
+    kept, lost = (
+        sum(entry["samples"] for entry in shards),
+        books["filtered"] + books["invalid"] + books["failed"],
+    )
     if books["kept"] != kept or books["planned"] != kept + lost or len(rejects) != lost:
-        raise UserError(f"planned {books['planned']}, {kept} in shards, {len(rejects)} named as lost")
-    for name, words in (("shard", [e["file"] for e in shards]), ("key", [k for e in shards for k in e["keys"]])):
+        raise UserError(
+            f"planned {books['planned']}, {kept} in shards, {len(rejects)} named as lost"
+        )
+    for name, words in (
+        ("shard", [e["file"] for e in shards]),
+        ("key", [k for e in shards for k in e["keys"]]),
+    ):
         if len(set(words)) != len(words):
             raise UserError(f"a {name} is named twice")

@@ -12,8 +12,8 @@ MULTIPLE = 8  # px of a latent
 
 @dataclass(frozen=True)
 class Canvas:
-    """For frames of height x width px: scaled to a longer side of `side` px (None: not at all), then padded at the
-    right and the bottom with their last pixels to whole latents.
+    """For frames of height x width px: scaled to a longer side of `side` px (None: not at all),
+    then padded at the right and the bottom with their last pixels to whole latents.
     """
 
     height: int
@@ -36,7 +36,11 @@ class Canvas:
         """RGB uint8 [height, width, 3] -> uint8 [*size, 3]"""
         picture = _resized(rgb, self.scaled)
         below, right = (whole - part for whole, part in zip(self.size, self.scaled, strict=True))
-        return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else picture
+        return (
+            cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE)
+            if below or right
+            else picture
+        )
 
     def take(self, rgb: np.ndarray) -> np.ndarray:
         """RGB uint8 [*size, 3] -> uint8 [height, width, 3]"""

@@ -1,6 +1,7 @@
 """A folder of SDXL in diffusers' layout: is it one, whole, and which of its files are in use?
 
-All of it is asked by headers and configurations, before any work: names and shapes of every tensor, nothing loaded.
+All of it is asked by headers and configurations, before any work: names and shapes of every tensor,
+nothing loaded.
 """
 
 from __future__ import annotations
@@ -25,30 +26,47 @@ PARTS = {
     "text_encoder_2": "CLIPTextModelWithProjection",
 }
 OTHERS = {"tokenizer": "CLIPTokenizer", "tokenizer_2": "CLIPTokenizer", "scheduler": "Scheduler"}
-TEXT = "text_model."  # the published names' prefix, which transformers 5 has for one of the two encoders only
+# the published names' prefix, which transformers 5 has for one of the two encoders only
+TEXT = "text_model."
 COMPUTED = "position_ids"  # older transformers saved them; they are no weight
-TOKENS = ("tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
+TOKENS = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
 
 
 def inspect(folder: Path) -> None:
-    """UserError, in one sentence, where the folder is no SDXL, lacks something, or holds tensors that do not fit."""
+    """UserError, in one sentence, where the folder is no SDXL, lacks something, or holds tensors
+    that do not fit.
+    """
     index = _index(folder)
     for part, kind in (PARTS | OTHERS).items():
         told = index.get(part)
         if not _is_known(part, kind, told):
             found = ".".join(map(str, told)) if isinstance(told, list) else told
-            raise UserError(f"{folder} says that its {part} is {found}, {_library(part)}.{kind} is expected: {AGAIN}")
+            raise UserError(
+                f"{folder} says that its {part} is {found}, {_library(part)}.{kind} is "
+                f"expected: {AGAIN}"
+            )
     for part in PARTS:
         _compare(folder / part, PARTS[part], weights(folder, part))
     for name in ("tokenizer", "tokenizer_2"):
         if not any((folder / name / file).is_file() for file in TOKENS[:2]):
-            raise UserError(f"{folder / name} holds no vocabulary, vocab.json and merges.txt are expected: {AGAIN}")
+            raise UserError(
+                f"{folder / name} holds no vocabulary, vocab.json and merges.txt are "
+                f"expected: {AGAIN}"
+            )
     if not (folder / "scheduler" / "scheduler_config.json").is_file():
         raise UserError(f"{folder / 'scheduler'} holds no scheduler_config.json: {AGAIN}")
 
 
 def inspect_words(folder: Path, prompts: Sequence[str]) -> None:
-    """UserError where a prompt is longer than the model reads, which would be cut off without a word."""
+    """UserError where a prompt is longer than the model reads, which would be cut off without a
+    word.
+    """
     from transformers import CLIPTokenizer
 
     from datagen.core.quiet import silence
@@ -69,19 +87,28 @@ def inspect_words(folder: Path, prompts: Sequence[str]) -> None:
 
 
 def inspect_control(folder: Path, unet: Path) -> None:
-    """The same for a ControlNet, which must be made for a UNet like the one in the folder `unet`."""
+    """The same for a ControlNet, which must be made for a UNet like the one in the folder
+    `unet`.
+    """
     from datagen.weights.tensors import read_json
 
     if not (folder / "config.json").is_file():
         found = "no config.json in it" if folder.is_dir() else "no folder"
-        raise UserError(f"style.controlnet={folder} is no ControlNet ({found}): name a folder in diffusers' layout.")
+        raise UserError(
+            f"style.controlnet={folder} is no ControlNet ({found}): name a folder in "
+            "diffusers' layout."
+        )
     told, own = read_json(folder / "config.json"), read_json(unet / "config.json")
     if told.get("_class_name") != "ControlNetModel":
-        raise UserError(f"{folder} holds {told.get('_class_name')}, ControlNetModel is expected: name another folder.")
+        raise UserError(
+            f"{folder} holds {told.get('_class_name')}, ControlNetModel is expected: "
+            "name another folder."
+        )
     for name in ("cross_attention_dim", "block_out_channels", "addition_embed_type"):
         if told.get(name) != own.get(name):
             raise UserError(
-                f"the ControlNet in {folder} has {name} {told.get(name)} and the UNet {own.get(name)}: "
+                f"the ControlNet in {folder} has {name} {told.get(name)} and the UNet "
+                f"{own.get(name)}: "
                 "it was made for another model, name one for SDXL."
             )
     _compare(folder, "ControlNetModel", _weights(folder, None))
@@ -93,7 +120,9 @@ def variant(folder: Path) -> str | None:
 
 
 def weights(folder: Path, part: str) -> Path:
-    """The file of a part's weights that is loaded, or its index of shards; UserError where there is none."""
+    """The file of a part's weights that is loaded, or its index of shards; UserError where there is
+    none.
+    """
     return _weights(folder / part, variant(folder))
 
 
@@ -128,23 +157,35 @@ def _index(folder: Path) -> dict[str, Any]:
 
     if not (folder / "model_index.json").is_file():
         found = "no model_index.json in it" if folder.is_dir() else "no folder"
-        raise UserError(f"style.model={folder} is no model in diffusers' layout ({found}): name a folder of SDXL.")
+        raise UserError(
+            f"style.model={folder} is no model in diffusers' layout ({found}): name a "
+            "folder of SDXL."
+        )
     index = read_json(folder / "model_index.json")
     name = str(index.get("_class_name"))
     if not name.startswith(FAMILY):
-        raise UserError(f"{folder} holds a {name}, {FAMILY}Pipeline is expected: name a folder of SDXL.")
+        raise UserError(
+            f"{folder} holds a {name}, {FAMILY}Pipeline is expected: name a folder of SDXL."
+        )
     for part in index.keys() - (PARTS | OTHERS).keys():
         if isinstance(index[part], list) and any(index[part]):
-            raise UserError(f"{folder} has a part {part} ({index[part]}) that is not SDXL's: name another folder.")
+            raise UserError(
+                f"{folder} has a part {part} ({index[part]}) that is not SDXL's: name "
+                "another folder."
+            )
     return index
 
 
 def _is_known(part: str, kind: str, told: Any) -> bool:
     """Whether model_index.json names the library's own class, or the quick twin of a tokenizer."""
-    if not (isinstance(told, list) and len(told) == 2 and all(isinstance(word, str) for word in told)):
+    if not (
+        isinstance(told, list) and len(told) == 2 and all(isinstance(word, str) for word in told)
+    ):
         return False
     name = told[1].removesuffix("Fast")
-    return told[0] == _library(part) and (name == kind or part == "scheduler" and name.endswith(kind))
+    return told[0] == _library(part) and (
+        name == kind or part == "scheduler" and name.endswith(kind)
+    )
 
 
 def _library(part: str) -> str:
@@ -156,14 +197,18 @@ def _weights(folder: Path, kind: str | None) -> Path:
     if found is None:
         stem = _stem(folder)
         raise UserError(
-            f"{folder} holds no weights, {stem}.safetensors or {stem}.fp16.safetensors is expected: {AGAIN}"
+            f"{folder} holds no weights, {stem}.safetensors or {stem}.fp16.safetensors "
+            f"is expected: {AGAIN}"
         )
     return found
 
 
 def _file(folder: Path, kind: str | None) -> Path | None:
     ending = f".{kind}" if kind else ""
-    names = (f"{_stem(folder)}{ending}.safetensors", f"{_stem(folder)}.safetensors.index{ending}.json")
+    names = (
+        f"{_stem(folder)}{ending}.safetensors",
+        f"{_stem(folder)}.safetensors.index{ending}.json",
+    )
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -178,11 +223,15 @@ def _compare(folder: Path, kind: str, file: Path) -> None:
 
     name_of = modern if kind == PARTS["vae"] else lambda name: name.removeprefix(TEXT)
     expected = {name_of(name): shape for name, shape in _expected(folder, kind).items()}
-    found = {name_of(name): shape for name, shape in shapes(file).items() if not name.endswith(COMPUTED)}
+    found = {
+        name_of(name): shape for name, shape in shapes(file).items() if not name.endswith(COMPUTED)
+    }
     wrong = {
         "missing": [name for name in expected if name not in found],
         "unknown": [name for name in found if name not in expected],
-        "of another shape": [name for name, shape in found.items() if expected.get(name, shape) != shape],
+        "of another shape": [
+            name for name, shape in found.items() if expected.get(name, shape) != shape
+        ],
     }
     if any(wrong.values()):
         told = "; ".join(f"{how}: {shortened(names)}" for how, names in wrong.items() if names)
@@ -197,10 +246,15 @@ def _expected(folder: Path, kind: str) -> Shapes:
         raise UserError(f"there is no {folder / 'config.json'}: {AGAIN}")
     try:
         with silence():
-            return {name: tuple(tensor.shape) for name, tensor in empty(folder, kind).state_dict().items()}
+            return {
+                name: tuple(tensor.shape)
+                for name, tensor in empty(folder, kind).state_dict().items()
+            }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder / 'config.json'} is no configuration of {kind} ({why}): {AGAIN}") from error
+        raise UserError(
+            f"{folder / 'config.json'} is no configuration of {kind} ({why}): {AGAIN}"
+        ) from error
 
 
 def empty(folder: Path, kind: str) -> Any:

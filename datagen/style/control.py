@@ -29,8 +29,18 @@ def landmarks(rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
     for outline in CLOSED:
         cv2.polylines(picture, [at[outline]], True, (255, 255, 255), width, cv2.LINE_AA, shift=4)
     for centre in (g.RIGHT_IRIS, g.LEFT_IRIS):
-        radius = np.linalg.norm(points[centre + 1 : centre + 5, :2] - points[centre, :2], axis=-1).mean()
-        cv2.circle(picture, at[centre].tolist(), round(16 * float(radius)), (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+        radius = np.linalg.norm(
+            points[centre + 1 : centre + 5, :2] - points[centre, :2], axis=-1
+        ).mean()
+        cv2.circle(
+            picture,
+            at[centre].tolist(),
+            round(16 * float(radius)),
+            (255, 255, 255),
+            -1,
+            cv2.LINE_AA,
+            shift=4,
+        )
     return picture
 
 

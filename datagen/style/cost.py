@@ -25,14 +25,17 @@ def calls_a_frame(folder: Path, pace: Pace, guidance: float) -> int:
     with quiet():
         scheduler = kind.from_config(config)
         scheduler.set_timesteps(pace.steps)
-    return len(scheduler.timesteps[(pace.steps - pace.calls) * scheduler.order :]) * passes(guidance)
+    return len(scheduler.timesteps[(pace.steps - pace.calls) * scheduler.order :]) * passes(
+        guidance
+    )
 
 
 def speed(folder: Path, gpus: float, batch: int, size: tuple[int, int]) -> float | None:
-    """UNet calls a second for frames of size (height, width) px, `batch` at once, by one measured call.
+    """UNet calls a second for frames of size (height, width) px, `batch` at once, by one measured
+    call.
 
-    The UNet has no weights but zeros, so nothing is read from the disk. None where it cannot be measured: no such
-    device here, or not enough memory.
+    The UNet has no weights but zeros, so nothing is read from the disk. None where it cannot be
+    measured: no such device here, or not enough memory.
     """
     import torch
 
@@ -59,7 +62,11 @@ def _fits(unet: Any, gpus: float) -> bool:
     if gpus:
         return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 2 * 2 * numbers
     try:
-        free = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        free = next(
+            line
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if line.startswith("MemAvailable")
+        )
     except (OSError, StopIteration):
         return True
     return int(free.split()[1]) * 1024 > 2 * 4 * numbers

@@ -1,8 +1,10 @@
-"""SDXL redraws frames: image to image by diffusers, every frame with the same noise.  Frames are RGB uint8 [H, W, 3].
+"""SDXL redraws frames: image to image by diffusers, every frame with the same noise.  Frames are
+RGB uint8 [H, W, 3].
 
-A frame's result does not depend on the others of its batch: prompts are encoded once, every frame has a generator of
-its own with the same seed, and the anchor that all look at heads every batch. What is left is rounding, for networks
-multiply matrices of another height in another order: 1e-6 of the range in float32.
+A frame's result does not depend on the others of its batch: prompts are encoded once, every frame
+has a generator of its own with the same seed, and the anchor that all look at heads every batch.
+What is left is rounding, for networks multiply matrices of another height in another order: 1e-6 of
+the range in float32.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class Painter:
 
         height, width = sheets[0].rgb.shape[:2]
         canvas = Canvas(height, width, self.side)
-        options: dict[str, Any] = {name: rows.repeat_interleave(len(sheets), 0) for name, rows in self._words(plan)}
+        options: dict[str, Any] = {
+            name: rows.repeat_interleave(len(sheets), 0) for name, rows in self._words(plan)
+        }
         if self.controlnet:
             options["control_image"] = _planes([canvas.put(sheet.control) for sheet in sheets])  # type: ignore[arg-type]
             options["controlnet_conditioning_scale"] = float(self.control_scale)
@@ -98,7 +102,12 @@ class Painter:
                     do_classifier_free_guidance=passes(self.guidance) > 1,
                     negative_prompt=self.negative,
                 )
-            names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+            names = (
+                "prompt_embeds",
+                "negative_prompt_embeds",
+                "pooled_prompt_embeds",
+                "negative_pooled_prompt_embeds",
+            )
             told = [pair for pair in zip(names, found, strict=True) if pair[1] is not None]
             self._encoded.clear()
             self._encoded[plan.prompt] = told
@@ -118,11 +127,21 @@ class Painter:
         where = device(self.gpus)
         try:
             pipe = self._load().to(where)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            ImportError,
+            RuntimeError,
+        ) as error:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 raise
             why = " ".join(str(error).split())[:300].rstrip(".")
-            raise UserError(f"{self.folder} cannot be loaded ({why}): copy or download it again.") from error
+            raise UserError(
+                f"{self.folder} cannot be loaded ({why}): copy or download it again."
+            ) from error
         pipe.set_progress_bar_config(disable=True)
         pipe.vae.enable_slicing()  # picture by picture, in less memory
         if self.cross_frame:
@@ -139,9 +158,16 @@ class Painter:
 
         from datagen.style import checkpoint
 
-        local = {"dtype": getattr(torch, dtype(self.gpus)), "use_safetensors": True, "local_files_only": True}
+        local = {
+            "dtype": getattr(torch, dtype(self.gpus)),
+            "use_safetensors": True,
+            "local_files_only": True,
+        }
         kind: Any = StableDiffusionXLImg2ImgPipeline
-        parts: dict[str, Any] = {"add_watermarker": False, "variant": checkpoint.variant(self.folder)}
+        parts: dict[str, Any] = {
+            "add_watermarker": False,
+            "variant": checkpoint.variant(self.folder),
+        }
         with quiet():
             if self.controlnet:
                 kind = StableDiffusionXLControlNetImg2ImgPipeline

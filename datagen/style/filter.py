@@ -28,10 +28,11 @@ TRIED_FRAMES = 8
 
 @dataclass
 class FilterStyle(Stage):
-    """Draws every frame of a clip in one look: the first, in an order hashed from its key, in which its face stays.
+    """Draws every frame of a clip in one look: the first, in an order hashed from its key, in which
+    its face stays.
 
-    A face stays where a few frames' face points move by no more than `drift` interocular distances; if none does,
-    the best look is taken.
+    A face stays where a few frames' face points move by no more than `drift` interocular distances;
+    if none does, the best look is taken.
     """
 
     looks: tuple[str, ...] = tuple(LOOKS)
@@ -50,7 +51,9 @@ class FilterStyle(Stage):
             raise ValueError(f"style.looks: {unknown or 'empty'}; choose from {', '.join(LOOKS)}")
 
     def parameters(self) -> dict[str, Any]:
-        return {"drift": self.drift}  # `looks` and `seed` only choose: the order of choice is in `of_clip`
+        return {
+            "drift": self.drift
+        }  # `looks` and `seed` only choose: the order of choice is in `of_clip`
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {"looks": sorted(self.looks, key=lambda look: seed_of(self.seed, clip.key, look))}
@@ -65,7 +68,9 @@ class FilterStyle(Stage):
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         source, path = clip.path("clips"), workdir / "styled.mp4"
         found = Faces.load(clip.path("faces")).found
-        shown = evenly(TRIED_FRAMES, np.flatnonzero(found) if found.any() else np.arange(len(found)))
+        shown = evenly(
+            TRIED_FRAMES, np.flatnonzero(found) if found.any() else np.arange(len(found))
+        )
         pictures = video.at_indices(source, shown)
         curve = exposure(pictures)
         name, strayed = self._choose(clip, pictures, curve)
@@ -75,7 +80,9 @@ class FilterStyle(Stage):
                 writer.write(LOOKS[name](cv2.LUT(rgb, curve)))
         return Artefact(path, {"look": name, "drift": strayed})
 
-    def _choose(self, clip: Clip, pictures: np.ndarray, curve: np.ndarray) -> tuple[str, float | None]:
+    def _choose(
+        self, clip: Clip, pictures: np.ndarray, curve: np.ndarray
+    ) -> tuple[str, float | None]:
         """The look for a clip of which these are a few frames, and its drift (None: no face)."""
         own = watched(self._mesh, pictures)
 

@@ -1,4 +1,6 @@
-"""The light of a clip: one fixed tone curve for all its frames, so that dark and bright clips are drawn alike."""
+"""The light of a clip: one fixed tone curve for all its frames, so that dark and bright clips are
+drawn alike.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ SKIN = 0.6  # brightness that the middle of the picture, mostly skin, is brought
 
 
 def exposure(frames: np.ndarray) -> np.ndarray:
-    """Tone curve uint8 [256] for cv2.LUT from a few RGB uint8 frames [N, H, W, 3], a face in their middle."""
+    """Tone curve uint8 [256] for cv2.LUT from a few RGB uint8 frames [N, H, W, 3], a face in their
+    middle.
+    """
     height, width = frames.shape[1:3]
     middle = frames[:, height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
     luma = np.stack([cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY) for rgb in middle])

@@ -1,4 +1,6 @@
-"""The looks: each turns one RGB uint8 frame [H, W, 3] into a drawing of it, with a palette that never changes."""
+"""The looks: each turns one RGB uint8 frame [H, W, 3] into a drawing of it, with a palette that
+never changes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ Look = Callable[[np.ndarray], np.ndarray]
 
 
 def ink(rgb: np.ndarray) -> np.ndarray:
-    """Pen and grey wash on cream paper; broad shadows are hatched, eyes and lips drawn by the pen alone."""
+    """Pen and grey wash on cream paper; broad shadows are hatched, eyes and lips drawn by the pen
+    alone.
+    """
     plane = orthochrome(rgb)
     shade = blur(plane, 6) + 2 * detail(plane)
     hatching = hatch(shade, 0.6, 5.0, 45) * hatch(shade, 0.36, 5.0, -45)
@@ -55,7 +59,9 @@ def pencil(rgb: np.ndarray) -> np.ndarray:
 
 
 def chalk(rgb: np.ndarray) -> np.ndarray:
-    """White and warm chalk on blue paper: the paper is the shadow, the chalk catches on its grain."""
+    """White and warm chalk on blue paper: the paper is the shadow, the chalk catches on its
+    grain.
+    """
     plane = orthochrome(rgb)
     light = smoothstep(soft_levels(film(abstract(rgb, rounds=7, contrast=30)), 4, 2), 0.05, 0.95)
     catch = 0.22 * (1 - 2 * strokes(*plane.shape, 4.5, -50)) + 0.25 * paper(*plane.shape)
@@ -100,10 +106,14 @@ def anime(rgb: np.ndarray) -> np.ndarray:
     """Bright flat paint with one soft shadow tone, thin brown lines."""
     flat = abstract(rgb, rounds=6, contrast=26)
     luma = tone_of(flat)
-    shadow, light, shine = (smoothstep(luma, *step) for step in ((0.08, 0.28), (0.31, 0.48), (0.7, 0.9)))
+    shadow, light, shine = (
+        smoothstep(luma, *step) for step in ((0.08, 0.28), (0.31, 0.48), (0.7, 0.9))
+    )
     tone = mix(0.1 + 0.32 * shadow + 0.36 * light + 0.14 * shine, luma + 0.1, 0.25)
     line = lines(orthochrome(rgb), sigma=0.8, strength=20, tone=0.35, slope=3.5)
     return finish(over("#3a2118", line, saturate(retone(flat, luma, tone), 1.9)))
 
 
-LOOKS: dict[str, Look] = {look.__name__: look for look in (ink, pencil, chalk, comic, watercolour, poster, anime)}
+LOOKS: dict[str, Look] = {
+    look.__name__: look for look in (ink, pencil, chalk, comic, watercolour, poster, anime)
+}

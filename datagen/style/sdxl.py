@@ -41,8 +41,8 @@ SHARES = (1.0, 0.8, 0.65, 0.5)  # of the strength, that are tried
 class SdxlStyle(Stage):
     """Redraws every frame of a clip from one prompt, that whose hash with the clip's key is least.
 
-    With `drift`, the strength is lowered until a few frames' face points move by no more than so many interocular
-    distances; where they always do, the best is taken.
+    With `drift`, the strength is lowered until a few frames' face points move by no more than so
+    many interocular distances; where they always do, the best is taken.
     """
 
     model: str = REGISTERED[0]  # a name of the registry, or a folder
@@ -84,12 +84,17 @@ class SdxlStyle(Stage):
             _ = self.pace
         except ValueError as error:
             yield str(error)
-        if not self.prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in self.prompts):
+        if not self.prompts or not all(
+            isinstance(prompt, str) and prompt.strip() for prompt in self.prompts
+        ):
             yield f"style.prompts is {list(self.prompts)!r}: a list of texts is expected"
         if self.control not in CONTROLS:
             yield f"style.control is {self.control!r}: {' or '.join(CONTROLS)} is expected"
         if self.negative and self.guidance <= 1:
-            yield f"style.negative has no effect with style.guidance={self.guidance:g}: raise that above 1"
+            yield (
+                f"style.negative has no effect with style.guidance={self.guidance:g}: raise "
+                "that above 1"
+            )
         if type(self.batch) is not int or self.batch < 1:
             yield f"style.batch is {self.batch!r}: a whole number from 1 is expected"
         if self.side is not None and (type(self.side) is not int or self.side < 64):
@@ -114,19 +119,32 @@ class SdxlStyle(Stage):
 
     def parameters(self) -> dict[str, Any]:
         """`prompts` only choose: the choice is in `of_clip`. Weights are in `weights`."""
-        names = ["negative", "steps", "strength", "guidance", "seed", "side", "cross_frame", "drift"]
+        names = [
+            "negative",
+            "steps",
+            "strength",
+            "guidance",
+            "seed",
+            "side",
+            "cross_frame",
+            "drift",
+        ]
         names += ["control", "control_scale"] if self.controlnet else []
         return {"dtype": dtype(self.gpus), **{name: getattr(self, name) for name in names}}
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
-        return {"prompt": min(self.prompts, key=lambda prompt: seed_of(self.seed, clip.key, prompt))}
+        return {
+            "prompt": min(self.prompts, key=lambda prompt: seed_of(self.seed, clip.key, prompt))
+        }
 
     def weights(self) -> dict[str, str]:
         folder = Path(self.model)
         found = {folder.name: checkpoint.digest_of(folder, checkpoint.files(folder))}
         if self.controlnet:
             control = Path(self.controlnet)
-            found[f"controlnet {control.name}"] = checkpoint.digest_of(control, checkpoint.control_files(control))
+            found[f"controlnet {control.name}"] = checkpoint.digest_of(
+                control, checkpoint.control_files(control)
+            )
         return found | ({"mediapipe": version("mediapipe")} if self.drift else {})
 
     def check(self) -> None:
@@ -151,25 +169,38 @@ class SdxlStyle(Stage):
         if not ahead.frames:
             return None
         folder, side = Path(self.model), self.side or ahead.side
-        shown = 1 + 1 / self.at_once if self.cross_frame else 1.0  # the anchor is drawn with every batch
+        shown = (
+            1 + 1 / self.at_once if self.cross_frame else 1.0
+        )  # the anchor is drawn with every batch
         calls = calls_a_frame(folder, self.pace, self.guidance) * shown
         rate = self.calls_per_s or speed(folder, self.gpus, self.at_once, (side, side))
         if rate:
             self._refuse_late(ahead, calls, rate)
         asked = calls * (ahead.frames + (TRIED_FRAMES * ahead.clips if self.drift else 0))
-        bound, source = "about" if ahead.is_guess else "at most", "as told" if self.calls_per_s else "measured"
+        bound, source = (
+            "about" if ahead.is_guess else "at most",
+            "as told" if self.calls_per_s else "measured",
+        )
         told = f"style: {folder.name}, {bound} {ahead.frames} frames, {asked:.0f} UNet calls"
         if rate is None:
-            return f"{told}; their time cannot be measured on this machine, style.calls_per_s would tell the hours."
-        return f"{told}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a second, {source})."
+            return (
+                f"{told}; their time cannot be measured on this machine, style.calls_per_s "
+                "would tell the hours."
+            )
+        return (
+            f"{told}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a "
+            f"second, {source})."
+        )
 
     def _refuse_late(self, ahead: Ahead, calls: float, rate: float) -> None:
         """UserError where the longest clip cannot be done in time."""
         seconds = ahead.longest * calls / rate
         if seconds > ahead.deadline_s:
             raise UserError(
-                f"style: a clip of {ahead.longest} frames takes about {seconds:.0f} s here ({rate:.2g} UNet calls a "
-                f"second), more than --deadline-s {ahead.deadline_s:g}: raise that, take a GPU (style.gpus=1), or "
+                f"style: a clip of {ahead.longest} frames takes about {seconds:.0f} s "
+                f"here ({rate:.2g} UNet calls a "
+                f"second), more than --deadline-s {ahead.deadline_s:g}: raise that, take "
+                "a GPU (style.gpus=1), or "
                 "fewer style.steps."
             )
 
@@ -195,19 +226,34 @@ class SdxlStyle(Stage):
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         source, path = clip.path("clips"), workdir / "styled.mp4"
         faces = Faces.load(clip.path("faces"))
-        first = self._sheet(video.at_indices(source, [0])[0], faces.landmarks[0]) if self.cross_frame else None
-        plan, strayed = self._tempered(Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces)
-        sheets = (self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True))
+        first = (
+            self._sheet(video.at_indices(source, [0])[0], faces.landmarks[0])
+            if self.cross_frame
+            else None
+        )
+        plan, strayed = self._tempered(
+            Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces
+        )
+        sheets = (
+            self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True)
+        )
         fps = video.fps_of(source)
         with video.Writer(path, fps, metadata=mark(self, "redrawn by a diffusion model")) as writer:
             for rgb in self._painter(sheets, plan):
                 writer.write(rgb)
         pace = plan.pace
-        made = {"prompt": plan.prompt, "strength": round(pace.share, 3), "steps": pace.steps, "drift": strayed}
+        made = {
+            "prompt": plan.prompt,
+            "strength": round(pace.share, 3),
+            "steps": pace.steps,
+            "drift": strayed,
+        }
         return Artefact(path, made)
 
     def _tempered(self, plan: Plan, source: Path, faces: Faces) -> tuple[Plan, float | None]:
-        """The plan, as strong as `drift` allows, and the drift then (None: not asked, or no face)."""
+        """The plan, as strong as `drift` allows, and the drift then (None: not asked, or no
+        face).
+        """
         if self.drift is None or not faces.found.any():
             return plan, None
         shown = evenly(TRIED_FRAMES, np.flatnonzero(faces.found))
@@ -218,7 +264,9 @@ class SdxlStyle(Stage):
         def drift_of(pace: Pace) -> float:
             return drift(self._mesh, self._painter(sheets, replace(plan, pace=pace)), own)
 
-        pace, strayed = first_below(self.drift, [self.pace.weaker(share) for share in SHARES], drift_of)
+        pace, strayed = first_below(
+            self.drift, [self.pace.weaker(share) for share in SHARES], drift_of
+        )
         return replace(plan, pace=pace), round(strayed, 4) if np.isfinite(strayed) else None
 
     def _sheet(self, rgb: np.ndarray, points: np.ndarray) -> Sheet:

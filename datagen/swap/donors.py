@@ -1,4 +1,6 @@
-"""The identities that a swap puts into clips: pictures of a folder, or the people of the sample source."""
+"""The identities that a swap puts into clips: pictures of a folder, or the people of the sample
+source.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly differe
 
 @dataclass(frozen=True)
 class Donor:
-    """A portrait: RGB uint8 [H, W, 3], its face points float32 [478, 3] px, the content hash of its picture."""
+    """A portrait: RGB uint8 [H, W, 3], its face points float32 [478, 3] px, the content hash of its
+    picture.
+    """
 
     name: str
     group: str
@@ -67,54 +71,79 @@ AnyDonor = TypeVar("AnyDonor", bound=Donor | Lazy)
 
 
 def load_donors(folder: str | Path) -> list[Donor]:
-    """Donors of all pictures in a folder, by name; pictures without a face are left out. ValueError if none is left."""
+    """Donors of all pictures in a folder, by name; pictures without a face are left out. ValueError
+    if none is left.
+    """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"donor folder {folder} does not exist: give a folder with portraits ({_kinds()})")
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        raise ValueError(
+            f"donor folder {folder} does not exist: give a folder with portraits ({_kinds()})"
+        )
+    pictures = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     if not pictures:
-        raise ValueError(f"donor folder {folder} holds no picture: put portraits there ({_kinds()})")
+        raise ValueError(
+            f"donor folder {folder} holds no picture: put portraits there ({_kinds()})"
+        )
     donors = [donor for path in pictures for donor in _load(path)]
     if not donors:
-        raise ValueError(f"no face found in the {len(pictures)} pictures of donor folder {folder}: use portraits")
+        raise ValueError(
+            f"no face found in the {len(pictures)} pictures of donor folder {folder}: use portraits"
+        )
     return donors
 
 
 def builtin_donors() -> list[Lazy]:
-    """Made-up people who play in none of the sample's clips, so that no split meets them; drawn when asked for."""
+    """Made-up people who play in none of the sample's clips, so that no split meets them; drawn
+    when asked for.
+    """
     from datagen.sources.rendering.people import PEOPLE, person
 
     return [_builtin(person(len(PEOPLE) + index)) for index in range(BUILTIN)]
 
 
 def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
-    """A donor for this clip, never its own person as far as names tell (identity, group, video, file), of clearly
-    another skin colour where there is one.
+    """A donor for this clip, never its own person as far as names tell (identity, group, video,
+    file), of clearly another skin colour where there is one.
 
-    Of those the one with the highest hash with the clip's key, so that a new donor changes few choices.
+    Of those the one with the highest hash with the clip's key, so that a new donor changes few
+    choices.
     """
     own = names_of(clip)
-    others = [donor for donor in donors if not own & {donor.name, Path(donor.name).stem, donor.group}]
+    others = [
+        donor for donor in donors if not own & {donor.name, Path(donor.name).stem, donor.group}
+    ]
     faces = clip.artefacts.get("faces")
     if faces and "skin" in faces.metrics:
-        others = [donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN] or others
+        others = [
+            donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN
+        ] or others
     return max(others, key=lambda donor: seed_of(seed, clip.key, donor.name), default=None)
 
 
 def without(donors: Sequence[AnyDonor], opt_out: str | Path) -> list[AnyDonor]:
-    """The donors that a file does not name. It has a name a line, of a picture with or without suffix.
+    """The donors that a file does not name. It has a name a line, of a picture with or without
+    suffix.
 
     UserError if there is no such file; ValueError if nobody is left.
     """
     names = ids_in(opt_out, "swap.opt_out")
-    left = [donor for donor in donors if not names & {donor.name, Path(donor.name).stem, donor.group}]
+    left = [
+        donor for donor in donors if not names & {donor.name, Path(donor.name).stem, donor.group}
+    ]
     if not left:
-        raise ValueError(f"swap.opt_out: {opt_out} names all {len(donors)} donors: give more portraits with --donors")
+        raise ValueError(
+            f"swap.opt_out: {opt_out} names all {len(donors)} donors: give more "
+            "portraits with --donors"
+        )
     return left
 
 
 def face_at_size(donor: Donor, eyes: float) -> tuple[np.ndarray, np.ndarray]:
-    """The donor's face cut out, `eyes` px between its eyes: LAB uint8 [H, W, 3], points [478, 3] px."""
+    """The donor's face cut out, `eyes` px between its eyes: LAB uint8 [H, W, 3], points [478, 3]
+    px.
+    """
     scale = eyes / float(g.interocular(donor.points))
     x0, y0, x1, y1 = g.box(donor.points).tolist()
     margin = 0.15 * (x1 - x0)
@@ -128,11 +157,18 @@ def face_at_size(donor: Donor, eyes: float) -> tuple[np.ndarray, np.ndarray]:
 def _load(path: Path) -> Iterator[Donor]:
     try:
         rgb = read_picture(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's ways to say "no picture"
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ):  # Pillow's ways to say "no picture"
         return
     points = find_face(rgb)
     if points is not None:
-        yield Donor(path.name, path.name, rgb, points, hashlib.sha256(path.read_bytes()).hexdigest())
+        yield Donor(
+            path.name, path.name, rgb, points, hashlib.sha256(path.read_bytes()).hexdigest()
+        )
 
 
 def _apart(a: Sequence[float], b: Sequence[float]) -> float:

@@ -1,4 +1,6 @@
-"""insightface's INSwapper: another identity, drawn at 128 px and pasted back.  (non-commercial research only)"""
+"""insightface's INSwapper: another identity, drawn at 128 px and pasted back.  (non-commercial
+research only)
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ EMBEDDING = 512
 
 @dataclass
 class InSwapper(FrameSwap):
-    """`model` is the path of inswapper_128.onnx, `faces` a folder with buffalo_l (default: the registry's place).
+    """`model` is the path of inswapper_128.onnx, `faces` a folder with buffalo_l (default: the
+    registry's place).
 
-    The face of a frame is the detected one that covers the clip's own face points; where the detector misses it, those
-    points say where it is.
+    The face of a frame is the detected one that covers the clip's own face points; where the
+    detector misses it, those points say where it is.
     """
 
     version: ClassVar[int] = 1
@@ -65,9 +68,12 @@ class InSwapper(FrameSwap):
         if self.model is None:
             weight = find("inswapper")
             told = (
-                f"swap=inswapper needs swap.model=PATH of {weight.files[0]} ({weight.size}, licence: {weight.licence})"
+                f"swap=inswapper needs swap.model=PATH of {weight.files[0]} ({weight.size}, "
+                f"licence: {weight.licence})"
             )
-            raise UserError(f"{told}: it is never fetched, see {weight.page}; or take swap=landmark.")
+            raise UserError(
+                f"{told}: it is never fetched, see {weight.page}; or take swap=landmark."
+            )
         refuse_missing("inswapper", self._model, "swap.model")
         _load(self._model, self.gpus)
         refuse_missing("buffalo_l", self._folder, "swap.faces")
@@ -131,9 +137,13 @@ class InSwapper(FrameSwap):
 
 
 def _boxes(faces: Faces) -> np.ndarray:
-    """The face's box in every frame, float32 [T, 4]; where it is unknown, between those before and after."""
+    """The face's box in every frame, float32 [T, 4]; where it is unknown, between those before and
+    after.
+    """
     shown, every = np.flatnonzero(faces.found), np.arange(len(faces.found))
-    return np.stack([np.interp(every, shown, side) for side in faces.boxes[shown].T], axis=1).astype(np.float32)
+    return np.stack(
+        [np.interp(every, shown, side) for side in faces.boxes[shown].T], axis=1
+    ).astype(np.float32)
 
 
 def _load(path: Path, gpus: float) -> Any:
@@ -149,6 +159,7 @@ def _load(path: Path, gpus: float) -> Any:
     if kind != "INSwapper" or emap != (EMBEDDING, EMBEDDING):
         told = f"{path} is {kind} with a last table of {emap} to insightface"
         raise UserError(
-            f"{told}, an INSwapper with one of {(EMBEDDING, EMBEDDING)} is expected: give inswapper_128.onnx."
+            f"{told}, an INSwapper with one of {(EMBEDDING, EMBEDDING)} is expected: "
+            "give inswapper_128.onnx."
         )
     return made

@@ -30,9 +30,10 @@ TRIED_FRAMES = 8
 class LandmarkSwap(Swap):
     """Swaps by a landmark mesh.
 
-    `shape` and `colour` say how far the face's outline and the skin's colour go towards the donor's; 0 is not at all.
-    The outline goes less far, and the donor's features get more transparent, where the face points would stray by more
-    than `drift` interocular distances from the target's.
+    `shape` and `colour` say how far the face's outline and the skin's colour go towards the
+    donor's; 0 is not at all. The outline goes less far, and the donor's features get more
+    transparent, where the face points would stray by more than `drift` interocular distances from
+    the target's.
     """
 
     version: ClassVar[int] = 3
@@ -59,7 +60,9 @@ class LandmarkSwap(Swap):
         known = ~np.isnan(points).any((1, 2))
         if not known.any():
             raise Reject("no_face", "no frame has face points")
-        swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
+        swapper = Swapper(
+            donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour
+        )
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
         metrics = self._temper(swapper, video.at_indices(source, shown), points[shown])
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
@@ -67,19 +70,32 @@ class LandmarkSwap(Swap):
                 writer.write(swapper(rgb, face) if is_known else rgb)
         return Artefact(path, {"donor": donor.name, **metrics})
 
-    def _temper(self, swapper: Swapper, pictures: np.ndarray, points: np.ndarray) -> dict[str, float]:
-        """Make the swapper as strong as `drift` allows on these frames; what it then does to them."""
+    def _temper(
+        self, swapper: Swapper, pictures: np.ndarray, points: np.ndarray
+    ) -> dict[str, float]:
+        """Make the swapper as strong as `drift` allows on these frames; what it then does to
+        them.
+        """
         swapped: dict[float, list[np.ndarray]] = {}
         own = watched(self._mesh, pictures)
 
         def drift_of(strength: float) -> float:
             swapper.shape, swapper.paint = self.shape * strength, strength**0.5
-            swapped[strength] = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
+            swapped[strength] = [
+                swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)
+            ]
             return drift(self._mesh, swapped[strength], own)
 
         strength, found = strongest_below(self.drift, STRENGTHS, drift_of)
         swapper.shape, swapper.paint = self.shape * strength, strength**0.5
-        changes = [swapper.change(*frame) for frame in zip(pictures, swapped[strength], points, strict=True)]
+        changes = [
+            swapper.change(*frame)
+            for frame in zip(pictures, swapped[strength], points, strict=True)
+        ]
         outline, colour = np.mean(changes, axis=0).round(4).tolist()
-        taken = {"shape": round(swapper.shape, 3), "paint": round(swapper.paint, 3), "drift": round(found, 4)}
+        taken = {
+            "shape": round(swapper.shape, 3),
+            "paint": round(swapper.paint, 3),
+            "drift": round(found, 4),
+        }
         return {**taken, "shape_change": outline, "colour_change": colour}

@@ -1,8 +1,9 @@
 """One donor's face on one target's motion, frame by frame, without weights.
 
-The outline of the face is moved towards the donor's (with its surroundings, smoothly), the donor's features are drawn
-on the face points in the light of the target, and other skin takes the donor's colour. Eye openings, lips and mouth,
-hair and upper forehead stay the target's. Colours are LAB uint8 inside.
+The outline of the face is moved towards the donor's (with its surroundings, smoothly), the donor's
+features are drawn on the face points in the light of the target, and other skin takes the donor's
+colour. Eye openings, lips and mouth, hair and upper forehead stay the target's. Colours are LAB
+uint8 inside.
 """
 
 from __future__ import annotations
@@ -20,21 +21,44 @@ from datagen.vision import mesh
 FIELD = 16  # px of a cell of the grid of displacements
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
-OUTLINE_MOVE = 0.05  # interocular distances that the outline moves on average, where the faces differ enough
-OPENINGS = (g.RIGHT_EYE, 0.32), (g.LEFT_EYE, 0.32), (g.INNER_LIPS, 0.03)  # with the width of the line around, that stay
+OUTLINE_MOVE = (
+    0.05  # interocular distances that the outline moves on average, where the faces differ enough
+)
+OPENINGS = (
+    (g.RIGHT_EYE, 0.32),
+    (g.LEFT_EYE, 0.32),
+    (g.INNER_LIPS, 0.03),
+)  # with the width of the line around, that stay
 CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
-TONE = np.array([0.6, 1, 1], np.float32)  # share of the difference in L, a, b that skin takes over: the light stays
-SPREAD = np.array([44, 11, 11], np.float32)  # LAB deviation from the mean skin that still counts as skin
+TONE = np.array(
+    [0.6, 1, 1], np.float32
+)  # share of the difference in L, a, b that skin takes over: the light stays
+SPREAD = np.array(
+    [44, 11, 11], np.float32
+)  # LAB deviation from the mean skin that still counts as skin
 BROW, MOUTH, CHIN = 9, 17, 152  # on the middle line: amid the brows, below the lower lip, lowest
 BROWS = g.RIGHT_BROW + g.LEFT_BROW
 LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
-NOSTRILS = [2, 97, 326, 164]  # with the groove below: they stretch badly, and look like a moustache then
+NOSTRILS = [
+    2,
+    97,
+    326,
+    164,
+]  # with the groove below: they stretch badly, and look like a moustache then
 
 
 class Swapper:
-    """Puts one donor's face into frames. `neutral` [478, 3] is the target's usual face (default: that of the frame)."""
+    """Puts one donor's face into frames. `neutral` [478, 3] is the target's usual face (default:
+    that of the frame).
+    """
 
-    def __init__(self, donor: Donor, neutral: np.ndarray | None = None, shape: float = 1.0, colour: float = 0.85):
+    def __init__(
+        self,
+        donor: Donor,
+        neutral: np.ndarray | None = None,
+        shape: float = 1.0,
+        colour: float = 0.85,
+    ):
         self.shape, self.colour = shape, colour
         self.paint = 1.0  # opacity of the donor's features
         lab, points = face_at_size(donor, DONOR_EYES)
@@ -61,22 +85,32 @@ class Swapper:
         return cv2.cvtColor(self._paint(lab, likely, points, facing), cv2.COLOR_LAB2RGB)
 
     def moves(self, points: np.ndarray) -> np.ndarray:
-        """How far each of the 468 points goes towards the donor's place, px [468, 2]: 0 at eyes, brows and lips."""
+        """How far each of the 468 points goes towards the donor's place, px [468, 2]: 0 at eyes,
+        brows and lips.
+        """
         apart = self._apart(points) if self.apart is None else self.apart
         return self.shape * (apart @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
 
-    def change(self, before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[float, float]:
-        """Mean move of the outline in interocular distances, and of the skin's median colour in LAB steps."""
+    def change(
+        self, before: np.ndarray, after: np.ndarray, points: np.ndarray
+    ) -> tuple[float, float]:
+        """Mean move of the outline in interocular distances, and of the skin's median colour in LAB
+        steps.
+        """
         outline = np.linalg.norm(self.moves(points)[g.OVAL], axis=1).mean() / g.interocular(points)
         labs = [cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) for rgb in (before, after)]
         old, new = (np.median(_tones(lab, points[self.skin]), 0) for lab in labs)
         return float(outline), float(np.linalg.norm(new - old))
 
     def _detail(self, lab: np.ndarray, points: np.ndarray, tones: np.ndarray) -> list[np.ndarray]:
-        """The donor's picture less its own light, float32 [H, W, 3], at full, half and quarter size."""
+        """The donor's picture less its own light, float32 [H, W, 3], at full, half and quarter
+        size.
+        """
         light = self._smooth(tones[self.skin], self.tone, self.like[self.skin])
         place_and_mask = np.zeros((mesh.SURFACE, 2), np.float32)
-        drawn, (x0, y0, x1, y1) = mesh.draw(points, np.hstack([place_and_mask, light, place_and_mask]), lab.shape[:2])
+        drawn, (x0, y0, x1, y1) = mesh.draw(
+            points, np.hstack([place_and_mask, light, place_and_mask]), lab.shape[:2]
+        )
         flat = lab.astype(np.float32)
         flat[y0:y1, x0:x1] -= drawn[..., 2:5]
         loud = mesh.sample(flat, self.source)[self.skin, 0].std()  # hard light leaves edges
@@ -84,13 +118,17 @@ class Swapper:
         return [flat, _half(flat), _half(_half(flat))]
 
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its contrast [468, 3]."""
+        """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its
+        contrast [468, 3].
+        """
         alpha = _ramp(mesh.depth(), 0, 3) * (1 - _ramp(self._above(), 0.04, 0.45)) * self.like
         alpha *= 1 - 0.8 * self._close(NOSTRILS, 0.12)
         alpha *= 1 - 0.8 * self._close(g.OUTER_LIPS, 0.05)
         trust = _ramp(mesh.depth(), 2, 4) * (1 - _ramp(self._above(), 0.0, 0.12))
         marked = self._close(BROWS, 0.06)[:, None]
-        limit = marked * np.array([80, 30, 30], np.float32) + (1 - marked) * np.array([22, 8, 8], np.float32)
+        limit = marked * np.array([80, 30, 30], np.float32) + (1 - marked) * np.array(
+            [22, 8, 8], np.float32
+        )
         limit *= 1 - 0.65 * self._close(g.OUTER_LIPS, 0.2)[:, None]  # folds of a smile
         return np.stack([alpha, trust], 1), limit
 
@@ -103,17 +141,28 @@ class Swapper:
         return 1 - _ramp(_distances(self.frontal, indices).min(1), reach, 2 * reach)
 
     def _smooth(self, tones: np.ndarray, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all points: [468, 3]."""
+        """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all
+        points: [468, 3].
+        """
         reach = self.reach * weight
-        return ((reach @ tones + 0.3 * usual) / (reach.sum(1, keepdims=True) + 0.3)).astype(np.float32)
+        return ((reach @ tones + 0.3 * usual) / (reach.sum(1, keepdims=True) + 0.3)).astype(
+            np.float32
+        )
 
     def _apart(self, points: np.ndarray) -> np.ndarray:
-        """From a face's usual points to the donor's, seen from the front, in interocular distances: [468, 2]."""
+        """From a face's usual points to the donor's, seen from the front, in interocular distances:
+        [468, 2].
+        """
         own = mesh.closed(mesh.frontal(points))[: mesh.SURFACE, :2]
         apart = _fitted(self.frontal[:, :2], own) - own
         length = np.linalg.norm(apart, axis=1, keepdims=True)
         apart *= 1 - 0.8 * _ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
-        apart *= MAX_MOVE * np.tanh(length / MAX_MOVE) / np.maximum(length, 1e-6) * _ramp(self.gap, 0.04, 0.3)[:, None]
+        apart *= (
+            MAX_MOVE
+            * np.tanh(length / MAX_MOVE)
+            / np.maximum(length, 1e-6)
+            * _ramp(self.gap, 0.04, 0.3)[:, None]
+        )
         outline = np.linalg.norm(apart[g.OVAL], axis=1).mean()
         return apart * min(1.4, OUTLINE_MOVE / max(float(outline), 1e-6))
 
@@ -121,23 +170,37 @@ class Swapper:
         """The frame and its points with the outline of the face moved towards the donor's."""
         moves = self.moves(points)
         height, width = rgb.shape[:2]
-        field = _spread_out(points[: mesh.SURFACE, :2] + moves, moves, float(g.interocular(points)), (height, width))
+        field = _spread_out(
+            points[: mesh.SURFACE, :2] + moves, moves, float(g.interocular(points)), (height, width)
+        )
         moved = points.copy()
         moved[:, :2] += mesh.sample(field, (points + 0.5) / FIELD - 0.5)
-        where = _pixels(height, width) - cv2.resize(field, None, fx=FIELD, fy=FIELD)[:height, :width]
-        return cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), moved
+        where = (
+            _pixels(height, width) - cv2.resize(field, None, fx=FIELD, fy=FIELD)[:height, :width]
+        )
+        return cv2.remap(
+            rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        ), moved
 
-    def _recolour(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The frame with the donor's skin colour on all skin near the face; how like skin it is [H / 2, W / 2]."""
+    def _recolour(
+        self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The frame with the donor's skin colour on all skin near the face; how like skin it is [H
+        / 2, W / 2].
+        """
         seen = _tones(lab, points[self.skin])[facing[self.skin] > 0.2]
         mean, spread = np.median(seen, 0), seen.std(0)
         half = _half(lab)
         likely = _likeness(half, mean)
         gain = (
-            self.colour * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1) * np.array([0, 1, 1], np.float32)
+            self.colour
+            * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1)
+            * np.array([0, 1, 1], np.float32)
         )
         offset = self.colour * TONE * (self.tone - mean) - gain * mean
-        change = cv2.transform(half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32))
+        change = cv2.transform(
+            half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32)
+        )
         outside_eyes = 1 - _inside(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
         change *= _spread(likely * _near(points, likely.shape) * outside_eyes)
         red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
@@ -146,14 +209,24 @@ class Swapper:
         change = cv2.resize(change, lab.shape[1::-1])
         return cv2.add(lab, change, dtype=cv2.CV_8U), likely
 
-    def _paint(self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
+    def _paint(
+        self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray
+    ) -> np.ndarray:
         """The frame with the donor's detail drawn on the face, lit like the target."""
-        level = int(np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1))
+        level = int(
+            np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1)
+        )
         source = (self.source + 0.5) / 2**level - 0.5
         masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3), np.ones_like(facing)], 1)
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
-        detail = cv2.remap(self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        detail = cv2.remap(
+            self.detail[level],
+            drawn[..., :2],
+            None,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         damped = detail / (drawn[..., 5:8] + 1)
         face = drawn[..., 2:5] + detail / cv2.sqrt(damped * damped + 1)
         skin = cv2.resize(likely[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], (x1 - x0, y1 - y0))
@@ -172,7 +245,8 @@ class Swapper:
 
 
 def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The donor's frontal points [468, 2] with brow and mouth at the height of one's own, its proportions kept.
+    """The donor's frontal points [468, 2] with brow and mouth at the height of one's own, its
+    proportions kept.
 
     The chin gets its share of the face's length, and all widths theirs.
     """
@@ -187,8 +261,12 @@ def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.stack([donor[:, 0] * (ends[1] - ends[0] + lower) / (chin - brow), y], axis=1)
 
 
-def _spread_out(centres: np.ndarray, moves: np.ndarray, eyes: float, size: tuple[int, int]) -> np.ndarray:
-    """Moves [468, 2] at centres px as one smooth field, px [H / FIELD, W / FIELD, 2], fading away from the face."""
+def _spread_out(
+    centres: np.ndarray, moves: np.ndarray, eyes: float, size: tuple[int, int]
+) -> np.ndarray:
+    """Moves [468, 2] at centres px as one smooth field, px [H / FIELD, W / FIELD, 2], fading away
+    from the face.
+    """
     centres, moves = centres[::4] / eyes, moves[::4]
     rows, columns = -(-size[0] // FIELD), -(-size[1] // FIELD)
     y, x = ((FIELD * np.arange(n) + (FIELD - 1) / 2)[:, None] / eyes for n in (rows, columns))
@@ -217,8 +295,11 @@ def _near(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return np.outer(down, across).astype(np.float32)
 
 
-def _inside(points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]) -> np.ndarray:
-    """1 within rings of points, each widened by half its margin (interocular distances), feathered: float32 [H, W].
+def _inside(
+    points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]
+) -> np.ndarray:
+    """1 within rings of points, each widened by half its margin (interocular distances), feathered:
+    float32 [H, W].
 
     Where two rings lie in each other, the inner one is a hole.
     """
@@ -239,7 +320,9 @@ def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _spread(plane: np.ndarray) -> np.ndarray:
-    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of three."""
+    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of
+    three.
+    """
     return cv2.merge([plane, plane, plane])
 
 
@@ -258,11 +341,15 @@ def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def _distances(points: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """From each of the points [N, 3] to those with these indices, as seen from the front: [N, M]."""
+    """From each of the points [N, 3] to those with these indices, as seen from the front: [N,
+    M].
+    """
     return np.linalg.norm(points[:, None, :2] - points[None, indices, :2], axis=-1)
 
 
 @lru_cache(maxsize=4)
 def _pixels(height: int, width: int) -> np.ndarray:
     """(x, y) of every pixel, float32 [H, W, 2]."""
-    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    return np.dstack(
+        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    )

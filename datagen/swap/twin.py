@@ -1,4 +1,6 @@
-"""What all swaps share: a donor for each clip, and a twin written frame by frame where a network does the swapping."""
+"""What all swaps share: a donor for each clip, and a twin written frame by frame where a network
+does the swapping.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,17 @@ from datagen.vision.regions import face_polygon
 
 LEAST_CHANGE = 1.0  # 8-bit levels: a swap that changes a face less gives its input back
 COARSE = 8  # px
-SwapFrame = Callable[[np.ndarray, int], np.ndarray | None]  # (RGB uint8 frame, its index) -> RGB uint8, None: no face
+SwapFrame = Callable[
+    [np.ndarray, int], np.ndarray | None
+]  # (RGB uint8 frame, its index) -> RGB uint8, None: no face
 
 
 @dataclass
 class Swap(Stage):
     """clip -> swapped.mp4, the same frames with a donor's face.
 
-    `donors` is a folder of portraits, or "sample" for the people of the sample source; `opt_out` a file with the names
-    of those who are never taken.
+    `donors` is a folder of portraits, or "sample" for the people of the sample source; `opt_out` a
+    file with the names of those who are never taken.
     """
 
     name: ClassVar[str] = "swap"
@@ -69,7 +73,9 @@ class Swap(Stage):
 
     @cached_property
     def _pool(self) -> list[Donor | Lazy]:
-        pool: list[Donor | Lazy] = [*builtin_donors()] if self.donors == "sample" else [*load_donors(self.donors)]
+        pool: list[Donor | Lazy] = (
+            [*builtin_donors()] if self.donors == "sample" else [*load_donors(self.donors)]
+        )
         return pool if self.opt_out is None else without(pool, self.opt_out)
 
 
@@ -83,7 +89,9 @@ class Tally:
     measured: int = 0
 
     def add(self, rgb: np.ndarray, swapped: np.ndarray | None, points: np.ndarray) -> None:
-        """A frame, what became of it (None: nothing), its face points [478, 2+] px (NaN: unknown)."""
+        """A frame, what became of it (None: nothing), its face points [478, 2+] px (NaN:
+        unknown).
+        """
         self.frames += 1
         if swapped is None:
             self.kept += 1
@@ -99,26 +107,33 @@ class Tally:
             self.measured += 1
 
     def metrics(self, most_kept: float) -> dict[str, Any]:
-        """kept: share of frames that show their own face still; change: of the face, mean 8-bit levels.
+        """kept: share of frames that show their own face still; change: of the face, mean 8-bit
+        levels.
 
         Raises Reject("no_face" | "unchanged").
         """
         kept, change = self.kept / self.frames, self.changes / max(self.measured, 1)
         if kept > most_kept:
-            told = f"the swap finds no face in {self.kept} of {self.frames} frames, at most {most_kept:.0%} are allowed"
+            told = (
+                f"the swap finds no face in {self.kept} of {self.frames} frames, at most "
+                f"{most_kept:.0%} are allowed"
+            )
             raise Reject("no_face", told)
         if change < LEAST_CHANGE:
             raise Reject(
-                "unchanged", f"the swap changes the face by {change:.2f} of 255 levels: it gives its input back"
+                "unchanged",
+                f"the swap changes the face by {change:.2f} of 255 levels: it gives its input back",
             )
         return {"kept": round(kept, 4), "change": round(change, 2)}
 
 
 @dataclass
 class FrameSwap(Swap):
-    """A swap by a network that takes one frame at a time. Frames without a face stay as they are, and are counted.
+    """A swap by a network that takes one frame at a time. Frames without a face stay as they are,
+    and are counted.
 
-    A clip of which more than the share `most_kept` would stay is rejected: its twin would show its own person.
+    A clip of which more than the share `most_kept` would stay is rejected: its twin would show its
+    own person.
     """
 
     most_kept: float = 0.1
@@ -144,8 +159,12 @@ class FrameSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         swap, tally = self.swapper(donor, faces), Tally()
-        with video.Writer(path, video.fps_of(source), metadata=mark(self, "another face put in")) as writer:
-            for index, (rgb, points) in enumerate(zip(video.frames(source), faces.landmarks, strict=True)):
+        with video.Writer(
+            path, video.fps_of(source), metadata=mark(self, "another face put in")
+        ) as writer:
+            for index, (rgb, points) in enumerate(
+                zip(video.frames(source), faces.landmarks, strict=True)
+            ):
                 swapped = swap(rgb, index)
                 writer.write(rgb if swapped is None else swapped)
                 tally.add(rgb, swapped, points)

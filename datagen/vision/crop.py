@@ -24,7 +24,9 @@ LIFT = 0.08  # of the face's side: a face box ends at the brows, a head does not
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of constant side whose centre [N, 2] moves over times [N] s, in px of frames of (width, height)."""
+    """A square of constant side whose centre [N, 2] moves over times [N] s, in px of frames of
+    (width, height).
+    """
 
     side: int
     times: np.ndarray
@@ -32,19 +34,28 @@ class Crop:
     frame: tuple[int, int]
 
     def cut(self, frame: video.Frame, size: int) -> np.ndarray:
-        """The square to a fraction of a pixel, RGB uint8 [size, size, 3], of a frame that may be scaled down."""
+        """The square to a fraction of a pixel, RGB uint8 [size, size, 3], of a frame that may be
+        scaled down.
+        """
         scale = max(frame.rgb.shape[:2]) / max(self.frame)
-        centre = [float(np.interp(frame.time, self.times, axis)) * scale - 0.5 for axis in self.centres.T]
+        centre = [
+            float(np.interp(frame.time, self.times, axis)) * scale - 0.5 for axis in self.centres.T
+        ]
         side = self.side * scale
         side = size if abs(side - size) < 1 else round(side)
         square = cv2.getRectSubPix(frame.rgb, (side, side), centre)
         if side == size:
             return square
-        return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LANCZOS4)
+        return cv2.resize(
+            square,
+            (size, size),
+            interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LANCZOS4,
+        )
 
 
 def crop_of(track: Track, size: tuple[int, int], margin: float) -> Crop:
-    """The square around a face in frames of `size` (width, height) px: at rest if the face stays in it, else following.
+    """The square around a face in frames of `size` (width, height) px: at rest if the face stays in
+    it, else following.
 
     It never leaves the frame unless the face is larger than the frame's shorter side.
     """
@@ -62,4 +73,9 @@ def crop_of(track: Track, size: tuple[int, int], margin: float) -> Crop:
     paths = [np.clip(path, low, np.array(size) - low) for path in paths]
     strays = [np.abs(track.centres - path).max() for path in paths]
     bearable = max(room, 1.05 * min(strays))  # at the frame's border no square keeps the whole face
-    return Crop(side, track.times, next(p for p, far in zip(paths, strays, strict=True) if far <= bearable), size)
+    return Crop(
+        side,
+        track.times,
+        next(p for p, far in zip(paths, strays, strict=True) if far <= bearable),
+        size,
+    )

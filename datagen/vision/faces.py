@@ -16,7 +16,9 @@ from datagen.vision.landmarks import FaceMesh
 
 @dataclass(frozen=True)
 class Faces:
-    """What is known of a clip's face over time; rows without a face are NaN and have confidence 0."""
+    """What is known of a clip's face over time; rows without a face are NaN and have confidence
+    0.
+    """
 
     boxes: np.ndarray  # float32 [T, 4] xyxy px
     landmarks: np.ndarray  # float32 [T, 478, 3] px: x right, y down, z away from the camera
@@ -29,7 +31,9 @@ class Faces:
 
     @classmethod
     def of(cls, points: Iterable[np.ndarray | None]) -> Faces:
-        rows = [np.full((geometry.POINTS, 3), np.nan, np.float32) if p is None else p for p in points]
+        rows = [
+            np.full((geometry.POINTS, 3), np.nan, np.float32) if p is None else p for p in points
+        ]
         landmarks = np.stack(rows) if rows else np.empty((0, geometry.POINTS, 3), np.float32)
         found = ~np.isnan(landmarks[:, 0, 0])
         return cls(geometry.box(landmarks).astype(np.float32), landmarks, found.astype(np.float32))
@@ -41,8 +45,12 @@ class Faces:
 
     def save(self, path: Path, **more: Any) -> None:
         """`more` is what only its own readers look for."""
-        landmarks = np.round(self.landmarks * 64) / 64  # finer than any detector, and compresses to half
-        np.savez_compressed(path, boxes=self.boxes, landmarks=landmarks, confidence=self.confidence, **more)
+        landmarks = (
+            np.round(self.landmarks * 64) / 64
+        )  # finer than any detector, and compresses to half
+        np.savez_compressed(
+            path, boxes=self.boxes, landmarks=landmarks, confidence=self.confidence, **more
+        )
 
 
 def track(mesh: FaceMesh, frames: Iterable[np.ndarray]) -> Faces:

@@ -13,9 +13,11 @@ KERNEL_S = 0.05  # s.d. of the average around each sample: as much smoothing at 
 
 
 def amplitude(times: np.ndarray, gaze: np.ndarray) -> float:
-    """95th percentile, in degrees, of the angle between gaze (yaw, pitch) radians [T, 2] and its median direction.
+    """95th percentile, in degrees, of the angle between gaze (yaw, pitch) radians [T, 2] and its
+    median direction.
 
-    Sampled at a fixed rate in time, whatever the frame rate; NaN rows are left out. 0 where nothing is known.
+    Sampled at a fixed rate in time, whatever the frame rate; NaN rows are left out. 0 where nothing
+    is known.
     """
     known = ~np.isnan(gaze).any(-1)
     if known.sum() < 2:
@@ -27,20 +29,34 @@ def amplitude(times: np.ndarray, gaze: np.ndarray) -> float:
 
 
 def gaze_map(gaze: np.ndarray) -> list[list[int]]:
-    """[yaw, pitch, frames] for every cell of MAP_DEG degrees that is looked at, named by its middle; maps add."""
-    cells, counts = np.unique(np.rint(np.rad2deg(gaze) / MAP_DEG).astype(int), axis=0, return_counts=True)
-    return [[int(yaw) * MAP_DEG, int(pitch) * MAP_DEG, int(n)] for (yaw, pitch), n in zip(cells, counts, strict=True)]
+    """[yaw, pitch, frames] for every cell of MAP_DEG degrees that is looked at, named by its
+    middle; maps add.
+    """
+    cells, counts = np.unique(
+        np.rint(np.rad2deg(gaze) / MAP_DEG).astype(int), axis=0, return_counts=True
+    )
+    return [
+        [int(yaw) * MAP_DEG, int(pitch) * MAP_DEG, int(n)]
+        for (yaw, pitch), n in zip(cells, counts, strict=True)
+    ]
 
 
 def spread(gaze: np.ndarray) -> dict[str, list[float]]:
-    """[5th percentile, median, 95th percentile] in degrees of yaw and of pitch, of gaze radians [T, 2], all known."""
+    """[5th percentile, median, 95th percentile] in degrees of yaw and of pitch, of gaze radians [T,
+    2], all known.
+    """
     names = ("yaw", "pitch")
     rows = np.percentile(np.rad2deg(gaze), [5, 50, 95], axis=0).T
-    return {name: [round(float(value), 1) for value in row] for name, row in zip(names, rows, strict=True)}
+    return {
+        name: [round(float(value), 1) for value in row]
+        for name, row in zip(names, rows, strict=True)
+    }
 
 
 def smoothed(times: np.ndarray, gaze: np.ndarray, sd: float) -> np.ndarray:
-    """Gaussian average over time of gaze (yaw, pitch) [T, 2], of the known rows only; NaN rows stay NaN."""
+    """Gaussian average over time of gaze (yaw, pitch) [T, 2], of the known rows only; NaN rows stay
+    NaN.
+    """
     known = ~np.isnan(gaze).any(-1)
     weights = np.exp(-0.5 * ((times[:, None] - times[None, known]) / sd) ** 2)
     result = np.full_like(gaze, np.nan)
@@ -49,7 +65,9 @@ def smoothed(times: np.ndarray, gaze: np.ndarray, sd: float) -> np.ndarray:
 
 
 def _sampled(times: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Gaussian averages of unit vectors [T, 3] at a fixed rate in time; samples far from any frame are left out."""
+    """Gaussian averages of unit vectors [T, 3] at a fixed rate in time; samples far from any frame
+    are left out.
+    """
     at = np.arange(times[0], times[-1] + 1e-9, 1 / SAMPLES_PER_S)
     near = np.abs(at[:, None] - times[None]).min(1) <= 0.5 / SAMPLES_PER_S + 1e-9
     weights = np.exp(-0.5 * ((at[near, None] - times[None]) / KERNEL_S) ** 2)

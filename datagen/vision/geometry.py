@@ -1,8 +1,10 @@
-"""Geometry of the 478 face points (MediaPipe FaceMesh with irises) that all stages share.  NumPy only.
+"""Geometry of the 478 face points (MediaPipe FaceMesh with irises) that all stages share.  NumPy
+only.
 
-Points are float [..., 478, 3] in pixels: x right, y down, z away from the camera. "Right" and "left" eye are the
-person's own. Angles follow L2CS and Gaze360: the direction (yaw y, pitch p) is (-cos p sin y, -sin p, -cos p cos y),
-so yaw > 0 is towards the left of the picture and pitch > 0 is up; roll > 0 turns clockwise in the picture.
+Points are float [..., 478, 3] in pixels: x right, y down, z away from the camera. "Right" and
+"left" eye are the person's own. Angles follow L2CS and Gaze360: the direction (yaw y, pitch p) is
+(-cos p sin y, -sin p, -cos p cos y), so yaw > 0 is towards the left of the picture and pitch > 0 is
+up; roll > 0 turns clockwise in the picture.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import numpy as np
 POINTS = 478
 # fmt: off
 OVAL = [
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+    148, 176,
     149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 ]
 RIGHT_EYE = [  # from the outer corner over the top
@@ -36,7 +39,10 @@ LEFT_BROW = [
 # fmt: on
 RIGHT_IRIS, LEFT_IRIS = 468, 473  # centres; the four following points lie on the rim
 EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}  # outer, inner
-EYELIDS = {"right": ((160, 144), (159, 145), (158, 153)), "left": ((387, 373), (386, 374), (385, 380))}
+EYELIDS = {
+    "right": ((160, 144), (159, 145), (158, 153)),
+    "left": ((387, 373), (386, 374), (385, 380)),
+}
 _ACROSS = (
     (33, 263),
     (133, 362),
@@ -46,7 +52,9 @@ _ACROSS = (
     (54, 284),
 )  # right, left pairs that move with the skull
 _TOP, _BOTTOM = (10, 151, 9), (2, 97, 326)  # forehead; base of the nose: rigid, on the middle line
-_TILT = np.deg2rad(-6.0)  # lean of the forehead-to-nose line against the face's vertical in a frontal face
+_TILT = np.deg2rad(
+    -6.0
+)  # lean of the forehead-to-nose line against the face's vertical in a frontal face
 
 
 def box(points: np.ndarray) -> np.ndarray:
@@ -63,7 +71,9 @@ def interocular(points: np.ndarray) -> np.ndarray:
 
 
 def head_rotation(points: np.ndarray) -> np.ndarray:
-    """Rotation head -> camera [..., 3, 3]; columns are the head's x (its left), y (down) and z (backwards) axes."""
+    """Rotation head -> camera [..., 3, 3]; columns are the head's x (its left), y (down) and z
+    (backwards) axes.
+    """
     right, left = zip(*_ACROSS, strict=True)
     x = _unit((points[..., left, :] - points[..., right, :]).mean(axis=-2))
     down = points[..., _BOTTOM, :].mean(axis=-2) - points[..., _TOP, :].mean(axis=-2)
@@ -88,9 +98,13 @@ def direction_angles(direction: np.ndarray) -> np.ndarray:
 
 
 def direction(yaw_pitch: np.ndarray) -> np.ndarray:
-    """(yaw, pitch) in radians [..., 2] -> unit vectors [..., 3]; the inverse of `direction_angles`."""
+    """(yaw, pitch) in radians [..., 2] -> unit vectors [..., 3]; the inverse of
+    `direction_angles`.
+    """
     yaw, pitch = yaw_pitch[..., 0], yaw_pitch[..., 1]
-    return np.stack([-np.cos(pitch) * np.sin(yaw), -np.sin(pitch), -np.cos(pitch) * np.cos(yaw)], axis=-1)
+    return np.stack(
+        [-np.cos(pitch) * np.sin(yaw), -np.sin(pitch), -np.cos(pitch) * np.cos(yaw)], axis=-1
+    )
 
 
 def eye_openness(points: np.ndarray) -> np.ndarray:
@@ -100,7 +114,9 @@ def eye_openness(points: np.ndarray) -> np.ndarray:
 
 def mouth_openness(points: np.ndarray) -> np.ndarray:
     """Distance of the inner lips over the interocular distance [...]: 0 closed."""
-    gap = np.linalg.norm(points[..., (14, 87, 317), :] - points[..., (13, 82, 312), :], axis=-1).mean(-1)
+    gap = np.linalg.norm(
+        points[..., (14, 87, 317), :] - points[..., (13, 82, 312), :], axis=-1
+    ).mean(-1)
     return gap / interocular(points)
 
 

@@ -1,4 +1,5 @@
-"""insightface behind one small interface: faces by SCRFD, identities by ArcFace. It alone knows BGR.
+"""insightface behind one small interface: faces by SCRFD, identities by ArcFace. It alone knows
+BGR.
 
 Its models are for non-commercial research only. Pictures are RGB uint8 [H, W, 3].
 """
@@ -43,17 +44,24 @@ class Insight:
         options = session_options(gpus)
         with quiet():
             self._models = _analysis(folder, options)
-            self._models.prepare(ctx_id=0 if gpus else -1, det_thresh=confidence, det_size=LOOKED_AT)
+            self._models.prepare(
+                ctx_id=0 if gpus else -1, det_thresh=confidence, det_size=LOOKED_AT
+            )
 
     def find(self, rgb: np.ndarray) -> list[Seen]:
         """All faces, the surest first."""
         with quiet():
             boxes, points = self._models.det_model.detect(bgr(rgb))
         found = zip(boxes, points, strict=True) if points is not None else ()
-        return [Seen(box[:4].astype(np.float32), five.astype(np.float32), float(box[4])) for box, five in found]
+        return [
+            Seen(box[:4].astype(np.float32), five.astype(np.float32), float(box[4]))
+            for box, five in found
+        ]
 
     def identity(self, rgb: np.ndarray, five: np.ndarray) -> Any:
-        """insightface's Face with these five points and its embedding float32 [512] (`normed_embedding`: length 1)."""
+        """insightface's Face with these five points and its embedding float32 [512]
+        (`normed_embedding`: length 1).
+        """
         from insightface.app.common import Face
 
         face = Face(kps=five.astype(np.float32))
@@ -71,21 +79,30 @@ def nearest(faces: Sequence[Seen], box: np.ndarray) -> Seen | None:
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """Both eyes (the person's right one first), nose and corners of the mouth, of 478 points [478, 2+]: [5, 2] px."""
+    """Both eyes (the person's right one first), nose and corners of the mouth, of 478 points [478,
+    2+]: [5, 2] px.
+    """
     eyes = [points[list(geometry.EYE_CORNERS[side]), :2].mean(0) for side in ("right", "left")]
     return np.stack([*eyes, points[_NOSE, :2], *points[list(_MOUTH), :2]]).astype(np.float32)
 
 
 def session_options(gpus: float) -> dict[str, Any]:
-    """What every ONNX session is made with: one thread on the CPU, whatever the machine; or CUDA."""
+    """What every ONNX session is made with: one thread on the CPU, whatever the machine; or
+    CUDA.
+    """
     onnxruntime = needed("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     there = onnxruntime.get_available_providers()
     if gpus and "CUDAExecutionProvider" not in there:
-        told = f"onnxruntime {onnxruntime.__version__} offers {' and '.join(there)}, a GPU needs CUDAExecutionProvider"
-        raise UserError(f"{told}: `pip uninstall onnxruntime`, then `pip install onnxruntime-gpu`; or gpus=0.")
+        told = (
+            f"onnxruntime {onnxruntime.__version__} offers {' and '.join(there)}, a GPU "
+            "needs CUDAExecutionProvider"
+        )
+        raise UserError(
+            f"{told}: `pip uninstall onnxruntime`, then `pip install onnxruntime-gpu`; or gpus=0."
+        )
     providers = ["CUDAExecutionProvider"] if gpus else []
     return {"providers": [*providers, "CPUExecutionProvider"], "sess_options": options}
 
@@ -104,7 +121,9 @@ def needed(package: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """insightface prints shapes and paths, and uses what scikit-image is about to drop: nothing a user could mend."""
+    """insightface prints shapes and paths, and uses what scikit-image is about to drop: nothing a
+    user could mend.
+    """
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
@@ -124,12 +143,20 @@ def bgr(rgb: np.ndarray) -> np.ndarray:
 def _analysis(folder: Path, options: dict[str, Any]) -> Any:
     """FaceAnalysis with det_10g and w600k_r50."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: unpack buffalo_l.zip, and name the folder with {DETECTOR} in it.")
+        raise UserError(
+            f"{folder} is no folder: unpack buffalo_l.zip, and name the folder with "
+            f"{DETECTOR} in it."
+        )
     missing = [name for name in (DETECTOR, RECOGNISER) if not (folder / name).is_file()]
     if missing:
-        others = ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix == ".onnx")) or "no .onnx file"
+        others = (
+            ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix == ".onnx"))
+            or "no .onnx file"
+        )
         told = f"{folder} holds {others} and not {' and '.join(missing)}"
-        raise UserError(f"{told}: only buffalo_l's detector and recogniser will do, unpack buffalo_l.zip there.")
+        raise UserError(
+            f"{told}: only buffalo_l's detector and recogniser will do, unpack buffalo_l.zip there."
+        )
     analysis = needed("insightface.app").FaceAnalysis
     try:
         made = analysis(name=str(folder), allowed_modules=["detection", "recognition"], **options)
@@ -140,7 +167,8 @@ def _analysis(folder: Path, options: dict[str, Any]) -> Any:
         taken = Path(getattr(made.models.get(task), "model_file", "nothing")).name
         if taken != name:
             raise UserError(
-                f"{folder}: insightface takes {taken} for {task}, {name} is expected: remove {taken} there."
+                f"{folder}: insightface takes {taken} for {task}, {name} is expected: "
+                f"remove {taken} there."
             )
     return made
 

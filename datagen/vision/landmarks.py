@@ -15,7 +15,9 @@ from datagen.vision.geometry import POINTS
 
 
 class FaceMesh:
-    """The 478 points of the foremost face, tracked from frame to frame.  (MediaPipe FaceMesh with irises)"""
+    """The 478 points of the foremost face, tracked from frame to frame.  (MediaPipe FaceMesh with
+    irises)
+    """
 
     def __init__(self, confidence: float = 0.5):
         with _quiet():
@@ -29,12 +31,16 @@ class FaceMesh:
             )
 
     def reset(self) -> None:
-        """Forget the last frame; call it between clips, so that a clip's result depends on that clip alone."""
+        """Forget the last frame; call it between clips, so that a clip's result depends on that
+        clip alone.
+        """
         with _quiet():
             self._mesh.reset()
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray | None:
-        """Points float32 [478, 3] in px (x right, y down, z away) of an RGB uint8 [H, W, 3] frame, or None."""
+        """Points float32 [478, 3] in px (x right, y down, z away) of an RGB uint8 [H, W, 3] frame,
+        or None.
+        """
         with _quiet():
             faces = self._mesh.process(rgb).multi_face_landmarks
         if not faces:
@@ -46,7 +52,9 @@ class FaceMesh:
 
 
 class FaceDetector:
-    """Boxes of all faces, also small ones.  (MediaPipe full range, about 1/16 of the picture's side and up)"""
+    """Boxes of all faces, also small ones.  (MediaPipe full range, about 1/16 of the picture's side
+    and up)
+    """
 
     def __init__(self, confidence: float = 0.5):
         with _quiet():
@@ -69,7 +77,9 @@ class FaceDetector:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """MediaPipe's generated code warns about protobuf's own API, which is nothing a user could mend."""
+    """MediaPipe's generated code warns about protobuf's own API, which is nothing a user could
+    mend.
+    """
     os.environ.setdefault("GLOG_minloglevel", "2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -80,7 +90,9 @@ MIN_EYES = 24  # px between the eyes; smaller faces have nothing to give
 
 
 def find_face(rgb: np.ndarray) -> np.ndarray | None:
-    """Points float32 [478, 3] px of the foremost face, also a small one; None where there is none."""
+    """Points float32 [478, 3] px of the foremost face, also a small one; None where there is
+    none.
+    """
     mesh = FaceMesh()
     points = mesh(rgb)
     if points is None:
@@ -100,8 +112,18 @@ def _find_in_box(rgb: np.ndarray, mesh: FaceMesh) -> np.ndarray | None:
     scale = 512 / max(crop.shape[:2])
     mesh.reset()
     points = mesh(scaled(crop, scale))
-    return None if points is None else points / np.float32(scale) + np.array([left, top, 0], np.float32)
+    return (
+        None
+        if points is None
+        else points / np.float32(scale) + np.array([left, top, 0], np.float32)
+    )
 
 
 def scaled(rgb: np.ndarray, scale: float) -> np.ndarray:
-    return cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.resize(
+        rgb,
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
+    )

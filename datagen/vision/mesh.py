@@ -1,4 +1,6 @@
-"""The mesh of the 468 face points: its triangles, drawing on them without a loop, and the proportions of a face."""
+"""The mesh of the 468 face points: its triangles, drawing on them without a loop, and the
+proportions of a face.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,23 @@ import numpy as np
 
 from datagen.vision import geometry as g
 
-FEATURES = sorted({*g.RIGHT_EYE, *g.LEFT_EYE, *g.OUTER_LIPS, *g.INNER_LIPS, *g.RIGHT_BROW, *g.LEFT_BROW})
+FEATURES = sorted(
+    {*g.RIGHT_EYE, *g.LEFT_EYE, *g.OUTER_LIPS, *g.INNER_LIPS, *g.RIGHT_BROW, *g.LEFT_BROW}
+)
 MAX_YAW = np.deg2rad(12)  # of a head whose both halves are good
 HOLES = (g.RIGHT_EYE, g.LEFT_EYE, g.INNER_LIPS)
 CELL = 4  # px of a cell of the grid on which a face is drawn
-HALF = np.array([0.5 - 0.5 / CELL, 0.5 - 0.5 / CELL, 0], np.float32)  # from a cell's first pixel to its middle
+HALF = np.array(
+    [0.5 - 0.5 / CELL, 0.5 - 0.5 / CELL, 0], np.float32
+)  # from a cell's first pixel to its middle
 SURFACE = 468  # the irises' ten points lie in the holes
 
 
 @lru_cache(maxsize=1)
 def triangles() -> np.ndarray:
-    """int32 [852, 3], all wound alike; the eye openings and the mouth are holes.  (FaceMesh's tessellation)"""
+    """int32 [852, 3], all wound alike; the eye openings and the mouth are holes.  (FaceMesh's
+    tessellation)
+    """
     from mediapipe.python.solutions.face_mesh_connections import FACEMESH_TESSELATION
 
     faces = _cliques({tuple(sorted(edge)) for edge in FACEMESH_TESSELATION})
@@ -37,7 +45,9 @@ def filled() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def depth() -> np.ndarray:
-    """Steps along edges from the face's outline to each of the 468 points, int [468]; 0 on the outline."""
+    """Steps along edges from the face's outline to each of the 468 points, int [468]; 0 on the
+    outline.
+    """
     faces = triangles()
     steps = np.full(SURFACE, -1)
     steps[g.OVAL] = 0
@@ -54,10 +64,14 @@ def depth() -> np.ndarray:
 def mirror() -> np.ndarray:
     """The point that lies opposite on the other half of the face, int [468].
 
-    Both halves are walked alike from the middle line; six points in the nostrils, where the triangles differ, get a
-    neighbour of it.
+    Both halves are walked alike from the middle line; six points in the nostrils, where the
+    triangles differ, get a neighbour of it.
     """
-    third = {(a, b): c for face in triangles().tolist() for a, b, c in (face, face[1:] + face[:1], face[2:] + face[:2])}
+    third = {
+        (a, b): c
+        for face in triangles().tolist()
+        for a, b, c in (face, face[1:] + face[:1], face[2:] + face[:2])
+    }
     other = {4: 4, 5: 5}
     todo, seen = deque([(4, 5), (5, 4)]), set()
     while todo:
@@ -71,13 +85,18 @@ def mirror() -> np.ndarray:
     return np.array([other[i] for i in range(SURFACE)])
 
 
-def rasterise(points: np.ndarray, faces: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Values [N, K] at points [N, 3], linear within each face, at whole pixels of a grid: float32 [H, W, K].
+def rasterise(
+    points: np.ndarray, faces: np.ndarray, values: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Values [N, K] at points [N, 3], linear within each face, at whole pixels of a grid: float32
+    [H, W, K].
 
     Uncovered pixels hold 0. Of faces one behind the other the nearest wins (z points away).
     """
     height, width = size
-    order = np.argsort(-points[faces, 2].mean(1), kind="stable")  # far to near: what is written last stays
+    order = np.argsort(
+        -points[faces, 2].mean(1), kind="stable"
+    )  # far to near: what is written last stays
     corners = points[faces[order], :2].astype(np.float32)  # F 3 2
     face, x, y = _candidates(corners, width, height)
     weights = _barycentric(corners, face, x, y)
@@ -88,14 +107,20 @@ def rasterise(points: np.ndarray, faces: np.ndarray, values: np.ndarray, size: t
     nearest[y * width + x] = np.arange(len(x))
     pixel = np.flatnonzero(nearest >= 0)
     row = nearest[pixel]
-    grid[pixel] = np.einsum("nc,nck->nk", weights[row], values[faces[order[face[row]]]].astype(np.float32))
+    grid[pixel] = np.einsum(
+        "nc,nck->nk", weights[row], values[faces[order[face[row]]]].astype(np.float32)
+    )
     return grid.reshape(height, width, -1)
 
 
-def draw(points: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """Values [468, K] drawn on a face, points [468+, 3] px, in a frame (H, W): float32 [h, w, K] and its box xyxy px.
+def draw(
+    points: np.ndarray, values: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """Values [468, K] drawn on a face, points [468+, 3] px, in a frame (H, W): float32 [h, w, K]
+    and its box xyxy px.
 
-    A ring around the outline is drawn too: the first two values, a place, go on there, the last two, masks, are 0.
+    A ring around the outline is drawn too: the first two values, a place, go on there, the last
+    two, masks, are 0.
     """
     corners, faces = with_ring(points[:SURFACE])
     around, _ = with_ring(values)
@@ -105,12 +130,21 @@ def draw(points: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> tuple
     low = np.clip(np.floor(corners[:, :2].min(0) / CELL).astype(int), 0, limit - 1)
     high = np.clip(np.ceil(corners[:, :2].max(0) / CELL).astype(int), low + 1, limit)
     (width, height), (x, y) = (high - low).tolist(), (CELL * low).tolist()
-    grid = rasterise((corners - np.array([x, y, 0], np.float32)) / CELL - HALF, faces, around, (height, width))
-    return enlarged(grid, (CELL * height, CELL * width)), (x, y, x + CELL * width, y + CELL * height)
+    grid = rasterise(
+        (corners - np.array([x, y, 0], np.float32)) / CELL - HALF, faces, around, (height, width)
+    )
+    return enlarged(grid, (CELL * height, CELL * width)), (
+        x,
+        y,
+        x + CELL * width,
+        y + CELL * height,
+    )
 
 
 def with_ring(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points [468, K] and 36 more just outside the outline; the faces of the mesh and of the ring between."""
+    """Points [468, K] and 36 more just outside the outline; the faces of the mesh and of the ring
+    between.
+    """
     oval = points[g.OVAL]
     outside = oval + 0.08 * (oval - points.mean(0))
     here, there = np.array(g.OVAL), SURFACE + np.arange(len(g.OVAL))
@@ -120,19 +154,28 @@ def with_ring(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def enlarged(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A grid [h, w, K] as float32 [H, W, K], linear between the middles of its cells (OpenCV takes four layers)."""
-    layers = [cv2.resize(grid[..., i : i + 4], size[::-1]).reshape(*size, -1) for i in range(0, grid.shape[-1], 4)]
+    """A grid [h, w, K] as float32 [H, W, K], linear between the middles of its cells (OpenCV takes
+    four layers).
+    """
+    layers = [
+        cv2.resize(grid[..., i : i + 4], size[::-1]).reshape(*size, -1)
+        for i in range(0, grid.shape[-1], 4)
+    ]
     return np.concatenate(layers, axis=-1)
 
 
 def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values float32 [N, C] of an image at points [N, 2+] px."""
     where = np.ascontiguousarray(points[None, :, :2], np.float32)
-    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0].astype(np.float32)
+    return cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[
+        0
+    ].astype(np.float32)
 
 
 def facing(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """How much each of the 468 points faces the camera: cosine, float32 [468]; 1 straight on, below 0 turned away."""
+    """How much each of the 468 points faces the camera: cosine, float32 [468]; 1 straight on, below
+    0 turned away.
+    """
     a, b, c = (points[faces[:, i]].astype(np.float64) for i in range(3))
     normal = np.cross(b - a, c - a)  # length = twice the area
     summed = np.zeros((SURFACE, 3))
@@ -143,7 +186,9 @@ def facing(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def frontal(points: np.ndarray) -> np.ndarray:
-    """Points [..., 478, 3] without head pose: origin amid eyes, brows and lips, unit = interocular distance."""
+    """Points [..., 478, 3] without head pose: origin amid eyes, brows and lips, unit = interocular
+    distance.
+    """
     centre = points[..., FEATURES, :].mean(-2, keepdims=True)
     return (points - centre) @ g.head_rotation(points) / g.interocular(points)[..., None, None]
 
@@ -151,7 +196,8 @@ def frontal(points: np.ndarray) -> np.ndarray:
 def shape_ratios(points: np.ndarray) -> np.ndarray:
     """Proportions of a face [..., 6], hardly changed by expression, from points [..., 478, 3].
 
-    Widths of cheeks, jaw, lower jaw and nose over the face's length; jaw over cheeks; chin's length over the face's.
+    Widths of cheeks, jaw, lower jaw and nose over the face's length; jaw over cheeks; chin's length
+    over the face's.
     """
     p = frontal(points)
 
@@ -160,24 +206,32 @@ def shape_ratios(points: np.ndarray) -> np.ndarray:
 
     length, cheeks, jaw = apart(9, 152, 1), apart(234, 454, 0), apart(172, 397, 0)
     widths = cheeks, jaw, apart(150, 379, 0), apart(129, 358, 0)
-    return np.stack([*(width / length for width in widths), jaw / cheeks, apart(17, 152, 1) / length], axis=-1)
+    return np.stack(
+        [*(width / length for width in widths), jaw / cheeks, apart(17, 152, 1) / length], axis=-1
+    )
 
 
 def closed(points: np.ndarray) -> np.ndarray:
     """Frontal points [N, 3] with the mouth closed: the lower lip and the jaw raised."""
     upper, lower = points[13, 1], points[14, 1]
     raised = points.copy()
-    raised[:, 1] -= (lower - upper) * np.clip((points[:, 1] - upper) / max(lower - upper, 0.05), 0, 1)
+    raised[:, 1] -= (lower - upper) * np.clip(
+        (points[:, 1] - upper) / max(lower - upper, 0.05), 0, 1
+    )
     return raised
 
 
 def symmetric(points: np.ndarray) -> np.ndarray:
-    """Frontal points [468, 3] made the same on both halves, which takes the error of a turned head out."""
+    """Frontal points [468, 3] made the same on both halves, which takes the error of a turned head
+    out.
+    """
     return (points + points[mirror()] * np.array([-1, 1, 1], np.float32)) / 2
 
 
 def steady(points: np.ndarray, fps: float) -> np.ndarray:
-    """Points [T, 478, 3] with gaps of up to 0.3 s bridged in straight lines, smoothed over three frames (1 2 1)."""
+    """Points [T, 478, 3] with gaps of up to 0.3 s bridged in straight lines, smoothed over three
+    frames (1 2 1).
+    """
     points = points.copy()
     known = np.flatnonzero(~np.isnan(points).any((1, 2)))
     for before, after in zip(known[:-1], known[1:], strict=True):
@@ -190,14 +244,18 @@ def steady(points: np.ndarray, fps: float) -> np.ndarray:
 
 
 def better_half(points: np.ndarray) -> np.ndarray:
-    """Where each of the 468 points is taken from, px [468, 2]; of a turned head the near half serves for both."""
+    """Where each of the 468 points is taken from, px [468, 2]; of a turned head the near half
+    serves for both.
+    """
     own = points[:SURFACE, :2]
     yaw = g.angles(g.head_rotation(points))[0]
     far = np.sign(frontal(points)[:SURFACE, :1]) == -np.sign(yaw)
     return np.where(far, own[mirror()], own) if abs(yaw) > MAX_YAW else own
 
 
-def _candidates(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(
+    corners: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Face index, x and y of every grid pixel in every face's bounding box."""
     low = np.clip(np.ceil(corners.min(1)), 0, (width, height)).astype(np.int64)
     high = np.clip(np.floor(corners.max(1)) + 1, 0, (width, height)).astype(np.int64)
@@ -222,7 +280,9 @@ def _barycentric(corners: np.ndarray, face: np.ndarray, x: np.ndarray, y: np.nda
 
 
 def _cliques(edges: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Faces of a surface given by its edges: triples joined by edges, less those that only enclose three others."""
+    """Faces of a surface given by its edges: triples joined by edges, less those that only enclose
+    three others.
+    """
     near: defaultdict[int, set[int]] = defaultdict(set)
     for a, b in edges:
         near[a].add(b)
@@ -241,12 +301,16 @@ def _edges(face: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _wound_alike(faces: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Faces turned so that neighbours run along their common edge in opposite directions; clockwise in the picture."""
+    """Faces turned so that neighbours run along their common edge in opposite directions; clockwise
+    in the picture.
+    """
     owners: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, face in enumerate(faces):
         for edge in _edges(face):
             owners[edge].append(index)
-    start = next(i for i, face in enumerate(faces) if set(face) == {4, 5, 51})  # beside the tip of the nose
+    start = next(
+        i for i, face in enumerate(faces) if set(face) == {4, 5, 51}
+    )  # beside the tip of the nose
     wound = {start: (4, 51, 5)}
     todo = [start]
     while todo:

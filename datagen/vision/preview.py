@@ -19,7 +19,9 @@ ARROW = 60  # px for one radian of gaze
 
 
 def preview(clip: IO[bytes], faces: Path, target: Path) -> None:
-    """Write `target` (mp4): the clip with the points of a faces.npz and, where known, the gaze as an arrow per eye."""
+    """Write `target` (mp4): the clip with the points of a faces.npz and, where known, the gaze as
+    an arrow per eye.
+    """
     found = arrays.load(faces)
     points, gaze = found["landmarks"][..., :2], found.get("gaze")
     part = target.with_name(f".{target.name}.part.mp4")
@@ -36,7 +38,9 @@ def preview(clip: IO[bytes], faces: Path, target: Path) -> None:
 
 
 def draw(rgb: np.ndarray, points: np.ndarray, gaze: np.ndarray | None) -> np.ndarray:
-    """RGB uint8 [H, W, 3] with points [478, 2] px and (yaw, pitch) radians drawn in; NaN is left out."""
+    """RGB uint8 [H, W, 3] with points [478, 2] px and (yaw, pitch) radians drawn in; NaN is left
+    out.
+    """
     picture = rgb.copy()
     if np.isnan(points).any():
         return picture

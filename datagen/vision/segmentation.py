@@ -10,7 +10,9 @@ PERSON, FACE = 128, 255
 
 
 def split(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(person, face) bool [..., H, W] from mask.mp4's grey levels [..., H, W]; the face is part of the person."""
+    """(person, face) bool [..., H, W] from mask.mp4's grey levels [..., H, W]; the face is part of
+    the person.
+    """
     return grey > 64, grey > 192
 
 

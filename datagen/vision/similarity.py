@@ -15,7 +15,10 @@ SHAPE_UNIT, COLOUR_UNIT = 0.04, 15.0
 
 def compare(target: np.ndarray, twin: np.ndarray, times: np.ndarray) -> dict[str, float | None]:
     """Agreement over time of points [T, 478, 3] px of the same moments, at `times` s."""
-    distance = np.linalg.norm(twin[..., :2] - target[..., :2], axis=-1) / geometry.interocular(target)[:, None]
+    distance = (
+        np.linalg.norm(twin[..., :2] - target[..., :2], axis=-1)
+        / geometry.interocular(target)[:, None]
+    )
     turned = geometry.head_rotation(target)
     gaze, offset = _gaze(target, twin, turned, times)
     return {
@@ -25,26 +28,36 @@ def compare(target: np.ndarray, twin: np.ndarray, times: np.ndarray) -> dict[str
         "pose_deg": round(float(_turn(turned, geometry.head_rotation(twin)).mean()), 2),
         "gaze_deg": gaze,
         "gaze_offset_deg": offset,
-        "mouth_r": _correlation(geometry.mouth_openness(target), geometry.mouth_openness(twin), 0.01),
-        "blink_r": _correlation(geometry.eye_openness(target).mean(-1), geometry.eye_openness(twin).mean(-1), 0.02),
+        "mouth_r": _correlation(
+            geometry.mouth_openness(target), geometry.mouth_openness(twin), 0.01
+        ),
+        "blink_r": _correlation(
+            geometry.eye_openness(target).mean(-1), geometry.eye_openness(twin).mean(-1), 0.02
+        ),
     }
 
 
 def _gaze(
     target: np.ndarray, twin: np.ndarray, turned: np.ndarray, times: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """(mean angle over time with neutrals removed, angle between the neutrals) in degrees, of open eyes."""
+    """(mean angle over time with neutrals removed, angle between the neutrals) in degrees, of open
+    eyes.
+    """
     opened = open_eyes(target, 0.7, 0.12) & open_eyes(twin, 0.7, 0.12)
     if not opened.any():
         return None, None
-    own, other = (smoothed(times[opened], eye_in_head(p, turned)[opened], SMOOTHING_S) for p in (target, twin))
+    own, other = (
+        smoothed(times[opened], eye_in_head(p, turned)[opened], SMOOTHING_S) for p in (target, twin)
+    )
     offset = np.median(other - own, axis=0)
     angles = _angle(geometry.direction(own), geometry.direction(other - offset))
     return round(float(angles.mean()), 2), round(float(np.rad2deg(np.linalg.norm(offset))), 2)
 
 
 def shape_change(target: np.ndarray, twin: np.ndarray) -> float:
-    """Mean |log ratio| of the face-shape proportions, medians over time, of points [T, 478, 3] px."""
+    """Mean |log ratio| of the face-shape proportions, medians over time, of points [T, 478, 3]
+    px.
+    """
     return float(np.abs(np.log(_proportions(twin) / _proportions(target))).mean())
 
 

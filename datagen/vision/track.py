@@ -1,4 +1,6 @@
-"""Follow faces over a shot: boxes at some moments a second, joined to tracks, the main one smoothed."""
+"""Follow faces over a shot: boxes at some moments a second, joined to tracks, the main one
+smoothed.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,16 @@ import numpy as np
 from datagen.media.video import Frame
 from datagen.vision.landmarks import FaceDetector
 
-GROWN = 2.0  # boxes are compared this much enlarged, so that a small face that moves fast still overlaps itself
+# boxes are compared this much enlarged, so that a small face that moves fast still overlaps itself
+GROWN = 2.0
 MIN_OVERLAP = 0.2  # intersection over union of the grown boxes
 
 
 @dataclass(frozen=True)
 class Track:
-    """One face over some moments, misses filled in: times float64 [N] s, boxes float32 [N, 4] xyxy px."""
+    """One face over some moments, misses filled in: times float64 [N] s, boxes float32 [N, 4] xyxy
+    px.
+    """
 
     times: np.ndarray
     boxes: np.ndarray
@@ -40,7 +45,9 @@ class Track:
 
 
 class Watcher:
-    """Notes all faces of a video at most every `every` seconds. Frames may come scaled; boxes are in px of `size`."""
+    """Notes all faces of a video at most every `every` seconds. Frames may come scaled; boxes are
+    in px of `size`.
+    """
 
     def __init__(self, size: tuple[int, int], every: float = 0.08, confidence: float = 0.5):
         self.size = size  # width, height px
@@ -64,8 +71,12 @@ class Watcher:
         return [self.times[i] for i in inside], [self.faces[i] for i in inside]
 
 
-def tracks(times: Sequence[float], faces: Sequence[np.ndarray], max_gap: float = 0.3) -> list[Track]:
-    """Joins the boxes of successive moments by overlap, best pairs first; survives misses of up to `max_gap` s."""
+def tracks(
+    times: Sequence[float], faces: Sequence[np.ndarray], max_gap: float = 0.3
+) -> list[Track]:
+    """Joins the boxes of successive moments by overlap, best pairs first; survives misses of up to
+    `max_gap` s.
+    """
     if len(times) > 1:  # a slow video, too, may miss one moment
         max_gap = max(max_gap, 2.0 * float(np.median(np.diff(times))))
     found: list[list[tuple[int, np.ndarray]]] = []  # per track: (moment, box)
@@ -83,7 +94,9 @@ def tracks(times: Sequence[float], faces: Sequence[np.ndarray], max_gap: float =
 
 def main_track(candidates: Sequence[Track]) -> Track:
     """The track with the largest area times duration; of equals the earliest, then the leftmost."""
-    return min(candidates, key=lambda track: (-_weight(track), track.times[0], *track.boxes[0].tolist()))
+    return min(
+        candidates, key=lambda track: (-_weight(track), track.times[0], *track.boxes[0].tolist())
+    )
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -95,7 +108,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def smooth(times: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
-    """Values [N, D] at `times` [N] s, also uneven ones, smoothed by lines fitted under a Gaussian of `sigma` s.
+    """Values [N, D] at `times` [N] s, also uneven ones, smoothed by lines fitted under a Gaussian
+    of `sigma` s.
 
     Lines, not averages: an average lags behind at both ends of a movement.
     """
@@ -103,7 +117,9 @@ def smooth(times: np.ndarray, values: np.ndarray, sigma: float) -> np.ndarray:
     weights = np.exp(-0.5 * (ahead / sigma) ** 2)
     zeroth, first, second = (np.sum(weights * ahead**k, axis=1, keepdims=True) for k in range(3))
     second = second + 1e-9  # a single moment has no slope
-    return (second * (weights @ values) - first * ((weights * ahead) @ values)) / (zeroth * second - first**2)
+    return (second * (weights @ values) - first * ((weights * ahead) @ values)) / (
+        zeroth * second - first**2
+    )
 
 
 def _pairs(before: list[np.ndarray], boxes: np.ndarray) -> list[tuple[int, int]]:
@@ -124,7 +140,10 @@ def _filled(track: list[tuple[int, np.ndarray]], times: Sequence[float]) -> Trac
     boxes = np.stack([box for _, box in track])
     every = np.asarray(times[moments[0] : moments[-1] + 1], np.float64)
     seen = np.asarray([times[moment] for moment in moments])
-    return Track(every, np.stack([np.interp(every, seen, side) for side in boxes.T], axis=1).astype(np.float32))
+    return Track(
+        every,
+        np.stack([np.interp(every, seen, side) for side in boxes.T], axis=1).astype(np.float32),
+    )
 
 
 def _weight(track: Track) -> float:

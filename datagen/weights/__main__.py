@@ -20,7 +20,9 @@ from datagen.weights.registry import WEIGHTS, Weight, find
 def run(cfg: Any) -> int:
     chosen = WEIGHTS if cfg.name is None else (find(str(cfg.name)),)
     if cfg.action not in ACTIONS:
-        raise UserError(f"{cfg.action!r} is no action: {' or '.join(ACTIONS)} is expected (see --help).")
+        raise UserError(
+            f"{cfg.action!r} is no action: {' or '.join(ACTIONS)} is expected (see --help)."
+        )
     return ACTIONS[cfg.action](chosen, Path(str(cfg.folder)))
 
 
@@ -32,10 +34,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def _list(weights: Sequence[Weight], folder: Path) -> int:
     rows = [("name", "size", "licence", "needed by", "host", "there")]
-    rows += [(w.name, w.size, w.licence, w.needed_by, w.host if w.files else "-", there(w, folder)) for w in weights]
+    rows += [
+        (w.name, w.size, w.licence, w.needed_by, w.host if w.files else "-", there(w, folder))
+        for w in weights
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     for name in weights[0].files if len(weights) == 1 else ():
         print(f"  {name}")
     return 0
@@ -43,7 +50,9 @@ def _list(weights: Sequence[Weight], folder: Path) -> int:
 
 def _fetch(weights: Sequence[Weight], folder: Path) -> int:
     if len(weights) > 1:
-        raise UserError(f"fetch what? {', '.join(weight.name for weight in weights if weight.files)} are known.")
+        raise UserError(
+            f"fetch what? {', '.join(weight.name for weight in weights if weight.files)} are known."
+        )
     (weight,) = weights
     if not weight.files:
         print(f"{weight.name} is in {weight.page}: nothing to fetch.")
@@ -64,7 +73,11 @@ def _verify(weights: Sequence[Weight], folder: Path) -> int:
         if not weight.files or len(weight.missing(folder)) == len(weight.files):
             print(f"{weight.name}: {'not there' if weight.files else there(weight, folder)}")
             continue
-        whole = "whole" if has_checksums(weight, folder) else "can be read; no checksum is known for all of it"
+        whole = (
+            "whole"
+            if has_checksums(weight, folder)
+            else "can be read; no checksum is known for all of it"
+        )
         found = list(problems(weight, folder))
         print("\n".join(f"{weight.name}: {line}" for line in found or [whole]))
         bad += len(found)

@@ -1,4 +1,6 @@
-"""Room for what is fetched, and whether what came is what it should be: a file has its name only once it is whole."""
+"""Room for what is fetched, and whether what came is what it should be: a file has its name only
+once it is whole.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,24 @@ def refuse_full_disk(needed: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise UserError(f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed: make room.")
+        raise UserError(
+            f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed: make room."
+        )
 
 
-def keep_if_whole(came: Path, weight: Weight, name: str, expected: str | None, folder: Path) -> None:
-    """`came` becomes the weight's file `name` and is recorded, or is removed with a UserError where its sha256 is not
-    the `expected` one (None: not known).
+def keep_if_whole(
+    came: Path, weight: Weight, name: str, expected: str | None, folder: Path
+) -> None:
+    """`came` becomes the weight's file `name` and is recorded, or is removed with a UserError where
+    its sha256 is not the `expected` one (None: not known).
     """
     path = folder / weight.name / name
     found = file_sha256(came)
     if expected and found != expected:
         came.unlink()
         told = f"sha256 {found[:12]}... came, {expected[:12]}... is expected"
-        raise UserError(f"{path} is not the file that it should be ({told}) and was removed: fetch it again.")
+        raise UserError(
+            f"{path} is not the file that it should be ({told}) and was removed: fetch it again."
+        )
     os.replace(came, path)
     record(weight, name, found, folder)

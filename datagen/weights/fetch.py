@@ -1,4 +1,6 @@
-"""A weight into the folder of weights, from wherever it is given out: room asked for first, checksums after."""
+"""A weight into the folder of weights, from wherever it is given out: room asked for first,
+checksums after.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from datagen.weights.registry import BY_HAND, Weight, how_to_get
 
 
 def download(weight: Weight, folder: Path) -> None:
-    """The files that are missing. A download that was cut off goes on where it was; UserError where none can be."""
+    """The files that are missing. A download that was cut off goes on where it was; UserError where
+    none can be.
+    """
     if weight.host == BY_HAND:
         raise UserError(how_to_get(weight, folder))
     if constants.HF_HUB_OFFLINE:

@@ -1,4 +1,6 @@
-"""Files that lie at plain addresses: the assets of a release at GitHub, a model's files at ModelScope."""
+"""Files that lie at plain addresses: the assets of a release at GitHub, a model's files at
+ModelScope.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,24 @@ def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
     """UserError where they do not come; what came so far is kept and gone on with."""
     try:
         # compressed on its way, a file could not be gone on with
-        with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as client:
+        with httpx.Client(
+            follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}
+        ) as client:
             _fetch(client, weight, names, folder)
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
-        reason = "has it no longer" if code in (404, 410) else f"does not give it out (it answers {code})"
+        reason = (
+            "has it no longer"
+            if code in (404, 410)
+            else f"does not give it out (it answers {code})"
+        )
         raise UserError(f"{weight.page} {reason}; {how_to_get(weight, folder)}") from error
     except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
         raise _cut_off(str(error)) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UserError(f"{weight.page} does not answer ({error}); {how_to_get(weight, folder)}") from error
+        raise UserError(
+            f"{weight.page} does not answer ({error}); {how_to_get(weight, folder)}"
+        ) from error
 
 
 def address(weight: Weight, name: str) -> str:
@@ -60,13 +70,16 @@ def address(weight: Weight, name: str) -> str:
     if weight.host == "github":
         return f"{base}/{weight.source}/{quote(name)}"
     revision = quote(weight.revision or "master", safe="")
-    return f"{base}/api/v1/models/{weight.source}/repo?Revision={revision}&FilePath={quote(name, safe='')}"
+    query = f"Revision={revision}&FilePath={quote(name, safe='')}"
+    return f"{base}/api/v1/models/{weight.source}/repo?{query}"
 
 
 def _fetch(client: httpx.Client, weight: Weight, names: Sequence[str], folder: Path) -> None:
     asked = {name: _ask(client, address(weight, name)) for name in names}
     places = {name: told.part(folder / weight.name / name) for name, told in asked.items()}
-    refuse_full_disk(sum((told.size or 0) - _size(places[name]) for name, told in asked.items()), folder)
+    refuse_full_disk(
+        sum((told.size or 0) - _size(places[name]) for name, told in asked.items()), folder
+    )
     for name, told in asked.items():
         places[name].parent.mkdir(parents=True, exist_ok=True)
         _receive(client, told, places[name])
@@ -81,8 +94,13 @@ def _ask(client: httpx.Client, where: str) -> Told:
         response.raise_for_status()
         headers = response.headers
         if headers.get("Content-Type", "").startswith("text/html"):
-            raise UserError(f"{where} gives a web page and not a file: open it in a browser to see what it asks for.")
-        length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+            raise UserError(
+                f"{where} gives a web page and not a file: open it in a browser to see "
+                "what it asks for."
+            )
+        length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get(
+            "Content-Length", ""
+        )
         stated = headers.get("X-Linked-ETag", "").strip('"')
         return Told(
             where,
@@ -97,13 +115,26 @@ def _receive(client: httpx.Client, told: Told, part: Path) -> None:
     there = _size(part) if told.size is not None else 0
     if there and there == told.size:
         return
-    wanted = {"Range": f"bytes={there}-"} | ({"If-Range": told.version} if told.version else {}) if there else {}
+    wanted = (
+        {"Range": f"bytes={there}-"} | ({"If-Range": told.version} if told.version else {})
+        if there
+        else {}
+    )
     with client.stream("GET", told.address, headers=wanted) as response:
         response.raise_for_status()
         goes_on = response.status_code == 206
-        bar = tqdm(total=told.size, initial=there * goes_on, unit="B", unit_scale=True, desc=part.name, disable=None)
+        bar = tqdm(
+            total=told.size,
+            initial=there * goes_on,
+            unit="B",
+            unit_scale=True,
+            desc=part.name,
+            disable=None,
+        )
         with part.open("ab" if goes_on else "wb") as file, bar:
-            for block in response.iter_raw():  # as it comes: what a fuller block waits for may not come
+            for (
+                block
+            ) in response.iter_raw():  # as it comes: what a fuller block waits for may not come
                 bar.update(file.write(block))
     if told.size is None or (came := _size(part)) == told.size:
         return
@@ -113,7 +144,9 @@ def _receive(client: httpx.Client, told: Told, part: Path) -> None:
 
 
 def _cut_off(reason: str) -> UserError:
-    return UserError(f"the download was cut off ({reason}): run the same command again, it goes on where it was.")
+    return UserError(
+        f"the download was cut off ({reason}): run the same command again, it goes on where it was."
+    )
 
 
 def _size(path: Path) -> int:

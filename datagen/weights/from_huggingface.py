@@ -13,7 +13,12 @@ from datagen.core.errors import UserError
 from datagen.weights.disk import keep_if_whole, refuse_full_disk
 from datagen.weights.registry import Weight, how_to_get
 
-UNREACHED = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.FileMetadataError, httpx.HTTPError)
+UNREACHED = (
+    errors.OfflineModeIsEnabled,
+    errors.LocalEntryNotFoundError,
+    errors.FileMetadataError,
+    httpx.HTTPError,
+)
 
 
 def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
@@ -21,22 +26,37 @@ def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
     try:
         _fetch(weight, names, folder)
     except errors.GatedRepoError as error:
-        raise UserError(f"{weight.page} asks for consent: accept its terms there, then run `hf auth login`.") from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
+        raise UserError(
+            f"{weight.page} asks for consent: accept its terms there, then run `hf auth login`."
+        ) from error
+    except (
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.RemoteEntryNotFoundError,
+    ) as error:
         raise UserError(f"{weight.page} has it no longer; {how_to_get(weight, folder)}") from error
     except RuntimeError as error:  # huggingface_hub's faster transport
-        raise UserError(f"the download was cut off ({error}): run the same command again.") from error
+        raise UserError(
+            f"the download was cut off ({error}): run the same command again."
+        ) from error
     except UNREACHED as error:
         raise UserError(f"{weight.page} does not answer; {how_to_get(weight, folder)}") from error
 
 
 def _fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
     revision = weight.revision or None
-    asked = {name: get_hf_file_metadata(hf_hub_url(weight.source, name, revision=revision)) for name in names}
+    asked = {
+        name: get_hf_file_metadata(hf_hub_url(weight.source, name, revision=revision))
+        for name in names
+    }
     refuse_full_disk(sum(told.size or 0 for told in asked.values()), folder)
     for name, told in asked.items():
-        hf_hub_download(weight.source, name, revision=told.commit_hash, local_dir=folder / weight.name)
+        hf_hub_download(
+            weight.source, name, revision=told.commit_hash, local_dir=folder / weight.name
+        )
         # the etag of a large file is its sha256
         stated = told.etag if told.etag and len(told.etag) == 64 else None
-        keep_if_whole(folder / weight.name / name, weight, name, weight.sha256.get(name, stated), folder)
+        keep_if_whole(
+            folder / weight.name / name, weight, name, weight.sha256.get(name, stated), folder
+        )
     shutil.rmtree(folder / weight.name / ".cache", ignore_errors=True)

@@ -1,4 +1,6 @@
-"""Can a file of weights be read, by its kind? Its bytes are looked at; no code in it is run and no model is built."""
+"""Can a file of weights be read, by its kind? Its bytes are looked at; no code in it is run and no
+model is built.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ from datagen.core.limits import MAX_JSON, read_all
 from datagen.weights.tensors import AGAIN, head, read
 
 TENSORS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".pkl")
-# Of ONNX's ModelProto (onnx.proto) and of the encoding of protocol buffers: fields, and how long their values are
+# Of ONNX's ModelProto (onnx.proto) and of the encoding of protocol buffers: fields, and how long
+# their values are
 IR_VERSION, GRAPH = 1, 7
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def look(path: Path) -> None:
-    """UserError in one sentence where the file is damaged, cut short or something else than its name says."""
+    """UserError in one sentence where the file is damaged, cut short or something else than its
+    name says.
+    """
     first = head(path)
     if path.suffix == ".json":
         _json(path)
@@ -59,7 +64,9 @@ def _archive(path: Path) -> None:
 
 
 def _onnx(path: Path) -> None:
-    """Fields to the end of the file, a version and a graph among them; the graph itself is stepped over."""
+    """Fields to the end of the file, a version and a graph among them; the graph itself is stepped
+    over.
+    """
     size, fields = path.stat().st_size, set()
     with path.open("rb") as file:
         try:
@@ -70,7 +77,9 @@ def _onnx(path: Path) -> None:
         except ValueError as error:
             raise UserError(f"{path} is no ONNX model ({error}): {AGAIN}") from error
         if file.tell() > size:
-            raise UserError(f"{path} is damaged or cut short ({file.tell() - size} bytes are missing): {AGAIN}")
+            raise UserError(
+                f"{path} is damaged or cut short ({file.tell() - size} bytes are missing): {AGAIN}"
+            )
     if not {IR_VERSION, GRAPH} <= fields:
         raise UserError(f"{path} is no ONNX model (no version or no graph in it): {AGAIN}")
 

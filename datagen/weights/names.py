@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # The autoencoder's attention, as diffusers called it before 0.15; the published files still do.
-OLD_ATTENTION = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
+OLD_ATTENTION = (
+    (".query.", ".to_q."),
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
+)
 
 
 def modern(name: str) -> str:

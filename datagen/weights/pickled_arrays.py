@@ -1,4 +1,6 @@
-"""Pickles of NumPy arrays, as detectron2's model zoo has them. Nothing but arrays is made of what is in them."""
+"""Pickles of NumPy arrays, as detectron2's model zoo has them. Nothing but arrays is made of what
+is in them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class _Refused(pickle.UnpicklingError):
 class _Arrays(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module in MODULES and name in ALLOWED:
-            owner = importlib.import_module("numpy" if module == "numpy" else "numpy._core.multiarray")
+            owner = importlib.import_module(
+                "numpy" if module == "numpy" else "numpy._core.multiarray"
+            )
             return getattr(owner, name)
         if (module, name) == ("_codecs", "encode"):  # how Python 3 wrote bytes for Python 2
             return _encoded
@@ -43,10 +47,13 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
             told = _Arrays(file, encoding="latin1").load()
     except _Refused as error:
         raise UserError(
-            f"{path} is a pickle that asks for {error}, which could run any code, so it is not loaded: arrays only."
+            f"{path} is a pickle that asks for {error}, which could run any code, so it "
+            "is not loaded: arrays only."
         ) from error
     except Exception as error:  # broken bytes make an unpickler raise nearly anything
-        raise UserError(f"{path} is damaged or cut short ({error}): copy or download it again.") from error
+        raise UserError(
+            f"{path} is damaged or cut short ({error}): copy or download it again."
+        ) from error
     found = dict(_arrays(told.get("model", told))) if isinstance(told, dict) else {}
     if not found:
         raise UserError(f"{path} holds no arrays with names (it is a {type(told).__name__}).")

@@ -1,4 +1,6 @@
-"""Where a backend finds its weights, and which they are: what the user names, else the registry's place."""
+"""Where a backend finds its weights, and which they are: what the user names, else the registry's
+place.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ from datagen.weights.registry import FOLDER, find, require
 
 
 def place(name: str, given: str | None = None) -> Path:
-    """The path that an option names, else the registry's; absolute, since workers may stand elsewhere."""
+    """The path that an option names, else the registry's; absolute, since workers may stand
+    elsewhere.
+    """
     return Path(given).absolute() if given is not None else find(name).path(FOLDER.absolute())
 
 
 def refuse_missing(name: str, path: Path, option: str) -> None:
-    """One sentence where the weight is not at its `place`, or where a file is another than the registry has by its
-    name.
+    """One sentence where the weight is not at its `place`, or where a file is another than the
+    registry has by its name.
     """
     if path == place(name):
         require(name, FOLDER)
@@ -29,7 +33,9 @@ def refuse_missing(name: str, path: Path, option: str) -> None:
 
 
 def refuse_other(name: str, path: Path) -> None:
-    """One sentence where one of the weight's files that are at `path` has another checksum than is known of it."""
+    """One sentence where one of the weight's files that are at `path` has another checksum than is
+    known of it.
+    """
     weight, is_registered = find(name), path == place(name)
     fetched = recorded(weight, FOLDER.absolute()) if is_registered else {}
     for file in weight.files:
@@ -40,15 +46,21 @@ def refuse_other(name: str, path: Path) -> None:
         if (found := sha256_of(at)) != expected:
             told = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
             mend = "remove it, then get it again" if is_registered else "name another, or get it"
-            raise UserError(f"{at} is not the file that it should be ({told}): {mend} from {weight.page}.")
+            raise UserError(
+                f"{at} is not the file that it should be ({told}): {mend} from {weight.page}."
+            )
 
 
 def sha256_of(path: Path) -> str:
     """Of a file, or of a folder's files with their names; computed once for a size and date."""
     if not path.is_dir():
         return _sha256(path, *_stamp(path))
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))
-    lines = [f"{file.relative_to(path).as_posix()}\0{_sha256(file, *_stamp(file))}\n" for file in files]
+    files = sorted(
+        file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path))
+    )
+    lines = [
+        f"{file.relative_to(path).as_posix()}\0{_sha256(file, *_stamp(file))}\n" for file in files
+    ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

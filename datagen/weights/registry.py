@@ -14,7 +14,15 @@ from datagen.core.errors import UserError
 FOLDER = Path("data/weights")
 UNKNOWN = "unknown"
 BY_HAND = "by hand"
-FREE = ("Apache-2.0", "MIT", "BSD-", "CC0", "CC-BY-4.0", "public domain", "CreativeML Open RAIL")  # for commercial use
+FREE = (
+    "Apache-2.0",
+    "MIT",
+    "BSD-",
+    "CC0",
+    "CC-BY-4.0",
+    "public domain",
+    "CreativeML Open RAIL",
+)  # for commercial use
 INSIGHTFACE = "non-commercial research only (code: MIT)"
 PAGES = {
     "huggingface": "https://huggingface.co/",
@@ -29,17 +37,18 @@ class Weight:
 
     name: str
     what: str
-    source: (
-        str  # at its host: OWNER/NAME at huggingface and modelscope, OWNER/NAME/releases/download/TAG at github, a URL
-    )
+    # at its host: OWNER/NAME at huggingface and modelscope, OWNER/NAME/releases/download/TAG at
+    # github, a URL
+    source: str
     licence: str
     needed_by: str
     files: tuple[str, ...] = ()  # by their path there
     bytes: int = 0  # about; 0 is unknown
-    sha256: Mapping[str, str] = field(default_factory=dict)  # by file, where the host's page states it
-    host: str = (
-        "huggingface"  # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
-    )
+    sha256: Mapping[str, str] = field(
+        default_factory=dict
+    )  # by file, where the host's page states it
+    # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
+    host: str = "huggingface"
     revision: str = ""  # commit, branch or tag at huggingface and modelscope; "" is the newest
 
     @property
@@ -88,7 +97,8 @@ SDXL_FILES = (
 WEIGHTS = (
     Weight(
         "megactor",
-        "the published MegActor: both UNets, motion modules, DrivenEncoder; 2.1 billion parameters, so over 4 GB",
+        "the published MegActor: both UNets, motion modules, DrivenEncoder; 2.1 billion "
+        "parameters, so over 4 GB",
         "HVSiniX/RawVideoDriven",
         f"{UNKNOWN} (code: Apache-2.0, though some of its files reserve all rights)",
         "model.convert --megactor",
@@ -143,7 +153,10 @@ WEIGHTS = (
         "zcxu-eric/MagicAnimate",
         "BSD-3-Clause",
         "model.convert --appearance",
-        ("appearance_encoder/config.json", "appearance_encoder/diffusion_pytorch_model.safetensors"),
+        (
+            "appearance_encoder/config.json",
+            "appearance_encoder/diffusion_pytorch_model.safetensors",
+        ),
         3_430_000_000,
         {
             "appearance_encoder/diffusion_pytorch_model.safetensors": (
@@ -231,7 +244,8 @@ WEIGHTS = (
     ),
     Weight(
         "inswapper",
-        "insightface's face swapper; swap.model names its file, for its owner withdrew it and asks to be asked",
+        "insightface's face swapper; swap.model names its file, for its owner withdrew "
+        "it and asks to be asked",
         "https://github.com/deepinsight/insightface",
         INSIGHTFACE,
         "swap=inswapper",
@@ -261,9 +275,19 @@ WEIGHTS = (
     ),
     Weight("mediapipe", "faces, landmarks, person mask", "mediapipe", "Apache-2.0", "datagen"),
     Weight(
-        "scenedetect", "no weights: the shot detector, named for its version", "scenedetect", "BSD-3-Clause", "datagen"
+        "scenedetect",
+        "no weights: the shot detector, named for its version",
+        "scenedetect",
+        "BSD-3-Clause",
+        "datagen",
     ),
-    Weight("scikit-image", "NASA's portrait in the sample", "scikit-image", "public domain (NASA)", "datagen"),
+    Weight(
+        "scikit-image",
+        "NASA's portrait in the sample",
+        "scikit-image",
+        "public domain (NASA)",
+        "datagen",
+    ),
 )
 
 
@@ -281,11 +305,15 @@ def find(name: str) -> Weight:
     for weight in WEIGHTS:
         if weight.name == name:
             return weight
-    raise UserError(f"there is no weight {name!r}: {', '.join(weight.name for weight in WEIGHTS)} are known.")
+    raise UserError(
+        f"there is no weight {name!r}: {', '.join(weight.name for weight in WEIGHTS)} are known."
+    )
 
 
 def require(name: str, folder: Path = FOLDER) -> Path:
-    """Where a weight lies: its file, or its folder; one sentence on how to get it where it does not."""
+    """Where a weight lies: its file, or its folder; one sentence on how to get it where it does
+    not.
+    """
     weight = find(name)
     if weight.missing(folder):
         raise UserError(how_to_get(weight, folder))
@@ -295,14 +323,22 @@ def require(name: str, folder: Path = FOLDER) -> Path:
 def how_to_get(weight: Weight, folder: Path) -> str:
     """What is missing and how to get it."""
     files, where = _several(weight, weight.missing(folder)), folder / weight.name
-    told = f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is not in {where}"
+    told = (
+        f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is "
+        f"not in {where}"
+    )
     put = f"put {files} of {weight.page} there"
     if weight.host == BY_HAND:
         return f"{told}: {put}."
-    return f"{told}: {put}, or run `python -m datagen.weights fetch {weight.name}` where there is a network."
+    return (
+        f"{told}: {put}, or run `python -m datagen.weights fetch {weight.name}` where there "
+        "is a network."
+    )
 
 
 def _several(weight: Weight, files: list[str], most: int = 4) -> str:
     if len(files) <= most:
         return ", ".join(files)
-    return f"{files[0]} and {len(files) - 1} more files (python -m datagen.weights list {weight.name})"
+    return (
+        f"{files[0]} and {len(files) - 1} more files (python -m datagen.weights list {weight.name})"
+    )

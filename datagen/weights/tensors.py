@@ -1,4 +1,6 @@
-"""Named tensors out of files that others wrote. Nothing in a file is run; what it is, its first bytes say."""
+"""Named tensors out of files that others wrote. Nothing in a file is run; what it is, its first
+bytes say.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from datagen.weights.pickled_arrays import read_arrays
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 NAMES = tuple(
     f"{stem}{ending}"
-    for ending in (".safetensors", ".safetensors.index.json", ".bin", ".fp16.safetensors", ".fp16.bin")
+    for ending in (
+        ".safetensors",
+        ".safetensors.index.json",
+        ".bin",
+        ".fp16.safetensors",
+        ".fp16.bin",
+    )
     for stem in STEMS
 )
 TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number at the head of torch's files that are no zip
@@ -38,11 +46,16 @@ def locate(place: Path, *subfolders: str) -> Path:
             if (folder / name).is_file():
                 return folder / name
     expected = "/".join([*subfolders[:1], NAMES[0]])
-    raise UserError(f"{place} holds no weights, {expected} (or .bin) is expected in it: give that folder or the file.")
+    raise UserError(
+        f"{place} holds no weights, {expected} (or .bin) is expected in it: give that "
+        "folder or the file."
+    )
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when they are used."""
+    """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when
+    they are used.
+    """
     if path.name.endswith(".index.json"):
         return {name: tensor for shard in shards(path) for name, tensor in read(shard).items()}
     first = head(path)
@@ -53,12 +66,15 @@ def read(path: Path) -> dict[str, Tensor]:
     if first[:1] == b"\x80":
         return read_arrays(path)
     raise UserError(
-        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with {first[:8]!r}): {AGAIN}"
+        f"{path} is neither a safetensors file nor a torch checkpoint (it begins with "
+        f"{first[:8]!r}): {AGAIN}"
     )
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes by name of a safetensors file or its index of shards, by the headers alone: quick, whatever the size."""
+    """Shapes by name of a safetensors file or its index of shards, by the headers alone: quick,
+    whatever the size.
+    """
     if path.name.endswith(".json"):
         return {name: shape for shard in shards(path) for name, shape in shapes(shard).items()}
     head(path)
@@ -89,15 +105,21 @@ def head(path: Path) -> bytes:
         with path.open("rb") as file:
             first = file.read(64)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): a file of weights is expected.") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): a file of weights is expected."
+        ) from error
     if not first:
         raise UserError(f"{path} is empty: {AGAIN}")
     if first.startswith(b"version https://git-lfs"):
         raise UserError(
-            f"{path} is a git-lfs pointer, not the weights it stands for: run `git lfs pull` in its folder."
+            f"{path} is a git-lfs pointer, not the weights it stands for: run `git lfs "
+            "pull` in its folder."
         )
     if first.lstrip().startswith(b"<"):
-        raise UserError(f"{path} is a web page, not a file of weights: open its address in a browser, then {AGAIN}")
+        raise UserError(
+            f"{path} is a web page, not a file of weights: open its address in a "
+            f"browser, then {AGAIN}"
+        )
     return first
 
 
@@ -107,15 +129,21 @@ def refuse_no_script(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             bad, names = file.testzip(), file.namelist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} is no TorchScript file, or cut short ({_line(error)}): {AGAIN}") from error
+        raise UserError(
+            f"{path} is no TorchScript file, or cut short ({_line(error)}): {AGAIN}"
+        ) from error
     if bad or not any(name.endswith("/constants.pkl") for name in names):
-        raise UserError(f"{path} is {f'damaged at {bad}' if bad else 'a zip file, but no TorchScript'}: {AGAIN}")
+        raise UserError(
+            f"{path} is {f'damaged at {bad}' if bad else 'a zip file, but no TorchScript'}: {AGAIN}"
+        )
 
 
 def shards(index: Path) -> list[Path]:
     """The files that an index names, beside it."""
     names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
+    if not isinstance(names, dict) or not all(
+        isinstance(n, str) and Path(n).name == n for n in names.values()
+    ):
         raise UserError(f"{index} has no weight_map from tensors to files beside it: {AGAIN}")
     return [index.with_name(name) for name in sorted(set(names.values()))]
 
@@ -128,15 +156,18 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_packed(path: Path) -> None:
-    """ValueError for a zip archive with members that are compressed, which torch never writes and would unpack to any
-    size in memory, or read as they are; and for one that says too much beside its tensors.
+    """ValueError for a zip archive with members that are compressed, which torch never writes and
+    would unpack to any size in memory, or read as they are; and for one that says too much beside
+    its tensors.
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise ValueError(f"{info.filename[:60]} in it is compressed")
             if info.filename.endswith(".pkl") and info.file_size > MAX_PICKLE:
-                raise ValueError(f"{info.filename[:60]} in it has more than {MAX_PICKLE // MIB} MiB")
+                raise ValueError(
+                    f"{info.filename[:60]} in it has more than {MAX_PICKLE // MIB} MiB"
+                )
 
 
 def _pickle(path: Path) -> dict[str, Tensor]:
@@ -148,26 +179,38 @@ def _pickle(path: Path) -> dict[str, Tensor]:
     except MemoryError:
         if is_zip:
             raise
-        raise UserError(f"{path} is damaged, or asks for more memory than there is: {AGAIN}") from None
+        raise UserError(
+            f"{path} is damaged, or asks for more memory than there is: {AGAIN}"
+        ) from None
     except Exception as error:  # broken bytes make an unpickler raise nearly anything
-        asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        asked = (
+            re.search(r"GLOBAL (\S+)", str(error))
+            if isinstance(error, pickle.UnpicklingError)
+            else None
+        )
         if asked is None:
             raise UserError(f"{path} is damaged or cut short ({_line(error)}): {AGAIN}") from error
         raise UserError(
-            f"{path} is a pickle that asks for {asked[1]}, which could run any code, so it is not loaded: "
+            f"{path} is a pickle that asks for {asked[1]}, which could run any code, so "
+            "it is not loaded: "
             "tensors only are expected; take the model's safetensors file."
         ) from error
     return _named(path, loaded)
 
 
 def _named(path: Path, loaded: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, bare or under "state_dict"; what else is there (epoch, step) is no weight."""
+    """The tensors of a state dict, bare or under "state_dict"; what else is there (epoch, step) is
+    no weight.
+    """
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     tensors = state.items() if isinstance(state, dict) else ()
-    found = {name: t.detach() for name, t in tensors if isinstance(name, str) and isinstance(t, Tensor)}
+    found = {
+        name: t.detach() for name, t in tensors if isinstance(name, str) and isinstance(t, Tensor)
+    }
     if not found:
         raise UserError(
-            f"{path} holds no tensors with names (it is a {type(loaded).__name__}): a state dict is expected."
+            f"{path} holds no tensors with names (it is a {type(loaded).__name__}): a "
+            "state dict is expected."
         )
     return found
 

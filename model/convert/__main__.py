@@ -1,6 +1,7 @@
 """Weights of others into a model folder, and a model folder into an official checkpoint.
 
-python -m model.convert --megactor checkpoint-steps9000.ckpt --vae sd-vae-ft-mse --image-encoder clip --output model
+python -m model.convert --megactor checkpoint-steps9000.ckpt --vae sd-vae-ft-mse \
+    --image-encoder clip --output model
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ DTYPES = ("float32", "float16", "bfloat16")
 def main(cfg: Any) -> int:
     if (cfg.output is None) == (cfg.export is None):
         raise UserError(
-            "--output FOLDER (weights in) or --export FILE --from FOLDER (weights out): one of them is needed."
+            "--output FOLDER (weights in) or --export FILE --from FOLDER (weights out): "
+            "one of them is needed."
         )
     if cfg.export is not None:
         return _export(Path(str(cfg.export)), cfg["from"], _dtype(cfg.dtype), cfg.overwrite)
@@ -38,7 +40,11 @@ def _import(cfg: Any) -> int:
     build.refuse_existing(folder, cfg.overwrite)
     config = preset(str(cfg.preset))
     shapes = skeleton(config)
-    loaded = [load(Path(str(cfg[name])), shapes) for name, load in SOURCES.items() if cfg[name] is not None]
+    loaded = [
+        load(Path(str(cfg[name])), shapes)
+        for name, load in SOURCES.items()
+        if cfg[name] is not None
+    ]
     for source in loaded:
         print(text_of(source.report))
     tensors = build.gathered(loaded)

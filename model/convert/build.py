@@ -31,16 +31,21 @@ def gathered(loaded: Sequence[Loaded]) -> dict[str, Tensors]:
 
 
 def build(config: Any, tensors: dict[str, Tensors], dtype: torch.dtype) -> MegActorPipeline:
-    """The model. A part that is given whole is never initialised: its memory is taken once, or stays in the file."""
+    """The model. A part that is given whole is never initialised: its memory is taken once, or
+    stays in the file.
+    """
     parts = {name: _part(config[name], tensors[name], dtype) for name in PARTS}
-    rest = {name: instantiate(config[name]) for name in config if name not in PARTS and name[0] != "_"}
+    rest = {
+        name: instantiate(config[name]) for name in config if name not in PARTS and name[0] != "_"
+    }
     return get_class(config["_target_"])(**parts, **rest)
 
 
 def unloaded(pipeline: MegActorPipeline, tensors: dict[str, Tensors]) -> dict[str, list[str]]:
     """Parameters by part that no source holds."""
     found = {
-        part: [n for n, _ in getattr(pipeline, part).named_parameters() if n not in tensors[part]] for part in PARTS
+        part: [n for n, _ in getattr(pipeline, part).named_parameters() if n not in tensors[part]]
+        for part in PARTS
     }
     return {part: names for part, names in found.items() if names}
 
@@ -52,12 +57,18 @@ def save(pipeline: MegActorPipeline, folder: Path, overwrite: bool = False) -> N
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Only a model may be overwritten, and only when asked for; and there must be a place for it."""
+    """Only a model may be overwritten, and only when asked for; and there must be a place for
+    it.
+    """
     refuse_place(folder, "--output")
     if not folder.exists():
         return
-    if not (folder / "model_index.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is no model (no model_index.json in it): name another --output.")
+    if not (folder / "model_index.json").is_file() and not (
+        folder.is_dir() and not any(folder.iterdir())
+    ):
+        raise UserError(
+            f"{folder} exists and is no model (no model_index.json in it): name another --output."
+        )
     if (folder / "model_index.json").is_file() and not overwrite:
         raise UserError(f"{folder} holds a model: name another --output, or say --overwrite.")
 
@@ -66,11 +77,15 @@ def _part(config: Any, tensors: Tensors, dtype: torch.dtype) -> nn.Module:
     with init_empty_weights(include_buffers=False):
         part = instantiate(config)
     if dict(part.named_parameters()).keys() <= tensors.keys():
-        part.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=False, assign=True)
+        part.load_state_dict(
+            {name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=False, assign=True
+        )
     else:
         part = instantiate(config)
         part.load_state_dict(tensors, strict=False)
-    return nn.Module.to(part, dtype)  # diffusers' own warns of parts to be kept in float32, of which there are none
+    return nn.Module.to(
+        part, dtype
+    )  # diffusers' own warns of parts to be kept in float32, of which there are none
 
 
 def _bytes(pipeline: MegActorPipeline) -> int:
@@ -86,8 +101,14 @@ def _replacing(folder: Path, overwrite: bool, needed: int) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
-        raise UserError(f"{folder.parent} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed: make room.")
-    temporary, old = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.{kind}") for kind in ("part", "old"))
+        raise UserError(
+            f"{folder.parent} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are "
+            "needed: make room."
+        )
+    temporary, old = (
+        folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.{kind}")
+        for kind in ("part", "old")
+    )
     try:
         yield temporary
         if folder.exists():

@@ -1,4 +1,6 @@
-"""Does a source of weights fit a model, name by name and shape by shape? What does not is refused all at once."""
+"""Does a source of weights fit a model, name by name and shape by shape? What does not is refused
+all at once.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,30 @@ class Report:
     source: str
     matched: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
-    kept: dict[str, list[str]] = field(default_factory=dict)  # not in the source: as they were before
+    kept: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # not in the source: as they were before
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: {', '.join(f'{count} of {part}' for part, count in self.matched.items())}"]
-        lines += [f"  ignored, {reason}: {shortened(names, 1)}" for reason, names in self.ignored.items()]
+        lines = [
+            f"{self.source}: "
+            f"{', '.join(f'{count} of {part}' for part, count in self.matched.items())}"
+        ]
         lines += [
-            f"  not in it, kept as initialised: {part} {shortened(names, 1)}" for part, names in self.kept.items()
+            f"  ignored, {reason}: {shortened(names, 1)}" for reason, names in self.ignored.items()
+        ]
+        lines += [
+            f"  not in it, kept as initialised: {part} {shortened(names, 1)}"
+            for part, names in self.kept.items()
         ]
         return "\n".join(lines)
 
 
 @dataclass
 class Loaded:
-    """Tensors of a source by part and by our names, shapes checked, still where the file is mapped."""
+    """Tensors of a source by part and by our names, shapes checked, still where the file is
+    mapped.
+    """
 
     tensors: dict[str, Tensors]
     report: Report
@@ -59,8 +71,12 @@ class Fitting:
         if names:
             self.report.ignored[reason] = names
 
-    def add(self, part: str, given: Tensors, may_lack: Callable[[str], bool] = lambda name: False) -> None:
-        """Tensors for a part by our names; `may_lack` names are kept as they are where the source has none."""
+    def add(
+        self, part: str, given: Tensors, may_lack: Callable[[str], bool] = lambda name: False
+    ) -> None:
+        """Tensors for a part by our names; `may_lack` names are kept as they are where the source
+        has none.
+        """
         expected = self.expected(part)
         lacking = [name for name in expected if name not in given]
         kept = [name for name in lacking if may_lack(name)]
@@ -81,12 +97,17 @@ class Fitting:
         self._unknown |= dict.fromkeys(names)
 
     def done(self) -> Loaded:
-        kinds = {"missing": self._missing, "unknown": [*self._unknown], "of another shape": self._wrong}
+        kinds = {
+            "missing": self._missing,
+            "unknown": [*self._unknown],
+            "of another shape": self._wrong,
+        }
         found = [f"{kind}: {shortened(names)}" for kind, names in kinds.items() if names]
         if found:
             raise UserError(
                 f"{self.report.source} does not fit this model ({'; '.join(found)}): "
-                "give the weights that the preset was made for, or the preset that these weights are of."
+                "give the weights that the preset was made for, or the preset that these "
+                "weights are of."
             )
         return Loaded(self._tensors, self.report)
 
@@ -100,4 +121,8 @@ def fill(pipeline: Any, loaded: Loaded) -> None:
 def _kind(tensor: Tensor) -> str:
     """Shape, and what is no floating point number: quantised weights are not understood."""
     shape = "x".join(map(str, tensor.shape)) or "one number"
-    return shape if tensor.is_floating_point() else f"{shape} {str(tensor.dtype).removeprefix('torch.')}"
+    return (
+        shape
+        if tensor.is_floating_point()
+        else f"{shape} {str(tensor.dtype).removeprefix('torch.')}"
+    )

@@ -1,4 +1,6 @@
-"""What a tensor is called elsewhere. Our names are diffusers', but for the parts that diffusers has not."""
+"""What a tensor is called elsewhere. Our names are diffusers', but for the parts that diffusers has
+not.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def to_official(name: str) -> str:
 
 
 def of_ldm_unet(names: Iterable[str], layers: int) -> dict[str, str]:
-    """diffusers' name -> the name in Stable Diffusion's one-file checkpoint, of what the UNet there is made of."""
+    """diffusers' name -> the name in Stable Diffusion's one-file checkpoint, of what the UNet there
+    is made of.
+    """
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     return _places(convert_ldm_unet_checkpoint, names, {"layers_per_block": layers})
@@ -54,15 +58,21 @@ def of_ldm_vae(names: Iterable[str], levels: int) -> dict[str, str]:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     blocks = range(levels)
-    return _places(convert_ldm_vae_checkpoint, names, {"down_block_types": blocks, "up_block_types": blocks})
+    return _places(
+        convert_ldm_vae_checkpoint, names, {"down_block_types": blocks, "up_block_types": blocks}
+    )
 
 
-def _places(convert: Callable[..., dict[str, Any]], names: Iterable[str], config: dict[str, Any]) -> dict[str, str]:
+def _places(
+    convert: Callable[..., dict[str, Any]], names: Iterable[str], config: dict[str, Any]
+) -> dict[str, str]:
     """diffusers' converter moves tensors: where to, numbers show that travel in their place."""
     order = list(names)
     marks = {name: torch.tensor(number) for number, name in enumerate(order)}
     try:
         moved = convert(marks, config)
     except KeyError as error:
-        raise UserError(f"the one-file checkpoint lacks {error.args[0]}: copy or download it again.") from error
+        raise UserError(
+            f"the one-file checkpoint lacks {error.args[0]}: copy or download it again."
+        ) from error
     return {ours: order[int(mark)] for ours, mark in moved.items() if mark is not None}

@@ -1,4 +1,5 @@
-"""The sources of weights, each checked name by name against a pipeline, which may be on the meta device.
+"""The sources of weights, each checked name by name against a pipeline, which may be on the meta
+device.
 
 `fit.fill(pipeline, official(path, pipeline))` copies a checkpoint into a model.
 """
@@ -17,7 +18,14 @@ from datagen.core.errors import UserError
 from datagen.weights.names import modern
 from datagen.weights.tensors import locate, read, read_json
 from model.convert.matching import Fitting, Loaded, Tensors
-from model.convert.names import IS_POSITIONS, LDM_UNET, from_official, is_motion, of_ldm_unet, of_ldm_vae
+from model.convert.names import (
+    IS_POSITIONS,
+    LDM_UNET,
+    from_official,
+    is_motion,
+    of_ldm_unet,
+    of_ldm_vae,
+)
 from model.motion import positions
 
 DRIVEN = "condition_input_layer."  # the official DrivenEncoder, inside its UNet
@@ -30,8 +38,14 @@ FROZEN = {
 LDM_REST = re.compile(
     r"cond_stage_model\.|model_ema\.|loss\.|betas$|alphas_|sqrt_|log_one_minus_|posterior_|lvlb_|logvar$|scale_factor$"
 )
-LDM_VAE = ("first_stage_model.", "encoder.down.", "decoder.up.")  # the last two: the autoencoder alone
-CLIP_REST = re.compile(r"text_model\.|text_projection\.|logit_scale$|vision_model\.embeddings\.position_ids$")
+LDM_VAE = (
+    "first_stage_model.",
+    "encoder.down.",
+    "decoder.up.",
+)  # the last two: the autoencoder alone
+CLIP_REST = re.compile(
+    r"text_model\.|text_projection\.|logit_scale$|vision_model\.embeddings\.position_ids$"
+)
 V3 = "v3_sd15_mm.ckpt is expected (python -m datagen.weights fetch animatediff)."
 ROUNDING = 5e-3  # of positions in half precision
 
@@ -46,11 +60,23 @@ def official_tensors(source: object, tensors: Tensors, pipeline: Any) -> Loaded:
     if not groups.keys() & {"unet", "appearance_encoder"}:
         found = ", ".join(sorted(tensors)[:2])
         raise UserError(
-            f"{source} is no MegActor checkpoint: names like module.unet.* are expected, found {found}, ..."
+            f"{source} is no MegActor checkpoint: names like module.unet.* are expected, "
+            f"found {found}, ..."
         )
     unet = _without_positions(fit, groups.pop("unet", {}))
-    driven = {name.removeprefix(DRIVEN): tensor for name, tensor in unet.items() if name.startswith(DRIVEN)}
-    fit.add("unet", {from_official(name): tensor for name, tensor in unet.items() if not name.startswith(DRIVEN)})
+    driven = {
+        name.removeprefix(DRIVEN): tensor
+        for name, tensor in unet.items()
+        if name.startswith(DRIVEN)
+    }
+    fit.add(
+        "unet",
+        {
+            from_official(name): tensor
+            for name, tensor in unet.items()
+            if not name.startswith(DRIVEN)
+        },
+    )
     fit.add("driven_encoder", driven)
     fit.add("reference_net", groups.pop("appearance_encoder", {}))
     for prefix, group in groups.items():
@@ -63,7 +89,9 @@ def official_tensors(source: object, tensors: Tensors, pipeline: Any) -> Loaded:
 
 
 def sd15(place: Path, pipeline: Any) -> Loaded:
-    """Stable Diffusion 1.5, a folder in diffusers' layout or one file, for both UNets, and what else is in it."""
+    """Stable Diffusion 1.5, a folder in diffusers' layout or one file, for both UNets, and what
+    else is in it.
+    """
     fit = Fitting(place, pipeline)
     for part, tensors in (_folder if place.is_dir() else _one_file)(fit, place).items():
         if part == "unet":
@@ -78,7 +106,9 @@ def sd15(place: Path, pipeline: Any) -> Loaded:
 def motion(place: Path, pipeline: Any) -> Loaded:
     """AnimateDiff's v3 motion modules, as published or as diffusers' MotionAdapter."""
     fit, path = Fitting(place, pipeline), locate(place)
-    tensors = {re.sub(r"^(module\.)*(unet\.)?", "", name): tensor for name, tensor in read(path).items()}
+    tensors = {
+        re.sub(r"^(module\.)*(unet\.)?", "", name): tensor for name, tensor in read(path).items()
+    }
     if not any(is_motion(name) for name in tensors):
         raise UserError(f"{place} has no motion modules (found {next(iter(tensors))}, ...): {V3}")
     if any(name.startswith("mid_block.motion_modules.") for name in tensors):
@@ -104,7 +134,9 @@ def vae(place: Path, pipeline: Any) -> Loaded:
     """The autoencoder, in diffusers' layout or as one file of Stable Diffusion's own names."""
     if not _has_learnt_autoencoder(pipeline):
         kind = type(pipeline.vae).__name__
-        raise UserError(f"the preset's autoencoder is {kind}, which learns nothing: leave out --vae ({place}).")
+        raise UserError(
+            f"the preset's autoencoder is {kind}, which learns nothing: leave out --vae ({place})."
+        )
     fit = Fitting(place, pipeline)
     fit.add("vae", _autoencoder(fit, locate(place, "vae")))
     return fit.done()
@@ -146,12 +178,17 @@ def _without_positions(fit: Fitting, tensors: Tensors) -> Tensors:
         if length != frames:
             kind = "AnimateDiff v1" if length == 24 else "made for another length"
             raise UserError(
-                f"{fit.report.source} is {kind}: {name} knows {length} frames, {frames} are expected "
+                f"{fit.report.source} is {kind}: {name} knows {length} frames, {frames} "
+                "are expected "
                 "(motion_max_seq_length of the preset); take v3_sd15_mm.ckpt or change the preset."
             )
         waves = positions(length, tensor.shape[2])
-        if tensor.shape != waves.shape or not torch.allclose(tensor.float(), waves, rtol=0, atol=ROUNDING):
-            raise UserError(f"{fit.report.source} has other positions in {name} than sines and cosines: {V3}")
+        if tensor.shape != waves.shape or not torch.allclose(
+            tensor.float(), waves, rtol=0, atol=ROUNDING
+        ):
+            raise UserError(
+                f"{fit.report.source} has other positions in {name} than sines and cosines: {V3}"
+            )
     fit.ignore("positions are computed", found)
     return {name: tensor for name, tensor in tensors.items() if name not in found}
 
@@ -168,7 +205,9 @@ def _both_unets(fit: Fitting, tensors: Tensors) -> None:
 
 
 def _widened(weight: Tensor, channels: int, noisy: int) -> Tensor:
-    """The first convolution, that of the noisy latents, for more channels: zero columns, which change nothing yet."""
+    """The first convolution, that of the noisy latents, for more channels: zero columns, which
+    change nothing yet.
+    """
     if weight.ndim != 4 or weight.shape[1] != noisy:
         return weight
     more = weight.new_zeros(weight.shape[0], channels - noisy, *weight.shape[2:])
@@ -199,8 +238,12 @@ def _one_file(fit: Fitting, path: Path) -> dict[str, Tensors]:
     if not any(name.startswith(LDM_UNET) for name in tensors):
         return {"unet": tensors}  # the file of a folder unet/
     image = {name: tensor for name, tensor in tensors.items() if name.startswith(LDM_UNET)}
-    found = {"unet": _moved(fit, image, of_ldm_unet(image, fit.pipeline.unet.config.layers_per_block))}
-    if autoencoder := _ldm_vae(fit, {name: tensor for name, tensor in tensors.items() if name not in image}):
+    found = {
+        "unet": _moved(fit, image, of_ldm_unet(image, fit.pipeline.unet.config.layers_per_block))
+    }
+    if autoencoder := _ldm_vae(
+        fit, {name: tensor for name, tensor in tensors.items() if name not in image}
+    ):
         found["vae"] = autoencoder
     return found
 
@@ -215,13 +258,20 @@ def _autoencoder(fit: Fitting, path: Path) -> Tensors:
 
 
 def _ldm_vae(fit: Fitting, tensors: Tensors) -> Tensors:
-    """The autoencoder of what is left of a one-file checkpoint without its UNet; empty if there is none."""
+    """The autoencoder of what is left of a one-file checkpoint without its UNet; empty if there is
+    none.
+    """
     own = {name: tensor for name, tensor in tensors.items() if not LDM_REST.match(name)}
     fit.ignore("not of the UNet or the autoencoder", tensors.keys() - own.keys())
-    levels = len({match[1] for name in own if (match := re.search(r"encoder\.down\.(\d+)\.", name))})
+    levels = len(
+        {match[1] for name in own if (match := re.search(r"encoder\.down\.(\d+)\.", name))}
+    )
     moved = _moved(fit, own, of_ldm_vae(own, levels))
     # its attention's projections are 1x1 convolutions
-    return {name: t.flatten(1) if ".attentions." in name and t.ndim == 4 else t for name, t in moved.items()}
+    return {
+        name: t.flatten(1) if ".attentions." in name and t.ndim == 4 else t
+        for name, t in moved.items()
+    }
 
 
 def _moved(fit: Fitting, tensors: Tensors, places: dict[str, str]) -> Tensors:
@@ -240,22 +290,32 @@ def _clip(fit: Fitting, path: Path) -> Tensors:
 
 
 def _agree(path: Path, expected: dict[str, Any]) -> None:
-    """Settings that no shape shows: the config.json beside the weights, if there is one, must say the same."""
+    """Settings that no shape shows: the config.json beside the weights, if there is one, must say
+    the same.
+    """
     config = path.with_name("config.json")
     if not config.is_file():
         return
     told = read_json(config)
     told = told.get("vision_config") or told
-    wrong = [f"{key} is {told[key]}, not {value}" for key, value in expected.items() if told.get(key, value) != value]
+    wrong = [
+        f"{key} is {told[key]}, not {value}"
+        for key, value in expected.items()
+        if told.get(key, value) != value
+    ]
     if wrong:
         raise UserError(
-            f"{config} does not fit this model ({'; '.join(wrong)}): give the weights of the preset's kind."
+            f"{config} does not fit this model ({'; '.join(wrong)}): give the weights of "
+            "the preset's kind."
         )
 
 
 def _unet_settings(unet: Any) -> dict[str, Any]:
     """What diffusers calls attention_head_dim in Stable Diffusion 1.5 is the number of heads."""
-    return {"norm_num_groups": unet.config.norm_num_groups, "attention_head_dim": unet.config.num_attention_heads}
+    return {
+        "norm_num_groups": unet.config.norm_num_groups,
+        "attention_head_dim": unet.config.num_attention_heads,
+    }
 
 
 def _has_learnt_autoencoder(pipeline: Any) -> bool:

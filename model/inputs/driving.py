@@ -1,6 +1,7 @@
 """What drives: the face of a video alone on black, grey. The pure functions are training's too.
 
-Frames are float [n, 3, H, W], RGB; boxes xyxy in px [n, 4]; points [478, 2+] in px (datagen.vision.geometry).
+Frames are float [n, 3, H, W], RGB; boxes xyxy in px [n, 4]; points [478, 2+] in px
+(datagen.vision.geometry).
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ ABOVE, BELOW = 0.4, 0.1  # shares of the squared face box that are kept above an
 PATCH = 1 / 8  # of the picture's side: how far the contour patches reach from their middles
 LUMA = (0.2989, 0.5870, 0.1140)
 BROWS = (*geometry.RIGHT_BROW, *geometry.LEFT_BROW)
-CONTOURS = (geometry.RIGHT_EYE, geometry.LEFT_EYE, (*geometry.OUTER_LIPS, *geometry.INNER_LIPS), BROWS)
+CONTOURS = (
+    geometry.RIGHT_EYE,
+    geometry.LEFT_EYE,
+    (*geometry.OUTER_LIPS, *geometry.INNER_LIPS),
+    BROWS,
+)
 
 
 @dataclass(frozen=True)
@@ -30,15 +36,19 @@ class Square:
     side: int
 
     def place(self, places: np.ndarray, side: float) -> np.ndarray:
-        """Points [..., 2] or boxes [..., 4] of the picture in px of the square when that is `side` px."""
+        """Points [..., 2] or boxes [..., 4] of the picture in px of the square when that is `side`
+        px.
+        """
         return (places - [self.left, self.top] * (places.shape[-1] // 2)) * (side / self.side)
 
 
 def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None) -> Square:
-    """The largest square around the middle of all boxes inside a picture of `size` (width, height) px.
+    """The largest square around the middle of all boxes inside a picture of `size` (width, height)
+    px.
 
-    Where that would cut the boxes, which lie at the picture's border, the square is shifted and holds them. With
-    `margin`, one that leaves (margin - 1) sides of the largest box free around all, shifted to lie inside.
+    Where that would cut the boxes, which lie at the picture's border, the square is shifted and
+    holds them. With `margin`, one that leaves (margin - 1) sides of the largest box free around
+    all, shifted to lie inside.
     """
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     middle = np.floor((low + high) / 2).astype(int)
@@ -46,18 +56,22 @@ def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None
     if margin is None:
         half = max(int(min(*middle, *(np.array(size) - middle))), int(np.ceil(extent / 2)))
     else:
-        half = int(np.ceil((extent + (margin - 1) * float((boxes[:, 2:] - boxes[:, :2]).max())) / 2))
+        half = int(
+            np.ceil((extent + (margin - 1) * float((boxes[:, 2:] - boxes[:, :2]).max())) / 2)
+        )
     half = min(half, max(min(size) // 2, 1))
     left, top = np.clip(middle - half, 0, np.maximum(np.array(size) - 2 * half, 0)).tolist()
     return Square(left, top, min(2 * half, *size))
 
 
 def cropped(frames: Tensor, part: Square, side: int, antialias: bool = True) -> Tensor:
-    """[n, 3, side, side] of the same type; the official program shrinks without `antialias`, so that fine patterns
-    flicker.
+    """[n, 3, side, side] of the same type; the official program shrinks without `antialias`, so
+    that fine patterns flicker.
     """
     cut = frames[:, :, part.top : part.top + part.side, part.left : part.left + part.side]
-    return F.interpolate(cut, (side, side), mode="bilinear", align_corners=False, antialias=antialias)
+    return F.interpolate(
+        cut, (side, side), mode="bilinear", align_corners=False, antialias=antialias
+    )
 
 
 def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
@@ -74,7 +88,9 @@ def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
 def only(frames: Tensor, boxes: np.ndarray) -> Tensor:
     """Each frame black outside its whole-px boxes int [n, 4], or [n, k, 4] for several."""
     alone = torch.zeros_like(frames)
-    for kept, frame, row in zip(alone, frames, boxes.reshape(len(frames), -1, 4).tolist(), strict=True):
+    for kept, frame, row in zip(
+        alone, frames, boxes.reshape(len(frames), -1, 4).tolist(), strict=True
+    ):
         for left, top, right, bottom in row:
             kept[:, top:bottom, left:right] = frame[:, top:bottom, left:right]
     return alone
@@ -87,8 +103,9 @@ def grey(frames: Tensor) -> Tensor:
 
 
 def warp(frames: Tensor, aspect: float, scale: float) -> Tensor:
-    """Training's augmentation (specification, 5.3, step 11): width over height times `aspect` by shrinking one of them,
-    then all enlarged by `scale` about the middle, to the nearest px; black where nothing is.
+    """Training's augmentation (specification, 5.3, step 11): width over height times `aspect` by
+    shrinking one of them, then all enlarged by `scale` about the middle, to the nearest px; black
+    where nothing is.
     """
     height, width = frames.shape[2:]
     small = (height, int(aspect * width)) if aspect <= 1 else (int(height / aspect), width)
@@ -101,7 +118,9 @@ def warp(frames: Tensor, aspect: float, scale: float) -> Tensor:
 
 
 def outline(points: np.ndarray) -> np.ndarray:
-    """Box xyxy [4] from the brows to the chin, as wide as the face: that of the 68 points that are usual elsewhere."""
+    """Box xyxy [4] from the brows to the chin, as wide as the face: that of the 68 points that are
+    usual elsewhere.
+    """
     found = geometry.box(points[geometry.OVAL])
     found[1] = points[list(BROWS), 1].min()
     return found
@@ -113,15 +132,23 @@ def middles(points: np.ndarray) -> np.ndarray:
 
 
 def patches(low: np.ndarray, high: np.ndarray, side: int) -> np.ndarray:
-    """Whole-px boxes int [4, 4] of what is kept around middles that stay between `low` and `high` [4, 2]."""
-    return np.clip(np.concatenate([low - PATCH * side, high + PATCH * side], axis=1), 0, side).astype(int)
+    """Whole-px boxes int [4, 4] of what is kept around middles that stay between `low` and `high`
+    [4, 2].
+    """
+    return np.clip(
+        np.concatenate([low - PATCH * side, high + PATCH * side], axis=1), 0, side
+    ).astype(int)
 
 
 def aligned(frames: Tensor, source: np.ndarray, target: np.ndarray) -> Tensor:
-    """Frames stretched and shifted so that what lies in the box `source` comes to lie in the box `target`, px [4]."""
+    """Frames stretched and shifted so that what lies in the box `source` comes to lie in the box
+    `target`, px [4].
+    """
     sides = np.array([frames.shape[3], frames.shape[2]])
     stretch = (source[2:] - source[:2]) / (target[2:] - target[:2])
     shift = stretch - 1 + 2 * (source[:2] - stretch * target[:2]) / sides
     theta = torch.tensor([[stretch[0], 0, shift[0]], [0, stretch[1], shift[1]]], dtype=frames.dtype)
-    grid = F.affine_grid(theta.to(frames.device).expand(len(frames), 2, 3), list(frames.shape), align_corners=False)
+    grid = F.affine_grid(
+        theta.to(frames.device).expand(len(frames), 2, 3), list(frames.shape), align_corners=False
+    )
     return F.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

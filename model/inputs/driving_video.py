@@ -1,5 +1,5 @@
-"""A driving video of any length: two looks at it find its frames and faces and keep small numbers only; then its frames
-as they drive, decoded as they are asked for.
+"""A driving video of any length: two looks at it find its frames and faces and keep small numbers
+only; then its frames as they drive, decoded as they are asked for.
 """
 
 from __future__ import annotations
@@ -21,12 +21,25 @@ from datagen.vision import geometry
 from datagen.vision.crop import WATCHED_SIDE, Crop
 from datagen.vision.landmarks import FaceMesh
 from datagen.vision.track import Track, Watcher, main_track, tracks
-from model.inputs.driving import aligned, cropped, grey, kept_boxes, middles, only, outline, patches, square
+from model.inputs.driving import (
+    aligned,
+    cropped,
+    grey,
+    kept_boxes,
+    middles,
+    only,
+    outline,
+    patches,
+    square,
+)
 
 VIEW = 384  # px: FaceMesh is shown the face this large, with its surroundings
 VIEW_MARGIN = 2.3  # sides of the face, as in datagen's clips
 SIMILAR = 2.0  # faces of the same person do not differ more in size
-UNEVEN, STEADY = 0.2, 0.9  # a frame rate is constant if this share of the pauses differs by less than a fifth
+UNEVEN, STEADY = (
+    0.2,
+    0.9,
+)  # a frame rate is constant if this share of the pauses differs by less than a fifth
 NO_RATE = 25.0  # frames/s of a video that does not say
 
 
@@ -38,8 +51,12 @@ class Footage:
     size: tuple[int, int]  # width, height px
     rate: Fraction  # frames/s
     is_steady: bool  # whether the file has that rate itself
-    shown: np.ndarray  # int [frames]: the picture of the file that each frame at the constant rate shows
-    boxes: np.ndarray  # float [pictures, 4]: of the landmarks; where no face is seen, between its neighbours
+    shown: (
+        np.ndarray
+    )  # int [frames]: the picture of the file that each frame at the constant rate shows
+    boxes: (
+        np.ndarray
+    )  # float [pictures, 4]: of the landmarks; where no face is seen, between its neighbours
     found: np.ndarray  # bool [pictures]
     outline: np.ndarray  # float [4]: brows to chin of the first face
     low: np.ndarray  # float [4, 2]: the contours' middles stay between these
@@ -47,11 +64,11 @@ class Footage:
 
 
 class DrivingFrames:
-    """model.pipeline.Driving: the face alone on black, grey or not, [3, n, side, side] in [0, 1]; read in order, then
-    closed.
+    """model.pipeline.Driving: the face alone on black, grey or not, [3, n, side, side] in [0, 1];
+    read in order, then closed.
 
-    With `contour`, the outline of the portrait's face in px of frames of `side` px: eyes, brows and mouth alone, moved
-    to where the portrait's are.
+    With `contour`, the outline of the portrait's face in px of frames of `side` px: eyes, brows and
+    mouth alone, moved to where the portrait's are.
     """
 
     def __init__(
@@ -96,16 +113,22 @@ class DrivingFrames:
         return self._now[1]
 
     def _kept(self, number: int) -> np.ndarray:
-        return kept_boxes(self.square.place(self.footage.boxes[number : number + 1], self.side), self.side)
+        return kept_boxes(
+            self.square.place(self.footage.boxes[number : number + 1], self.side), self.side
+        )
 
     def _patches(self) -> np.ndarray:
         """The same for all frames."""
-        low, high = (self.square.place(part, self.side) for part in (self.footage.low, self.footage.high))
+        low, high = (
+            self.square.place(part, self.side) for part in (self.footage.low, self.footage.high)
+        )
         return patches(low, high, self.side)[None]
 
 
 def look(path: Path, ticked: Callable[[], object] = lambda: None) -> Footage:
-    """Look through a video twice; `ticked` is called after each picture. UserError if it cannot drive."""
+    """Look through a video twice; `ticked` is called after each picture. UserError if it cannot
+    drive.
+    """
     try:
         probe = video.probe(path)
         size = probe.width, probe.height
@@ -116,13 +139,18 @@ def look(path: Path, ticked: Callable[[], object] = lambda: None) -> Footage:
     except FileNotFoundError:
         raise UserError(f"there is no driving video {path}: name one with --driving.") from None
     except Invalid as error:
-        raise UserError(f"{path} cannot drive: {error.detail}; a whole video of one face is expected.") from None
+        raise UserError(
+            f"{path} cannot drive: {error.detail}; a whole video of one face is expected."
+        ) from None
     if not points.outlines:
-        raise UserError(f"{path} shows no face in {len(times)} frames: a driving video of one face is expected.")
+        raise UserError(
+            f"{path} shows no face in {len(times)} frames: a driving video of one face is expected."
+        )
     rate, is_steady = frame_rate(times, probe.fps)
     if (seconds := float(times[-1] - times[0])) * rate > MAX_FRAMES or rate > MAX_RATE:
         raise UserError(
-            f"{path} cannot drive: it has {float(rate):.6g} frames/s for {seconds:.0f} s; convert it first."
+            f"{path} cannot drive: it has {float(rate):.6g} frames/s for {seconds:.0f} "
+            "s; convert it first."
         )
     return Footage(
         path=path,
@@ -138,8 +166,12 @@ def look(path: Path, ticked: Callable[[], object] = lambda: None) -> Footage:
     )
 
 
-def face_points(mesh: FaceMesh, frame: video.Frame, box: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-    """Points float32 [478, 3] of the face in `box` [4], px of `size`, of a frame that may be scaled down."""
+def face_points(
+    mesh: FaceMesh, frame: video.Frame, box: np.ndarray, size: tuple[int, int]
+) -> np.ndarray | None:
+    """Points float32 [478, 3] of the face in `box` [4], px of `size`, of a frame that may be scaled
+    down.
+    """
     side = max(round(VIEW_MARGIN * float((box[2:] - box[:2]).max())), 2)
     centre = (box[:2] + box[2:]) / 2
     points = mesh(Crop(side, np.array([frame.time]), centre[None], size).cut(frame, VIEW))
@@ -149,7 +181,9 @@ def face_points(mesh: FaceMesh, frame: video.Frame, box: np.ndarray, size: tuple
 
 
 def main_face(times: list[float], faces: list[np.ndarray]) -> Track | None:
-    """The main face's track, and where that has ended or not begun, those of other faces about as large."""
+    """The main face's track, and where that has ended or not begun, those of other faces about as
+    large.
+    """
     found = tracks(times, faces)
     if not found:
         return None
@@ -157,15 +191,21 @@ def main_face(times: list[float], faces: list[np.ndarray]) -> Track | None:
     chosen = [main]
     for track in sorted(found, key=lambda track: -len(track.times)):
         ratio = float(np.median(track.sides) / np.median(main.sides))
-        apart = all(track.times[-1] < other.times[0] or other.times[-1] < track.times[0] for other in chosen)
+        apart = all(
+            track.times[-1] < other.times[0] or other.times[-1] < track.times[0] for other in chosen
+        )
         if apart and 1 / SIMILAR <= ratio <= SIMILAR:
             chosen.append(track)
     chosen.sort(key=lambda track: track.times[0])
-    return Track(np.concatenate([t.times for t in chosen]), np.concatenate([t.boxes for t in chosen]))
+    return Track(
+        np.concatenate([t.times for t in chosen]), np.concatenate([t.boxes for t in chosen])
+    )
 
 
 def frame_rate(times: np.ndarray, header: float) -> tuple[Fraction, bool]:
-    """(frames/s, whether that is constant): the header's where it fits the pictures' times [N] s, else measured."""
+    """(frames/s, whether that is constant): the header's where it fits the pictures' times [N] s,
+    else measured.
+    """
     pauses = np.diff(times)
     if not len(pauses):
         return Fraction(header or NO_RATE).limit_denominator(1001), True
@@ -177,7 +217,9 @@ def frame_rate(times: np.ndarray, header: float) -> tuple[Fraction, bool]:
 
 
 def shown(times: np.ndarray, rate: Fraction) -> np.ndarray:
-    """The picture, of those at `times` [N] s, that each frame at a constant rate shows; first and last are shown."""
+    """The picture, of those at `times` [N] s, that each frame at a constant rate shows; first and
+    last are shown.
+    """
     pictures = (video.Frame(time, np.array(number)) for number, time in enumerate(times.tolist()))
     numbers = [int(frame.rgb) for frame in video.resample(pictures, float(rate))]
     numbers[-1], numbers[0] = len(times) - 1, 0
@@ -185,7 +227,9 @@ def shown(times: np.ndarray, rate: Fraction) -> np.ndarray:
 
 
 class _Points:
-    """Adds up what the faces of a video's pictures say, so that the points themselves need not be kept."""
+    """Adds up what the faces of a video's pictures say, so that the points themselves need not be
+    kept.
+    """
 
     def __init__(self) -> None:
         self.boxes: list[np.ndarray] = []  # NaN where no face is seen
@@ -196,20 +240,29 @@ class _Points:
         self.boxes.append(np.full(4, np.nan) if points is None else geometry.box(points))
         if points is not None:
             self.outlines = self.outlines or [outline(points)]
-            self.low, self.high = np.minimum(self.low, middles(points)), np.maximum(self.high, middles(points))
+            self.low, self.high = (
+                np.minimum(self.low, middles(points)),
+                np.maximum(self.high, middles(points)),
+            )
 
     @property
     def found(self) -> np.ndarray:
         return ~np.isnan([box[0] for box in self.boxes])
 
     def filled(self, times: np.ndarray) -> np.ndarray:
-        """Boxes [N, 4], also where no face is seen: in a straight line between the neighbours, else the nearest."""
+        """Boxes [N, 4], also where no face is seen: in a straight line between the neighbours, else
+        the nearest.
+        """
         boxes, found = np.stack(self.boxes), self.found
         return np.stack([np.interp(times, times[found], side[found]) for side in boxes.T], axis=1)
 
 
-def _watch(path: Path, size: tuple[int, int], ticked: Callable[[], object]) -> tuple[np.ndarray, Track | None]:
-    """Times of all pictures, and the track of the main face, by the detector that also sees small faces."""
+def _watch(
+    path: Path, size: tuple[int, int], ticked: Callable[[], object]
+) -> tuple[np.ndarray, Track | None]:
+    """Times of all pictures, and the track of the main face, by the detector that also sees small
+    faces.
+    """
     watcher, times = Watcher(size), []
     for frame in video.read(path, None, WATCHED_SIDE):
         times.append(frame.time)

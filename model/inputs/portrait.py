@@ -1,4 +1,6 @@
-"""The still portrait: its picture read, its one face found, cut out square, and told apart from the background."""
+"""The still portrait: its picture read, its one face found, cut out square, and told apart from the
+background.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Framed:
-    """What a pipeline takes: RGB uint8 [S, S, 3], background bool [S, S]; the face's outline xyxy in shares of S."""
+    """What a pipeline takes: RGB uint8 [S, S, 3], background bool [S, S]; the face's outline xyxy
+    in shares of S.
+    """
 
     picture: np.ndarray
     background: np.ndarray
@@ -59,25 +63,36 @@ class Framed:
 
 
 def read(path: Path) -> Portrait:
-    """The picture and its one face. UserError if there is none, or several of about the same size."""
+    """The picture and its one face. UserError if there is none, or several of about the same
+    size.
+    """
     rgb = _picture(path)
     boxes = FaceDetector()(rgb)[:, :4]
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     order = np.argsort(-sides)
     if len(boxes) > 1 and sides[order[0]] < CLEARLY * sides[order[1]]:
         raise UserError(
-            f"{path} shows {len(boxes)} faces of about the same size: a portrait of one person is expected, so crop it "
+            f"{path} shows {len(boxes)} faces of about the same size: a portrait of one "
+            "person is expected, so crop it "
             "to the face that is to move."
         )
     height, width = rgb.shape[:2]
     # a face that fills the picture is found by its points alone
-    found = face_points(FaceMesh(), Frame(0.0, rgb), boxes[order[0]], (width, height)) if len(boxes) else find_face(rgb)
+    found = (
+        face_points(FaceMesh(), Frame(0.0, rgb), boxes[order[0]], (width, height))
+        if len(boxes)
+        else find_face(rgb)
+    )
     if found is None:
-        raise UserError(f"{path} shows no face that can be found: a portrait of one person from the front is expected.")
+        raise UserError(
+            f"{path} shows no face that can be found: a portrait of one person from the "
+            "front is expected."
+        )
     eyes = float(geometry.interocular(found))
     if eyes < MIN_EYES:
         raise UserError(
-            f"the face in {path} is too small, {eyes:.0f} px between the eyes: at least {MIN_EYES} are expected."
+            f"the face in {path} is too small, {eyes:.0f} px between the eyes: at least "
+            f"{MIN_EYES} are expected."
         )
     return Portrait(path, rgb, found, max(len(boxes), 1))
 
@@ -89,14 +104,20 @@ def _picture(path: Path) -> np.ndarray:
     try:
         return read_picture(_of_eight_bits(path))
     except Image.DecompressionBombError:
-        raise UserError(f"{path} has more than {limits.MAX_STILL} pixels: make it smaller.") from None
+        raise UserError(
+            f"{path} has more than {limits.MAX_STILL} pixels: make it smaller."
+        ) from None
     except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways to say "no picture"
         why = str(error).splitlines()[0]
-        raise UserError(f"{path} is no picture that can be read ({why}): a PNG or JPEG file is expected.") from None
+        raise UserError(
+            f"{path} is no picture that can be read ({why}): a PNG or JPEG file is expected."
+        ) from None
 
 
 def _of_eight_bits(path: Path) -> Any:
-    """The path, or a file in memory where it is grey in 16 bits: Pillow would cut all above 255 off."""
+    """The path, or a file in memory where it is grey in 16 bits: Pillow would cut all above 255
+    off.
+    """
     with opened_picture(path) as opened:
         if not opened.mode.startswith("I"):
             return path
@@ -108,6 +129,8 @@ def _of_eight_bits(path: Path) -> Any:
 
 
 def _background(rgb: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
-    """bool [side, side]: what is neither the person nor the face, as datagen.mask tells them apart."""
+    """bool [side, side]: what is neither the person nor the face, as datagen.mask tells them
+    apart.
+    """
     person = PersonSegmenter()(rgb) | face_polygon(rgb.shape, points)
     return cv2.resize(person.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) < 0.5

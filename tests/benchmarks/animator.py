@@ -1,9 +1,11 @@
-"""Speed of the model: against the official loop written straightforwardly, and of a training step against its parts.
+"""Speed of the model: against the official loop written straightforwardly, and of a training step
+against its parts.
 
     python -m tests.benchmarks.animator [--device cuda] [--rounds 5]
 
-Everything is measured side by side in one run, on the tiny preset and on a wider one; random weights. On a GPU also the
-size of Stable Diffusion 1.5 at 512 px: seconds a frame, memory, share of the card's rate for matrices.
+Everything is measured side by side in one run, on the tiny preset and on a wider one; random
+weights. On a GPU also the size of Stable Diffusion 1.5 at 512 px: seconds a frame, memory, share of
+the card's rate for matrices.
 """
 
 from __future__ import annotations
@@ -76,13 +78,17 @@ def inputs(pipeline: MegActorPipeline, frames: int) -> tuple[Reference, Noise]:
 
 
 class OfficialAttention(nn.Module):
-    """Under guidance all rows look at the reference; then those of the half without it are done again."""
+    """Under guidance all rows look at the reference; then those of the half without it are done
+    again.
+    """
 
     def __init__(self, attention: Attention):
         super().__init__()
         self.attention = attention
 
-    def forward(self, x: Tensor, context: Tensor | None = None, more: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, more: Tensor | None = None
+    ) -> Tensor:
         out = self.attention(x, context, more)
         if more is not None:
             half = len(x) // 2
@@ -100,9 +106,11 @@ def official(pipeline: MegActorPipeline) -> MegActorPipeline:
 
 
 @torch.no_grad()
-def straightforward(pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings) -> Tensor:
-    """Latents [4, f, h, w] by the official loop: the DrivenEncoder in every call, both halves of guidance in full,
-    window after window, step after step.
+def straightforward(
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings
+) -> Tensor:
+    """Latents [4, f, h, w] by the official loop: the DrivenEncoder in every call, both halves of
+    guidance in full, window after window, step after step.
     """
     animator, scheduler = pipeline.animator, pipeline.scheduler
     scheduler.set_timesteps(settings.steps)
@@ -118,22 +126,30 @@ def straightforward(pipeline: MegActorPipeline, reference: Reference, driving: N
             pictures = driving.pictures[None, :, window].expand(2, -1, -1, -1, -1).to(latents)
             driven = animator.driven_encoder(pictures, both.picture)
             noisy = latents[None, :, window].expand(2, -1, -1, -1, -1)
-            without, with_reference = animator.unet(joined(noisy, driven, both), times, both.tokens, features)
+            without, with_reference = animator.unet(
+                joined(noisy, driven, both), times, both.tokens, features
+            )
             total[:, window] += without + settings.guidance * (with_reference - without)
             count[window] += 1
         latents = scheduler.step(total / count, timestep, latents).prev_sample
     return latents
 
 
-def sampler(pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings) -> Any:
+def sampler(
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings
+) -> Any:
     from model.pipeline import _Sampler
 
     return _Sampler(pipeline, reference, driving, settings)
 
 
 @torch.no_grad()
-def ours(pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings) -> Tensor:
-    return torch.stack([x for _, x in sampler(pipeline, reference, driving, settings).loop().run()], dim=1)
+def ours(
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings
+) -> Tensor:
+    return torch.stack(
+        [x for _, x in sampler(pipeline, reference, driving, settings).loop().run()], dim=1
+    )
 
 
 def inference(name: str, pipeline: MegActorPipeline, rounds: int) -> None:
@@ -145,7 +161,8 @@ def inference(name: str, pipeline: MegActorPipeline, rounds: int) -> None:
     theirs, own = side_by_side(calls, rounds)
     print(f"\n{name}: {FRAMES} frames, {SETTINGS.steps} steps, windows of {SETTINGS.window}")
     print(
-        f"  straightforward {theirs:.2f} s, ours {own:.2f} s: {theirs / own:.2f} times faster (goal 1.3), "
+        f"  straightforward {theirs:.2f} s, ours {own:.2f} s: {theirs / own:.2f} times "
+        "faster (goal 1.3), "
         f"relative difference of the latents {error:.1e}"
     )
     for part, seconds in inference_parts(pipeline, reference, driving, rounds).items():
@@ -153,7 +170,9 @@ def inference(name: str, pipeline: MegActorPipeline, rounds: int) -> None:
 
 
 @torch.no_grad()
-def inference_parts(pipeline: MegActorPipeline, reference: Reference, driving: Noise, rounds: int) -> dict[str, float]:
+def inference_parts(
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, rounds: int
+) -> dict[str, float]:
     """Seconds of each part: of one call."""
     animator, frames = pipeline.animator, SETTINGS.window
     time_ = torch.tensor([500], device=reference.latents.device)
@@ -161,7 +180,9 @@ def inference_parts(pipeline: MegActorPipeline, reference: Reference, driving: N
     driven = animator.driven_encoder(window, reference.picture)
     noisy = torch.randn_like(driven[:, :1]).expand(-1, reference.latents.shape[1], -1, -1, -1)
     x, features = joined(noisy, driven, reference), animator.features(time_, reference)
-    skips = animator.unet.down(x.transpose(1, 2).flatten(0, 1), animator.unet.flow(time_, reference.tokens, frames))
+    skips = animator.unet.down(
+        x.transpose(1, 2).flatten(0, 1), animator.unet.flow(time_, reference.tokens, frames)
+    )
     calls = {
         "DrivenEncoder, a window": lambda: animator.driven_encoder(window, reference.picture),
         "ReferenceNet, a step": lambda: animator.features(time_, reference),
@@ -180,13 +201,17 @@ def inference_parts(pipeline: MegActorPipeline, reference: Reference, driving: N
 
 
 def training(name: str, pipeline: MegActorPipeline, rounds: int) -> None:
-    """A step of forward and backward against the same of DrivenEncoder, ReferenceNet and UNet alone."""
+    """A step of forward and backward against the same of DrivenEncoder, ReferenceNet and UNet
+    alone.
+    """
     animator = pipeline.animator.train()
     one, driving = inputs(pipeline, SETTINGS.window)
     reference = Reference(*(part.detach() for part in vars(repeated(one, BATCH)).values()))
     window = driving.pictures[None].expand(BATCH, -1, -1, -1, -1).to(one.latents)
     times = torch.full((BATCH,), 500, device=one.latents.device)
-    noisy = torch.randn(BATCH, *one.latents.shape[1:2], SETTINGS.window, *one.latents.shape[2:]).to(one.latents)
+    noisy = torch.randn(BATCH, *one.latents.shape[1:2], SETTINGS.window, *one.latents.shape[2:]).to(
+        one.latents
+    )
     driven = animator.driven_encoder(window, reference.picture).detach().requires_grad_()
     features = [level.detach().requires_grad_() for level in animator.features(times, reference)]
 
@@ -202,7 +227,8 @@ def training(name: str, pipeline: MegActorPipeline, rounds: int) -> None:
 
     whole, parts = side_by_side([step, alone], rounds)
     print(
-        f"  training step {whole:.3f} s, its parts alone {parts:.3f} s: {parts / whole:.2f} of their speed (goal 0.95)"
+        f"  training step {whole:.3f} s, its parts alone {parts:.3f} s: "
+        f"{parts / whole:.2f} of their speed (goal 0.95)"
     )
 
 
@@ -225,12 +251,16 @@ def synchronise() -> None:
 
 
 def full_size(rounds: int) -> None:
-    """Stable Diffusion 1.5's size at 512 px in bfloat16, windows of 16, with and without compile."""
+    """Stable Diffusion 1.5's size at 512 px in bfloat16, windows of 16, with and without
+    compile.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     pipeline = build({}, "cuda", "sd15").to(torch.bfloat16)
     reference, driving = inputs(pipeline, 16)
-    driven = pipeline.animator.driven_encoder(driving.pictures[None].to(reference.picture), reference.picture)
+    driven = pipeline.animator.driven_encoder(
+        driving.pictures[None].to(reference.picture), reference.picture
+    )
     noisy = torch.randn_like(driven)
     rate = matrix_rate()
     for compiled in (False, True):
@@ -255,7 +285,8 @@ def full_size(rounds: int) -> None:
         per_frame = seconds * 25 * 2 / 16  # 25 steps, every frame in two windows
         share = work / seconds / rate
         print(
-            f"\nsd15, 512 px, bfloat16, {'compiled' if compiled else 'eager'}: {seconds:.3f} s a window of 16, "
+            f"\nsd15, 512 px, bfloat16, {'compiled' if compiled else 'eager'}: "
+            f"{seconds:.3f} s a window of 16, "
             f"{per_frame:.2f} s a frame at 25 steps, {memory:.1f} GiB, "
             f"{share:.0%} of the card's {rate / 1e12:.0f} TFLOP/s"
         )

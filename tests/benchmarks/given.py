@@ -1,4 +1,6 @@
-"""What the benchmarks of the model and of its training share: their words, and the card's memory."""
+"""What the benchmarks of the model and of its training share: their words, and the card's
+memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ import torch
 
 
 def given(description: str) -> argparse.Namespace:
-    """`device` and `rounds` of the command line; the first line of the description is told. One thread from here on."""
+    """`device` and `rounds` of the command line; the first line of the description is told. One
+    thread from here on.
+    """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.journey [--clips 6]
 
-Everything is measured in one run on the same clips of the sample source, so the ratios hold whatever the machine does.
+Everything is measured in one run on the same clips of the sample source, so the ratios hold
+whatever the machine does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-GOALS = {"faces": 8.0, "mask": 8.0, "swap": 25.0, "style": 60.0, "decode + encode": 12.0}  # ms a frame, one core
+GOALS = {
+    "faces": 8.0,
+    "mask": 8.0,
+    "swap": 25.0,
+    "style": 60.0,
+    "decode + encode": 12.0,
+}  # ms a frame, one core
 
 
 def main() -> None:
@@ -34,7 +41,9 @@ def main() -> None:
 
 
 def parts() -> None:
-    """ms a frame of every part alone, one thread, on frames of one sample clip: median of three rounds."""
+    """ms a frame of every part alone, one thread, on frames of one sample clip: median of three
+    rounds.
+    """
     import cv2
 
     from datagen.mask.polygon import PolygonMask
@@ -51,7 +60,9 @@ def parts() -> None:
     assert all(p is not None for p in points)
     table: dict[str, list[float]] = {"decode + encode": coding(frames)}
     table["faces"] = timed(lambda i: mesh(frames[i]), len(frames))
-    table["mask"] = timed(lambda i: mask.person(frames[i]) | face_polygon(frames[i].shape, points[i]), len(frames))
+    table["mask"] = timed(
+        lambda i: mask.person(frames[i]) | face_polygon(frames[i].shape, points[i]), len(frames)
+    )
     table["swap"] = timed(lambda i: swap(frames[i], points[i]), len(frames))
     for name, look in LOOKS.items():
         table[f"style: {name}"] = timed(lambda i, look=look: look(frames[i]), len(frames))
@@ -103,14 +114,25 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
     from datagen.cli import CONF
     from datagen.job import Job, session
 
-    words = [f"output={folder}/shards", f"store={folder}/store", f"workers={workers}", "progress=false"]
+    words = [
+        f"output={folder}/shards",
+        f"store={folder}/store",
+        f"workers={workers}",
+        "progress=false",
+    ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("datagen/shards", [*words, f"source.clips={clips}"])
     job = Job.of(cfg)
     with session(job, folder / "shards") as run, memory_watched() as memory:
         work = run.run()
     wall = work.wall - work.start_seconds
-    return {"seconds": work.seconds, "wall": wall, "start": work.start_seconds, "workers": workers, **memory}
+    return {
+        "seconds": work.seconds,
+        "wall": wall,
+        "start": work.start_seconds,
+        "workers": workers,
+        **memory,
+    }
 
 
 @contextmanager

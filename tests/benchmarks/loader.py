@@ -1,7 +1,10 @@
-"""Speed of the loader: against decoding alone, and against decoding whole clips as the official loader does.
+"""Speed of the loader: against decoding alone, and against decoding whole clips as the official
+loader does.
 
-    python -m tests.benchmarks.loader --input data/shards [--side 64] [--frames 12] [--stride 2] [--rounds 5]
-                                      [--length 250]   first makes clips as long as those of real data, of the first 3
+    python -m tests.benchmarks.loader --input data/shards [--side 64] [--frames 12] [--stride 2]
+                                      [--rounds 5] [--length 250]
+
+`--length` first makes clips as long as those of real data, of the first 3
 
 All ways get the same samples, one after the other in every round, in one process with one thread.
 """
@@ -48,7 +51,11 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     side = given.side
-    sides, clip = (Sides(side, side, side // 8), 224) if side >= 256 else (Sides(side, 2 * side, side // 4), 56)
+    sides, clip = (
+        (Sides(side, side, side // 8), 224)
+        if side >= 256
+        else (Sides(side, 2 * side, side // 4), 56)
+    )
     with tempfile.TemporaryDirectory() as folder:
         if given.length:
             longer(Path(given.input), Path(folder), given.length)
@@ -59,13 +66,22 @@ def main() -> None:
 def measure(given: argparse.Namespace, shards: str, sides: Sides, clip: int) -> None:
     options = {"frames": given.frames, "stride": given.stride}
     clips = ClipData(shards, sides, preparation(clip), **options).clipset("train")
-    print(f"{len(clips.shelf)} clips, windows of {given.frames} frames, pictures of {sides.picture} px, one thread")
-    ways = {"the loader": clips.__getitem__, "decoding alone": bare(clips), "decoding whole clips": whole(clips)}
+    print(
+        f"{len(clips.shelf)} clips, windows of {given.frames} frames, pictures of "
+        f"{sides.picture} px, one thread"
+    )
+    ways = {
+        "the loader": clips.__getitem__,
+        "decoding alone": bare(clips),
+        "decoding whole clips": whole(clips),
+    }
     seconds = side_by_side(ways, given.rounds)
     for name, values in seconds.items():
         print(f"  {name:<22} {CHUNK / statistics.median(values):7.1f} samples/s")
     for name, goal in GOALS.items():
-        ratios = [other / own for own, other in zip(seconds["the loader"], seconds[name], strict=True)]
+        ratios = [
+            other / own for own, other in zip(seconds["the loader"], seconds[name], strict=True)
+        ]
         shown = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"  loader over {name}: {shown}, goal {goal}")
 
@@ -77,10 +93,16 @@ def longer(shards: Path, folder: Path, length: int, count: int = 3) -> None:
         there = int(found.frames[place])
         order = [abs((i + there - 1) % max(2 * there - 2, 1) - (there - 1)) for i in range(length)]
         members = {"json": json.dumps({"key": found.key(place), "frames": length}).encode()}
-        for field, data in found.read(place, [name for name in pack.FIELDS if name != "json"]).items():
-            members[field] = _points(data, order) if field == "faces.npz" else _film(folder, data, order)
+        for field, data in found.read(
+            place, [name for name in pack.FIELDS if name != "json"]
+        ).items():
+            members[field] = (
+                _points(data, order) if field == "faces.npz" else _film(folder, data, order)
+            )
         ordered = tuple(pack.Member.of_bytes(field, members[field]) for field in pack.FIELDS)
-        samples.append(pack.Sample(found.key(place), "train", length / 25, length, found.key(place), ordered))
+        samples.append(
+            pack.Sample(found.key(place), "train", length / 25, length, found.key(place), ordered)
+        )
     pack.pack(samples, folder, {})
 
 
@@ -102,7 +124,9 @@ def _film(folder: Path, data: bytes, order: list[int]) -> bytes:
 
 
 def side_by_side(ways: dict[str, Callable[[int], object]], rounds: int) -> dict[str, list[float]]:
-    """Processor seconds of each round for each way, which other programs hardly move; a first round warms up."""
+    """Processor seconds of each round for each way, which other programs hardly move; a first round
+    warms up.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
@@ -114,7 +138,9 @@ def side_by_side(ways: dict[str, Callable[[int], object]], rounds: int) -> dict[
 
 
 def bare(clips: ClipSet) -> Callable[[int], object]:
-    """Decodes the frames that the loader shows, of the same streams, to RGB of the model's sides; nothing else."""
+    """Decodes the frames that the loader shows, of the same streams, to RGB of the model's sides;
+    nothing else.
+    """
     side, driving = clips.look.sides.picture, clips.look.sides.driving
 
     def way(position: int) -> None:
@@ -135,7 +161,9 @@ def bare(clips: ClipSet) -> Callable[[int], object]:
 
 
 def whole(clips: ClipSet) -> Callable[[int], object]:
-    """Decodes target and both twins from end to end, then takes the window, as the official loader does."""
+    """Decodes target and both twins from end to end, then takes the window, as the official loader
+    does.
+    """
 
     def way(position: int) -> None:
         place, twin, frames, reference = drawn(clips, position)
@@ -145,9 +173,13 @@ def whole(clips: ClipSet) -> Callable[[int], object]:
                 stream.thread_type = "NONE"
                 shown = [picture.to_ndarray(format="rgb24") for picture in container.decode(stream)]
             if field in ("mp4", TWINS.get(twin)):
-                taken = torch.from_numpy(np.stack([shown[i] for i in [*frames, reference]])).permute(0, 3, 1, 2)
+                taken = torch.from_numpy(
+                    np.stack([shown[i] for i in [*frames, reference]])
+                ).permute(0, 3, 1, 2)
                 side = clips.look.sides.picture
-                torch.nn.functional.interpolate(taken.float(), (side, side), mode="bilinear", align_corners=False)
+                torch.nn.functional.interpolate(
+                    taken.float(), (side, side), mode="bilinear", align_corners=False
+                )
 
     return way
 
@@ -160,22 +192,38 @@ def drawn(clips: ClipSet, position: int) -> tuple[int, str, list[int], int]:
 
 
 def indexing() -> None:
-    """Seconds and bytes of the index of MANY samples, whose json is as large as the sample source's."""
+    """Seconds and bytes of the index of MANY samples, whose json is as large as the sample
+    source's.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pack.pack((_small(i) for i in range(MANY)), folder, {})
         begun = time.perf_counter()
         found = shelf(folder, "train")
         seconds = time.perf_counter() - begun
-    arrays = [getattr(found, f.name) for f in fields(found) if isinstance(getattr(found, f.name), np.ndarray)]
-    print(f"  index of {MANY} samples: {seconds:.1f} s, {sum(a.nbytes for a in arrays) / 2**20:.1f} MiB")
+    arrays = [
+        getattr(found, f.name)
+        for f in fields(found)
+        if isinstance(getattr(found, f.name), np.ndarray)
+    ]
+    print(
+        f"  index of {MANY} samples: {seconds:.1f} s, "
+        f"{sum(a.nbytes for a in arrays) / 2**20:.1f} MiB"
+    )
 
 
 def _small(number: int) -> pack.Sample:
     key = f"sample-{number:06d}"
-    told = {"key": key, "frames": 100, "identity": key, "truth": {str(i): [0.5] * 100 for i in range(20)}}
+    told = {
+        "key": key,
+        "frames": 100,
+        "identity": key,
+        "truth": {str(i): [0.5] * 100 for i in range(20)},
+    }
     data = json.dumps(told).encode()
-    members = (pack.Member.of_bytes(field, data if field == "json" else b"0") for field in pack.FIELDS)
+    members = (
+        pack.Member.of_bytes(field, data if field == "json" else b"0") for field in pack.FIELDS
+    )
     return pack.Sample(key, "train", 4.0, 100, key, tuple(members))
 
 

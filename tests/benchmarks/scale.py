@@ -1,10 +1,12 @@
-"""What a million clips cost the driver, by simulation: stages that return at once, everything else as it is.
+"""What a million clips cost the driver, by simulation: stages that return at once, everything else
+as it is.
 
     python -m tests.benchmarks.scale [--clips 1000 10000 100000 1000000]
 
-A row for each number of clips: seconds to plan them all; to take them all through the loop, with a pool that answers at
-once and a ledger on disk; to come to the first new clip after a kill (half of the clips are settled); to read the
-ledger for packing; to write and to read the index. Memory is the process's largest, less what it had at the start.
+A row for each number of clips: seconds to plan them all; to take them all through the loop, with a
+pool that answers at once and a ledger on disk; to come to the first new clip after a kill (half of
+the clips are settled); to read the ledger for packing; to write and to read the index. Memory is
+the process's largest, less what it had at the start.
 """
 
 from __future__ import annotations
@@ -33,7 +35,17 @@ from datagen.engine.store import Store
 from datagen.shards.index import read_index
 from tests.datagen.engine import toys
 
-NAMES = ("plan s", "loop s", "loop MiB", "restart s", "restart MiB", "rows s", "rows MiB", "index s", "ledger MB")
+NAMES = (
+    "plan s",
+    "loop s",
+    "loop MiB",
+    "restart s",
+    "restart MiB",
+    "rows s",
+    "rows MiB",
+    "index s",
+    "ledger MB",
+)
 
 
 def main() -> None:
@@ -61,7 +73,13 @@ def clips(count: int) -> Iterator[Clip]:
     for number in range(count):
         video = f"Video{number // 12:06d}"
         source = {"name": "toy", "video": video, "clip": f"Clip-{video}-P0-C{number % 12}"}
-        yield Clip(f"Clip-{video}-P0-C{number % 12}-F{number}", source, (0.0, 4.0), group=video, rights=rights)
+        yield Clip(
+            f"Clip-{video}-P0-C{number % 12}-F{number}",
+            source,
+            (0.0, 4.0),
+            group=video,
+            rights=rights,
+        )
 
 
 @dataclass
@@ -75,7 +93,11 @@ class Instant:
 
     def submit(self, clip: Clip, needs: Needs) -> None:
         number = int(clip.key.rpartition("F")[2])
-        self.done.append(Outcome(clip, "filtered", "ugly") if number % 10 == 0 else Outcome(clip, "kept", needs=NO_GPU))
+        self.done.append(
+            Outcome(clip, "filtered", "ugly")
+            if number % 10 == 0
+            else Outcome(clip, "kept", needs=NO_GPU)
+        )
 
     def wait(self) -> list[Outcome]:
         return [self.done.popleft()]
@@ -94,9 +116,17 @@ def _loop(count: int, folder: Path) -> dict[str, float]:
     """All clips, half of them before a kill: the ledger of the rest is cut off below."""
     before, began = _peak(), time.perf_counter()
     books = _run(clips(count), count, folder, "first").work.books
-    assert books.planned == count and not books.pending and books.classes["filtered"] == -(-count // 10)
+    assert (
+        books.planned == count
+        and not books.pending
+        and books.classes["filtered"] == -(-count // 10)
+    )
     size = (folder / "ledger.jsonl").stat().st_size
-    return {"loop s": time.perf_counter() - began, "loop MiB": _peak() - before, "ledger MB": size / 1e6}
+    return {
+        "loop s": time.perf_counter() - began,
+        "loop MiB": _peak() - before,
+        "ledger MB": size / 1e6,
+    }
 
 
 def _restart(count: int, folder: Path) -> dict[str, float]:
@@ -113,7 +143,10 @@ def _restart(count: int, folder: Path) -> dict[str, float]:
 
 def _rows(count: int, folder: Path) -> dict[str, float]:
     before, began = _peak(), time.perf_counter()
-    assert sum(row["outcome"] == "kept" for row in Rows(folder / "ledger.jsonl", "first").values()) == count * 9 // 10
+    assert (
+        sum(row["outcome"] == "kept" for row in Rows(folder / "ledger.jsonl", "first").values())
+        == count * 9 // 10
+    )
     return {"rows s": time.perf_counter() - began, "rows MiB": _peak() - before}
 
 
@@ -122,7 +155,14 @@ def _index(count: int, folder: Path) -> dict[str, float]:
     entries, own = [], clips(count)
     for number in range(-(-count // 1000)):
         keys = [clip.key for clip in itertools.islice(own, 1000)]
-        entries.append({"file": f"train-{number:06d}.tar", "split": "train", "keys": keys, "groups": keys[::12]})
+        entries.append(
+            {
+                "file": f"train-{number:06d}.tar",
+                "split": "train",
+                "keys": keys,
+                "groups": keys[::12],
+            }
+        )
     index: dict[str, Any] = {"format": "megactor-kit shards 1", "shards": entries}
     began = time.perf_counter()
     (folder / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))

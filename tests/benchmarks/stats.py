@@ -1,7 +1,8 @@
 """Statistics of ten thousand made-up clips: seconds and memory of the whole command.
 
-Every tenth clip, and every clip that the report shows, has films of the toolkit's own size: 512x512, 250 frames that
-move. Scores of swap and style are independent, so that the worst and best are many clips.
+Every tenth clip, and every clip that the report shows, has films of the toolkit's own size:
+512x512, 250 frames that move. Scores of swap and style are independent, so that the worst and best
+are many clips.
 
 python -m tests.benchmarks.stats [--clips 10000]
 """
@@ -31,7 +32,12 @@ from tests.datagen.stats import made_up
 
 GOAL = "goal 10 s, 500 MB"
 SIDE, FRAMES = 512, 250
-GRAIN = {"mp4": 3, "swapped.mp4": 3, "styled.mp4": 11, "mask.mp4": 0}  # field -> levels, s.d. of the picture's texture
+GRAIN = {
+    "mp4": 3,
+    "swapped.mp4": 3,
+    "styled.mp4": 11,
+    "mask.mp4": 0,
+}  # field -> levels, s.d. of the picture's texture
 
 
 def main() -> None:
@@ -42,10 +48,19 @@ def main() -> None:
         shards, store = Path(folder) / "shards", Path(folder) / "store"
         filmed = _packed(shards, clips, clips // 10)
         made_up.ledger(store / "ledger.jsonl", clips, clips // 10)
-        print(f"{clips:,} clips in {len(list(shards.glob('*.tar')))} shards, {_size(shards):.0f} MB, {GOAL}")
+        print(
+            f"{clips:,} clips in {len(list(shards.glob('*.tar')))} shards, "
+            f"{_size(shards):.0f} MB, {GOAL}"
+        )
         each = sum(len(film(field)) for field in GRAIN) / 1e6
-        print(f"  {filmed:,} of them with films of {SIDE}x{SIDE} and {FRAMES} frames, {each:.1f} MB a clip")
-        for name, words in (("numbers (--json)", ["--json"]), ("tables, report with pictures, card", [])):
+        print(
+            f"  {filmed:,} of them with films of {SIDE}x{SIDE} and {FRAMES} frames, "
+            f"{each:.1f} MB a clip"
+        )
+        for name, words in (
+            ("numbers (--json)", ["--json"]),
+            ("tables, report with pictures, card", []),
+        ):
             seconds, memory = measured(["--input", str(shards), "--store", str(store), *words])
             print(f"  {name:<36}{seconds:6.1f} s {memory:7.0f} MB")
         print(f"  report.html {(shards / 'report.html').stat().st_size / 1e6:.1f} MB")
@@ -68,7 +83,9 @@ def measured(words: list[str]) -> tuple[float, float]:
 
 @cache
 def film(field: str) -> bytes:
-    """A head-sized ball with a texture that goes round before a slope of light; about as many bytes as real clips."""
+    """A head-sized ball with a texture that goes round before a slope of light; about as many bytes
+    as real clips.
+    """
     y, x = np.mgrid[:SIDE, :SIDE]
     texture = np.random.default_rng(0).normal(0, GRAIN[field], (SIDE, SIDE))
     with tempfile.TemporaryDirectory() as folder:
@@ -77,13 +94,17 @@ def film(field: str) -> bytes:
             for step in range(FRAMES):
                 right, down = round(40 * np.cos(step / 20)), round(40 * np.sin(step / 20))
                 far = np.hypot(x - SIDE / 2 - right, y - SIDE / 2 - down)
-                light = np.where(far < 150, 220 - far, x / 4) + np.roll(texture, (down, right), (0, 1))
+                light = np.where(far < 150, 220 - far, x / 4) + np.roll(
+                    texture, (down, right), (0, 1)
+                )
                 writer.write(np.repeat(light.clip(0, 255).astype(np.uint8)[..., None], 3, 2))
         return path.read_bytes()
 
 
 def _packed(folder: Path, clips: int, lost: int) -> int:
-    """Pack without films, to learn which clips the report shows, and again with theirs; the number of filmed clips."""
+    """Pack without films, to learn which clips the report shows, and again with theirs; the number
+    of filmed clips.
+    """
     index = read_index(made_up.shards(folder, clips, lost, films=False))
     extra = {name: index[name] for name in ("books", "rejects", "select")}
     pack((_sample(number, ()) for number in range(clips)), folder, extra, overwrite=True)
@@ -96,12 +117,17 @@ def _packed(folder: Path, clips: int, lost: int) -> int:
 
 def _sample(number: int, filmed: Collection[str]) -> Sample:
     said = made_up.described(number, {})
-    styled, other = said["metrics"]["agree"]["style"], made_up.described(number + 10**6, {})["metrics"]["agree"]["swap"]
+    styled, other = (
+        said["metrics"]["agree"]["style"],
+        made_up.described(number + 10**6, {})["metrics"]["agree"]["swap"],
+    )
     said["metrics"]["agree"]["style"] = {**other, "mouth_r": styled["mouth_r"]}
     said["frames"], said["metrics"]["clips"]["seconds"] = FRAMES, FRAMES / 25
     members = {field: _member(field, said["key"] in filmed) for field in FIELDS}
     members["json"] = Member.of_bytes("json", canonical(said).encode())
-    return Sample(said["key"], said["split"], FRAMES / 25, FRAMES, said["group"], tuple(members.values()))
+    return Sample(
+        said["key"], said["split"], FRAMES / 25, FRAMES, said["group"], tuple(members.values())
+    )
 
 
 @cache

@@ -1,10 +1,11 @@
-"""Speed of training: steps under Lightning, with all that hangs on them, over a bare loop of the same modules.
+"""Speed of training: steps under Lightning, with all that hangs on them, over a bare loop of the
+same modules.
 
     python -m tests.benchmarks.trainer [--device cuda] [--rounds 5]
 
-Both on the tiny model in one run, in turns; processor seconds, which other programs hardly move. On a GPU also stage 1
-and stage 2 at 512 px, 12 frames, batch 1, bfloat16, with and without gradient checkpointing: steps a second and peak
-memory. Random weights, and data that is in memory already.
+Both on the tiny model in one run, in turns; processor seconds, which other programs hardly move. On
+a GPU also stage 1 and stage 2 at 512 px, 12 frames, batch 1, bfloat16, with and without gradient
+checkpointing: steps a second and peak memory. Random weights, and data that is in memory already.
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ from training.trainer.run import Run, _pipeline, _quiet, _trainee, _trainer
 from training.trainer.settings import resolved
 
 WARM = 3  # steps that are not counted
-TINY = ("model=tiny", "trainer=cpu", "data.frames=4", "data.batch=2", "optim.ema=0.99", "max_steps=15")
+TINY = (
+    "model=tiny",
+    "trainer=cpu",
+    "data.frames=4",
+    "data.batch=2",
+    "optim.ema=0.99",
+    "max_steps=15",
+)
 FULL = ("init_from=null", "optim.ema=null", "max_steps=8", "data.batch=1", "data.frames=12")
 
 
@@ -52,7 +60,9 @@ def overhead(rounds: int) -> None:
     pairs = [(bare(settings(*TINY)), under_lightning(settings(*TINY))) for _ in range(rounds)]
     ratios = sorted(loop / step for loop, step in pairs)
     loop, step = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
-    print(f"tiny, one thread: {1 / loop:.2f} steps/s in a bare loop, {1 / step:.2f} under Lightning")
+    print(
+        f"tiny, one thread: {1 / loop:.2f} steps/s in a bare loop, {1 / step:.2f} under Lightning"
+    )
     spread = f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
     print(f"  Lightning over the bare loop: {statistics.median(ratios):.3f} {spread}, goal 0.97")
 
@@ -62,16 +72,23 @@ def full_size(stage: str, saves: bool) -> None:
     cfg = settings(f"+experiment={stage}", *FULL, f"gradient_checkpointing={saves}")
     seconds = under_lightning(cfg, time.perf_counter)
     memory, means = peak_gib(), "with" if saves else "without"
-    print(f"{stage}, {means} checkpointing: {1 / seconds:.2f} steps/s of {cfg.accumulate} clips, {memory:.1f} GiB")
+    print(
+        f"{stage}, {means} checkpointing: {1 / seconds:.2f} steps/s of {cfg.accumulate} "
+        f"clips, {memory:.1f} GiB"
+    )
 
 
 def settings(*words: str) -> Any:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        return resolved(compose("fit", [*words, "progress=false", "validate_every=0", "output=unset"]))
+        return resolved(
+            compose("fit", [*words, "progress=false", "validate_every=0", "output=unset"])
+        )
 
 
 def bare(cfg: Any) -> float:
-    """Median seconds of a step: the same losses, clipping, optimizer, learning rate and mean of the weights."""
+    """Median seconds of a step: the same losses, clipping, optimizer, learning rate and mean of the
+    weights.
+    """
     pipeline = _pipeline(cfg)
     module, batch = _trainee(cfg, pipeline), random_batch(pipeline, cfg.data.batch, cfg.data.frames)
     own = optimizer(module.animator, cfg.optim)

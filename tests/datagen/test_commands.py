@@ -1,4 +1,6 @@
-"""Every command over a folder of videos: same shape out, a line for each file, and a story for each clip."""
+"""Every command over a folder of videos: same shape out, a line for each file, and a story for each
+clip.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from tests import faults
 from tests.conftest import REPOSITORY
 from tests.faults import BROKEN, Run, call
 
-SUFFIX = {"clips": "mp4", "faces": "npz", "mask": "mp4", "gaze": "npz", "swap": "mp4", "style": "mp4"}
+SUFFIX = {
+    "clips": "mp4",
+    "faces": "npz",
+    "mask": "mp4",
+    "gaze": "npz",
+    "swap": "mp4",
+    "style": "mp4",
+}
 README = REPOSITORY / "README.md"
 
 
@@ -35,8 +44,14 @@ def test_a_command_leaves_a_folder_of_the_same_shape(name, raw, store, tmp_path)
     assert where == f"results are in {tmp_path / 'out'}"
     made = f"one-000.{SUFFIX[name]}", f"sub/two-000.{SUFFIX[name]}"
     assert sorted(line.split(":")[0] for line in lines) == sorted([Path(BROKEN).stem, *made])
-    assert next(line for line in lines if line.startswith("broken")).startswith("broken: invalid, unreadable: ")
-    results = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert next(line for line in lines if line.startswith("broken")).startswith(
+        "broken: invalid, unreadable: "
+    )
+    results = {
+        p.relative_to(tmp_path / "out").as_posix()
+        for p in (tmp_path / "out").rglob("*")
+        if p.is_file()
+    }
     views = {path.replace(".npz", ".mp4") for path in made}
     assert results == {*made, *views, *(path.rsplit(".", 1)[0] + ".json" for path in made)}
     for path in results:
@@ -46,7 +61,12 @@ def test_a_command_leaves_a_folder_of_the_same_shape(name, raw, store, tmp_path)
 def _opens(path: Path) -> None:
     if path.suffix == ".mp4":
         probe = video.probe(path)
-        assert (probe.width, probe.height, probe.fps, probe.seconds) == (512, 512, 25, pytest.approx(28 / 25))
+        assert (probe.width, probe.height, probe.fps, probe.seconds) == (
+            512,
+            512,
+            25,
+            pytest.approx(28 / 25),
+        )
     elif path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             assert file["landmarks"].shape[:2] == (28, 478)
@@ -100,7 +120,9 @@ def test_the_face_of_a_donor_folder_is_put_in(raw, store, donors, tmp_path):
     ("pictures", "sentence"),
     [([], "holds no picture"), (["wall.png"], "no face found in the 1 pictures of donor folder")],
 )
-def test_a_donor_folder_without_faces_is_one_sentence(pictures, sentence, raw, store, donors, tmp_path):
+def test_a_donor_folder_without_faces_is_one_sentence(
+    pictures, sentence, raw, store, donors, tmp_path
+):
     for name in pictures:
         cv2.imwrite(str(donors / name), np.full((256, 256, 3), 128, np.uint8))
     ended = verb("swap", raw, store, "--donors", donors, "--output", tmp_path / "out")
@@ -116,7 +138,9 @@ def test_why_tells_the_story_of_a_clip(raw, store, tmp_path):
     verb("gaze", raw, store, "--output", tmp_path)
     kept = call("datagen.why", "one-", "--store", store)
     assert kept.code == 0
-    key, where, *stages, end = [line for line in kept.out.splitlines() if not line.startswith("  earlier")]
+    key, where, *stages, end = [
+        line for line in kept.out.splitlines() if not line.startswith("  earlier")
+    ]
     assert key.startswith("one-") and key.endswith("-000")
     assert where == "  from name folder, path one.mp4, 0.00 to 1.12 s"
     assert [line.split()[0] for line in stages] == ["source", "clips", "faces", "gaze"]
@@ -155,7 +179,9 @@ def test_verify_tells_whole_shards_from_cut_ones(sample, tmp_path):
 
 def shown_commands() -> list[str]:
     """The lines `python -m ...` of the README's sh blocks, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.M | re.S) if README.exists() else []
+    blocks = (
+        re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.M | re.S) if README.exists() else []
+    )
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("python -m ")]
 
@@ -165,7 +191,17 @@ def test_the_readme_shows_every_command():
     shown = {line.split()[2] for line in shown_commands()}
     datagen = {
         f"datagen.{name}"
-        for name in ("shards", "stats", "why", "verify", "doctor", "download", "prepare", "weights", *SUFFIX)
+        for name in (
+            "shards",
+            "stats",
+            "why",
+            "verify",
+            "doctor",
+            "download",
+            "prepare",
+            "weights",
+            *SUFFIX,
+        )
     }
     model = {f"model.{name}" for name in ("animate", "convert")}
     assert shown == datagen | model | {f"training.{name}" for name in ("fit", "evaluate", "cache")}
@@ -184,6 +220,10 @@ def test_commands_of_the_readme_are_understood(line, capsys):
 def test_targets_and_files_of_the_readme_exist():
     text = README.read_text()
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.M))
-    assert {word for words in re.findall(r"^make ([a-z ]+?) *(?:#|$)", text, re.M) for word in words.split()} <= targets
+    assert {
+        word
+        for words in re.findall(r"^make ([a-z ]+?) *(?:#|$)", text, re.M)
+        for word in words.split()
+    } <= targets
     for name in re.findall(r"`((?:docs|conf)/[\w/.-]+)`", text):
         assert (REPOSITORY / name).exists(), name

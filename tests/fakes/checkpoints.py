@@ -1,4 +1,6 @@
-"""Small random checkpoints in the layouts that others publish, by names written down here on their own."""
+"""Small random checkpoints in the layouts that others publish, by names written down here on their
+own.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,23 @@ def small() -> Any:
         "cross_attention_dim": CONTEXT,
         "num_attention_heads": HEADS,
     }
-    vae = {"block_out_channels": VAE_WIDTHS, "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 64}
-    clip = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vae = {
+        "block_out_channels": VAE_WIDTHS,
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "sample_size": 64,
+    }
+    clip = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     clip |= {"image_size": 56, "projection_dim": CONTEXT}
     reference_net = {key: unet[key] for key in unet}
     return OmegaConf.merge(
-        preset("sd15"), {"unet": unet, "reference_net": reference_net, "vae": vae, "image_encoder": clip}
+        preset("sd15"),
+        {"unet": unet, "reference_net": reference_net, "vae": vae, "image_encoder": clip},
     )
 
 
@@ -87,7 +100,11 @@ def image_unet(seed: int = 1) -> Any:
     """Stable Diffusion's UNet, by diffusers."""
     from diffusers import UNet2DConditionModel
 
-    sizes = {"block_out_channels": tuple(WIDTHS), "norm_num_groups": GROUPS, "cross_attention_dim": CONTEXT}
+    sizes = {
+        "block_out_channels": tuple(WIDTHS),
+        "norm_num_groups": GROUPS,
+        "cross_attention_dim": CONTEXT,
+    }
     return randomised(UNet2DConditionModel(sample_size=16, attention_head_dim=HEADS, **sizes), seed)
 
 
@@ -107,13 +124,20 @@ def old_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def one_file(unet: Any, vae: Any) -> dict[str, Tensor]:
     """Stable Diffusion's own names, with some of what else is in such a file."""
-    image = {f"model.diffusion_model.{ldm_unet(name)}": tensor for name, tensor in unet.state_dict().items()}
+    image = {
+        f"model.diffusion_model.{ldm_unet(name)}": tensor
+        for name, tensor in unet.state_dict().items()
+    }
     rest = {
         "cond_stage_model.transformer.x": torch.zeros(1),
         "model_ema.decay": torch.tensor(0.9),
         "betas": torch.ones(3),
     }
-    return image | {f"first_stage_model.{name}": t for name, t in ldm_vae(vae.state_dict()).items()} | rest
+    return (
+        image
+        | {f"first_stage_model.{name}": t for name, t in ldm_vae(vae.state_dict()).items()}
+        | rest
+    )
 
 
 def ldm_unet(name: str) -> str:
@@ -121,13 +145,19 @@ def ldm_unet(name: str) -> str:
     for ours, theirs in UNET_ENDS.items():
         if name.startswith(f"{ours}."):
             return theirs + _resnet(name.removeprefix(ours))
-    side, level, kind, number, rest = re.fullmatch(r"(\w+)_blocks\.(\d)\.(\w+)\.(\d)(\..*)", name).groups()
+    side, level, kind, number, rest = re.fullmatch(
+        r"(\w+)_blocks\.(\d)\.(\w+)\.(\d)(\..*)", name
+    ).groups()
     first = 3 * int(level)
     if kind == "downsamplers":
         return f"input_blocks.{first + 3}.0.op{rest.removeprefix('.conv')}"
     if kind == "upsamplers":
         return f"output_blocks.{first + 2}.{1 if level == '0' else 2}{rest}"
-    block = f"input_blocks.{first + int(number) + 1}" if side == "down" else f"output_blocks.{first + int(number)}"
+    block = (
+        f"input_blocks.{first + int(number) + 1}"
+        if side == "down"
+        else f"output_blocks.{first + int(number)}"
+    )
     return f"{block}.{0 if kind == 'resnets' else 1}{_resnet(rest) if kind == 'resnets' else rest}"
 
 

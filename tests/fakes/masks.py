@@ -18,7 +18,12 @@ from datagen.vision.landmarks import FaceMesh
 from datagen.vision.regions import face_polygon
 from tests.faults import call
 
-COLOURS = {"face": (230, 20, 20), "hair": (20, 20, 230), "background": (20, 20, 20), "nose": (20, 230, 20)}
+COLOURS = {
+    "face": (230, 20, 20),
+    "hair": (20, 20, 230),
+    "background": (20, 20, 20),
+    "nose": (20, 230, 20),
+}
 NOBODY = {"person_threshold": 2.0}  # nothing is as certain as that: MediaPipe's person is left out
 
 
@@ -31,7 +36,9 @@ def face_points() -> np.ndarray:
 
 
 def painted(points: np.ndarray, name: str = "face") -> np.ndarray:
-    """RGB uint8 [512, 512, 3]: the face's oval in the colour of `name`, its nose, hair above it, background."""
+    """RGB uint8 [512, 512, 3]: the face's oval in the colour of `name`, its nose, hair above it,
+    background.
+    """
     rgb = np.full((512, 512, 3), COLOURS["background"], np.uint8)
     oval = face_polygon(rgb.shape, points)
     low = int(points[10, 1])
@@ -49,7 +56,11 @@ def filmed(folder: Path, frames: list[np.ndarray], points: list[np.ndarray | Non
         for rgb in frames:
             writer.write(rgb)
     Faces.of(points).save(folder / "faces.npz")
-    return Clip("a", {}, artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")})
+    return Clip(
+        "a",
+        {},
+        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
+    )
 
 
 def same_bytes(stages: list[MaskStage], clip: Clip, folder: Path) -> bool:
@@ -65,6 +76,15 @@ def mistake(folder: Path, *words: object) -> str:
     """What the command says, which ends with code 2 before it has made anything."""
     (folder / "raw").mkdir(exist_ok=True)
     (folder / "raw" / "a.mp4").touch()
-    ended = call("datagen.mask", "--input", folder / "raw", "--store", folder / "store", "--runner", "local", *words)
+    ended = call(
+        "datagen.mask",
+        "--input",
+        folder / "raw",
+        "--store",
+        folder / "store",
+        "--runner",
+        "local",
+        *words,
+    )
     assert ended.code == 2 and not (folder / "store").exists()
     return ended.sentence

@@ -1,6 +1,8 @@
-"""Small stand-ins for insightface's ONNX files: the real inputs, outputs and colour order, for its own code.
+"""Small stand-ins for insightface's ONNX files: the real inputs, outputs and colour order, for its
+own code.
 
-All tell colours apart, so that no confusion of RGB and BGR goes unseen, not even one that is made twice.
+All tell colours apart, so that no confusion of RGB and BGR goes unseen, not even one that is made
+twice.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ RED = 0.1  # that the swapper adds to red, of 1
 
 def unchecked(monkeypatch) -> None:
     """The registry without checksums: tiny files have the published names."""
-    monkeypatch.setattr(weights, "WEIGHTS", tuple(replace(weight, sha256={}) for weight in weights.WEIGHTS))
+    monkeypatch.setattr(
+        weights, "WEIGHTS", tuple(replace(weight, sha256={}) for weight in weights.WEIGHTS)
+    )
 
 
 def buffalo(folder: Path, box: tuple[float, ...], five: np.ndarray, warmth: float = 0.0) -> Path:
-    """det_10g.onnx, which finds one face, at `box` xyxy and `five` [5, 2] (shares of the picture's side), wherever red
-    exceeds blue by `warmth` of 255 on the average; and w600k_r50.onnx, whose embedding is the mean colour.
+    """det_10g.onnx, which finds one face, at `box` xyxy and `five` [5, 2] (shares of the picture's
+    side), wherever red exceeds blue by `warmth` of 255 on the average; and w600k_r50.onnx, whose
+    embedding is the mean colour.
     """
     folder.mkdir(exist_ok=True)
     detector(folder / "det_10g.onnx", box, five, warmth)
@@ -72,7 +77,9 @@ def detector(path: Path, box: tuple[float, ...], five: np.ndarray, warmth: float
 
 
 def recogniser(path: Path) -> None:
-    """ArcFace: the first three of 512 numbers are the mean of red, green and blue, -1 to 1; the fourth is 0.1."""
+    """ArcFace: the first three of 512 numbers are the mean of red, green and blue, -1 to 1; the
+    fourth is 0.1.
+    """
     weight = np.zeros((3, 512), np.float32)
     weight[:3, :3] = np.eye(3)
     constant = np.zeros((1, 512), np.float32)
@@ -87,8 +94,8 @@ def recogniser(path: Path) -> None:
 
 
 def swapper(path: Path, share: float = 0.5, red: float = RED) -> Path:
-    """INSwapper: (1 - share) of the target, `share` of the colour that the identity's first three numbers say, and more
-    red. The last table is the identity's map, 512 x 512.
+    """INSwapper: (1 - share) of the target, `share` of the colour that the identity's first three
+    numbers say, and more red. The last table is the identity's map, 512 x 512.
     """
     pick = np.zeros((512, 3), np.float32)
     pick[:3, :3] = np.eye(3) * share / 2
@@ -115,7 +122,9 @@ def swapper(path: Path, share: float = 0.5, red: float = RED) -> Path:
 
 def _save(path: Path, nodes, inputs, outputs, tables) -> None:
     def told(rows):
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in rows]
+        return [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in rows
+        ]
 
     stored = [numpy_helper.from_array(np.asarray(table), name) for name, table in tables.items()]
     graph = helper.make_graph(nodes, "tiny", told(inputs), told(outputs), stored)

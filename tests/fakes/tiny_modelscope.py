@@ -1,5 +1,6 @@
-"""A model folder for ModelScope's real `pipeline`, with code of its own that swaps faces as the published model does:
-BGR pictures in, BGR out, and where it finds no face its input in RGB and a warning.
+"""A model folder for ModelScope's real `pipeline`, with code of its own that swaps faces as the
+published model does: BGR pictures in, BGR out, and where it finds no face its input in RGB and a
+warning.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Tiny(Pipeline):
         template, user = inputs["template"], inputs["user"]  # RGB
         for name, picture in inputs.items():
             if picture.mean() < 8:
-                get_logger().warning(f"No face detected in {{'user' if name == 'user' else 'template'}} image!")
+                kind = "user" if name == "user" else "template"
+                get_logger().warning(f"No face detected in {{kind}} image!")
                 return {{"outputs": template}}
         made = (1 - {SHARE}) * template + {SHARE} * user.mean((0, 1)) + np.array([{RED}, 0, 0])
         return {{"outputs": np.clip(made, 0, 255).astype(np.uint8)[:, :, ::-1]}}
@@ -45,7 +47,12 @@ class Tiny(Pipeline):
 
 def folder(path: Path, code: str = CODE) -> Path:
     path.mkdir()
-    configuration = {"framework": "other", "task": TASK, "pipeline": {"type": TASK}, "allow_remote": True}
+    configuration = {
+        "framework": "other",
+        "task": TASK,
+        "pipeline": {"type": TASK},
+        "allow_remote": True,
+    }
     (path / "configuration.json").write_text(json.dumps(configuration))
     (path / "ms_wrapper.py").write_text(textwrap.dedent(code))
     return path

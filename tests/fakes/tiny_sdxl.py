@@ -1,4 +1,6 @@
-"""A tiny SDXL with random weights, in the layout and by the names in which the real one is published."""
+"""A tiny SDXL with random weights, in the layout and by the names in which the real one is
+published.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ def tiny_sdxl(folder: Path, vae: AutoencoderKL | None = None) -> Path:
 
 
 def tiny_unet(words: int = 32) -> UNet2DConditionModel:
-    """SDXL's kind of UNet: attention in the lower level alone, two blocks in a transformer, sizes among the inputs.
+    """SDXL's kind of UNet: attention in the lower level alone, two blocks in a transformer, sizes
+    among the inputs.
 
     Its self-attention weighs more than random weights have it, so that what it looks at shows.
     """
@@ -83,10 +86,16 @@ def tiny_unet(words: int = 32) -> UNet2DConditionModel:
 
 
 def tiny_controlnet(folder: Path, words: int = 32) -> Path:
-    """A ControlNet for the tiny UNet that has an effect: the layers that begin at zero are random."""
+    """A ControlNet for the tiny UNet that has an effect: the layers that begin at zero are
+    random.
+    """
     torch.manual_seed(1)
     net = ControlNetModel.from_unet(tiny_unet(words))
-    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+    for layer in (
+        *net.controlnet_down_blocks,
+        net.controlnet_mid_block,
+        net.controlnet_cond_embedding.conv_out,
+    ):
         torch.nn.init.normal_(layer.weight, std=0.3)
     with quiet():
         net.save_pretrained(folder)
@@ -94,7 +103,9 @@ def tiny_controlnet(folder: Path, words: int = 32) -> Path:
 
 
 def clear_autoencoder() -> AutoencoderKL:
-    """Three of its four latents are the picture's red, green and blue, each brightened or darkened as a whole."""
+    """Three of its four latents are the picture's red, green and blue, each brightened or darkened
+    as a whole.
+    """
     vae = _autoencoder(widths=(3,), groups=3)
     with torch.no_grad():
         for name, weight in vae.named_parameters():
@@ -126,19 +137,30 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     folder.mkdir(parents=True)
     letters = [chr(code) for code in range(33, 127)]
     words = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
-    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "vocab.json").write_text(
+        json.dumps({word: number for number, word in enumerate(words)})
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=LONGEST)
+    return CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=LONGEST
+    )
 
 
 def _as_published(folder: Path) -> None:
-    """Names of the first text encoder and files of the tokenizers as older releases of transformers wrote them."""
+    """Names of the first text encoder and files of the tokenizers as older releases of transformers
+    wrote them.
+    """
     file = folder / "text_encoder" / "model.safetensors"
     tensors = {f"text_model.{name}": tensor for name, tensor in load_file(file).items()}
     tensors["text_model.embeddings.position_ids"] = torch.arange(LONGEST)[None]
     save_file(tensors, file, metadata={"format": "pt"})
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-    told = {**special, "model_max_length": LONGEST, "do_lower_case": True, "tokenizer_class": "CLIPTokenizer"}
+    told = {
+        **special,
+        "model_max_length": LONGEST,
+        "do_lower_case": True,
+        "tokenizer_class": "CLIPTokenizer",
+    }
     for name in ("tokenizer", "tokenizer_2"):
         (folder / name / "tokenizer.json").unlink()
         (folder / name / "special_tokens_map.json").write_text(json.dumps(special))

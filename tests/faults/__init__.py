@@ -1,4 +1,6 @@
-"""What the tests of the whole journey share: commands called or started and killed, small videos, folders compared."""
+"""What the tests of the whole journey share: commands called or started and killed, small videos,
+folders compared.
+"""
 
 from __future__ import annotations
 
@@ -60,12 +62,20 @@ class Run:
 def call(module: str, *words: object) -> Run:
     """`python -m module words` in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    stage = partial(stage_main, module.partition(".")[2])  # a stage's module is a command only as main
+    stage = partial(
+        stage_main, module.partition(".")[2]
+    )  # a stage's module is a command only as main
     package = hasattr(importlib.import_module(module), "__path__")
-    command = getattr(importlib.import_module(f"{module}.__main__" if package else module), "main", stage)
+    command = getattr(
+        importlib.import_module(f"{module}.__main__" if package else module), "main", stage
+    )
     try:
         sys.argv = [module, *map(str, words)]
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ending:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ending,
+        ):
             command()
     finally:
         sys.argv = argv
@@ -81,12 +91,18 @@ def run(module: str, *words: object) -> Run:
 
 
 @contextlib.contextmanager
-def started(log: Path, module: str, *words: object, folder: Path = REPOSITORY) -> Iterator[subprocess.Popen]:
-    """`python -m module words` at work in `folder`, its words going to `log`; killed at the end if it still runs."""
+def started(
+    log: Path, module: str, *words: object, folder: Path = REPOSITORY
+) -> Iterator[subprocess.Popen]:
+    """`python -m module words` at work in `folder`, its words going to `log`; killed at the end if
+    it still runs.
+    """
     command = [sys.executable, "-m", module, *map(str, words)]
     with log.open("wb") as sink:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=sink, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=sink, stderr=subprocess.STDOUT
+        )
         try:
             yield process
         finally:
@@ -105,18 +121,31 @@ def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
 
 def workers(driver: int) -> list[psutil.Process]:
     """Ray's actors below a process."""
-    return [p for p in psutil.Process(driver).children(recursive=True) if _title(p).startswith("ray::Worker")]
+    return [
+        p
+        for p in psutil.Process(driver).children(recursive=True)
+        if _title(p).startswith("ray::Worker")
+    ]
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that have not ended; Ray's idle agents, which end by themselves after a minute, are left out."""
-    return [p for p in processes if p.is_running() and _title(p) and not _title(p).split()[0].endswith("Agent")]
+    """Those that have not ended; Ray's idle agents, which end by themselves after a minute, are
+    left out.
+    """
+    return [
+        p
+        for p in processes
+        if p.is_running() and _title(p) and not _title(p).split()[0].endswith("Agent")
+    ]
 
 
 def tree(folder: Path) -> dict[str, tuple[str, int]]:
     """Relative path -> (sha256, time of change) of everything below a folder."""
     return {
-        path.relative_to(folder).as_posix(): (_digest(path) if path.is_file() else "", path.stat().st_mtime_ns)
+        path.relative_to(folder).as_posix(): (
+            _digest(path) if path.is_file() else "",
+            path.stat().st_mtime_ns,
+        )
         for path in sorted(folder.rglob("*"))
     }
 
@@ -129,7 +158,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def leftovers(*folders: Path) -> list[str]:
     """What a run should not leave behind: part files, marks, scratch."""
     paths = [path for folder in folders for path in folder.rglob("*")]
-    return [str(path) for path in paths if path.name.startswith(".") or path.name == "tmp" or ".part" in path.name]
+    return [
+        str(path)
+        for path in paths
+        if path.name.startswith(".") or path.name == "tmp" or ".part" in path.name
+    ]
 
 
 def samples(shards: Path) -> dict[str, dict[str, bytes]]:
@@ -154,7 +187,9 @@ def computed(store: Path) -> dict[str, int]:
 
 def sample_shards(output: Path, store: Path) -> Path:
     """Make the small sample's shards in this process."""
-    made = call("datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output)
+    made = call(
+        "datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output
+    )
     assert made.code == 0, made.err
     return output
 
@@ -164,7 +199,12 @@ def raw(folder: Path) -> Path:
     (folder / "sub").mkdir()
     count = 28
     step = np.arange(count) - (count - 1) / 2
-    film(folder / "one.mp4", 2, poses(count, shift_x=3 * step, mouth=0.5 + 0.4 * np.sin(step)), numbered)
+    film(
+        folder / "one.mp4",
+        2,
+        poses(count, shift_x=3 * step, mouth=0.5 + 0.4 * np.sin(step)),
+        numbered,
+    )
     film(folder / "sub" / "two.mp4", 4, poses(count, gaze_yaw=step, head_yaw=0.4 * step))
     (folder / BROKEN).write_text("no video")
     return folder
@@ -173,7 +213,9 @@ def raw(folder: Path) -> Path:
 def poses(count: int, **curves: np.ndarray) -> Motion:
     """A motion at 25 fps that is still but for the given curves [count]."""
     names = [f.name for f in fields(Motion) if f.name != "fps"]
-    return Motion(25.0, **{name: np.asarray(curves.get(name, np.zeros(count)), float) for name in names})
+    return Motion(
+        25.0, **{name: np.asarray(curves.get(name, np.zeros(count)), float) for name in names}
+    )
 
 
 @cache
@@ -181,7 +223,12 @@ def head(who: int) -> TalkingHead:
     return TalkingHead(person(who))
 
 
-def film(path: Path, who: int, motion: Motion, change: Callable[[np.ndarray, int], np.ndarray] | None = None) -> None:
+def film(
+    path: Path,
+    who: int,
+    motion: Motion,
+    change: Callable[[np.ndarray, int], np.ndarray] | None = None,
+) -> None:
     """Write a talking head as video; `change(rgb, index)` may alter its frames."""
     with video.Writer(path, round(motion.fps)) as writer:
         for index, rgb in enumerate(head(who).frames(motion)):
@@ -192,7 +239,9 @@ BITS, SQUARE = 6, 26
 
 
 def numbered(rgb: np.ndarray, number: int) -> np.ndarray:
-    """A number burnt into the upper left corner: a bit is a pair of squares, white-black for 1, black-white for 0."""
+    """A number burnt into the upper left corner: a bit is a pair of squares, white-black for 1,
+    black-white for 0.
+    """
     rgb = rgb.copy()
     for bit in range(BITS):
         for side, squares in enumerate(_pair(rgb, bit)):

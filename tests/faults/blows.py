@@ -1,4 +1,6 @@
-"""Blows at exact moments: an audit hook counts a process's file operations below a folder and strikes at the n-th."""
+"""Blows at exact moments: an audit hook counts a process's file operations below a folder and
+strikes at the n-th.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ ERRORS = {"full": "ENOSPC", "readonly": "EROFS"}
 
 
 def watch(home: Path, where: str) -> Callable[[], int]:
-    """Count this process's operations below `home/disk`, and let those of FAULTS_BLOWS fall that wait for it."""
+    """Count this process's operations below `home/disk`, and let those of FAULTS_BLOWS fall that
+    wait for it.
+    """
     blows = json.loads(os.environ["FAULTS_BLOWS"])
     disk, count = str(home / "disk") + "/", 0
     mine = [blow for blow in blows if blow["where"] == where]
@@ -54,7 +58,9 @@ def watch_worker() -> None:
 
 
 def _kind(event: str, arguments: tuple[Any, ...], disk: str) -> str | None:
-    """None for what is none of ours, `reads`, `grows` for what needs room, `writes` for what needs none."""
+    """None for what is none of ours, `reads`, `grows` for what needs room, `writes` for what needs
+    none.
+    """
     if event == "open":
         path, kind = arguments[0], "grows" if arguments[2] & WRITING else "reads"
     elif event in GROWS:

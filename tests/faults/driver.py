@@ -1,7 +1,7 @@
 """The command of a script: the engine's own session, loop, store and packing, with toys for stages.
 
-`python -m tests.faults.driver` serves: for each line {"home", "act"} it forks a process that runs the command, says
-`started PID`, and says `ended CODE` when that is over. Imports are paid for once.
+`python -m tests.faults.driver` serves: for each line {"home", "act"} it forks a process that runs
+the command, says `started PID`, and says `ended CODE` when that is over. Imports are paid for once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,13 @@ def serve() -> None:
 def job_of(home: Path, plan: dict[str, Any]) -> Job:
     """As `Job.of` makes it from a configuration."""
     disk, raw = home / "disk", home / "raw"
-    options = {"shard_samples": 2, "shard_mb": 1, "overwrite": False, "limit": None, "progress": False}
+    options = {
+        "shard_samples": 2,
+        "shard_mb": 1,
+        "overwrite": False,
+        "limit": None,
+        "progress": False,
+    }
     options |= {
         "runner": plan["runner"],
         "workers": plan["workers"],
@@ -54,7 +60,11 @@ def job_of(home: Path, plan: dict[str, Any]) -> Job:
     }
     cfg: Any = SimpleNamespace(**options, store=str(disk / "store"), output=str(disk / "out"))
     return Job(
-        cfg, Folder(str(raw)), toys.journey(raw, plan["poisons"], plan["apart"]), Store(cfg.store), toys.SELECTION
+        cfg,
+        Folder(str(raw)),
+        toys.journey(raw, plan["poisons"], plan["apart"]),
+        Store(cfg.store),
+        toys.SELECTION,
     )
 
 
@@ -92,7 +102,9 @@ def _alone(task: dict[str, Any]) -> None:
 
 
 def _jump(seed: int) -> None:
-    """Nobody but Ray can tell the time: every look at the clock is up to ten years off, back or forth."""
+    """Nobody but Ray can tell the time: every look at the clock is up to ten years off, back or
+    forth.
+    """
     draw, real = random.Random(seed), time.time
 
     def jumping() -> float:

@@ -1,4 +1,6 @@
-"""A Ray cluster of several nodes on this machine, each a `ray start` of its own that can be killed."""
+"""A Ray cluster of several nodes on this machine, each a `ray start` of its own that can be
+killed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ from tests.conftest import REPOSITORY
 from tests.faults import until
 
 RAY = Path(sys.executable).with_name("ray")
-SMALL = ("--block", "--num-cpus=1", "--num-gpus=0", "--object-store-memory=80000000", "--disable-usage-stats")
+SMALL = (
+    "--block",
+    "--num-cpus=1",
+    "--num-gpus=0",
+    "--object-store-memory=80000000",
+    "--disable-usage-stats",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,10 @@ class Node:
 
     def kill(self) -> None:
         """As if the machine had lost its power: everything on it at once, nothing said."""
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        family = [
+            psutil.Process(self.process.pid),
+            *psutil.Process(self.process.pid).children(recursive=True),
+        ]
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -1,4 +1,6 @@
-"""Plays a script: the command with its blows, the same command until it ends cleanly, and what must be true then."""
+"""Plays a script: the command with its blows, the same command until it ends cleanly, and what must
+be true then.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ RUN_S = 400  # a run of toys that takes longer hangs
 DEADLINE_S = 12.0  # for one stage; the loaded machine's toys take a tenth of a second
 ROOM_KB = 65536
 KILLED, TERMED, INTERRUPTED, MISTAKE = -signal.SIGKILL, -signal.SIGTERM, 130, 2
-INFORMS = ("books", "rejects")  # of the index: differ by the poisoned clips, and are looked at one by one
+INFORMS = (
+    "books",
+    "rejects",
+)  # of the index: differ by the poisoned clips, and are looked at one by one
 
 
 class Server:
@@ -35,9 +40,13 @@ class Server:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.faults.driver"]
-        self._process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
-    def run(self, home: Path, number: int, act: Act, blows: list[dict[str, Any]], greedy: bool) -> int:
+    def run(
+        self, home: Path, number: int, act: Act, blows: list[dict[str, Any]], greedy: bool
+    ) -> int:
         """Exit code of the command; AssertionError when it hangs."""
         assert self._process.stdin
         task = {"home": str(home), "act": number, "blows": blows}
@@ -76,17 +85,31 @@ class Server:
 
 
 def play(script: Script, home: Path, server: Server) -> list[int]:
-    """The exit codes of the acts; AssertionError where something is not as it must be after all that."""
+    """The exit codes of the acts; AssertionError where something is not as it must be after all
+    that.
+    """
     plain, played = home / "plain", home / "played"
     total, again = _undisturbed(script, plain, server)
-    _prepare(played, script.videos, script.poisons, script.runner, script.apart, script.clock, script.seed)
+    _prepare(
+        played,
+        script.videos,
+        script.poisons,
+        script.runner,
+        script.apart,
+        script.clock,
+        script.seed,
+    )
     untouched = faults.tree(played / "raw")
     codes = []
     with _disk(played, script) as set_disk:
         for number, act in enumerate([*script.acts, Act()]):
             set_disk(act)
             blows = [
-                {**asdict(blow), "number": f"{number}-{i}", "at": _moment(blow, script.runner, total, again)}
+                {
+                    **asdict(blow),
+                    "number": f"{number}-{i}",
+                    "at": _moment(blow, script.runner, total, again),
+                }
                 for i, blow in enumerate(act.blows)
             ]
             code = server.run(played, number, act, blows, "memory" in script.poisoned.values())
@@ -123,7 +146,9 @@ def _kill_greedy(driver: int) -> None:
 
 
 def _undisturbed(script: Script, home: Path, server: Server) -> tuple[int, int]:
-    """The same without faults, the poisoned clips rejected: file operations of a first run and of a second one."""
+    """The same without faults, the poisoned clips rejected: file operations of a first run and of a
+    second one.
+    """
     poisons = {
         stage: {key: "reject" for key, fault in faults.items() if fault != "slow"}
         for stage, faults in script.poisons.items()
@@ -136,7 +161,9 @@ def _undisturbed(script: Script, home: Path, server: Server) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _prepare(home: Path, videos: Any, poisons: Any, runner: str, apart: str, clock: bool, seed: int) -> None:
+def _prepare(
+    home: Path, videos: Any, poisons: Any, runner: str, apart: str, clock: bool, seed: int
+) -> None:
     (home / "raw").mkdir(parents=True)
     (home / "disk").mkdir()
     for video in videos:
@@ -147,7 +174,9 @@ def _prepare(home: Path, videos: Any, poisons: Any, runner: str, apart: str, clo
 
 
 def _moment(blow: Any, runner: str, total: int, again: int) -> int:
-    """The number of the file operation. On Ray the driver only asks and packs, and workers share the rest."""
+    """The number of the file operation. On Ray the driver only asks and packs, and workers share
+    the rest.
+    """
     most = total if runner == "local" else total // 4 if blow.where == "worker" else again
     return 1 + int(blow.at * most)
 
@@ -159,7 +188,9 @@ def _disk(home: Path, script: Script) -> Iterator[Any]:
     if not script.needs_mount:
         yield lambda act: None
         return
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM_KB}k", "none", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={ROOM_KB}k", "none", disk], capture_output=True
+    ).returncode:
         print("mounting is not permitted here: the disk stays as it is")
         yield lambda act: None
         return
@@ -210,7 +241,9 @@ def _check(script: Script, plain: Path, played: Path) -> None:
     assert _without(indices[0], INFORMS) == _without(indices[1], INFORMS)
     if not script.poisoned:
         assert want == got
-    last = [event["run"] for event in read_ledger(store / "ledger.jsonl") if event["event"] == "start"][-1]
+    last = [
+        event["run"] for event in read_ledger(store / "ledger.jsonl") if event["event"] == "start"
+    ][-1]
     rows = Rows(store / "ledger.jsonl", last)
     assert {key: (row["outcome"], row["reason"]) for key, row in rows.items()} == script.endings
     assert {row["key"]: row["outcome"] for row in indices[1]["rejects"]} == {

@@ -1,4 +1,6 @@
-"""python -m tests.faults.replay 7 20-39: play the scripts of these seeds; keeps the folder of one that fails."""
+"""python -m tests.faults.replay 7 20-39: play the scripts of these seeds; keeps the folder of one
+that fails.
+"""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ SAID = {
 
 @dataclass
 class Door:
-    """A WSGI application before another. `fate` says what befalls a request by its number: nothing, one of SAID, or
-    `cut` (the connection is closed).
+    """A WSGI application before another. `fate` says what befalls a request by its number: nothing,
+    one of SAID, or `cut` (the connection is closed).
     """
 
     inner: Any
@@ -51,7 +51,9 @@ class Door:
 
 @contextlib.contextmanager
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    """The service, with an empty bucket; the environment, which programs inherit, says where it is."""
+    """The service, with an empty bucket; the environment, which programs inherit, says where it
+    is.
+    """
     from moto.server import DomainDispatcherApplication, create_backend_app
     from s3fs import S3FileSystem
     from werkzeug.serving import WSGIRequestHandler, make_server

@@ -17,16 +17,20 @@ from tests.faults import toys
 RAY_EVERY = 8  # of so many scripts one runs on Ray, which takes its time to start
 
 WHATS = ("kill", "kill", "kill", "term", "term", "full", "readonly")
-ON_RAY = [("driver", what) for what in WHATS] + 3 * [("worker", "kill"), ("raylet", "kill")] + [("worker", "full")]
+ON_RAY = (
+    [("driver", what) for what in WHATS]
+    + 3 * [("worker", "kill"), ("raylet", "kill")]
+    + [("worker", "full")]
+)
 
 
 @dataclass(frozen=True)
 class Blow:
     """When `where` has done the share `at` of its file operations, `who` meets with `what`.
 
-    who: driver, worker, raylet (Ray's node)
-    what: kill, term (SIGTERM), full or readonly (every operation of its that writes fails from there on)
-    where: driver; worker, the first one to come that far
+    who: driver, worker, raylet (Ray's node) what: kill, term (SIGTERM), full or readonly (every
+    operation of its that writes fails from there on) where: driver; worker, the first one to come
+    that far
     """
 
     who: str
@@ -40,7 +44,9 @@ class Blow:
 
 @dataclass(frozen=True)
 class Act:
-    """One call of the command: blows from inside, one from outside after some seconds, and the state of the disk."""
+    """One call of the command: blows from inside, one from outside after some seconds, and the
+    state of the disk.
+    """
 
     blows: tuple[Blow, ...] = ()
     kill_after_s: float | None = None
@@ -49,7 +55,11 @@ class Act:
 
     def __str__(self) -> str:
         words = [str(blow) for blow in self.blows]
-        words += [f"kill the driver after {self.kill_after_s:.2f} s"] if self.kill_after_s is not None else []
+        words += (
+            [f"kill the driver after {self.kill_after_s:.2f} s"]
+            if self.kill_after_s is not None
+            else []
+        )
         words += [f"a disk of {self.disk_kb} KiB"] if self.disk_kb is not None else []
         words += ["a read-only disk"] if self.readonly else []
         return ", ".join(words) or "nothing from outside"
@@ -57,7 +67,9 @@ class Act:
 
 @dataclass(frozen=True)
 class Script:
-    """Videos, poisons (stage -> key -> fault) and acts; the same command without blows comes after the last act."""
+    """Videos, poisons (stage -> key -> fault) and acts; the same command without blows comes after
+    the last act.
+    """
 
     seed: int
     runner: str
@@ -89,7 +101,9 @@ class Script:
         for video in self.videos:
             parent = key_of(PurePath(video))
             for key in [parent] if parent in self.poisoned else self.shots(video):
-                ends[key] = toys.ending(self.poisoned[key]) if key in self.poisoned else ("kept", "")
+                ends[key] = (
+                    toys.ending(self.poisoned[key]) if key in self.poisoned else ("kept", "")
+                )
         return ends
 
     @property
@@ -110,9 +124,13 @@ class Script:
 
     def lines(self) -> Iterator[str]:
         """To read and to find out what happened."""
-        yield f"seed {self.seed}: {self.runner}, {len(self.videos)} videos: {', '.join(self.videos)}"
+        yield (
+            f"seed {self.seed}: {self.runner}, {len(self.videos)} videos: {', '.join(self.videos)}"
+        )
         yield from (
-            f"  {key}: {fault} in {stage}" for stage, faults in self.poisons.items() for key, fault in faults.items()
+            f"  {key}: {fault} in {stage}"
+            for stage, faults in self.poisons.items()
+            for key, fault in faults.items()
         )
         yield from (f"  act {number}: {act}" for number, act in enumerate(self.acts))
         yield from ["  the clock jumps"] * self.clock
@@ -134,7 +152,11 @@ def _act(draw: random.Random, runner: str) -> Act:
     if runner == "local":
         return Act((Blow("driver", draw.choice(WHATS), draw.random()),))
     who, what = draw.choice(ON_RAY)
-    where = "worker" if who != "driver" or what in ("kill", "term") and draw.random() < 0.6 else "driver"
+    where = (
+        "worker"
+        if who != "driver" or what in ("kill", "term") and draw.random() < 0.6
+        else "driver"
+    )
     return Act((Blow(who, what, draw.random(), where),))
 
 
@@ -148,7 +170,11 @@ def _poisons(draw: random.Random, plain: Script) -> toys.Poisons:
         stage = draw.choice(toys.STAGES)
         fault = draw.choice([fault for fault in toys.FAULTS if _fits(fault, stage, plain.runner)])
         poisons.setdefault(stage.name, {})[key] = fault
-    whole = [v for v in plain.videos[1:] if not any(k in faults for faults in poisons.values() for k in plain.shots(v))]
+    whole = [
+        v
+        for v in plain.videos[1:]
+        if not any(k in faults for faults in poisons.values() for k in plain.shots(v))
+    ]
     if whole and draw.random() < 0.15:
         faults = [fault for fault in toys.FAULTS if _fits(fault, toys.Shots, plain.runner)]
         poisons["shots"] = {key_of(PurePath(draw.choice(whole))): draw.choice(faults)}
@@ -156,7 +182,9 @@ def _poisons(draw: random.Random, plain: Script) -> toys.Poisons:
 
 
 def _fits(fault: str, stage: Any, runner: str) -> bool:
-    """Whether this can go wrong there: a short file shows where somebody reads it, a source is not ours to harm."""
+    """Whether this can go wrong there: a short file shows where somebody reads it, a source is not
+    ours to harm.
+    """
     if fault in toys.ON_RAY_ALONE:
         return runner == "ray" and (fault, stage) != ("slow", toys.Shots)
     if fault == "short":

@@ -1,4 +1,6 @@
-"""Two machines, of which one dies and another joins late: no clip is lost, and the same bytes come out."""
+"""Two machines, of which one dies and another joins late: no clip is lost, and the same bytes come
+out.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_a_machine_that_dies_and_one_that_joins_late_cost_nothing(cluster, tmp_p
     monkeypatch.chdir(tmp_path)  # nodes were started elsewhere, and yet paths are relative to here
     marks, planned = Path("marks"), toys.clips(*[f"c{i}" for i in range(12)])
     marks.mkdir()
-    held = Journey(toys.Text(), [Held(marks=str(marks), faults={"c7": "kill"}), toys.Twice()], toys.Nothing())
+    held = Journey(
+        toys.Text(), [Held(marks=str(marks), faults={"c7": "kill"}), toys.Twice()], toys.Nothing()
+    )
 
     def at_work(node: nodes.Node) -> set[str]:
         found = [mark.name.split(".") for mark in marks.glob("*.*.*")]
@@ -69,13 +73,20 @@ def test_a_machine_that_dies_and_one_that_joins_late_cost_nothing(cluster, tmp_p
     assert work.books.line() == "planned 12 = kept 11 + filtered 0 + invalid 0 + failed 1"
     assert {len(list(marks.glob(f"{key}.*"))) for key in ("c7", *lost.result())} == {2}
     alone = toys.journey()
-    toys.run(tmp_path, Journey(alone.source, [Held(marks=str(marks)), toys.Twice()], alone.rules), planned, name="one")
+    toys.run(
+        tmp_path,
+        Journey(alone.source, [Held(marks=str(marks)), toys.Twice()], alone.rules),
+        planned,
+        name="one",
+    )
     made, expected = toys.artefacts(tmp_path), toys.artefacts(tmp_path, "one")
     assert {path: expected[path] for path in made} == made and len(expected) == len(made) + 2
 
 
 @pytest.mark.slow
-def test_two_machines_make_the_shards_of_one_though_one_dies(cluster, sample, tmp_path, monkeypatch):
+def test_two_machines_make_the_shards_of_one_though_one_dies(
+    cluster, sample, tmp_path, monkeypatch
+):
     """The real journey by its command, which finds the cluster by itself."""
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     store, log = tmp_path / "store", tmp_path / "log"
@@ -92,7 +103,9 @@ def test_two_machines_make_the_shards_of_one_though_one_dies(cluster, sample, tm
 
 
 @pytest.mark.slow
-def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(cluster, tmp_path, capfd, monkeypatch):
+def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(
+    cluster, tmp_path, capfd, monkeypatch
+):
     def refuse(self: Crew, *arguments: Any) -> None:
         refused(self, *arguments)
         (tmp_path / "go").touch()
@@ -103,9 +116,13 @@ def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(cluster, tm
     hide = f"mount -t tmpfs none {tmp_path}/store && exec "
     if subprocess.run(["unshare", "-m", "sh", "-c", f"{hide} true"], check=False).returncode:
         pytest.skip("a mount of one's own is not permitted here")
-    cluster.start(f"--address={cluster.address}", before=("unshare", "-m", "sh", "-c", f'{hide} "$@"', "sh"))
+    cluster.start(
+        f"--address={cluster.address}", before=("unshare", "-m", "sh", "-c", f'{hide} "$@"', "sh")
+    )
     until(lambda: "Ray runtime started" in (cluster.home / "node-1.log").read_text())
     held = Journey(toys.Text(), [Held(marks=str(tmp_path))], toys.Nothing())
-    work, _ = toys.run(tmp_path, held, toys.clips("a", "b", "c"), workers=2, address=cluster.address)
+    work, _ = toys.run(
+        tmp_path, held, toys.clips("a", "b", "c"), workers=2, address=cluster.address
+    )
     assert work.books.line() == "planned 3 = kept 3 + filtered 0 + invalid 0 + failed 0"
     assert "does not see the store" in capfd.readouterr().err

@@ -1,6 +1,8 @@
-"""Faults at random points: after each script the same command ends cleanly, with the shards of an undisturbed run.
+"""Faults at random points: after each script the same command ends cleanly, with the shards of an
+undisturbed run.
 
-A failing seed prints its script; `python -m tests.faults.replay SEED` plays it again and keeps its folder.
+A failing seed prints its script; `python -m tests.faults.replay SEED` plays it again and keeps its
+folder.
 """
 
 from __future__ import annotations

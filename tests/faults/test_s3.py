@@ -1,4 +1,6 @@
-"""A store on an S3 service: the same shards as with a folder, and what the service does wrong costs nothing."""
+"""A store on an S3 service: the same shards as with a folder, and what the service does wrong costs
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from datagen.engine.ledger import read_ledger
 from tests.faults import SAMPLE, call, contents, s3, started, until
 
 for package in ("s3fs", "moto", "flask"):
-    pytest.importorskip(package, reason=f"{package}, which the extra s3 or dev brings, is not installed")
+    pytest.importorskip(
+        package, reason=f"{package}, which the extra s3 or dev brings, is not installed"
+    )
 STORE = f"s3://{s3.BUCKET}/store"
 LEDGER = Path("data", "ledgers", f"s3-{s3.BUCKET}-store", "ledger.jsonl")
 LOCAL = ("datagen.shards", *SAMPLE, "--limit", "1", "--runner", "local", "--output", "out")
@@ -62,7 +66,11 @@ def test_a_killed_run_goes_on_from_what_the_service_keeps(door, sample, tmp_path
     words = (*SAMPLE, "--workers", "2", "--store", STORE, "--output", tmp_path / "out")
 
     def made() -> int:
-        return sum(len(event.get("seconds", {})) for event in read_ledger(LEDGER)) if LEDGER.exists() else 0
+        return (
+            sum(len(event.get("seconds", {})) for event in read_ledger(LEDGER))
+            if LEDGER.exists()
+            else 0
+        )
 
     with started(tmp_path / "log", "datagen.shards", *words, folder=tmp_path) as driver:
         until(lambda: s3.count("done.json") > 4)

@@ -1,6 +1,8 @@
-"""The stages of the whole journey without video: a few thousand bytes each, made of what they read; poisoned to order.
+"""The stages of the whole journey without video: a few thousand bytes each, made of what they read;
+poisoned to order.
 
-A "video" is a file whose name ends in its number of shots. A poison strikes at one stage of one clip, in every run.
+A "video" is a file whose name ends in its number of shots. A poison strikes at one stage of one
+clip, in every run.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ OTHER_WORKERS = Needs(cpus=0.5)
 
 @dataclass
 class Toy(Stage):
-    """Bytes that follow from those of its inputs, and their hash, so that a reader sees whether they are whole."""
+    """Bytes that follow from those of its inputs, and their hash, so that a reader sees whether
+    they are whole.
+    """
 
     version = 1
     inputs = ("clips",)
@@ -283,7 +287,11 @@ def _no_numbers(artefact: Artefact, source: Path) -> Artefact:
     return replace(artefact, metrics={})
 
 
-ENDINGS = {"reject": ("filtered", "ugly"), "invalid": ("invalid", "damaged"), "transient": ("failed", "transient")}
+ENDINGS = {
+    "reject": ("filtered", "ugly"),
+    "invalid": ("invalid", "damaged"),
+    "transient": ("failed", "transient"),
+}
 ENDINGS |= {"memory_error": ("failed", "memory_error"), "loop": ("failed", "timeout")}
 ENDINGS |= {"slow": ("kept", "")}
 ENDINGS |= dict.fromkeys(("crash", "killed", "memory"), ("failed", "crash"))

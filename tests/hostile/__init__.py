@@ -1,4 +1,6 @@
-"""What the tests of hostile files share: readers shut in, files spoilt at random, films with lying headers."""
+"""What the tests of hostile files share: readers shut in, files spoilt at random, films with lying
+headers.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ EXAMPLES = [pytest.param(40), pytest.param(2000, marks=pytest.mark.slow)]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a call ended: what it gave, or the refusal that it raised; the memory that it took on the way."""
+    """How a call ended: what it gave, or the refusal that it raised; the memory that it took on the
+    way.
+    """
 
     value: Any
     refusal: str
@@ -42,7 +46,9 @@ class Ending:
 def confined(
     call: Callable[[], Any], *refusals: type[BaseException], mebibytes: int = 300, seconds: int = 60
 ) -> Ending:
-    """Call in a process of its own. AssertionError where it raises anything but `refusals`, or takes too much."""
+    """Call in a process of its own. AssertionError where it raises anything but `refusals`, or
+    takes too much.
+    """
     out, into = os.pipe()
     child = os.fork()
     if not child:
@@ -91,9 +97,17 @@ def _said(out: int, seconds: float) -> bytes:
 
 
 def fuzzing(examples: int) -> Any:
-    """Settings of hypothesis: the same files each time, as many as are asked for, none kept for later."""
+    """Settings of hypothesis: the same files each time, as many as are asked for, none kept for
+    later.
+    """
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-    return settings(max_examples=examples, derandomize=True, deadline=None, database=None, suppress_health_check=slow)
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=slow,
+    )
 
 
 @st.composite
@@ -102,22 +116,35 @@ def spoilt(draw: Any, data: bytes) -> bytes:
     found = bytearray(data)
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(len(found) - 1, 0)))
-        new = draw(st.one_of(st.binary(max_size=8), st.sampled_from([b"\xff" * 4, b"\x7f" + b"\xff" * 7, bytes(8)])))
+        new = draw(
+            st.one_of(
+                st.binary(max_size=8),
+                st.sampled_from([b"\xff" * 4, b"\x7f" + b"\xff" * 7, bytes(8)]),
+            )
+        )
         kind = draw(st.sampled_from(["change", "change", "put in", "leave out", "cut"]))
         if kind == "cut":
             del found[at:]
         else:
-            found[at : at + (0 if kind == "put in" else len(new))] = b"" if kind == "leave out" else new
+            found[at : at + (0 if kind == "put in" else len(new))] = (
+                b"" if kind == "leave out" else new
+            )
     return bytes(found)
 
 
 # Anything that JSON can say, names and numbers that mean something somewhere among it
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.sampled_from(["", "train", "val", "../x", "\x1b[2J", "a" * 99, "\ud800"]) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "train", "val", "../x", "\x1b[2J", "a" * 99, "\ud800"])
+    | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @st.composite

@@ -69,7 +69,9 @@ def test_a_list_of_a_gigabyte(kind, tmp_path):
 
 def test_a_list_of_more_entries_than_there_are_clips(tmp_path, monkeypatch):
     monkeypatch.setattr(streamed, "MAX_ENTRIES", 1000)
-    (tmp_path / "a.json").write_text('{"clips": {' + ",".join(f'"a{n}": 0' for n in range(1001)) + "}}")
+    (tmp_path / "a.json").write_text(
+        '{"clips": {' + ",".join(f'"a{n}": 0' for n in range(1001)) + "}}"
+    )
     with pytest.raises(UserError, match="more than 1000"):
         source(tmp_path / "a.json").count()
     assert limits.MAX_ENTRIES > 35_666 * 100
@@ -77,10 +79,22 @@ def test_a_list_of_more_entries_than_there_are_clips(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 10**6, '{"clips":' * 10**5, '{"clips": {"a": ' + "[" * 10**6, '{"clips": {"a": ' + '{"b":' * 10**5]
-    + ['{"clips": {"a": ' + "9" * 10**6 + "}}", "\x00", "\ufeff", '{"clips": {"a": NaN}', "3", '{"clips": {3: 4}}'],
+    [
+        "[" * 10**6,
+        '{"clips":' * 10**5,
+        '{"clips": {"a": ' + "[" * 10**6,
+        '{"clips": {"a": ' + '{"b":' * 10**5,
+    ]
+    + [
+        '{"clips": {"a": ' + "9" * 10**6 + "}}",
+        "\x00",
+        "\ufeff",
+        '{"clips": {"a": NaN}',
+        "3",
+        '{"clips": {3: 4}}',
+    ],
     ids=range(10),
-)  # fmt: skip
+)
 def test_nested_and_endless_lists(text, tmp_path):
     (tmp_path / "a.json").write_text(text)
     assert confined(lambda: entries(source(tmp_path / "a.json")), UserError).refusal
@@ -100,7 +114,11 @@ def test_spoilt_lists(examples, tmp_path):
     whole = path.read_bytes()
 
     @fuzzing(examples)
-    @given(st.one_of(spoilt(whole), replaced(json.loads(whole)), replaced(good).map(lambda g: {"clips": g})))
+    @given(
+        st.one_of(
+            spoilt(whole), replaced(json.loads(whole)), replaced(good).map(lambda g: {"clips": g})
+        )
+    )
     def read(data):
         path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
         try:
@@ -119,8 +137,12 @@ def test_spoilt_texts(examples):
     text = listed.vfhq_text(VIDEO).encode()
 
     @fuzzing(examples)
-    @given(spoilt(text), st.sampled_from([CLIP]) | st.text(max_size=30) | spoilt(CLIP.encode()).map(
-        lambda name: name.decode(errors="replace")))  # fmt: skip
+    @given(
+        spoilt(text),
+        st.sampled_from([CLIP])
+        | st.text(max_size=30)
+        | spoilt(CLIP.encode()).map(lambda name: name.decode(errors="replace")),
+    )
     def read(data, name):
         entry = entry_of(name, data)
         assert entry.problem or is_video(entry.video)
@@ -128,7 +150,9 @@ def test_spoilt_texts(examples):
     confined(read, seconds=600)
 
 
-def archive(path, *members: tuple[str, bytes], kind: int = zipfile.ZIP_DEFLATED, attributes: int = 0):
+def archive(
+    path, *members: tuple[str, bytes], kind: int = zipfile.ZIP_DEFLATED, attributes: int = 0
+):
     with zipfile.ZipFile(path, "w", kind) as file:
         for name, data in members:
             info = zipfile.ZipInfo(name)
@@ -141,7 +165,9 @@ def texts(path) -> list[tuple[str, str | None]]:
     return entries(VFHQ(raw=str(path.parent), metadata=str(path)))
 
 
-@pytest.mark.parametrize("name", ["../../x.txt", "/etc/x.txt", "a/../../x.txt", "..\\x.txt", "C:x.txt", "a\n.txt"])
+@pytest.mark.parametrize(
+    "name", ["../../x.txt", "/etc/x.txt", "a/../../x.txt", "..\\x.txt", "C:x.txt", "a\n.txt"]
+)
 def test_texts_lead_nowhere(name, tmp_path):
     path = archive(tmp_path / "a.zip", (name, b"x"))
     assert [problem for _, problem in texts(path)] and all(problem for _, problem in texts(path))
@@ -157,14 +183,20 @@ def test_bombs_in_archives(tmp_path):
     path = archive(tmp_path / "a.zip", (f"{CLIP}.txt", bytes(600 * MIB)))
     assert path.stat().st_size < MIB
     assert confined(lambda: texts(path), mebibytes=30).value == [(CLIP, "bad_metadata:too_large")]
-    data = path.read_bytes().replace((600 * MIB).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    data = path.read_bytes().replace(
+        (600 * MIB).to_bytes(4, "little"), (1000).to_bytes(4, "little")
+    )
     path.write_bytes(data)
     assert confined(lambda: texts(path), mebibytes=60).value[0][1].startswith("bad_metadata:")
 
 
 def png(width: int, height: int) -> bytes:
     """A header of such a size, and nothing behind it."""
-    chunks = [(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib_bomb()), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib_bomb()),
+        (b"IEND", b""),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zipfile.crc32(name + data))
         for name, data in chunks
@@ -179,9 +211,15 @@ def zlib_bomb() -> bytes:
 
 def test_pictures_of_archives(tmp_path):
     """60000 x 60000 px, and more bytes than a picture has."""
-    for member, reason in ((png(60000, 60000), "too_large"), (bytes(80 * MIB), "too_large"), (b"%!PS", "damaged")):
+    for member, reason in (
+        (png(60000, 60000), "too_large"),
+        (bytes(80 * MIB), "too_large"),
+        (b"%!PS", "damaged"),
+    ):
         path = archive(tmp_path / "g.zip", (f"{CLIP}/0001.png", member))
-        ending = confined(lambda path=path: list(frames.pictures(path, CLIP)), Invalid, mebibytes=150)
+        ending = confined(
+            lambda path=path: list(frames.pictures(path, CLIP)), Invalid, mebibytes=150
+        )
         assert ending.refusal.startswith(f"Invalid: {reason}")
 
 
@@ -191,7 +229,10 @@ def test_spoilt_archives(examples, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (16, 16)).save(picture, "PNG")
-    members = [(f"{CLIP}.txt", listed.vfhq_text(VIDEO).encode()), (f"{CLIP}/0001.png", picture.getvalue())]
+    members = [
+        (f"{CLIP}.txt", listed.vfhq_text(VIDEO).encode()),
+        (f"{CLIP}/0001.png", picture.getvalue()),
+    ]
     path = archive(tmp_path / "a.zip", *members)
     whole = path.read_bytes()
 
@@ -272,7 +313,11 @@ def test_spoilt_ledgers(examples, tmp_path):
     event = json.loads(lines[2])
 
     @fuzzing(examples)
-    @given(st.one_of(spoilt(b"".join(lines[:3])), replaced(event).map(lambda e: json.dumps(e).encode())))
+    @given(
+        st.one_of(
+            spoilt(b"".join(lines[:3])), replaced(event).map(lambda e: json.dumps(e).encode())
+        )
+    )
     def read(data):
         path.write_bytes(data + b"\n" + whole)
         told(path)
@@ -291,11 +336,19 @@ class Nothing:
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_spoilt_manifests(examples, tmp_path):
-    good = b'{"at":"2024-01-01T00:00:00+00:00","how":"fetched","outcome":"kept","video":"M2Ohb0FAaJU","bytes":3}\n'
+    good = b'{"at":"2024-01-01T00:00:00+00:00","how":"fetched","outcome":"kept",'
+    good += b'"video":"M2Ohb0FAaJU","bytes":3}\n'
 
     @fuzzing(examples)
-    @given(st.one_of(spoilt(good), replaced(json.loads(good)).map(lambda said: json.dumps(said).encode()), JSON.map(
-        lambda said: json.dumps({"video": "x", "outcome": "geo", "proxy": said}).encode())))  # fmt: skip
+    @given(
+        st.one_of(
+            spoilt(good),
+            replaced(json.loads(good)).map(lambda said: json.dumps(said).encode()),
+            JSON.map(
+                lambda said: json.dumps({"video": "x", "outcome": "geo", "proxy": said}).encode()
+            ),
+        )
+    )
     def read(data):
         (tmp_path / NAME).write_bytes(data + b"\n" + good)
         assert Manifest(tmp_path).states[VIDEO].outcome == "kept"

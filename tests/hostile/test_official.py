@@ -1,4 +1,6 @@
-"""Tars in the official layout, from anybody: nothing leaves the folder, nothing is unpickled, nothing grows."""
+"""Tars in the official layout, from anybody: nothing leaves the folder, nothing is unpickled,
+nothing grows.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def found(path, into) -> list[tuple[str, list[str], str]]:
     return [(s.key, sorted(s.films), s.fault) for s in samples(path, into)]
 
 
-@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/../../x", "C:\\x", "x\n", "\x1b[2J", "a" * 300])
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/x", "a/../../x", "C:\\x", "x\n", "\x1b[2J", "a" * 300]
+)
 def test_names_lead_nowhere(name, tmp_path):
     """Whatever they are, the files are named by us, and the keys are made anew."""
     films = [(f"{name}.{field}", film()) for field in ("mp4", "swapped.mp4", "mp4_styled")]
@@ -66,14 +70,22 @@ def test_names_lead_nowhere(name, tmp_path):
 def test_no_pickle_is_opened(tmp_path):
     mark = tmp_path / "ran"
     evil = pickle.dumps(Evil(mark))
-    path = tar(tmp_path / "a.tar", ("a.mp4", film()), ("a.landmarks.pyd", evil), ("a.pyd", evil), ("a.pkl", evil))
+    path = tar(
+        tmp_path / "a.tar",
+        ("a.mp4", film()),
+        ("a.landmarks.pyd", evil),
+        ("a.pyd", evil),
+        ("a.pkl", evil),
+    )
     (ending,) = found(path, tmp_path / "out")
     assert ending[0] == "a" and not mark.exists()
     pickle.loads(evil).close()
     assert mark.exists(), "the trap works"
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
+)
 def test_what_is_no_file_is_left_out(kind, tmp_path):
     path = tar(tmp_path / "a.tar", ("a.mp4", b""), type=kind, linkname="/etc/passwd")
     assert found(path, tmp_path / "out") == []
@@ -98,7 +110,9 @@ def test_compressed_tars_do_not_explode(field, tmp_path):
     header = tarfile.TarInfo(f"a.{field}")
     header.size = 700 * MIB
     zeros = bz2.compress(bytes(50 * MIB), 9)
-    (tmp_path / "a.tar").write_bytes(bz2.compress(header.tobuf()) + 14 * zeros + bz2.compress(bytes(1024)))
+    (tmp_path / "a.tar").write_bytes(
+        bz2.compress(header.tobuf()) + 14 * zeros + bz2.compress(bytes(1024))
+    )
     ending = confined(lambda: found(tmp_path / "a.tar", tmp_path / "out"))
     assert "more than there can be" in ending.value[0][2]
     assert not any(p.stat().st_size for p in (tmp_path / "out").iterdir())
@@ -112,7 +126,13 @@ def test_compressed_tars_of_videos_are_read(tmp_path):
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_spoilt_tars(kind, examples, tmp_path):
-    path = tar(tmp_path / "a.tar", ("a.mp4", film()), ("a.swapped.mp4", film()), ("b.mp4", film()), kind=kind)
+    path = tar(
+        tmp_path / "a.tar",
+        ("a.mp4", film()),
+        ("a.swapped.mp4", film()),
+        ("b.mp4", film()),
+        kind=kind,
+    )
     whole = path.read_bytes()
 
     @fuzzing(examples)

@@ -28,7 +28,8 @@ def png(width: int, height: int, *more: tuple[bytes, bytes]) -> bytes:
     first = (b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
     chunks = (first, *more, (b"IDAT", compress(bytes(MIB), 9)), (b"IEND", b""))
     parts = (
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc32(name + data))
+        for name, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -51,7 +52,9 @@ def claiming(data: bytes, width: int, height: int) -> bytes:
 
 PICTURES = {
     "60000 x 60000": png(60000, 60000),
-    "larger than a portrait, and whole": saved(Image.new("1", (10_000, MAX_STILL // 10_000 + 1)), "PNG"),
+    "larger than a portrait, and whole": saved(
+        Image.new("1", (10_000, MAX_STILL // 10_000 + 1)), "PNG"
+    ),
     "long": png(2**31 - 1, 1),
     "of no size": png(0, 0),
     "a jpeg of 65000 x 65000": claiming(jpeg(), 65000, 65000),
@@ -59,7 +62,8 @@ PICTURES = {
     "text that unpacks": png(8, 8, (b"zTXt", b"a\0\0" + PACKED)),
     "profile that unpacks": png(8, 8, (b"iCCP", b"a\0\0" + PACKED), (b"IDAT", b"")),
     "drawing": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
-    "program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(x) (w) file closefile\n",
+    "program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(x) (w) file "
+    b"closefile\n",
     "nothing": b"",
     "a film": b"\x00\x00\x00\x20ftypisom" + bytes(64),
 }

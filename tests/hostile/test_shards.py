@@ -1,4 +1,6 @@
-"""Shards, indexes and arrays that somebody else made: readers refuse in one sentence what is not as it should be."""
+"""Shards, indexes and arrays that somebody else made: readers refuse in one sentence what is not as
+it should be.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,12 @@ def test_members_that_unpack_to_terabytes(folder):
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, len(told)
     tar(shard(folder), data=b"1\n0\n2\n" + bytes(506))
-    data = header.tobuf(tarfile.USTAR_FORMAT) + told + bytes(-len(told) % 512) + shard(folder).read_bytes()
+    data = (
+        header.tobuf(tarfile.USTAR_FORMAT)
+        + told
+        + bytes(-len(told) % 512)
+        + shard(folder).read_bytes()
+    )
     shard(folder).write_bytes(data)
     again(folder)
     assert all(sentences(folder)[1:])
@@ -153,7 +160,10 @@ def test_members_of_gigabytes(field, folder):
     tar(path, name=f"clip-000000.{field}", size=size, data=b"")
     os.truncate(path, 512 + size + 1024)
     again(folder)
-    assert "at most" in confined(lambda: sum(1 for _ in members(path)), tarfile.TarError, mebibytes=30).refusal
+    assert (
+        "at most"
+        in confined(lambda: sum(1 for _ in members(path)), tarfile.TarError, mebibytes=30).refusal
+    )
     if field == "json":
         assert all(sentences(folder)[1:])
 
@@ -191,7 +201,9 @@ def test_an_index_of_a_gigabyte(folder):
     assert "512 MiB" in confined(lambda: read_index(folder), UserError, mebibytes=1200).refusal
 
 
-@pytest.mark.parametrize("file", ["../outside.tar", "/etc/passwd", "/dev/zero", "..", ".", "", "a/b.tar", "x.tar\0"])
+@pytest.mark.parametrize(
+    "file", ["../outside.tar", "/etc/passwd", "/dev/zero", "..", ".", "", "a/b.tar", "x.tar\0"]
+)
 def test_no_index_leads_out_of_its_folder(file, folder):
     index = json.loads((folder / "index.json").read_text())
     index["shards"][0]["file"] = file
@@ -214,8 +226,12 @@ def test_spoilt_indexes(examples, folder):
     @given(replaced(told))
     def read(index):
         (folder / "index.json").write_text(json.dumps(index))
-        for reader in (lambda: list(problems(folder)), lambda: read_dataset(folder, folder / "x"),
-                       lambda: shelf(folder, "train"), lambda: shelf(folder, "val")):  # fmt: skip
+        for reader in (
+            lambda: list(problems(folder)),
+            lambda: read_dataset(folder, folder / "x"),
+            lambda: shelf(folder, "train"),
+            lambda: shelf(folder, "val"),
+        ):
             try:
                 reader()
             except UserError as error:
@@ -231,15 +247,23 @@ def test_spoilt_shards(examples, folder):
     begin = whole.index(b'{"') - 512  # the json's header
 
     @fuzzing(examples)
-    @given(st.one_of(spoilt(whole), spoilt(whole[begin : begin + 2048]), replaced(made_up.described(0, {}))))
+    @given(
+        st.one_of(
+            spoilt(whole), spoilt(whole[begin : begin + 2048]), replaced(made_up.described(0, {}))
+        )
+    )
     def read(data):
         if isinstance(data, bytes):
             path.write_bytes(data)
         else:
             tar(path, data=json.dumps(data).encode())
         again(folder)
-        for reader in (lambda: list(problems(folder)), lambda: read_dataset(folder, folder / "x"),
-                       lambda: shelf(folder, "train"), lambda: self_cases(folder, 1, 4)):  # fmt: skip
+        for reader in (
+            lambda: list(problems(folder)),
+            lambda: read_dataset(folder, folder / "x"),
+            lambda: shelf(folder, "train"),
+            lambda: self_cases(folder, 1, 4),
+        ):
             try:
                 reader()
             except UserError as error:
@@ -250,7 +274,12 @@ def test_spoilt_shards(examples, folder):
 
 def test_people_who_said_no_are_looked_for_in_spoilt_shards(folder, tmp_path):
     (tmp_path / "no.txt").write_text("nobody\n")
-    for said in ("3", "[]", '{"source":3,"synthetic":[],"frames":1}', '{"synthetic":{"swapped.mp4":"x"},"frames":1}'):
+    for said in (
+        "3",
+        "[]",
+        '{"source":3,"synthetic":[],"frames":1}',
+        '{"synthetic":{"swapped.mp4":"x"},"frames":1}',
+    ):
         tar(shard(folder), data=said.encode())
         again(folder)
         ended = call("datagen.verify", "--input", folder, "--exclude", tmp_path / "no.txt")
@@ -295,7 +324,10 @@ ARRAYS = {
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_arrays_that_are_none(kind, tmp_path):
     (tmp_path / "a.npz").write_bytes(ARRAYS[kind])
-    for call_ in (lambda: arrays.load(tmp_path / "a.npz"), lambda: arrays.load(io.BytesIO(ARRAYS[kind]))):
+    for call_ in (
+        lambda: arrays.load(tmp_path / "a.npz"),
+        lambda: arrays.load(io.BytesIO(ARRAYS[kind])),
+    ):
         assert confined(call_, ValueError, mebibytes=50).refusal
     assert confined(lambda: clips.faces_of(ARRAYS[kind], 2), Unreadable, mebibytes=50).refusal
 
@@ -311,7 +343,10 @@ def test_arrays_that_unpack_to_gigabytes():
             member.write(bytes(MIB))
     bomb = file.getvalue()
     assert len(bomb) < 2 * MIB
-    assert "256 MiB" in confined(lambda: arrays.load(io.BytesIO(bomb)), ValueError, mebibytes=50).refusal
+    assert (
+        "256 MiB"
+        in confined(lambda: arrays.load(io.BytesIO(bomb)), ValueError, mebibytes=50).refusal
+    )
     lying = bomb.replace((300 * MIB + 128).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
     assert confined(lambda: arrays.load(io.BytesIO(lying)), ValueError, mebibytes=50).refusal
 
@@ -319,10 +354,18 @@ def test_arrays_that_unpack_to_gigabytes():
 @pytest.mark.parametrize(
     "faces",
     [
-        {"boxes": np.zeros((2, 4), "U9"), "landmarks": np.zeros((2, 478, 2)), "confidence": np.ones(2)},
+        {
+            "boxes": np.zeros((2, 4), "U9"),
+            "landmarks": np.zeros((2, 478, 2)),
+            "confidence": np.ones(2),
+        },
         {"boxes": np.zeros((2, 5)), "landmarks": np.zeros((2, 478, 2)), "confidence": np.ones(2)},
         {"boxes": np.zeros((2, 4)), "landmarks": np.zeros((2, 3)), "confidence": np.ones(2)},
-        {"boxes": np.zeros((2, 4)), "landmarks": np.zeros((2, 478, 2)), "confidence": np.ones((2, 2, 2))},
+        {
+            "boxes": np.zeros((2, 4)),
+            "landmarks": np.zeros((2, 478, 2)),
+            "confidence": np.ones((2, 2, 2)),
+        },
         {"boxes": np.zeros(4), "landmarks": np.zeros((2, 478, 2)), "confidence": np.ones(2)},
         {"boxes": np.zeros((2, 4))},
     ],
@@ -334,12 +377,20 @@ def test_faces_of_other_shapes(faces):
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_spoilt_arrays(examples):
-    good = saved(boxes=np.zeros((2, 4)), landmarks=np.zeros((2, 478, 2), np.float32), confidence=np.ones(2))
+    good = saved(
+        boxes=np.zeros((2, 4)), landmarks=np.zeros((2, 478, 2), np.float32), confidence=np.ones(2)
+    )
     whole = clips.faces_of(good, 2)
     assert whole.boxes.shape == (2, 4)
 
     @fuzzing(examples)
-    @given(st.one_of(spoilt(good), spoilt(good[:600]), JSON.map(lambda said: str(said).encode(errors="replace"))))
+    @given(
+        st.one_of(
+            spoilt(good),
+            spoilt(good[:600]),
+            JSON.map(lambda said: str(said).encode(errors="replace")),
+        )
+    )
     def read(data):
         with contextlib.suppress(Unreadable):
             clips.faces_of(data, 2)

@@ -1,4 +1,6 @@
-"""Videos whose headers lie, or that are something else: refused in a word, without memory for what they claim."""
+"""Videos whose headers lie, or that are something else: refused in a word, without memory for what
+they claim.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from tests.hostile import EXAMPLES, MIB, box, confined, film, fuzzing, lying, sp
 from tests.hostile.watchers import clip_of, refusals, watched
 from training.data import decode
 
-SAMPLES = 80_000_000  # of which FFmpeg made an index of 1.9 GB in two seconds, out of a file of two kB
+SAMPLES = (
+    80_000_000  # of which FFmpeg made an index of 1.9 GB in two seconds, out of a file of two kB
+)
 
 
 def reasons(path) -> set[str]:
@@ -66,7 +70,11 @@ def test_more_samples_than_lie_in_the_file(data, tmp_path):
         inspect(tmp_path / "a.mp4")
     with pytest.raises(decode.Unreadable, match="claims"):
         decode.pictures(data, [0])
-    with open(tmp_path / "a.mp4", "rb") as file, pytest.raises(Invalid), films.reader(file.fileno(), 0, len(data)):
+    with (
+        open(tmp_path / "a.mp4", "rb") as file,
+        pytest.raises(Invalid),
+        films.reader(file.fileno(), 0, len(data)),
+    ):
         pass
 
 
@@ -107,7 +115,9 @@ def test_long_films_with_plain_sound_and_words_like_tables_pass():
     refuse_claims(io.BytesIO(film()), "a")
 
 
-@pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (16000, 16000), (MAX_SIDE + 2, 16), (16, 60000)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(100_000, 100_000), (16000, 16000), (MAX_SIDE + 2, 16), (16, 60000)]
+)
 def test_pictures_that_fill_the_memory(width, height, tmp_path):
     (tmp_path / "a.y4m").write_bytes(header(width, height) + b"FRAME\n" + bytes(100_000))
     assert reasons(tmp_path / "a.y4m") <= {"too_large", "unreadable"}
@@ -118,7 +128,9 @@ def test_a_size_that_is_claimed_by_the_container_alone(tmp_path):
     data = bytearray(film())
     struct.pack_into(">2H", data, place, 65000, 65000)
     (tmp_path / "a.mp4").write_bytes(data)
-    ending = confined(lambda: sum(frame.rgb.size for frame in video.read(tmp_path / "a.mp4")), Invalid)
+    ending = confined(
+        lambda: sum(frame.rgb.size for frame in video.read(tmp_path / "a.mp4")), Invalid
+    )
     assert ending.refusal or ending.value == 10 * 64 * 64 * 3
 
 
@@ -133,7 +145,9 @@ def test_8k_passes(tmp_path):
     with path.open("wb") as file:
         file.write(header(7680, 4320) + b"FRAME\n")
         file.truncate(file.tell() + 7680 * 4320 * 3 // 2)
-    ending = confined(lambda: [frame.rgb.shape for frame in video.read(path, None, 640)], mebibytes=500)
+    ending = confined(
+        lambda: [frame.rgb.shape for frame in video.read(path, None, 640)], mebibytes=500
+    )
     assert ending.value == [(360, 640, 3)]
     assert confined(lambda: video.probe(path), mebibytes=500).value.width == 7680
 
@@ -179,25 +193,34 @@ def test_a_rate_that_no_camera_has(rated):
 def test_films_of_hours_pass(tmp_path):
     slow(tmp_path / "a.mkv", 3600.0, 12)
     assert video.times(tmp_path / "a.mkv")[-1] == 11 * 3600
-    assert len(Shots()(clip_of(tmp_path / "a.mkv"), tmp_path).metrics["spans"]) == pytest.approx(12 * 360, abs=400)
+    assert len(Shots()(clip_of(tmp_path / "a.mkv"), tmp_path).metrics["spans"]) == pytest.approx(
+        12 * 360, abs=400
+    )
 
 
 def test_pauses_do_not_become_frames(tmp_path, monkeypatch):
     """Most pictures a millisecond apart, so that the rate is high, and a pause of a day."""
     times = np.concatenate([np.arange(50) / 999, 86000 + np.arange(50) / 999])
     monkeypatch.setattr(footage, "_watch", lambda *_: (times, None))
-    monkeypatch.setattr(footage, "_meshes", lambda *_: [np.random.default_rng(0).random((478, 3))] * 100)
+    monkeypatch.setattr(
+        footage, "_meshes", lambda *_: [np.random.default_rng(0).random((478, 3))] * 100
+    )
     (tmp_path / "a.mp4").write_bytes(film())
-    assert "convert it first" in confined(lambda: footage.look(tmp_path / "a.mp4"), UserError).refusal
+    assert (
+        "convert it first" in confined(lambda: footage.look(tmp_path / "a.mp4"), UserError).refusal
+    )
 
 
 LISTS = {
     "concat": "ffconcat version 1.0\nfile {name}\n",
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}/{name}\n#EXT-X-ENDLIST\n",
-    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
-    '<Representation id="1" mimeType="video/mp4"><BaseURL>{address}/{name}</BaseURL></Representation>'
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>'
+    "<AdaptationSet>"
+    '<Representation id="1" mimeType="video/mp4">'
+    "<BaseURL>{address}/{name}</BaseURL></Representation>"
     "</AdaptationSet></Period></MPD>",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP "
+    "96\n",
     "reference": "RTSPtext\n{address}/{name}\n",
 }
 
@@ -217,10 +240,14 @@ def test_a_list_of_other_files_or_addresses_is_no_video(kind, suffix, tmp_path):
 
     (tmp_path / "film.mp4").write_bytes(film())
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     try:
         path = tmp_path / f"list{suffix}"
-        path.write_text(LISTS[kind].format(name="film.mp4", address=f"http://127.0.0.1:{server.server_port}"))
+        path.write_text(
+            LISTS[kind].format(name="film.mp4", address=f"http://127.0.0.1:{server.server_port}")
+        )
         with pytest.raises(Invalid, match="unreadable"):
             video.probe(path)
         with pytest.raises(Incomplete):
@@ -238,7 +265,9 @@ def test_names_are_no_protocols_and_no_patterns(tmp_path, monkeypatch):
         assert video.probe(name).width == 64
 
 
-@pytest.mark.parametrize("text", [b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b"GIF89a", b""])
+@pytest.mark.parametrize(
+    "text", [b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b"GIF89a", b""]
+)
 def test_pictures_and_words_are_no_videos(text, tmp_path):
     (tmp_path / "a.mp4").write_bytes(text)
     assert reasons(tmp_path / "a.mp4") <= {"unreadable", "no_video", "no_frames", "damaged"}

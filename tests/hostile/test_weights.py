@@ -1,4 +1,6 @@
-"""Weights, checkpoints and model folders from anybody: no code in them runs, no size that they claim is believed."""
+"""Weights, checkpoints and model folders from anybody: no code in them runs, no size that they
+claim is believed.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +90,14 @@ def test_bare_pickles_run_nothing(tmp_path):
 
 TARGETS = {
     "a program": {"_target_": "os.system", "_args_": ["touch MARK"]},
-    "within a part": {"_target_": "model.pipeline.MegActorPipeline", "unet": {"_target_": "os.system", "command": "x"}},
-    "in a list": {"_target_": "model.pipeline.MegActorPipeline", "unet": [{"_target_": "builtins.exec"}]},
+    "within a part": {
+        "_target_": "model.pipeline.MegActorPipeline",
+        "unet": {"_target_": "os.system", "command": "x"},
+    },
+    "in a list": {
+        "_target_": "model.pipeline.MegActorPipeline",
+        "unet": [{"_target_": "builtins.exec"}],
+    },
     "of ours": {"_target_": "datagen.weights.tensors.read", "path": "/etc/passwd"},
     "halfway": {"_target_": "model.unet.DenoisingUNet", "_partial_": True},
     "looked up": {"_target_": "model.unet.DenoisingUNet", "x": "${oc.env:HOME}"},
@@ -104,14 +112,24 @@ TARGETS = {
 def test_a_checkpoint_makes_models_and_nothing_else(kind, tmp_path):
     mark = tmp_path / "ran"
     config = json.loads(json.dumps(TARGETS[kind]).replace("MARK", str(mark)))
-    path = saved(tmp_path / "a.ckpt", model={"config": config, "folder": None, "seed": 0, "grey": True})
+    path = saved(
+        tmp_path / "a.ckpt", model={"config": config, "folder": None, "seed": 0, "grey": True}
+    )
     assert "makes no model" in confined(lambda: checkpoint.pipeline(path), UserError).refusal
     assert not mark.exists()
 
 
 @pytest.mark.parametrize(
     "told",
-    [3, None, [], {}, {"config": {}, "folder": 3}, {"config": {}, "x": 1}, {"config": {}, "seed": 0, "margin": "x"}],
+    [
+        3,
+        None,
+        [],
+        {},
+        {"config": {}, "folder": 3},
+        {"config": {}, "x": 1},
+        {"config": {}, "seed": 0, "margin": "x"},
+    ],
 )
 def test_a_checkpoint_that_does_not_say_its_model(told, tmp_path):
     path = saved(tmp_path / "a.ckpt", model=told)
@@ -122,7 +140,10 @@ def packed(path: Path, name: str, more: int) -> Path:
     """A checkpoint, compressed, with so many more bytes of zeros in a member."""
     plain = io.BytesIO()
     torch.save({"model": {}, "state_dict": {"a": torch.ones(3)}, "position": 0}, plain)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+    ):
         for info in source.infolist():
             with target.open(info.filename, "w") as member:
                 member.write(source.read(info))
@@ -222,7 +243,10 @@ INDEXES = {
 def test_a_folder_names_parts_of_a_model_alone(kind, model, tmp_path, monkeypatch):
     """No file of it is imported, wherever it lies, nor any module by name."""
     mark = tmp_path / "ran"
-    code = f"open({str(mark)!r}, 'w').close()\nclass Evil: pass\nDenoisingUNet = AutoencoderKL = Evil\n"
+    code = (
+        f"open({str(mark)!r}, 'w').close()\nclass Evil: pass\nDenoisingUNet = AutoencoderKL "
+        "= Evil\n"
+    )
     for place in (model, *(path for path in model.iterdir() if path.is_dir()), tmp_path):
         (place / "evil.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -234,7 +258,11 @@ def test_a_folder_names_parts_of_a_model_alone(kind, model, tmp_path, monkeypatc
 def test_code_that_a_part_names_is_left_alone(model, tmp_path):
     mark = tmp_path / "ran"
     (model / "image_encoder" / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
-    change(model / "image_encoder" / "config.json", auto_map={"AutoModel": "evil.Evil"}, custom_code="evil")
+    change(
+        model / "image_encoder" / "config.json",
+        auto_map={"AutoModel": "evil.Evil"},
+        custom_code="evil",
+    )
     loaded(model)
     assert not mark.exists()
 
@@ -261,7 +289,9 @@ def test_numbers_that_no_model_has(file, told, model):
     assert loaded(model)
 
 
-@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "3", "", "\x00", "9" * 10**5, "NaN"])
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, '{"a":' * 10**5, "3", "", "\x00", "9" * 10**5, "NaN"]
+)
 @pytest.mark.parametrize("file", ["model_index.json", "unet/config.json"])
 def test_configurations_that_are_none(file, text, model):
     (model / file).write_text(text)
@@ -306,11 +336,20 @@ def test_spoilt_weights(examples, tmp_path):
 
 @pytest.mark.parametrize("examples", [pytest.param(5), pytest.param(150, marks=pytest.mark.slow)])
 def test_spoilt_folders(examples, model):
-    places = ("model_index.json", "unet/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
+    places = (
+        "model_index.json",
+        "unet/config.json",
+        "image_encoder/config.json",
+        "scheduler/scheduler_config.json",
+    )
     good = {place: (model / place).read_bytes() for place in places}
 
     @fuzzing(examples)
-    @given(st.sampled_from(places).flatmap(lambda p: st.tuples(st.just(p), replaced(json.loads(good[p])))))
+    @given(
+        st.sampled_from(places).flatmap(
+            lambda p: st.tuples(st.just(p), replaced(json.loads(good[p])))
+        )
+    )
     def read(spoilt_file):
         place, told = spoilt_file
         (model / place).write_text(json.dumps(told))

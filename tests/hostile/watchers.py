@@ -1,4 +1,5 @@
-"""What reads videos for their faces, called with hostile ones: `python -m tests.hostile.watchers FILE...`.
+"""What reads videos for their faces, called with hostile ones: `python -m tests.hostile.watchers
+FILE...`.
 
 A process of its own, in which MediaPipe never runs: it hangs in a fork of one in which it has.
 """
@@ -38,7 +39,9 @@ WATCHING = PLAIN | {
 
 def refusals(path: Path, readers: Mapping[str, Reader] = PLAIN) -> dict[str, str]:
     """Reader -> reason of its refusal, "" where it reads the file; all in one confined process."""
-    return confined(lambda: {name: _refusal(reader, path) for name, reader in readers.items()}).value
+    return confined(
+        lambda: {name: _refusal(reader, path) for name, reader in readers.items()}
+    ).value
 
 
 def watched(paths: Iterable[Path]) -> list[dict[str, str]]:

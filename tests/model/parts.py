@@ -1,4 +1,6 @@
-"""What the model's tests share: the tiny preset, inputs for it, the official networks of the golden files."""
+"""What the model's tests share: the tiny preset, inputs for it, the official networks of the golden
+files.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 @cache
 def tiny():
-    """The tiny preset with random weights, its zero-initialised layers random too, so that every path matters."""
+    """The tiny preset with random weights, its zero-initialised layers random too, so that every
+    path matters.
+    """
     torch.manual_seed(0)
     preset = OmegaConf.load(REPOSITORY / "conf" / "model" / "tiny.yaml")
     pipeline = instantiate(preset, _convert_="all")
@@ -66,7 +70,9 @@ def clip(batch: int, frames: int = 3, seed: int = 1) -> tuple[Tensor, Tensor, Te
 
 
 def gradients(animator: Animator, batch: int = 2) -> dict[str, Tensor]:
-    """Of a loss in which every output counts differently, by parameter; then none are left behind."""
+    """Of a loss in which every output counts differently, by parameter; then none are left
+    behind.
+    """
     animator.zero_grad(set_to_none=True)
     loss(animator, batch).backward()
     found = {name: p.grad.clone() for name, p in animator.named_parameters() if p.grad is not None}
@@ -87,4 +93,7 @@ def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest relative error; all names alike."""
     assert found.keys() == expected.keys()
     largest = max(float(g.norm()) for g in expected.values())
-    return max(float((found[n] - g).norm() / max(float(g.norm()), 1e-4 * largest)) for n, g in expected.items())
+    return max(
+        float((found[n] - g).norm() / max(float(g.norm()), 1e-4 * largest))
+        for n, g in expected.items()
+    )

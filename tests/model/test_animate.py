@@ -1,4 +1,6 @@
-"""A portrait, a driving video, and what comes out: by the command, with the tiny preset and its random weights."""
+"""A portrait, a driving video, and what comes out: by the command, with the tiny preset and its
+random weights.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ def inputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     Image.fromarray(portrait(PEOPLE[0])).save(folder / "portrait.png")
     step = np.linspace(-1, 1, COUNT)
-    film(folder / "silent.mp4", 2, poses(COUNT, shift_x=20 * step, mouth=0.5 + 0.4 * np.sin(9 * step)))
+    film(
+        folder / "silent.mp4",
+        2,
+        poses(COUNT, shift_x=20 * step, mouth=0.5 + 0.4 * np.sin(9 * step)),
+    )
     with_sound(folder / "silent.mp4", folder / "driving.mp4")
     return folder
 
@@ -42,7 +48,10 @@ def inputs(tmp_path_factory) -> Path:
 def with_sound(silent: Path, path: Path) -> None:
     """The same pictures at RATE frames/s, and a tone."""
     with av.open(str(path), "w") as container:
-        stream, sound = container.add_stream("libx264", rate=RATE), container.add_stream("aac", rate=16000)
+        stream, sound = (
+            container.add_stream("libx264", rate=RATE),
+            container.add_stream("aac", rate=16000),
+        )
         stream.height = stream.width = 512
         for n, rgb in enumerate(video.frames(silent)):
             picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
@@ -76,7 +85,10 @@ def made(inputs, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("made") / "not" / "yet" / "there.mp4"
     run = call(MODULE, *words(inputs, path))
     assert run.code == 0, run.err
-    assert "RANDOM WEIGHTS" in run.out and f"{COUNT} frames, {RATE} frames/s, 64x64 px, with sound" in run.out
+    assert (
+        "RANDOM WEIGHTS" in run.out
+        and f"{COUNT} frames, {RATE} frames/s, 64x64 px, with sound" in run.out
+    )
     return path
 
 
@@ -93,7 +105,10 @@ def test_it_plays_as_long_as_the_driving_video_with_its_rate_and_sound(made):
 def test_the_file_says_how_it_was_made(made, inputs):
     with av.open(str(made)) as container:
         told = json.loads(container.metadata["comment"])
-    assert told["synthetic"] is True and told["model"] == {"preset": "tiny", "weights": "random, seed 0"}
+    assert told["synthetic"] is True and told["model"] == {
+        "preset": "tiny",
+        "weights": "random, seed 0",
+    }
     assert told["settings"]["preset"] == "tiny" and told["settings"]["seed"] == 42
     assert told["settings"]["steps"] == 2 and told["dtype"] == "torch.float32"
     assert told["reference"]["file"] == "portrait.png" and len(told["driving"]["sha256"]) == 64
@@ -121,7 +136,9 @@ def written(monkeypatch) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("base, more", [((8, "--overlap", 4), ("--batch", 3)), ((20,), ("--window", 24))])
+@pytest.mark.parametrize(
+    "base, more", [((8, "--overlap", 4), ("--batch", 3)), ((20,), ("--window", 24))]
+)
 def test_how_much_is_done_at_once_does_not_matter(base, more, inputs, tmp_path, written):
     """Windows one by one or three at once; a window as long as the video, or longer."""
     for name, options in {"a.mp4": (), "b.mp4": more}.items():
@@ -142,7 +159,10 @@ def test_every_option_has_an_effect(option, made, inputs, tmp_path):
 def test_a_saved_model_gives_the_same_pictures(inputs, tmp_path, written):
     choose("tiny", None, "cpu").load().save_pretrained(tmp_path / "model")
     assert call(MODULE, *words(inputs, tmp_path / "random.mp4")).code == 0
-    run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--weights", tmp_path / "model", "--preset", "null"))
+    run = call(
+        MODULE,
+        *words(inputs, tmp_path / "a.mp4", "--weights", tmp_path / "model", "--preset", "null"),
+    )
     assert run.code == 0 and "RANDOM" not in run.out, run.err
     assert np.abs(np.stack(written[:COUNT]) - np.stack(written[COUNT:])).max() <= 1
     with av.open(str(tmp_path / "a.mp4")) as container:
@@ -164,7 +184,10 @@ def test_a_saved_model_says_how_its_pictures_are_framed(inputs, tmp_path, writte
     index = tmp_path / "model" / "model_index.json"
     index.write_text(index.read_text().replace('"margin": 1.6', '"margin": "wide"'))
     refused = call(MODULE, *words(inputs, tmp_path / "d.mp4", *model))
-    assert refused.code == 2 and "margin is 'wide', a number from 1 or null is expected" in refused.sentence
+    assert (
+        refused.code == 2
+        and "margin is 'wide', a number from 1 or null is expected" in refused.sentence
+    )
 
 
 def test_half_precision_is_near(made, inputs, tmp_path):
@@ -184,23 +207,32 @@ def test_a_video_that_stands_is_kept_unless_asked(inputs, tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"mine")
     run = call(MODULE, *words(inputs, path))
-    assert run.code == 2 and "exists: add --overwrite" in run.sentence and path.read_bytes() == b"mine"
-    assert call(MODULE, *words(inputs, path, "--overwrite")).code == 0 and len(pictures(path)) == COUNT
+    assert (
+        run.code == 2 and "exists: add --overwrite" in run.sentence and path.read_bytes() == b"mine"
+    )
+    assert (
+        call(MODULE, *words(inputs, path, "--overwrite")).code == 0 and len(pictures(path)) == COUNT
+    )
 
 
 @pytest.mark.parametrize(
     "more, sentence",
     [
-        (("--steps", 0, "--seed", "x", "--batch", 1.5), "steps is 0, a whole number from 1 to 500 is expected; "),
+        (("--steps", 0, "--seed", "x", "--batch", 1.5), "steps is 0, a whole number from 1 to "
+            "500 is expected; "),
         (("--guidance", 0.5), "guidance is 0.5, a number from 1 is expected"),
         (("--margin", "wide"), "margin is 'wide', a number from 1, auto or null is expected"),
         (("--steps", 501), "steps is 501, a whole number from 1 to 500 is expected"),
-        (("--window", 33, "--driving", "absent.mp4"), "window is 33, at most 32 frames are expected"),
-        (("--window", 8, "--guidance", 0), "overlap is 8, less than the window of 8 is expected; guidance is 0"),
+        (("--window", 33, "--driving", "absent.mp4"), "window is 33, at most 32 "
+            "frames are expected"),
+        (("--window", 8, "--guidance", 0), "overlap is 8, less than the window of 8 is "
+            "expected; guidance is 0"),
         (("--preset", "huge"), "there is no preset 'huge': sd15 or tiny is expected"),
-        (("--preset", "sd15"), "there is no model in data/weights/megactor-sd15: make one there with"),
+        (("--preset", "sd15"), "there is no model in "
+            "data/weights/megactor-sd15: make one there with"),
         (("--weights", "nowhere", "--preset", "null"), "there is no model in nowhere"),
-        (("--weights", "nowhere"), "--preset tiny and --weights nowhere name two models: leave one of them out."),
+        (("--weights", "nowhere"), "--preset tiny and --weights nowhere name two "
+            "models: leave one of them out."),
         (("--device", "tpu"), "there is no device 'tpu' here"),
         (("--device", "cuda:99"), "there is no device 'cuda:99' here"),
         (("--dtype", "int8"), "dtype is 'int8'"),
@@ -210,7 +242,9 @@ def test_a_video_that_stands_is_kept_unless_asked(inputs, tmp_path):
         (("--strength", 3), "there is no option 'strength'"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_sentence_and_nothing_is_written(more, sentence, inputs, tmp_path, monkeypatch):
+def test_mistakes_are_one_sentence_and_nothing_is_written(
+    more, sentence, inputs, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     before = tree(inputs)
     run = call(MODULE, *words(inputs, tmp_path / "out" / "a.mp4", *more))
@@ -232,13 +266,20 @@ def test_outputs_that_cannot_be(inputs, tmp_path):
     assert len(pictures(driving)) == COUNT
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])  # fmt: skip  # noqa: E501
+ALLOCATION = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+MEMORY_ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), ALLOCATION]
+
+
+@pytest.mark.parametrize("error", MEMORY_ERRORS)
 def test_out_of_memory_says_what_to_lower(error, inputs, tmp_path, monkeypatch):
     def full(*_):
         raise error
 
     monkeypatch.setattr("model.animator.Animator.denoise", full)
-    run = call(MODULE, *words(inputs, tmp_path / "a.mp4", "--batch", 4, "--guidance", 1, "--dtype", "float32"))
+    run = call(
+        MODULE,
+        *words(inputs, tmp_path / "a.mp4", "--batch", 4, "--guidance", 1, "--dtype", "float32"),
+    )
     assert run.code == 2 and not list(tmp_path.iterdir())
     assert "out of memory: try --batch 1 or --dtype bfloat16 or a smaller --window" in run.sentence
 
@@ -266,10 +307,17 @@ def test_an_interruption_leaves_nothing(inputs, tmp_path):
     output = tmp_path / "out" / "a.mp4"
     log = tmp_path / "log"
     with started(log, MODULE, *words(inputs, output, "--steps", 400)) as process:
-        until(lambda: output.parent.is_dir() and any(path.stat().st_size == 0 for path in output.parent.iterdir()))
+        until(
+            lambda: (
+                output.parent.is_dir()
+                and any(path.stat().st_size == 0 for path in output.parent.iterdir())
+            )
+        )
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130, log.read_text()
-    assert not list(output.parent.iterdir()) and "interrupted: nothing was written" in log.read_text()
+    assert (
+        not list(output.parent.iterdir()) and "interrupted: nothing was written" in log.read_text()
+    )
 
 
 def test_an_interruption_that_a_library_hides(inputs, tmp_path, monkeypatch, capfd):
@@ -284,12 +332,16 @@ def test_an_interruption_that_a_library_hides(inputs, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr("model.build.OmegaConf.resolve", hidden)
     run = call(MODULE, *words(inputs, tmp_path / "a.mp4"))
-    assert run.code == 130 and capfd.readouterr().err.endswith("interrupted: nothing was written.\n")
+    assert run.code == 130 and capfd.readouterr().err.endswith(
+        "interrupted: nothing was written.\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_help_loads_nothing():
-    script = "import model.animate, sys; print({'torch', 'diffusers', 'cv2', 'av'} & set(sys.modules))"
+    script = (
+        "import model.animate, sys; print({'torch', 'diffusers', 'cv2', 'av'} & set(sys.modules))"
+    )
     out = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout
@@ -311,8 +363,15 @@ def test_a_real_portrait_and_a_real_video(media, tmp_path):
 
 def peak(inputs: Path, driving: Path, output: Path) -> int:
     """Bytes of memory that the command took at most, measured by the system."""
-    command = [sys.executable, "-m", MODULE, *map(str, words(inputs, output, "--driving", driving, "--steps", 1))]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        MODULE,
+        *map(str, words(inputs, output, "--driving", driving, "--steps", 1)),
+    ]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
     assert status == 0
@@ -324,7 +383,11 @@ def test_memory_does_not_grow_with_the_video(inputs, tmp_path):
     peaks = {}
     for seconds in (4, 20):
         count = 25 * seconds
-        film(tmp_path / f"{seconds}.mp4", 2, poses(count, mouth=0.5 + 0.4 * np.sin(np.arange(count) / 3)))
+        film(
+            tmp_path / f"{seconds}.mp4",
+            2,
+            poses(count, mouth=0.5 + 0.4 * np.sin(np.arange(count) / 3)),
+        )
         peaks[seconds] = peak(inputs, tmp_path / f"{seconds}.mp4", tmp_path / f"out-{seconds}.mp4")
         assert len(pictures(tmp_path / f"out-{seconds}.mp4")) == count
     assert peaks[20] < 1.1 * peaks[4], peaks

@@ -1,4 +1,6 @@
-"""The official implementation's numbers (../shared/reference/golden), to a relative error of 1e-5."""
+"""The official implementation's numbers (../shared/reference/golden), to a relative error of
+1e-5.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,18 @@ def animator() -> Animator:
     official = {name: tensor.float() for name, tensor in load("weights_unet.safetensors").items()}
     unet, reference_net, driven = DenoisingUNet(**WIDTHS), ReferenceNet(**WIDTHS), DrivenEncoder()
     unet.load_state_dict(
-        {from_official(n): t for n, t in official.items() if not n.startswith(DRIVEN) and not n.endswith(".pe")}
+        {
+            from_official(n): t
+            for n, t in official.items()
+            if not n.startswith(DRIVEN) and not n.endswith(".pe")
+        }
     )
-    driven.load_state_dict({n.removeprefix(DRIVEN): t for n, t in official.items() if n.startswith(DRIVEN)})
-    reference_net.load_state_dict({n: t.float() for n, t in load("weights_appearance_encoder.safetensors").items()})
+    driven.load_state_dict(
+        {n.removeprefix(DRIVEN): t for n, t in official.items() if n.startswith(DRIVEN)}
+    )
+    reference_net.load_state_dict(
+        {n: t.float() for n, t in load("weights_appearance_encoder.safetensors").items()}
+    )
     return Animator(unet, reference_net, driven).eval()
 
 
@@ -69,9 +79,14 @@ class Case:
 
 @cache
 def case(reference_latents: str = "in.ref_latents") -> Case:
-    a, b, c = (load(f"{f}.safetensors") for f in ("a_driven_encoder", "b_reference_net", "c_denoise_no_cfg"))
+    a, b, c = (
+        load(f"{f}.safetensors")
+        for f in ("a_driven_encoder", "b_reference_net", "c_denoise_no_cfg")
+    )
     latents = (
-        b[reference_latents] if reference_latents in b else load("g_pipeline_train.safetensors")[reference_latents]
+        b[reference_latents]
+        if reference_latents in b
+        else load("g_pipeline_train.safetensors")[reference_latents]
     )
     reference = Reference(
         picture=a["in.reference_u8"] / 255,
@@ -80,7 +95,12 @@ def case(reference_latents: str = "in.ref_latents") -> Case:
         background=c["in.mask"][:, :, 0],
         tokens=b["in.clip_tokens"],
     )
-    return Case(c["in.noisy_latents"], b["in.timesteps"], a["in.driving_u8"].transpose(1, 2) / 255, reference)
+    return Case(
+        c["in.noisy_latents"],
+        b["in.timesteps"],
+        a["in.driving_u8"].transpose(1, 2) / 255,
+        reference,
+    )
 
 
 @torch.no_grad()
@@ -105,7 +125,9 @@ def test_reference_features():
 def test_reference_blocks_are_all_that_the_official_ones_are():
     blocks = animator().reference_net.reference_blocks
     assert blocks == animator().unet.reference_blocks
-    assert set(blocks) == set(json.loads((GOLDEN / "manifest.json").read_text())["reference_blocks_in_order"])
+    assert set(blocks) == set(
+        json.loads((GOLDEN / "manifest.json").read_text())["reference_blocks_in_order"]
+    )
 
 
 @torch.no_grad()
@@ -113,7 +135,10 @@ def test_denoising_with_and_without_reference():
     golden, model, c = load("c_denoise_no_cfg.safetensors"), animator(), case()
     driven = model.driven_encoder(c.driving, c.reference.picture)
     features = model.features(c.timesteps, c.reference)
-    assert error(model.denoise(c.noisy, c.timesteps, features, driven, c.reference), golden["out"]) < ALIKE
+    assert (
+        error(model.denoise(c.noisy, c.timesteps, features, driven, c.reference), golden["out"])
+        < ALIKE
+    )
     without = model.denoise(c.noisy, c.timesteps, (), driven, c.reference)
     assert error(without, golden["out.no_reference"]) < ALIKE
 
@@ -156,20 +181,31 @@ def test_guidance():
 def test_motion_module():
     golden = load("e_motion_module.safetensors")
     module = MotionModule(64, 8, 32)
-    given = {n.removeprefix("weight."): t.float() for n, t in golden.items() if n.startswith("weight.")}
+    given = {
+        n.removeprefix("weight."): t.float() for n, t in golden.items() if n.startswith("weight.")
+    }
     prefix = "down_blocks.0.motion_modules.0."
-    names = {n: from_official(prefix + n).removeprefix(prefix) for n in given if not n.endswith(".pe")}
+    names = {
+        n: from_official(prefix + n).removeprefix(prefix) for n in given if not n.endswith(".pe")
+    }
     module.load_state_dict({names[n]: given[n] for n in names})
     for name, pe in ((n, t) for n, t in given.items() if n.endswith(".pe")):
         assert error(module.transformer_blocks[0].pe[:, : pe.shape[1]], pe) < ALIKE, name
     frames = golden["in"].shape[2]
-    found = module(golden["in"].transpose(1, 2).flatten(0, 1), frames).unflatten(0, (-1, frames)).transpose(1, 2)
+    found = (
+        module(golden["in"].transpose(1, 2).flatten(0, 1), frames)
+        .unflatten(0, (-1, frames))
+        .transpose(1, 2)
+    )
     assert error(found, golden["out"]) < ALIKE
 
 
 @torch.no_grad()
 def test_training_call_with_the_autoencoders_mean():
-    golden, pictures = load("g_pipeline_train.safetensors"), load("f_pipeline_infer.safetensors")["in.source_u8"] / 255
+    golden, pictures = (
+        load("g_pipeline_train.safetensors"),
+        load("f_pipeline_infer.safetensors")["in.source_u8"] / 255,
+    )
     assert error(latents().mean(pictures), golden["mid.ref_latents"]) < ALIKE
     c = case("mid.ref_latents")
     assert error(animator()(c.noisy, c.timesteps, c.driving, c.reference), golden["out"]) < ALIKE
@@ -193,7 +229,9 @@ class Frames:
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @torch.no_grad()
 def test_the_official_pipeline_in_closed_windows(batch):
-    """10 frames, windows of 4 that overlap by 2 and wrap, 3 steps, guidance 4.5, the decoded video."""
+    """10 frames, windows of 4 that overlap by 2 and wrap, 3 steps, guidance 4.5, the decoded
+    video.
+    """
     f, c = load("f_pipeline_infer.safetensors"), case().row(0)
     vision = vision_tower(**{**config()["clip"], "projection_dim": 32})
     pipeline = MegActorPipeline(
@@ -213,7 +251,9 @@ def test_the_official_pipeline_in_closed_windows(batch):
         tokens=c.reference.tokens,
     )
     settings = Settings(steps=3, guidance=4.5, window=4, overlap=2, closed=True, batch=batch)
-    sampler = _Sampler(pipeline, reference, Frames(f["in.driving_u8"][0].transpose(0, 1) / 255), settings)
+    sampler = _Sampler(
+        pipeline, reference, Frames(f["in.driving_u8"][0].transpose(0, 1) / 255), settings
+    )
     loop = sampler.loop()
     loop.start = lambda frame: f["in.initial_latents"][0, :, frame]
     found = torch.stack([x for _, x in loop.run()], dim=1)
@@ -228,7 +268,10 @@ def test_schedules():
     training, inference = official_training(), official_inference()
     assert error(training.alphas_cumprod, h["train.alphas_cumprod"]) < ALIKE
     assert error(inference.alphas_cumprod, h["infer.alphas_cumprod"]) < ALIKE
-    assert error(training.add_noise(h["train.x0"], h["train.noise"], h["train.t"]), h["train.noisy"]) < ALIKE
+    assert (
+        error(training.add_noise(h["train.x0"], h["train.noise"], h["train.t"]), h["train.noisy"])
+        < ALIKE
+    )
     for steps, expected in told["infer_timesteps"].items():
         inference.set_timesteps(int(steps))
         assert inference.timesteps.tolist() == expected
@@ -240,7 +283,9 @@ def test_background_tokens():
     tower = vision_tower(**config()["clip"])
     given = {n.removeprefix("weight."): t.float() for n, t in j.items() if n.startswith("weight.")}
     result = tower.load_state_dict(given, strict=False)
-    assert not result.unexpected_keys and all("position_ids" in name for name in result.missing_keys)
+    assert not result.unexpected_keys and all(
+        "position_ids" in name for name in result.missing_keys
+    )
     pictures = [picture.permute(1, 2, 0).numpy() for picture in a["in.reference_u8"]]
     background = BackgroundTokens(tower, preparation(56))
     assert error(background.pixels(pictures), j["mid.pixel_values"]) < ALIKE
@@ -251,7 +296,9 @@ def test_background_tokens():
 
 @torch.no_grad()
 def test_half_precision():
-    """bfloat16 under autocast against the golden noise; the weights alone, rounded, are 1.1 % off."""
+    """bfloat16 under autocast against the golden noise; the weights alone, rounded, are 1.1 %
+    off.
+    """
     golden, c = load("c_denoise_no_cfg.safetensors"), case()
     with torch.autocast("cpu", torch.bfloat16):
         noise = animator()(c.noisy, c.timesteps, c.driving, c.reference)

@@ -44,8 +44,12 @@ def test_gradients_are_those_of_finite_differences(animator):
     _double_loss(exact).backward()
     for part in exact.children():
         draw = torch.Generator().manual_seed(3)
-        ways = [torch.randn(p.shape, generator=draw, dtype=torch.float64) for p in part.parameters()]
-        slope = sum(float((way * p.grad).sum()) for way, p in zip(ways, part.parameters(), strict=True))
+        ways = [
+            torch.randn(p.shape, generator=draw, dtype=torch.float64) for p in part.parameters()
+        ]
+        slope = sum(
+            float((way * p.grad).sum()) for way, p in zip(ways, part.parameters(), strict=True)
+        )
         sides = []
         for sign in (1, -2):
             with torch.no_grad():
@@ -109,7 +113,9 @@ def test_two_processes_give_the_gradients_of_the_joint_batch(animator, expected,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    other = torch.multiprocessing.get_context("spawn").Process(target=_rank, args=(1, port, tmp_path))
+    other = torch.multiprocessing.get_context("spawn").Process(
+        target=_rank, args=(1, port, tmp_path)
+    )
     other.start()
     _rank(0, port, tmp_path)
     other.join(60)
@@ -122,13 +128,17 @@ def _rank(rank: int, port: int, folder: Path) -> None:
     """One of two processes, each with one clip of the batch."""
     torch.set_num_threads(1)
     limit = timedelta(seconds=120)  # should the other one die
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=limit)
+    torch.distributed.init_process_group(
+        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=limit
+    )
     try:
         model = copy.deepcopy(parts.tiny().animator)
         model.load_state_dict(torch.load(folder / "weights", weights_only=True))
         wrapped = torch.nn.parallel.DistributedDataParallel(model)
         parts.loss(wrapped, 2, slice(rank, rank + 1)).backward()
-        torch.save({name: p.grad for name, p in model.named_parameters()}, folder / f"gradients{rank}")
+        torch.save(
+            {name: p.grad for name, p in model.named_parameters()}, folder / f"gradients{rank}"
+        )
     finally:
         torch.distributed.destroy_process_group()
 
@@ -152,7 +162,12 @@ def test_clips_of_a_batch_do_not_mix(animator):
     together = animator(*parts.clip(2), parts.reference(2))
     for row in range(2):
         one = [part[row : row + 1] for part in parts.clip(2)]
-        alone = animator(*one, type(parts.reference(1))(*(p[row : row + 1] for p in vars(parts.reference(2)).values())))
+        alone = animator(
+            *one,
+            type(parts.reference(1))(
+                *(p[row : row + 1] for p in vars(parts.reference(2)).values())
+            ),
+        )
         assert parts.error(alone[0], together[row]) < 1e-5
 
 
@@ -175,8 +190,15 @@ def test_half_precision_stays_close(animator):
 def test_inputs_that_do_not_fit_are_refused(animator):
     noisy, timesteps, driving = parts.clip(2)
     reference = parts.reference(2)
-    driven, features = animator.driven_encoder(driving, reference.picture), animator.features(timesteps, reference)
-    for wrong in (features[1:], (*features, features[0]), tuple(feature[:1] for feature in features)):
+    driven, features = (
+        animator.driven_encoder(driving, reference.picture),
+        animator.features(timesteps, reference),
+    )
+    for wrong in (
+        features[1:],
+        (*features, features[0]),
+        tuple(feature[:1] for feature in features),
+    ):
         with pytest.raises(ValueError, match="are expected"):
             animator.denoise(noisy, timesteps, wrong, driven, reference)
     with pytest.raises(ValueError, match="33 frames, at most 32"):
@@ -196,7 +218,10 @@ def test_clips_without_reference_do_not_look_at_it(animator):
         driven = animator.driven_encoder(driving, reference.picture)
         alone = animator.denoise(noisy, timesteps, (), driven, reference)
     assert parts.error(mixed[1], looking[1]) < 1e-5
-    assert parts.error(mixed[[0, 2]], alone[[0, 2]]) < 1e-5 and parts.error(looking[0], alone[0]) > 1e-3
+    assert (
+        parts.error(mixed[[0, 2]], alone[[0, 2]]) < 1e-5
+        and parts.error(looking[0], alone[0]) > 1e-3
+    )
 
 
 def test_every_parameter_has_a_gradient_where_no_clip_has_a_reference(animator):

@@ -1,4 +1,6 @@
-"""Transformers and motion modules at some levels only: both networks agree on where the reference is looked at."""
+"""Transformers and motion modules at some levels only: both networks agree on where the reference
+is looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ import torch
 from model.motion import MotionModule
 from model.unet import DenoisingUNet, ReferenceNet
 
-SMALL = {"block_out_channels": (32, 32, 32), "layers_per_block": 1, "cross_attention_dim": 8, "num_attention_heads": 1}
+SMALL = {
+    "block_out_channels": (32, 32, 32),
+    "layers_per_block": 1,
+    "cross_attention_dim": 8,
+    "num_attention_heads": 1,
+}
 
 
 def networks(levels):
@@ -30,7 +37,9 @@ def test_every_parameter_learns_and_every_feature_is_looked_at(levels):
     unet(torch.randn(1, 13, 2, 8, 8), timestep, context, features).square().sum().backward()
     assert all(feature.grad is not None and feature.grad.any() for feature in features)
     for network in (unet, reference_net):
-        assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
+        assert [
+            name for name, parameter in network.named_parameters() if parameter.grad is None
+        ] == []
 
 
 def test_levels_without_are_plain():
@@ -42,5 +51,7 @@ def test_levels_without_are_plain():
 
 @pytest.mark.parametrize("levels", [(True, False), (False, False, False)])
 def test_levels_that_do_not_fit(levels):
-    with pytest.raises(ValueError, match="attention_levels are .*, a truth value for each of 3 levels"):
+    with pytest.raises(
+        ValueError, match="attention_levels are .*, a truth value for each of 3 levels"
+    ):
         networks(levels)

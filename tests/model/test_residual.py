@@ -1,4 +1,6 @@
-"""The velocity that needs no learning is the best linear guess; the network's word is scaled by what it leaves open."""
+"""The velocity that needs no learning is the best linear guess; the network's word is scaled by
+what it leaves open.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ VARIANCES = (0.02, 0.5)
 
 
 def drawn(steps, count=4000):
-    """(latents, noisy, reference, velocity, timesteps), one clip of `count` frames of one px for each step."""
+    """(latents, noisy, reference, velocity, timesteps), one clip of `count` frames of one px for
+    each step.
+    """
     draw = torch.Generator().manual_seed(0)
     shape = (len(steps), len(VARIANCES), count, 1, 1)
     deviations = torch.tensor(VARIANCES).sqrt().view(-1, 1, 1, 1)
@@ -62,7 +66,9 @@ def test_clips_of_a_batch_have_their_own_timestep():
     both = Residual(VARIANCES)(noisy, noisy, reference, timesteps)
     for n in range(2):
         own = slice(n, n + 1)
-        assert torch.equal(both[own], Residual(VARIANCES)(noisy[own], noisy[own], reference[own], timesteps[own]))
+        assert torch.equal(
+            both[own], Residual(VARIANCES)(noisy[own], noisy[own], reference[own], timesteps[own])
+        )
 
 
 @pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])

@@ -1,4 +1,6 @@
-"""A model folder is loaded whole or not at all: what is missing, left over or of another shape is named."""
+"""A model folder is loaded whole or not at all: what is missing, left over or of another shape is
+named.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,11 @@ def refusal(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
         choose(None, str(folder), "cpu").load()
     text = str(caught.value)
-    assert text.startswith(f"the model in {folder} cannot be loaded (") and "\n" not in text and len(text) < 800
+    assert (
+        text.startswith(f"the model in {folder} cannot be loaded (")
+        and "\n" not in text
+        and len(text) < 800
+    )
     return text
 
 
@@ -63,7 +69,9 @@ def _wrong(tensors: Tensors, name: str) -> str:
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("change", [_missing, _extra, _wrong])
-def test_a_part_that_does_not_fit_is_named(change: Callable[[Tensors, str], str], part, folder, capfd):
+def test_a_part_that_does_not_fit_is_named(
+    change: Callable[[Tensors, str], str], part, folder, capfd
+):
     path = weights(folder, part)
     tensors = load_file(path)
     sentence = change(tensors, sorted(tensors)[-1])
@@ -110,7 +118,10 @@ def test_an_old_table_of_positions_is_no_weight_and_shards_are_one(folder, capfd
     assert capfd.readouterr() == ("", "")
     for part in PARTS:
         state = getattr(loaded, part).state_dict()
-        assert all(torch.equal(tensor, state[name]) for name, tensor in getattr(expected, part).state_dict().items())
+        assert all(
+            torch.equal(tensor, state[name])
+            for name, tensor in getattr(expected, part).state_dict().items()
+        )
 
 
 def _in_shards(path: Path) -> None:
@@ -127,7 +138,9 @@ def _in_shards(path: Path) -> None:
 def test_the_longest_window_is_known_before_loading(folder):
     assert choose("tiny", None, "cpu").longest_window() == 32
     config = folder / "unet" / "config.json"
-    config.write_text(config.read_text().replace('"motion_max_seq_length": 32', '"motion_max_seq_length": 24'))
+    config.write_text(
+        config.read_text().replace('"motion_max_seq_length": 32', '"motion_max_seq_length": 24')
+    )
     assert choose(None, str(folder), "cpu").longest_window() == 24
     config.write_text('{"motion_max_seq_length": "long"}')
     with pytest.raises(UserError, match="a whole number is expected"):
@@ -135,7 +148,10 @@ def test_the_longest_window_is_known_before_loading(folder):
 
 
 def test_a_folder_has_no_preset_and_a_preset_no_folder(folder):
-    assert choose(None, str(folder), "cpu").preset is None and choose("tiny", None, "cpu").preset == "tiny"
+    assert (
+        choose(None, str(folder), "cpu").preset is None
+        and choose("tiny", None, "cpu").preset == "tiny"
+    )
     with pytest.raises(UserError, match="name two models: leave one of them out"):
         choose("tiny", str(folder), "cpu")
 
@@ -143,7 +159,11 @@ def test_a_folder_has_no_preset_and_a_preset_no_folder(folder):
 @pytest.mark.parametrize(
     "options, advice",
     [
-        ({}, "try a machine with more memory, or end other programs on this one; nothing was written."),
+        (
+            {},
+            "try a machine with more memory, or end other programs on this one; nothing "
+            "was written.",
+        ),
         ({"official": True, "closed": True}, "try leaving out --official; nothing"),
         ({"closed": True, "batch": 2}, "try --batch 1 or --closed false; nothing"),
         ({"preset": None}, "try --preset tiny; nothing"),
@@ -151,5 +171,12 @@ def test_a_folder_has_no_preset_and_a_preset_no_folder(folder):
     ],
 )
 def test_out_of_memory_names_only_what_helps(options, advice):
-    least = {"preset": "tiny", "weights": None, "window": 2, "batch": 1, "closed": False, "official": False}
+    least = {
+        "preset": "tiny",
+        "weights": None,
+        "window": 2,
+        "batch": 1,
+        "closed": False,
+        "official": False,
+    }
     assert advice in animate._out_of_memory(OmegaConf.create(least | {"dtype": "auto"} | options))

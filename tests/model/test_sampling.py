@@ -1,4 +1,6 @@
-"""Windows, and the loop that runs ahead where it can: the same numbers as step after step, in constant memory."""
+"""Windows, and the loop that runs ahead where it can: the same numbers as step after step, in
+constant memory.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def test_windows_cover_every_frame_and_do_not_wrap(frames, size, overlap):
     assert all(window == tuple(range(window[0], window[0] + min(size, frames))) for window in plan)
     starts = [window[0] for window in plan]
     assert starts == sorted(set(starts)) and plan[-1][-1] == frames - 1
-    assert all(later - earlier <= size - overlap for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(
+        later - earlier <= size - overlap
+        for earlier, later in zip(starts, starts[1:], strict=False)
+    )
 
 
 def test_closed_windows_are_the_official_ones():
@@ -59,7 +64,9 @@ class Toy:
         return latents * 0.9 - torch.tanh(noise) / (number + 1)
 
     def start(self, frame: int) -> Tensor:
-        return torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(frame), dtype=torch.float64)
+        return torch.randn(
+            2, 3, 4, generator=torch.Generator().manual_seed(frame), dtype=torch.float64
+        )
 
 
 def step_after_step(plan, steps: int, frames: int) -> Tensor:
@@ -86,7 +93,9 @@ def test_running_ahead_gives_the_numbers_of_step_after_step(frames, batch, close
     plan = windows(frames, 8, 3, closed)
     found = list(loop(Toy(), plan, 5, batch).run())
     assert [frame for frame, _ in found] == list(range(frames))
-    torch.testing.assert_close(torch.stack([x for _, x in found], dim=1), step_after_step(plan, 5, frames))
+    torch.testing.assert_close(
+        torch.stack([x for _, x in found], dim=1), step_after_step(plan, 5, frames)
+    )
 
 
 def held(frames: int, batch: int) -> tuple[int, int]:
@@ -95,7 +104,10 @@ def held(frames: int, batch: int) -> tuple[int, int]:
     run = loop(toy, windows(frames, 8, 4), 6, batch)
     most = 0
     for _ in run.run():
-        most = max(most, sum(len(level.latents) + len(level.noise) + len(level.left) for level in run.levels))
+        most = max(
+            most,
+            sum(len(level.latents) + len(level.noise) + len(level.left) for level in run.levels),
+        )
     return most, toy.calls
 
 

@@ -23,4 +23,6 @@ def whole(small, tmp_path_factory) -> Path:
     from tests.training import fits
 
     words = (fits.EMA, "max_steps=20")
-    return once(tmp_path_factory, "whole", lambda home: fits.fit(small, home / "run", *words)) / "run"
+    return (
+        once(tmp_path_factory, "whole", lambda home: fits.fit(small, home / "run", *words)) / "run"
+    )

@@ -1,4 +1,6 @@
-"""What the trainer's tests share: shards and a model so small that a fit takes a second or two, and what a run left."""
+"""What the trainer's tests share: shards and a model so small that a fit takes a second or two, and
+what a run left.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,32 @@ from training.trainer.checkpoint import checkpoints
 SMALL = (
     *("model=tiny", "trainer=cpu", "model.unet.block_out_channels=[32,32]"),
     "model.unet.attention_levels=[true,false]",
-    *("model.unet.num_attention_heads=1", "data.frames=2", "data.workers=0", "optim.lr=1e-3", "optim.warmup=5"),
+    *(
+        "model.unet.num_attention_heads=1",
+        "data.frames=2",
+        "data.workers=0",
+        "optim.lr=1e-3",
+        "optim.warmup=5",
+    ),
     *("log_every=1", "validate_every=0", "checkpoint_every=1000", "progress=false"),
 )
 EMA = "optim.ema=0.9"
-STATE = ("state_dict", "optimizer_states", "lr_schedulers", "position", "global_step", "callbacks", "model", "loops")
+STATE = (
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "position",
+    "global_step",
+    "callbacks",
+    "model",
+    "loops",
+)
 
 
 class Poisoned(Objective):
-    """At the sample with position `bad` the loss is not finite, or with `hidden` its gradient alone."""
+    """At the sample with position `bad` the loss is not finite, or with `hidden` its gradient
+    alone.
+    """
 
     def __init__(self, *args: Any, bad: int, hidden: bool = False, **options: Any):
         super().__init__(*args, **options)
@@ -51,8 +70,9 @@ class Poisoned(Objective):
 
 
 class Fate(Objective):
-    """At the sample with the position that the environment's FATE begins with, before it is learnt, something befalls:
-    `kill` or `term` the process, or `remove` or `damage` the file that is named last.
+    """At the sample with the position that the environment's FATE begins with, before it is learnt,
+    something befalls: `kill` or `term` the process, or `remove` or `damage` the file that is named
+    last.
     """
 
     def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
@@ -84,7 +104,9 @@ POISON = "objective._target_=tests.training.fits.Poisoned"
 
 
 def shards(folder: Path, held_identity: str | None = None) -> Path:
-    """Clips of 8 frames, five to learn and three held back, each of another person or these three of one."""
+    """Clips of 8 frames, five to learn and three held back, each of another person or these three
+    of one.
+    """
     told = {} if held_identity is None else {"identity": held_identity}
     samples = [numbered.sample(folder, f"train-{number}", 8, "train") for number in range(5)]
     samples += [numbered.sample(folder, f"val-{number}", 8, "val", **told) for number in range(3)]
@@ -104,7 +126,9 @@ def fit(data: Path, output: Path, *more: str, code: int = 0) -> faults.Run:
 
 
 def fit_code(arguments: list[str], environment: dict[str, str], log: Path, result: Any) -> None:
-    """In a process and group of its own: its words on stderr go to `log`, the exit code to a queue."""
+    """In a process and group of its own: its words on stderr go to `log`, the exit code to a
+    queue.
+    """
     os.setsid()
     multiprocessing.set_start_method("fork", force=True)  # for the loader, as everywhere on Linux
     torch.set_num_threads(1)
@@ -116,7 +140,9 @@ def fit_code(arguments: list[str], environment: dict[str, str], log: Path, resul
     result.put(ended.code)
 
 
-def background(arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> tuple[Any, Any]:
+def background(
+    arguments: list[str], log: Path, environment: dict[str, str] | None = None
+) -> tuple[Any, Any]:
     """(process, queue of its exit code)."""
     context = server()
     result = context.Queue()
@@ -132,11 +158,16 @@ def ranks(
     environments: dict[int, dict[str, str]] | None = None,
     expected: Sequence[int] | None = None,
 ) -> list[int]:
-    """Exit codes of the `expected` of `count` processes that train together as under torchrun, by default of all; rank
-    n's words go to log-n.
+    """Exit codes of the `expected` of `count` processes that train together as under torchrun, by
+    default of all; rank n's words go to log-n.
     """
     port, together = free_port(), [*arguments, f"trainer.devices={count}", "trainer.strategy=ddp"]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(count),
+    }
     started = []
     for rank in range(count):
         environment = shared | {"LOCAL_RANK": str(rank)} | (environments or {}).get(rank, {})
@@ -171,7 +202,9 @@ def logged(output: Path) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
     for events in _events(output):
         for tag in events.Tags()["scalars"]:
-            found.setdefault(tag, []).extend((event.step, event.value) for event in events.Scalars(tag))
+            found.setdefault(tag, []).extend(
+                (event.step, event.value) for event in events.Scalars(tag)
+            )
     return {tag: sorted(values) for tag, values in found.items()}
 
 
@@ -184,7 +217,9 @@ def _events(output: Path) -> Iterator[EventAccumulator]:
         yield EventAccumulator(str(file)).Reload()
 
 
-def differences(found: Any, expected: Any, differ: Callable[[Tensor, Tensor], bool], where: str = "") -> Iterator[str]:
+def differences(
+    found: Any, expected: Any, differ: Callable[[Tensor, Tensor], bool], where: str = ""
+) -> Iterator[str]:
     """Places in two nested states whose tensors `differ`, or whose other values are not equal."""
     if torch.is_tensor(found) and torch.is_tensor(expected):
         if found.shape != expected.shape or differ(found, expected):
@@ -192,13 +227,19 @@ def differences(found: Any, expected: Any, differ: Callable[[Tensor, Tensor], bo
     elif isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
         for key in found:
             yield from differences(found[key], expected[key], differ, f"{where}/{key}")
-    elif isinstance(found, list | tuple) and isinstance(expected, list | tuple) and len(found) == len(expected):
+    elif (
+        isinstance(found, list | tuple)
+        and isinstance(expected, list | tuple)
+        and len(found) == len(expected)
+    ):
         yield from _in_order(zip(found, expected, strict=True), differ, where)
     elif found != expected:
         yield f"{where}: {found!r}, not {expected!r}"
 
 
-def _in_order(pairs: Iterable[tuple[Any, Any]], differ: Callable[[Tensor, Tensor], bool], where: str) -> Iterator[str]:
+def _in_order(
+    pairs: Iterable[tuple[Any, Any]], differ: Callable[[Tensor, Tensor], bool], where: str
+) -> Iterator[str]:
     for number, (one, other) in enumerate(pairs):
         yield from differences(one, other, differ, f"{where}/{number}")
 

@@ -33,7 +33,15 @@ def test_unknown_variants_are_refused(tmp_path):
 @pytest.mark.slow
 def test_two_trainings_are_compared(tmp_path, store):
     shards, output = divided(tmp_path / "shards", store), tmp_path / "ablation"
-    words = ("--input", shards, "--output", output, "variants=[none]", "once=[twins-colour]", "seeds=[4]")
+    words = (
+        "--input",
+        shards,
+        "--output",
+        output,
+        "variants=[none]",
+        "once=[twins-colour]",
+        "seeds=[4]",
+    )
     small = ("--steps", "2", "--cases", "1", "--frames", "4", "--readout", store.parent / "readout")
     made = call("training.ablation", *words, *small)
     assert made.code == 0, made.err
@@ -41,7 +49,9 @@ def test_two_trainings_are_compared(tmp_path, store):
     assert [(row["variant"], row["seed"]) for row in rows] == [("none", 4), ("twins-colour", 4)]
     assert all(math.isfinite(row["leakage"]) and abs(row["psnr_gain"]) < 2 for row in rows)
     config = json.loads((output / "none-4" / "config.json").read_text())
-    assert config["data"]["twin_probability"] == 0 and config["seed"] == 4 and config["max_steps"] == 2
+    assert (
+        config["data"]["twin_probability"] == 0 and config["seed"] == 4 and config["max_steps"] == 2
+    )
     with Image.open(output / "pictures.png") as sheet:
         assert sheet.size == (5 * 128, 128)
     before = (output / "none-4" / "model" / "model_index.json").stat().st_mtime_ns
@@ -49,4 +59,6 @@ def test_two_trainings_are_compared(tmp_path, store):
     assert (output / "none-4" / "model" / "model_index.json").stat().st_mtime_ns == before
     other = call("training.ablation", *words, *small, "--steps", "3")
     assert other.code == 0 and "none-4: was trained with other settings, begins anew" in other.out
-    assert json.loads((output / "none-4" / "config.json").read_text())["max_steps"] == 3  # no old model for a new one
+    assert (
+        json.loads((output / "none-4" / "config.json").read_text())["max_steps"] == 3
+    )  # no old model for a new one

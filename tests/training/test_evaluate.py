@@ -18,7 +18,20 @@ from training.evaluation.table import differences, interval, summary
 from training.evaluation.videos import paired
 
 MODULE, COUNT = "training.evaluate", 16
-QUICK = ("--cases", "1", "--frames", "4", "--steps", "1", "--guidance", "1", "--window", "4", "--overlap", "0")
+QUICK = (
+    "--cases",
+    "1",
+    "--frames",
+    "4",
+    "--steps",
+    "1",
+    "--guidance",
+    "1",
+    "--window",
+    "4",
+    "--overlap",
+    "0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +48,9 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory) -> Path:
-    """truth.mp4 is person 1, driving.mp4 person 4 with the same motion, short.mp4 the truth's beginning, no.mp4 grey"""
+    """truth.mp4 is person 1, driving.mp4 person 4 with the same motion, short.mp4 the truth's
+    beginning, no.mp4 grey
+    """
     folder, step = tmp_path_factory.mktemp("films"), np.linspace(-1, 1, COUNT)
     moves = poses(COUNT, head_yaw=9 * step, mouth=0.3 + 0.3 * np.sin(9 * step))
     film(folder / "truth.mp4", 1, moves)
@@ -55,7 +70,9 @@ def scores(output: Path, key: str) -> dict:
 
 @pytest.mark.parametrize("mode", ["self", "cross"])
 def test_a_model_is_evaluated(mode, model, shards, store, tmp_path):
-    """One case, though three are asked for across: of one person and one motion there is no second."""
+    """One case, though three are asked for across: of one person and one motion there is no
+    second.
+    """
     asked = (*QUICK, "--cases", {"self": 1, "cross": 3}[mode])
     place = ("--input", shards, "--output", tmp_path, "--readout", store.parent / "readout")
     made = call(MODULE, "--checkpoint", model, f"mode={mode}", *place, *asked)
@@ -76,7 +93,13 @@ def test_an_evaluation_that_replaces_another_leaves_nothing_of_it(films, tmp_pat
     (tmp_path / "mine.json").touch()
     for name in ("truth", "short"):
         ended = call(
-            MODULE, "--videos", films / f"{name}.mp4", films / "truth.mp4", "--output", tmp_path, "--overwrite"
+            MODULE,
+            "--videos",
+            films / f"{name}.mp4",
+            films / "truth.mp4",
+            "--output",
+            tmp_path,
+            "--overwrite",
         )
         assert ended.code == 0, ended.err
     assert {path.name for path in tmp_path.iterdir()} == {"mine.json", "short.json", "summary.json"}
@@ -102,8 +125,16 @@ def test_a_video_against_itself_is_perfect(films, tmp_path):
 def test_against_the_driver_the_leakage_is_estimated(films, tmp_path):
     leaks = {}
     for name in ("truth", "driving"):
-        more = ("against=driving", "--reference", films / "portrait.png", "--output", tmp_path / name)
-        assert call(MODULE, "--videos", films / f"{name}.mp4", films / "driving.mp4", *more).code == 0
+        more = (
+            "against=driving",
+            "--reference",
+            films / "portrait.png",
+            "--output",
+            tmp_path / name,
+        )
+        assert (
+            call(MODULE, "--videos", films / f"{name}.mp4", films / "driving.mp4", *more).code == 0
+        )
         leaks[name] = scores(tmp_path / name, name)
     assert leaks["truth"]["leakage_estimate"] == pytest.approx(0, abs=0.3)
     assert leaks["driving"]["leakage_estimate"] == pytest.approx(1, abs=1e-6)
@@ -127,7 +158,12 @@ def test_folders_are_paired_and_runs_compared(films, tmp_path):
         folder = tmp_path / run
         folder.mkdir()
         (folder / "a.mp4").write_bytes((films / f"{name}.mp4").read_bytes())
-        assert call(MODULE, "--videos", folder, tmp_path / "one", "--output", tmp_path / f"of_{run}").code == 0
+        assert (
+            call(
+                MODULE, "--videos", folder, tmp_path / "one", "--output", tmp_path / f"of_{run}"
+            ).code
+            == 0
+        )
     made = call(MODULE, "--compare", tmp_path / "of_one", tmp_path / "of_two")
     assert made.code == 0 and "psnr" in made.out
     assert call(MODULE, "--compare", tmp_path / "of_one", tmp_path).code == 2

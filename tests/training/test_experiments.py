@@ -1,4 +1,6 @@
-"""The experiments: the paper's settings line by line, models of full size without memory, two steps of small ones."""
+"""The experiments: the paper's settings line by line, models of full size without memory, two steps
+of small ones.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,11 @@ TOY = (
     "optim.lr=1e-3",
 )
 # its schedule is the arguments of another one, and what stands on it goes with it
-NO_TINY_SCHEDULE = ("~model.scheduler.zero_snr", "~model.scheduler.prediction", "model.unet.residual=null")
+NO_TINY_SCHEDULE = (
+    "~model.scheduler.zero_snr",
+    "~model.scheduler.prediction",
+    "model.unet.residual=null",
+)
 
 
 def composed(experiment: str, *more: str) -> Any:
@@ -126,7 +132,9 @@ def test_official_settings_are_the_papers_line_by_line(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_defaults_differ_from_the_papers_where_it_is_said(stage):
-    ours = {name: value[stage] if isinstance(value, dict) else value for name, value in OURS.items()}
+    ours = {
+        name: value[stage] if isinstance(value, dict) else value for name, value in OURS.items()
+    }
     wanted = COMMON | STAGES[stage] | ours
     assert selected(composed(stage), wanted) == wanted
 
@@ -135,13 +143,19 @@ def test_the_gaze_fine_tune_is_stage_2_on_a_subset():
     differing = {"name", "output", "init_from", "max_steps", "data", "logger"}
     stage2, gaze = (OmegaConf.to_container(composed(name)) for name in ("stage2", "gaze"))
     assert {name for name in gaze if gaze[name] != stage2[name]} == differing
-    assert gaze["data"] == stage2["data"] | {"subset": "gaze"} and gaze["init_from"] == f"{stage2['output']}/model"
+    assert (
+        gaze["data"] == stage2["data"] | {"subset": "gaze"}
+        and gaze["init_from"] == f"{stage2['output']}/model"
+    )
 
 
 def test_noise_is_added_by_the_schedule_that_is_named():
     cfg = composed("stage1", "official=true")
     objective = instantiate(cfg.objective, schedule=instantiate(cfg.model.scheduler), seed=0)
-    assert torch.equal(objective.signal, official_training().alphas_cumprod) and objective.signal[-1] == 0
+    assert (
+        torch.equal(objective.signal, official_training().alphas_cumprod)
+        and objective.signal[-1] == 0
+    )
     assert torch.equal(Objective(official_inference()).signal, official_inference().alphas_cumprod)
 
 
@@ -152,7 +166,9 @@ def test_what_learns_at_full_size(experiment):
     animator = skeleton(cfg.model).animator
     assert all(parameter.is_meta for parameter in animator.parameters())
     train_only(animator, cfg.optim.trainable)
-    trained = sum(p.numel() for group in groups(animator, cfg.optim.decay_all) for p in group["params"])
+    trained = sum(
+        p.numel() for group in groups(animator, cfg.optim.decay_all) for p in group["params"]
+    )
     assert round(trained / 1e6) == (2144 if experiment == "stage1" else 417)
 
 
@@ -166,8 +182,20 @@ def test_two_steps_change_what_is_to_learn_and_nothing_else(experiment, official
     run = Run.prepared(cfg)
     before = {name: p.detach().clone() for name, p in run.trainee.animator.named_parameters()}
     assert run.fit() == 0
-    changed = {name for name, p in run.trainee.animator.named_parameters() if not torch.equal(p, before[name])}
-    modules = {path for path in cfg.optim.trainable if any(fnmatchcase(name, f"{path}.*") for name in changed)}
-    stray = [name for name in changed if not any(fnmatchcase(name, f"{path}.*") for path in cfg.optim.trainable)]
+    changed = {
+        name
+        for name, p in run.trainee.animator.named_parameters()
+        if not torch.equal(p, before[name])
+    }
+    modules = {
+        path
+        for path in cfg.optim.trainable
+        if any(fnmatchcase(name, f"{path}.*") for name in changed)
+    }
+    stray = [
+        name
+        for name in changed
+        if not any(fnmatchcase(name, f"{path}.*") for path in cfg.optim.trainable)
+    ]
     assert modules == set(cfg.optim.trainable) and not stray
     assert (Path(cfg.output) / "model" / "model_index.json").is_file()

@@ -25,7 +25,9 @@ def digest(vae: nn.Module, image_encoder: nn.Module) -> str:
     for part in (vae, image_encoder):
         for name, tensor in sorted(part.state_dict().items()):
             found.update(f"{name} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().float().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            found.update(
+                tensor.detach().float().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            )
     return found.hexdigest()
 
 
@@ -37,10 +39,14 @@ def read_index(folder: Path) -> dict[str, Any]:
             index = parse_json(read_all(file, MAX_INDEX))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{folder} holds no index.json: a folder written by python -m training.cache is expected."
+            f"{folder} holds no index.json: a folder written by python -m training.cache "
+            "is expected."
         ) from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}): make the cache again.") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise UserError(f"{path} is not an index of {FORMAT!r}: name a folder written by python -m training.cache.")
+        raise UserError(
+            f"{path} is not an index of {FORMAT!r}: name a folder written by python -m "
+            "training.cache."
+        )
     return index

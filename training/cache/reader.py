@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Cache:
-    """A folder written by python -m training.cache, read: (key, frames int64 [f], reference frame) -> the fields
-    `latents`, `reference_latents` and `tokens` of a Batch of one, float16.
+    """A folder written by python -m training.cache, read: (key, frames int64 [f], reference frame)
+    -> the fields `latents`, `reference_latents` and `tokens` of a Batch of one, float16.
 
-    Latents are means of the autoencoder's posterior; without a cache, the target and the denoiser's reference are
-    samples of it. UserError if the cache is of another autoencoder or CLIP than `pipeline`'s, of other shards than
-    those in the folder `shards`, or not whole.
+    Latents are means of the autoencoder's posterior; without a cache, the target and the denoiser's
+    reference are samples of it. UserError if the cache is of another autoencoder or CLIP than
+    `pipeline`'s, of other shards than those in the folder `shards`, or not whole.
     """
 
     def __init__(self, folder: Path, pipeline: Any, shards: Path):
@@ -38,7 +38,9 @@ class Cache:
         return references[references % self.every == 0]
 
     def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, Tensor]:
-        """Raises Unreadable for a sample that could not be cached. ValueError for a reference that is not `among`."""
+        """Raises Unreadable for a sample that could not be cached. ValueError for a reference that
+        is not `among`.
+        """
         import numpy as np
 
         from training.data.decode import Unreadable
@@ -67,8 +69,10 @@ def opened(folder: Path, shards: Path) -> dict[str, Any]:
 def _refuse_other(folder: Path, index: dict[str, Any], model: str, side: int) -> None:
     if (index["model"], index["side"]) != (model, side):
         raise UserError(
-            f"the cache in {folder} is of another autoencoder or CLIP, or of pictures of {index['side']} px where the "
-            f"model has {side}: make one with the same model=... and init_from=..., or train without cache."
+            f"the cache in {folder} is of another autoencoder or CLIP, or of pictures of "
+            f"{index['side']} px where the "
+            f"model has {side}: make one with the same model=... and init_from=..., or "
+            "train without cache."
         )
 
 
@@ -80,8 +84,10 @@ def _refuse_unfinished(folder: Path, index: dict[str, Any], shards: Path) -> Non
     lacking = sorted(name for name, sha256 in wanted.items() if found.get(name) != sha256)
     if lacking:
         raise UserError(
-            f"the cache in {folder} lacks {len(lacking)} of {len(wanted)} shards of {shards}, or they are others now, "
-            f"the first is {lacking[0]}: run python -m training.cache --input {shards} --output {folder}."
+            f"the cache in {folder} lacks {len(lacking)} of {len(wanted)} shards of "
+            f"{shards}, or they are others now, "
+            f"the first is {lacking[0]}: run python -m training.cache --input {shards} "
+            f"--output {folder}."
         )
 
 
@@ -91,7 +97,9 @@ def _places(folder: Path, entry: dict[str, Any]) -> dict[str, Place]:
     path = folder / entry["file"]
     try:
         if (size := path.stat().st_size) != entry["bytes"]:
-            raise UserError(f"{path} has {size} bytes, its index says {entry['bytes']}: make the cache again.")
+            raise UserError(
+                f"{path} has {size} bytes, its index says {entry['bytes']}: make the cache again."
+            )
         return places(path)
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"{path} cannot be read ({error}): make the cache again.") from None

@@ -1,4 +1,6 @@
-"""Files beside shards: a tar of one safetensors file for each sample, of which single rows are read."""
+"""Files beside shards: a tar of one safetensors file for each sample, of which single rows are
+read.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,17 @@ class Place:
     offset: int
 
     def rows(self, wanted: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so many."""
+        """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so
+        many.
+        """
         with self.path.open("rb") as file:
             file.seek(self.offset)
             length = min(int.from_bytes(file.read(8), "little"), MAX_JSON)
             told = json.loads(file.read(length))
             start = self.offset + 8 + length
-            return {name: _rows(file, start, told[name], numbers) for name, numbers in wanted.items()}
+            return {
+                name: _rows(file, start, told[name], numbers) for name, numbers in wanted.items()
+            }
 
 
 def _rows(file: Any, start: int, told: dict[str, Any], numbers: np.ndarray) -> Tensor:
@@ -59,7 +65,9 @@ def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[
     try:
         with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
             for key, tensors in samples:
-                halves = {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
+                halves = {
+                    name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()
+                }
                 add_member(tar, f"{key}{SUFFIX}", save(halves))
                 keys.append(key)
         os.replace(part, path)

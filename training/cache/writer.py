@@ -48,7 +48,9 @@ class Frozen:
         """Latents [f, c, h, h] and tokens [n, d] of a batch of one."""
         dtype = self.background.image_encoder.dtype
         pictures = to_floats(batch.target.to(self.device))[0].transpose(0, 1).to(dtype)
-        return self.latents.mean(pictures), self.background.encode(batch.clip_pixels.to(self.device))[0]
+        return self.latents.mean(pictures), self.background.encode(
+            batch.clip_pixels.to(self.device)
+        )[0]
 
 
 def fill(cfg: Any) -> int:
@@ -61,13 +63,17 @@ def fill(cfg: Any) -> int:
     for split in SPLITS:
         if any(entry["split"] == split for entry in shards["shards"]):
             clips = _clipset(source, split, frozen.look)
-            _fill_split(cfg, clips, frozen, [e for e in shards["shards"] if e["split"] == split], index)
+            _fill_split(
+                cfg, clips, frozen, [e for e in shards["shards"] if e["split"] == split], index
+            )
     count, size = (sum(entry[name] for entry in index["shards"]) for name in ("samples", "bytes"))
     print(f"{folder}: {count} samples in {len(index['shards'])} shards, {size / 1e6:.0f} MB.")
     return 0
 
 
-def _fill_split(cfg: Any, clips: ClipSet, frozen: Frozen, entries: list[dict[str, Any]], index: dict[str, Any]) -> None:
+def _fill_split(
+    cfg: Any, clips: ClipSet, frozen: Frozen, entries: list[dict[str, Any]], index: dict[str, Any]
+) -> None:
     """A shard at a time; the index says after each what there is."""
     folder, known = Path(str(cfg.output)), {e["file"]: e for e in index["shards"]}
     for number, entry in enumerate(entries):
@@ -80,19 +86,29 @@ def _fill_split(cfg: Any, clips: ClipSet, frozen: Frozen, entries: list[dict[str
         made = {"file": entry["file"], "source": entry["sha256"], "samples": len(keys)}
         known[entry["file"]] = made | {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         index["shards"] = [known[name] for name in sorted(known)]
-        write_atomically(folder / "index.json", json.dumps(index, indent=1, sort_keys=True).encode())
+        write_atomically(
+            folder / "index.json", json.dumps(index, indent=1, sort_keys=True).encode()
+        )
         print(f"{entry['file']}: {len(keys)} of {len(where)} samples", file=sys.stderr)
 
 
-def _samples(cfg: Any, clips: ClipSet, frozen: Frozen, where: list[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Tokens of a frame that is too dark for a reference are those of another frame, which nobody asks for."""
+def _samples(
+    cfg: Any, clips: ClipSet, frozen: Frozen, where: list[int]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Tokens of a frame that is too dark for a reference are those of another frame, which nobody
+    asks for.
+    """
     chunks = Chunks(
         clips,
         [(place, start) for place in where for start in _starts(clips, place, cfg.tokens_every)],
         cfg.tokens_every,
     )
-    loader = DataLoader(chunks, batch_size=None, num_workers=cfg.workers, generator=torch.Generator())
-    for place, group in itertools.groupby(zip(chunks.places, loader, strict=True), lambda pair: pair[0][0]):
+    loader = DataLoader(
+        chunks, batch_size=None, num_workers=cfg.workers, generator=torch.Generator()
+    )
+    for place, group in itertools.groupby(
+        zip(chunks.places, loader, strict=True), lambda pair: pair[0][0]
+    ):
         batches = [batch for _, batch in group]
         faults = [batch for batch in batches if isinstance(batch, str)]
         if faults:
@@ -104,7 +120,9 @@ def _samples(cfg: Any, clips: ClipSet, frozen: Frozen, where: list[int]) -> Iter
 
 @dataclass
 class Chunks(Dataset):
-    """Number -> a Batch of the next `every` frames from a frame on, whose first is the reference; or why not."""
+    """Number -> a Batch of the next `every` frames from a frame on, whose first is the reference;
+    or why not.
+    """
 
     clips: ClipSet
     places: list[tuple[int, int]]  # of the sample, first frame
@@ -144,7 +162,9 @@ def _frozen(cfg: Any) -> Frozen:
     told = digest(vae, image_encoder)
     device, dtype = _device(str(cfg.device))
     for part in (vae, image_encoder):
-        torch.nn.Module.to(part, device, dtype)  # diffusers' own warns of parts to be kept in float32
+        torch.nn.Module.to(
+            part, device, dtype
+        )  # diffusers' own warns of parts to be kept in float32
     sides = Sides(shapes.side, shapes.driving_side, shapes.side // shapes.factor)
     background = BackgroundTokens(image_encoder, shapes.feature_extractor)
     return Frozen(Latents(vae), background, Look(sides, shapes.feature_extractor), told, device)
@@ -153,7 +173,8 @@ def _frozen(cfg: Any) -> Frozen:
 def _device(name: str) -> tuple[torch.device, torch.dtype]:
     if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
         raise UserError(
-            f"there is no device {name!r} here: auto{', cuda' * torch.cuda.is_available()} or cpu is expected."
+            f"there is no device {name!r} here: "
+            f"auto{', cuda' * torch.cuda.is_available()} or cpu is expected."
         )
     is_gpu = name != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if is_gpu else "cpu"), torch.bfloat16 if is_gpu else torch.float32
@@ -173,7 +194,8 @@ def _begun(cfg: Any, folder: Path, frozen: Frozen) -> dict[str, Any]:
     other = [name for name, value in asked.items() if index.get(name) != value]
     if other and not cfg.overwrite:
         raise UserError(
-            f"{folder} holds a cache that differs in {', '.join(other)}: name another --output, or say --overwrite."
+            f"{folder} holds a cache that differs in {', '.join(other)}: name another "
+            "--output, or say --overwrite."
         )
     return asked | {"shards": []} if other else index
 

@@ -1,8 +1,10 @@
-"""Changes of a sample that keep the streams in step: faces that are in no video, other colours, driving that lies.
+"""Changes of a sample that keep the streams in step: faces that are in no video, other colours,
+driving that lies.
 
-Pictures are float32 [n, 3, H, W] in [0, 1] while they are changed, and uint8 levels before and afterwards, as a file
-has them: a batch has one type of pictures, whatever befell its samples. Random numbers come from the generator that is
-passed in, as many for a strength of 0 as for any other, so that an option changes nothing but what it names.
+Pictures are float32 [n, 3, H, W] in [0, 1] while they are changed, and uint8 levels before and
+afterwards, as a file has them: a batch has one type of pictures, whatever befell its samples.
+Random numbers come from the generator that is passed in, as many for a strength of 0 as for any
+other, so that an option changes nothing but what it names.
 """
 
 from __future__ import annotations
@@ -30,18 +32,33 @@ BEND, STRETCH = 0.12, 0.4  # at strength 1: of half the picture's side; the fiel
 class Augmentation:
     """How much is changed; 0 changes nothing. Strengths and probabilities are in [0, 1]."""
 
-    warp_probability: float = 0.0  # driving frames: aspect and scale drawn from these ranges (specification, 5.3)
+    warp_probability: float = (
+        0.0  # driving frames: aspect and scale drawn from these ranges (specification, 5.3)
+    )
     warp_aspect: tuple[float, float] = (0.8, 1.2)
     warp_scale: tuple[float, float] = (0.8, 1.2)
     jitter: float = 0.0  # colours: the same for target and reference, others for the driving frames
     flip: float = 0.0  # probability of everything mirrored
-    reshape: float = 0.0  # target and reference bent alike into another face; the driving frames are not
-    reshape_driving: float = 0.0  # driving frames bent alike into another face; target and reference are not
-    donor_shape: float = 0.0  # probability that driving frames take the face shape of another person
+    reshape: float = (
+        0.0  # target and reference bent alike into another face; the driving frames are not
+    )
+    reshape_driving: float = (
+        0.0  # driving frames bent alike into another face; target and reference are not
+    )
+    donor_shape: float = (
+        0.0  # probability that driving frames take the face shape of another person
+    )
 
     def mistakes(self) -> Iterator[str]:
         """A part of a sentence for each."""
-        for name in ("warp_probability", "jitter", "flip", "reshape", "reshape_driving", "donor_shape"):
+        for name in (
+            "warp_probability",
+            "jitter",
+            "flip",
+            "reshape",
+            "reshape_driving",
+            "donor_shape",
+        ):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 yield f"{name} is {value!r}, a number from 0 to 1 is expected"
@@ -51,7 +68,9 @@ class Augmentation:
                 yield f"{name} is {list(bounds)}, a range [low, high] within 0.1 to 10 is expected"
 
     def needs_pixels(self) -> list[str]:
-        """Names of the options at work that change target or reference, whose latents then cannot be cached."""
+        """Names of the options at work that change target or reference, whose latents then cannot
+        be cached.
+        """
         return [name for name in ("jitter", "flip", "reshape") if getattr(self, name)]
 
     def draw(self, generator: torch.Generator) -> Change:
@@ -59,10 +78,14 @@ class Augmentation:
         warp = _uniform(3, generator).tolist()
         ours, driving = (Colours.draw(self.jitter, generator) for _ in range(2))
         flipped = bool(_uniform(1, generator) < self.flip)
-        shape, driving_shape = (Shape.draw(each, generator) for each in (self.reshape, self.reshape_driving))
+        shape, driving_shape = (
+            Shape.draw(each, generator) for each in (self.reshape, self.reshape_driving)
+        )
         aspect, scale = (
             low + (high - low) * share
-            for (low, high), share in zip((self.warp_aspect, self.warp_scale), warp[1:], strict=True)
+            for (low, high), share in zip(
+                (self.warp_aspect, self.warp_scale), warp[1:], strict=True
+            )
         )
         warped = (aspect, scale) if warp[0] < self.warp_probability else None
         other, donor = _uniform(2, generator).tolist()
@@ -87,12 +110,16 @@ class Colours:
         return drawn if strength else None
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Contrast is about middle grey, not about a picture's mean: all frames of a clip change alike."""
+        """Contrast is about middle grey, not about a picture's mean: all frames of a clip change
+        alike.
+        """
         light = self.contrast * (self.brightness * pictures - 0.5) + 0.5
         return torch.einsum("rc,nchw->nrhw", self._matrix().to(light), light).clamp(0, 1)
 
     def _matrix(self) -> Tensor:
-        to_yiq = torch.tensor([drive.LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)], dtype=torch.float64)
+        to_yiq = torch.tensor(
+            [drive.LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)], dtype=torch.float64
+        )
         cos, sin = (self.saturation * float(f(self.hue)) for f in (np.cos, np.sin))
         turn = torch.tensor([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], dtype=torch.float64)
         return torch.linalg.solve(to_yiq, turn @ to_yiq)
@@ -100,7 +127,8 @@ class Colours:
 
 @dataclass(frozen=True)
 class Shape:
-    """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1, 1] coordinates.
+    """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1,
+    1] coordinates.
 
     Left and right alike, as faces are: what is uneven would look like another pose.
     """
@@ -124,22 +152,30 @@ class Shape:
         return F.grid_sample(pictures, grid, mode=mode, padding_mode="border", align_corners=False)
 
     def points(self, points: np.ndarray, side: int) -> np.ndarray:
-        """Where points [..., 2] px of pictures of `side` px lie in the result: the inverse, by fixed point."""
+        """Where points [..., 2] px of pictures of `side` px lie in the result: the inverse, by
+        fixed point.
+        """
         wanted = torch.from_numpy(points.reshape(1, -1, 1, 2) * (2 / side) - 1).float()
         inverse, place = torch.linalg.inv(self.matrix), wanted
         for _ in range(30):
-            bend = F.grid_sample(self.field, place, mode="bilinear", padding_mode="border", align_corners=True)
+            bend = F.grid_sample(
+                self.field, place, mode="bilinear", padding_mode="border", align_corners=True
+            )
             before, place = place, (wanted - bend.permute(0, 2, 3, 1)) @ inverse.T
             if (place - before).abs().max() * side < NEAR:  # three to ten rounds
                 break
         return ((place + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
 
     def _sources(self, side: int) -> Tensor:
-        """[1, side, side, 2], x before y; the field's own points lie at the picture's corners and between."""
+        """[1, side, side, 2], x before y; the field's own points lie at the picture's corners and
+        between.
+        """
         middles = (2 * torch.arange(side) + 1) / side - 1
         y, x = torch.meshgrid(middles, middles, indexing="ij")
         places = torch.stack([x, y], dim=-1)[None]
-        bend = F.grid_sample(self.field, places, mode="bilinear", padding_mode="border", align_corners=True)
+        bend = F.grid_sample(
+            self.field, places, mode="bilinear", padding_mode="border", align_corners=True
+        )
         return places @ self.matrix.T + bend.permute(0, 2, 3, 1)
 
 
@@ -153,7 +189,9 @@ class Change:
     flipped: bool
     shape: Shape | None
     driving_shape: Shape | None
-    donor: float | None = None  # in [0, 1): which of the other people lends the driving frames a face shape
+    donor: float | None = (
+        None  # in [0, 1): which of the other people lends the driving frames a face shape
+    )
 
     def pictures(self, pictures: Tensor) -> Tensor:
         """Of target or reference, uint8 [n, 3, H, W]."""
@@ -164,7 +202,9 @@ class Change:
         return self.mirrored(pictures)
 
     def driving(self, pictures: Tensor, boxes: np.ndarray, grey: bool) -> Tensor:
-        """uint8 [n, 1 or 3, H, W] of uint8 [n, 3, H, W]: what is inside the whole-px boxes int [n, 4], on black."""
+        """uint8 [n, 1 or 3, H, W] of uint8 [n, 3, H, W]: what is inside the whole-px boxes int [n,
+        4], on black.
+        """
         if self.driving_colours:
             pictures = to_levels(self.driving_colours(to_floats(pictures)))
         alone = drive.only(_grey(pictures) if grey else pictures, boxes)

@@ -12,18 +12,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """b windows of f frames. Pictures are uint8 RGB levels: `to_floats` makes of them what models take, on the device,
-    and until then they are a quarter of the bytes. S, D, h are the model's sides of pictures, driving frames and
-    latents. Every stream shows the same moments.
+    """b windows of f frames. Pictures are uint8 RGB levels: `to_floats` makes of them what models
+    take, on the device, and until then they are a quarter of the bytes. S, D, h are the model's
+    sides of pictures, driving frames and latents. Every stream shows the same moments.
     """
 
     keys: tuple[str, ...]
     twins: tuple[str, ...]  # what drives each: target, swapped or styled
-    positions: Tensor  # b  int64, of the samples in the endless order of training: the seed of all their randomness
+    # b  int64, of the samples in the endless order of training: the seed of all their randomness
+    positions: Tensor
     frames: Tensor  # b f  int64, of the clip
     reference_frames: Tensor  # b  int64
     target: Tensor  # b 3 f S S  uint8
-    driving: Tensor  # b c f D D  uint8, the face alone on black: grey, which is one channel, or in colour
+    # b c f D D  uint8, the face alone on black: grey, which is one channel, or in colour
+    driving: Tensor
     reference: Tensor  # b 3 S S  uint8
     background: Tensor  # b 1 h h  float32 of the reference: 1 background, 0 person
     clip_pixels: Tensor  # b 3 c c  float32, the reference without the person, prepared for CLIP
@@ -32,23 +34,36 @@ class Batch:
     latents: Tensor | None = None  # b 4 f h h  of the target, scaled, where they are cached
     reference_latents: Tensor | None = None  # b 4 h h  of the reference, likewise
     tokens: Tensor | None = None  # b n d  of clip_pixels, likewise
-    replaced: tuple[tuple[str, str], ...] = ()  # (key, reason) of samples that could not be read; others stand for them
+    replaced: tuple[
+        tuple[str, str], ...
+    ] = ()  # (key, reason) of samples that could not be read; others stand for them
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device; Lightning asks for it."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if torch.is_tensor(getattr(self, f.name))}
-        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+        tensors = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if torch.is_tensor(getattr(self, f.name))
+        }
+        return replace(
+            self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+        )
 
     def pin_memory(self) -> Batch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if torch.is_tensor(getattr(self, f.name))}
+        tensors = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if torch.is_tensor(getattr(self, f.name))
+        }
         return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
 
 
 def to_floats(levels: Tensor) -> Tensor:
-    """Pictures of a Batch, uint8 [b, 1 or 3, ...], as float32 RGB in [0, 1] on the same device; grey is shown thrice.
+    """Pictures of a Batch, uint8 [b, 1 or 3, ...], as float32 RGB in [0, 1] on the same device;
+    grey is shown thrice.
 
     TypeError for other numbers, whose range nobody knows.
     """
@@ -63,8 +78,15 @@ def to_levels(pictures: Tensor) -> Tensor:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of one sample each as one; ValueError where some have cached parts and some have not."""
-    return Batch(**{f.name: _joined([getattr(batch, f.name) for batch in batches], f.name) for f in fields(Batch)})
+    """Batches of one sample each as one; ValueError where some have cached parts and some have
+    not.
+    """
+    return Batch(
+        **{
+            f.name: _joined([getattr(batch, f.name) for batch in batches], f.name)
+            for f in fields(Batch)
+        }
+    )
 
 
 def _joined(parts: list[Any], name: str) -> Any:

@@ -1,4 +1,6 @@
-"""A sample of training from its shard: decoded, cropped, changed, and told apart from what cannot be read."""
+"""A sample of training from its shard: decoded, cropped, changed, and told apart from what cannot
+be read.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,9 @@ class Sides:
 
 @dataclass(frozen=True)
 class Look:
-    """How a sample is cut out and changed: crop `clip`, the whole clip, or `largest`, the largest square around the
-    middle of all its faces (specification, 5.3, step 7); driving frames grey or in colour.
+    """How a sample is cut out and changed: crop `clip`, the whole clip, or `largest`, the largest
+    square around the middle of all its faces (specification, 5.3, step 7); driving frames grey or
+    in colour.
     """
 
     sides: Sides
@@ -83,7 +86,9 @@ class ClipSet(Dataset):
         self.donors = Donors(self.shelf)
 
     def __getitem__(self, position: int) -> Batch:
-        """An unreadable sample is replaced by the next of the same epoch and named in `replaced`."""
+        """An unreadable sample is replaced by the next of the same epoch and named in
+        `replaced`.
+        """
         replaced: list[tuple[str, str]] = []
         for attempt in range(min(ATTEMPTS, self.order.count)):
             place = self.order.sample(position, attempt)
@@ -93,13 +98,20 @@ class ClipSet(Dataset):
                 replaced.append((self.shelf.key(place), str(error)))
         told = "; ".join(f"{key} {reason}" for key, reason in replaced[:3])
         raise UserError(
-            f"{len(replaced)} samples after each other cannot be read ({told}): python -m datagen.verify --input "
+            f"{len(replaced)} samples after each other cannot be read ({told}): python "
+            "-m datagen.verify --input "
             f"{self.shelf.folder} says what is wrong with the shards."
         )
 
-    def sample(self, place: int, window: Window, change: Change | None = None, position: int = -1) -> Batch:
-        """A window of one's choice of the sample with this number, unchanged by default. Raises Unreadable."""
-        return self._batch(place, window, change or Augmentation().draw(torch.Generator()), position, ())
+    def sample(
+        self, place: int, window: Window, change: Change | None = None, position: int = -1
+    ) -> Batch:
+        """A window of one's choice of the sample with this number, unchanged by default. Raises
+        Unreadable.
+        """
+        return self._batch(
+            place, window, change or Augmentation().draw(torch.Generator()), position, ()
+        )
 
     def generator(self, position: int) -> torch.Generator:
         """From which all random numbers of a sample come."""
@@ -107,17 +119,29 @@ class ClipSet(Dataset):
 
     def _drawn(self, place: int, position: int, replaced: tuple[tuple[str, str], ...]) -> Batch:
         generator = self.generator(position)
-        window = self.windows.draw(int(self.shelf.frames[place]), self.shelf.twins(place), generator)
+        window = self.windows.draw(
+            int(self.shelf.frames[place]), self.shelf.twins(place), generator
+        )
         if self.cache is not None:
             kept = self.cache.among(window.references)
             window = replace(window, references=kept if len(kept) else np.zeros(1, np.int64))
         return self._batch(place, window, self.augmentation.draw(generator), position, replaced)
 
     def _batch(
-        self, place: int, window: Window, change: Change, position: int, replaced: tuple[tuple[str, str], ...]
+        self,
+        place: int,
+        window: Window,
+        change: Change,
+        position: int,
+        replaced: tuple[tuple[str, str], ...],
     ) -> Batch:
         key = self.shelf.key(place)
-        fields = ["mp4", "mask.mp4", "faces.npz", *([TWINS[window.twin]] if window.twin != "target" else [])]
+        fields = [
+            "mp4",
+            "mask.mp4",
+            "faces.npz",
+            *([TWINS[window.twin]] if window.twin != "target" else []),
+        ]
         clip = self._clip(place, fields)
         reader = _Reader(self.look, clip, window, self.donors(place, clip.faces, change.donor))
         shown = reader.changed(change)
@@ -147,7 +171,11 @@ class _Reader:
     """One sample: what is decoded of it, and the square that is cut out."""
 
     def __init__(
-        self, look: Look, clip: Clip | SmallClip, window: Window, shapes: tuple[FaceShape, FaceShape] | None = None
+        self,
+        look: Look,
+        clip: Clip | SmallClip,
+        window: Window,
+        shapes: tuple[FaceShape, FaceShape] | None = None,
     ):
         self.look, self.clip, self.window, self.shapes = look, clip, window, shapes
         self.faces = clip.faces
@@ -155,7 +183,9 @@ class _Reader:
         self.part = self._part()
 
     def changed(self, change: Change) -> dict[str, Tensor]:
-        """The fields of a Batch that are pictures or places in them, without the batch's own dimension."""
+        """The fields of a Batch that are pictures or places in them, without the batch's own
+        dimension.
+        """
         side, latent = self.look.sides.picture, self.look.sides.latent
         cut = self._cut([self.target[i] for i in self.window.frames.tolist()], side)
         reference = change.pictures(self._cut([self.target[self.reference]], side))[0]
@@ -166,7 +196,9 @@ class _Reader:
             "target": change.pictures(cut).transpose(0, 1),
             "reference": reference,
             "driving": self._driving(change, cut).transpose(0, 1),
-            "background": F.interpolate(background[None, None].float(), (latent, latent), mode="nearest")[0],
+            "background": F.interpolate(
+                background[None, None].float(), (latent, latent), mode="nearest"
+            )[0],
             "clip_pixels": self._clip_pixels(reference, background),
             "mask": levels[:-1],
             "landmarks": torch.from_numpy(change.landmarks(landmarks, side)).float(),
@@ -202,7 +234,9 @@ class _Reader:
         frames = [*self.window.frames.tolist(), self.reference]
         found = self.clip.pictures("mask.mp4", frames)
         shown, part = [found[frame] for frame in frames], self.part
-        return torch.from_numpy(decode.levels(shown, self.look.sides.picture, (part.left, part.top, part.side)))
+        return torch.from_numpy(
+            decode.levels(shown, self.look.sides.picture, (part.left, part.top, part.side))
+        )
 
     def _driving(self, change: Change, target: Tensor) -> Tensor:
         """uint8 [f, 1 or 3, D, D]: the face alone, by the boxes of the target, in step with it."""
@@ -215,10 +249,14 @@ class _Reader:
             boxes = boxes + geometry.box(lent) - geometry.box(points)
             before, after = (self.part.place(each, side) for each in (points, lent))
             driver = to_levels(donor.moved(to_floats(driver), before, after))
-        return change.driving(driver, drive.kept_boxes(self.part.place(boxes, side), side), self.look.grey)
+        return change.driving(
+            driver, drive.kept_boxes(self.part.place(boxes, side), side), self.look.grey
+        )
 
     def _driver(self, target: Tensor) -> Tensor:
-        """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there already."""
+        """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there
+        already.
+        """
         side, twin = self.look.sides.driving, self.window.twin
         if twin == "target" and side == target.shape[-1]:
             return target

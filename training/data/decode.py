@@ -1,4 +1,6 @@
-"""The wanted frames of a clip, from the bytes of its member: no file, no other frame than decoding needs."""
+"""The wanted frames of a clip, from the bytes of its member: no file, no other frame than decoding
+needs.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,15 @@ from datagen.media.video import KEYFRAME_EVERY
 # model.inputs.driving.cropped
 _KERNEL = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _BLACK, _WHITE = 16, 235  # of the luma that datagen.media.video writes
-_PERSON, _FACE = (_BLACK + level * (_WHITE - _BLACK) / 255 for level in (64, 192))  # as datagen.mask splits
-_LEVELS = np.array([255 if luma > _FACE else 128 if luma > _PERSON else 0 for luma in range(256)], np.uint8)
+_PERSON, _FACE = (
+    _BLACK + level * (_WHITE - _BLACK) / 255 for level in (64, 192)
+)  # as datagen.mask splits
+_LEVELS = np.array(
+    [255 if luma > _FACE else 128 if luma > _PERSON else 0 for luma in range(256)], np.uint8
+)
 _GBR = (1, 2, 0)  # which channel each plane of "gbrp" is
-# what a stream is like is said by our own headers: without this, FFmpeg decodes pictures to find out
+# what a stream is like is said by our own headers: without this, FFmpeg decodes pictures to find
+# out
 _UNLOOKED = {**BOUNDS, "skip_frame": "all"}
 
 
@@ -35,8 +42,8 @@ class Unreadable(Exception):
 def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
     """Index -> decoded picture of one of our own constant-rate videos. Raises Unreadable.
 
-    Starts at the keyframe before a stretch of wanted frames. On the way, frames that no other refers to and nobody
-    wants are passed over, which changes no pixel.
+    Starts at the keyframe before a stretch of wanted frames. On the way, frames that no other
+    refers to and nobody wants are passed over, which changes no pixel.
     """
     wanted = sorted({int(index) for index in indices})
     found: dict[int, Any] = {}
@@ -52,7 +59,9 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
     except Invalid as error:
         raise Unreadable(error.detail) from None
     except (av.FFmpegError, IndexError, OverflowError, OSError) as error:
-        raise Unreadable(f"cannot be decoded ({getattr(error, 'strerror', None) or error})") from None
+        raise Unreadable(
+            f"cannot be decoded ({getattr(error, 'strerror', None) or error})"
+        ) from None
     except ValueError:  # PyAV has nothing that stream_options could be for
         raise Unreadable("cannot be decoded (it has no tracks)") from None
     if missing := set(wanted) - found.keys():
@@ -62,7 +71,9 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
 
 @dataclass(frozen=True)
 class Still:
-    """A decoded picture kept small: uint8 [S, S, 3], or the levels [S, S] of a mask; its own size in px."""
+    """A decoded picture kept small: uint8 [S, S, 3], or the levels [S, S] of a mask; its own size
+    in px.
+    """
 
     small: np.ndarray
     width: int
@@ -73,8 +84,13 @@ def stills(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, Still]:
     """Decoded pictures, all of one size, as they are at `side` px."""
     first = shown[0]
     whole = (0, 0, first.width)
-    small = levels(list(shown.values()), side, whole) if is_mask else rgb(list(shown.values()), side)
-    return {index: Still(each, first.width, first.height) for index, each in zip(shown, small, strict=True)}
+    small = (
+        levels(list(shown.values()), side, whole) if is_mask else rgb(list(shown.values()), side)
+    )
+    return {
+        index: Still(each, first.width, first.height)
+        for index, each in zip(shown, small, strict=True)
+    }
 
 
 def rgb(shown: Sequence[Any], side: int) -> np.ndarray:
@@ -100,12 +116,16 @@ def _pixels(plane: Any, height: int, width: int) -> np.ndarray:
 
 
 def _resized(small: np.ndarray, side: int) -> np.ndarray:
-    return small if len(small) == side else cv2.resize(small, (side, side), interpolation=cv2.INTER_AREA)
+    return (
+        small
+        if len(small) == side
+        else cv2.resize(small, (side, side), interpolation=cv2.INTER_AREA)
+    )
 
 
 def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.ndarray:
-    """The square `part` (left, top, side) of decoded pictures of mask.mp4 as uint8 [n, side, side]: 0 background, 128
-    person, 255 face, by majority.
+    """The square `part` (left, top, side) of decoded pictures of mask.mp4 as uint8 [n, side, side]:
+    0 background, 128 person, 255 face, by majority.
     """
     found = np.zeros((len(shown), side, side), np.uint8)
     for picture, level in zip(shown, found, strict=True):
@@ -119,7 +139,9 @@ def _levels(picture: Any, part: tuple[int, int, int], found: np.ndarray) -> None
         cv2.resize(picture.small, (side, side), dst=found, interpolation=cv2.INTER_NEAREST)
         return
     left, top, size = part
-    luma = _pixels(picture.planes[0], picture.height, picture.width)[top : top + size, left : left + size]
+    luma = _pixels(picture.planes[0], picture.height, picture.width)[
+        top : top + size, left : left + size
+    ]
     if luma.shape == found.shape:
         cv2.LUT(luma, _LEVELS, dst=found)
         return
@@ -162,9 +184,12 @@ def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
     return found
 
 
-def _decoded(container: Any, stream: Any, number: Callable[[int], int], awaited: set[int]) -> Iterator[Any]:
-    """Pictures from where the file stands. The decoder is told that nothing follows the last packet that is awaited: it
-    would wait for some more before it gives the pictures that it holds back to put them in order.
+def _decoded(
+    container: Any, stream: Any, number: Callable[[int], int], awaited: set[int]
+) -> Iterator[Any]:
+    """Pictures from where the file stands. The decoder is told that nothing follows the last packet
+    that is awaited: it would wait for some more before it gives the pictures that it holds back to
+    put them in order.
     """
     context = stream.codec_context
     for packet in container.demux(stream):

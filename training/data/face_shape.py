@@ -1,7 +1,9 @@
-"""The face shape of another person, put on driving frames: a swap that keeps eyes and lips in place cannot.
+"""The face shape of another person, put on driving frames: a swap that keeps eyes and lips in place
+cannot.
 
-A face's shape is where its points lie when it looks straight on with its mouth closed: about the middle of the eyes, in
-units of their distance from the upper lip. A turned or tilted face moves by the difference of two shapes, turned alike.
+A face's shape is where its points lie when it looks straight on with its mouth closed: about the
+middle of the eyes, in units of their distance from the upper lip. A turned or tilted face moves by
+the difference of two shapes, turned alike.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from training.data.record import Clip, Faces
 
 STEADIEST = 5  # frames that a shape is the mean of
 OPEN = 2.0  # how many radians of a turned head count as much as a mouth open by one unit
-STRAIGHT = np.array([0.2, 0.25])  # rad of yaw and pitch: a clip that is always turned further shows no shape
+STRAIGHT = np.array(
+    [0.2, 0.25]
+)  # rad of yaw and pitch: a clip that is always turned further shows no shape
 SHUT = 0.15  # units: nor does one with a mouth that is always open
 SIDEWAYS = 0.3  # least cosine of a yaw by which a width is divided
 ASKED = 8  # donors in turn, where the first shows no shape
@@ -58,20 +62,24 @@ class FaceShape:
         yaw, pitch, roll = head.T
         wide = geometry.interocular(points) / np.maximum(np.cos(yaw), SIDEWAYS)
         unit = (wide / geometry.interocular(self.points))[:, None, None]  # px
-        seen = (donor.points - self.points) * np.stack([np.cos(yaw), np.cos(pitch)], axis=-1)[:, None]
+        seen = (donor.points - self.points) * np.stack([np.cos(yaw), np.cos(pitch)], axis=-1)[
+            :, None
+        ]
         return points + unit * (seen @ _turn(roll).transpose(0, 2, 1))
 
 
 def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape | None:
-    """Of a clip's faces, points px [T, 478, 2] and heads [T, 3] rad (yaw, pitch, roll); None where the face never looks
-    straight on with its mouth closed. Raises Unreadable.
+    """Of a clip's faces, points px [T, 478, 2] and heads [T, 3] rad (yaw, pitch, roll); None where
+    the face never looks straight on with its mouth closed. Raises Unreadable.
     """
     if not np.isfinite(head).all():
         raise Unreadable("faces.npz does not say how the head is turned")
     around = points - points[:, CORNERS].mean(axis=1, keepdims=True)
     long = np.maximum(np.linalg.norm(around[:, UPPER_LIP], axis=-1), 1e-9)
     opened = np.linalg.norm(around[:, UPPER_LIP] - around[:, LOWER_LIP], axis=-1) / long
-    steadiest = np.argsort(np.abs(head[:, :2]).sum(axis=1) + OPEN * opened, kind="stable")[:STEADIEST]
+    steadiest = np.argsort(np.abs(head[:, :2]).sum(axis=1) + OPEN * opened, kind="stable")[
+        :STEADIEST
+    ]
     mean = (around[steadiest] @ _turn(head[steadiest, 2])).mean(axis=0)
     even = (mean + mean[MIRRORED] * [-1, 1]) / 2
     unit = float(np.linalg.norm(even[UPPER_LIP]))
@@ -82,7 +90,9 @@ def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape | None:
 
 
 class Donors:
-    """People of the shards who lend their face shapes; a shape is made when it is first asked for."""
+    """People of the shards who lend their face shapes; a shape is made when it is first asked
+    for.
+    """
 
     def __init__(self, shelf: Shelf):
         self.shelf = shelf
@@ -90,9 +100,12 @@ class Donors:
         self.lenders = np.arange(count) * len(shelf) // count
         self.shapes: dict[int, FaceShape | None] = {}
 
-    def __call__(self, place: int, faces: Faces, share: float | None) -> tuple[FaceShape, FaceShape] | None:
-        """The shape of the sample at `place` and that of another identity, `share` in [0, 1) of the way through them;
-        None without share, where there is no other, or where the face shows no shape. Raises Unreadable.
+    def __call__(
+        self, place: int, faces: Faces, share: float | None
+    ) -> tuple[FaceShape, FaceShape] | None:
+        """The shape of the sample at `place` and that of another identity, `share` in [0, 1) of the
+        way through them; None without share, where there is no other, or where the face shows no
+        shape. Raises Unreadable.
         """
         if share is None:
             return None
@@ -106,19 +119,27 @@ class Donors:
         if place not in self.shapes:
             self.shapes[place] = None  # what cannot be read will be told when its own turn comes
             with contextlib.suppress(Unreadable):
-                faces = Clip(int(self.shelf.frames[place]), self.shelf.read(place, ["faces.npz"])).faces
+                faces = Clip(
+                    int(self.shelf.frames[place]), self.shelf.read(place, ["faces.npz"])
+                ).faces
                 self.shapes[place] = shape_of(faces.landmarks, faces.head)
         return self.shapes[place]
 
 
 def moved(pictures: Tensor, before: np.ndarray, after: np.ndarray) -> Tensor:
-    """Float [n, c, S, S], bent so that what lies at the points `before` [n, 478, 2] px comes to lie at `after`."""
+    """Float [n, c, S, S], bent so that what lies at the points `before` [n, 478, 2] px comes to lie
+    at `after`.
+    """
     side = pictures.shape[-1]
-    return F.grid_sample(pictures, _sources(before, after, side), padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        pictures, _sources(before, after, side), padding_mode="border", align_corners=False
+    )
 
 
 def _sources(before: np.ndarray, after: np.ndarray, side: int) -> Tensor:
-    """[n, side, side, 2] in [-1, 1]: each place moves as the points around it, by nearness; far ones as the nearest."""
+    """[n, side, side, 2] in [-1, 1]: each place moves as the points around it, by nearness; far
+    ones as the nearest.
+    """
     ends = torch.from_numpy(after[:, MOVED] * (2 / side) - 1).float()
     steps = torch.from_numpy((before - after)[:, MOVED] * (2 / side)).float()
     places = _places(COARSE, align_corners=True)
@@ -130,7 +151,9 @@ def _sources(before: np.ndarray, after: np.ndarray, side: int) -> Tensor:
 
 def _places(count: int, align_corners: bool) -> Tensor:
     """[count, count, 2], x before y: from edge to edge, or the middles of pixels."""
-    line = torch.linspace(-1, 1, count) if align_corners else (2 * torch.arange(count) + 1) / count - 1
+    line = (
+        torch.linspace(-1, 1, count) if align_corners else (2 * torch.arange(count) + 1) / count - 1
+    )
     return torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
 
 

@@ -1,4 +1,6 @@
-"""What lies where in the shards of a split: read once from index.json and the tars' headers, then random access."""
+"""What lies where in the shards of a split: read once from index.json and the tars' headers, then
+random access.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ TWINS = {"swapped": "swapped.mp4", "styled": "styled.mp4"}
 
 @dataclass(frozen=True)
 class Shelf:
-    """N samples of one split in arrays, so that workers that copy it stay small; in the order of the index."""
+    """N samples of one split in arrays, so that workers that copy it stay small; in the order of
+    the index.
+    """
 
     folder: Path
     files: tuple[str, ...]
@@ -33,7 +37,9 @@ class Shelf:
     offsets: np.ndarray  # int64 [N, 6], of the members' data, in the order of FIELDS
     sizes: np.ndarray  # int64 [N, 6]; 0: there is no such twin
     frames: np.ndarray  # int32 [N]
-    identities: np.ndarray  # int32 [N]: equal numbers are one person, or one group where no person is known
+    identities: (
+        np.ndarray
+    )  # int32 [N]: equal numbers are one person, or one group where no person is known
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,8 +52,9 @@ class Shelf:
         return [twin for twin, field in TWINS.items() if self.sizes[place, FIELDS.index(field)]]
 
     def read(self, place: int, fields: list[str]) -> dict[str, bytes]:
-        """Members of a sample. Unreadable where they are damaged; UserError where the shard is no longer what it was at
-        the start: that is no matter of single samples, and what was learnt without them could not be learnt again.
+        """Members of a sample. Unreadable where they are damaged; UserError where the shard is no
+        longer what it was at the start: that is no matter of single samples, and what was learnt
+        without them could not be learnt again.
         """
         number = self.shard[place]
         path = self.folder / self.files[number]
@@ -67,7 +74,9 @@ class Shelf:
         file.seek(self.offsets[place, column] - HEADER)
         header = file.read(HEADER)
         if header[: len(name) + 1] != name + b"\0":
-            raise Unreadable(f"{self.files[self.shard[place]]} does not hold {name.decode()} where it did")
+            raise Unreadable(
+                f"{self.files[self.shard[place]]} does not hold {name.decode()} where it did"
+            )
         return file.read(self.sizes[place, column])
 
 
@@ -82,7 +91,10 @@ class _Found:
 
 
 def _gone(path: Path, what: str) -> UserError:
-    return UserError(f"{path} {what}: put it back as it was, and the same command goes on (python -m datagen.verify).")
+    return UserError(
+        f"{path} {what}: put it back as it was, and the same command goes on (python -m "
+        "datagen.verify)."
+    )
 
 
 def shelf(folder: Path, split: str, least_frames: int = 1, subset: str | None = None) -> Shelf:
@@ -94,21 +106,37 @@ def shelf(folder: Path, split: str, least_frames: int = 1, subset: str | None = 
     try:
         return _shelf_of(folder, index, split, least_frames, subset)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder}/index.json is damaged ({error!r}): make the shards again.") from None
+        raise UserError(
+            f"{folder}/index.json is damaged ({error!r}): make the shards again."
+        ) from None
 
 
-def _shelf_of(folder: Path, index: dict[str, Any], split: str, least_frames: int, subset: str | None) -> Shelf:
+def _shelf_of(
+    folder: Path, index: dict[str, Any], split: str, least_frames: int, subset: str | None
+) -> Shelf:
     entries = [entry for entry in index["shards"] if entry["split"] == split]
     if not entries:
-        raise UserError(f"{folder} has no samples in {split!r}: {_counts(index)}; choose another split or input.")
+        raise UserError(
+            f"{folder} has no samples in {split!r}: {_counts(index)}; choose another "
+            "split or input."
+        )
     faults: list[str] = []
-    rows = [(number, found) for number, entry in enumerate(entries) for found in _checked(folder, entry, faults)]
+    rows = [
+        (number, found)
+        for number, entry in enumerate(entries)
+        for found in _checked(folder, entry, faults)
+    ]
     if faults:
         more = f", and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise UserError(f"{folder}: {'; '.join(faults[:8])}{more}: make the shards again (python -m datagen.verify).")
+        raise UserError(
+            f"{folder}: {'; '.join(faults[:8])}{more}: make the shards again (python -m "
+            "datagen.verify)."
+        )
     rows = [row for row in rows if subset is None or subset in row[1].told.get("subsets", ())]
     if not rows:
-        raise UserError(f"{folder} has no samples of subset {subset!r} in {split!r}: {_subsets(index)}.")
+        raise UserError(
+            f"{folder} has no samples of subset {subset!r} in {split!r}: {_subsets(index)}."
+        )
     _refuse_short(folder, [found for _, found in rows], least_frames)
     return _shelf(folder, entries, rows)
 
@@ -143,7 +171,10 @@ def _checked(folder: Path, entry: dict[str, Any], faults: list[str]) -> list[_Fo
     else:
         if [sample.key for sample in found] == entry["keys"]:
             return found
-        faults.append(f"{path.name} holds {len(found)} samples that are not the {len(entry['keys'])} of the index")
+        faults.append(
+            f"{path.name} holds {len(found)} samples that are not the "
+            f"{len(entry['keys'])} of the index"
+        )
     return []
 
 
@@ -158,9 +189,13 @@ def _samples(path: Path) -> Iterator[_Found]:
             if tuple(sorted(places)) != FIELDS:
                 raise ValueError(f"sample {key} has {', '.join(sorted(places))}")
             offsets, sizes = zip(*(places[field] for field in FIELDS), strict=True)
-            large = [field for field, size in zip(FIELDS, sizes, strict=True) if size > tars.most(field)]
+            large = [
+                field for field, size in zip(FIELDS, sizes, strict=True) if size > tars.most(field)
+            ]
             if large:
-                raise ValueError(f"{large[0]} of sample {key} has more than {tars.most(large[0])} bytes")
+                raise ValueError(
+                    f"{large[0]} of sample {key} has more than {tars.most(large[0])} bytes"
+                )
             file.seek(offsets[FIELDS.index("json")])
             told = _told(key, file.read(sizes[FIELDS.index("json")]))
             yield _Found(key, list(offsets), list(sizes), told)
@@ -169,7 +204,11 @@ def _samples(path: Path) -> Iterator[_Found]:
 def _told(key: str, data: bytes) -> dict[str, Any]:
     """What the loader needs of a sample's json. ValueError where that does not say it."""
     told = parse_json(data)
-    if not isinstance(told, dict) or type(told.get("frames")) is not int or not 0 < told["frames"] <= MAX_FRAMES:
+    if (
+        not isinstance(told, dict)
+        or type(told.get("frames")) is not int
+        or not 0 < told["frames"] <= MAX_FRAMES
+    ):
         raise ValueError(f"the json of sample {key} does not say how many frames it has")
     subsets = told.get("subsets", [])
     if not isinstance(subsets, list) or not all(isinstance(name, str) for name in subsets):
@@ -181,8 +220,10 @@ def _refuse_short(folder: Path, found: list[_Found], least: int) -> None:
     short = [sample for sample in found if sample.told["frames"] < least]
     if short:
         raise UserError(
-            f"{folder}: {len(short)} of {len(found)} clips have fewer than {least} frames, a window's, the first is "
-            f"{short[0].key} with {short[0].told['frames']}: take fewer frames, or drop them by a rule of select."
+            f"{folder}: {len(short)} of {len(found)} clips have fewer than {least} "
+            "frames, a window's, the first is "
+            f"{short[0].key} with {short[0].told['frames']}: take fewer frames, or drop "
+            "them by a rule of select."
         )
 
 
@@ -192,4 +233,6 @@ def _counts(index: dict[str, Any]) -> str:
 
 def _subsets(index: dict[str, Any]) -> str:
     names = sorted(index.get("select", {}).get("subsets", {}))
-    return f"the subsets are {', '.join(names)}" if names else "the shards were packed without subsets"
+    return (
+        f"the subsets are {', '.join(names)}" if names else "the shards were packed without subsets"
+    )

@@ -23,10 +23,11 @@ __all__ = ["ClipData", "ClipSet", "Sides"]
 
 
 class ClipData(LightningDataModule):
-    """The endless order of training over the samples of a split. UserError that lists all mistakes of the options.
+    """The endless order of training over the samples of a split. UserError that lists all mistakes
+    of the options.
 
-    conf/data/shards.yaml explains the options; `sides` and `preparation` are the model's. The trainer must leave the
-    sampler alone: use_distributed_sampler=False.
+    conf/data/shards.yaml explains the options; `sides` and `preparation` are the model's. The
+    trainer must leave the sampler alone: use_distributed_sampler=False.
     """
 
     def __init__(
@@ -90,11 +91,15 @@ class ClipData(LightningDataModule):
         order = Order(len(found), self.seed, weights)
         side = max(self.look.sides.picture, self.look.sides.driving)
         memory = Memory(self.memory_mb, side) if self.memory_mb else None
-        cache = self.cache if split == self.split else None  # others ask for frames that it may not have
+        cache = (
+            self.cache if split == self.split else None
+        )  # others ask for frames that it may not have
         return ClipSet(found, order, self.windows, self.look, self.augmentation, cache, memory)
 
     def start(self, position: int) -> None:
-        """The sample that training goes on with: the first that it has not yet seen, whatever workers have fetched."""
+        """The sample that training goes on with: the first that it has not yet seen, whatever
+        workers have fetched.
+        """
         self.position = position
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,8 +112,15 @@ class ClipData(LightningDataModule):
         """Without end and without length, from `position` on; this rank's share."""
         self.setup()
         assert self.clips is not None
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return loader(self.clips, Positions(self.position, self.batch, rank, world), self.workers, self.prefetch)
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return loader(
+            self.clips,
+            Positions(self.position, self.batch, rank, world),
+            self.workers,
+            self.prefetch,
+        )
 
     def _mistakes(self) -> list[str]:
         mistakes = [*self.windows.mistakes(), *self.augmentation.mistakes()]
@@ -125,10 +137,15 @@ class ClipData(LightningDataModule):
         if self.balance not in (None, "identity"):
             mistakes.append(f"balance is {self.balance!r}, identity or null is expected")
         if self.balance and not self.resample:
-            mistakes.append("balance is set without resample=true, which it needs: samples are drawn more than once")
+            mistakes.append(
+                "balance is set without resample=true, which it needs: samples are drawn "
+                "more than once"
+            )
         changes = self.augmentation.needs_pixels() + ["crop"] * (self.look.crop != "clip")
         if self.cache is not None and changes:
-            mistakes.append(f"cached latents go with whole clips as they are, without {', '.join(changes)}")
+            mistakes.append(
+                f"cached latents go with whole clips as they are, without {', '.join(changes)}"
+            )
         return mistakes
 
 
@@ -142,7 +159,8 @@ def loader(clips: ClipSet, positions: Positions, workers: int, prefetch: int = 4
         worker_init_fn=_one_thread,
         prefetch_factor=prefetch if workers else None,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # it draws a seed for the workers, which must not come from the global state
+        # it draws a seed for the workers, which must not come from the global state
+        generator=torch.Generator(),
     )
 
 

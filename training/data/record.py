@@ -44,10 +44,14 @@ class SmallClip:
         self.faces, every = clip.faces, range(clip.count)
         videos = [field for field in clip.members if field.endswith("mp4")]
         self.videos: dict[str, dict[int, Any]] = {}
-        self.faults: dict[str, Unreadable] = {}  # of a twin, which other samples of the clip do without
+        self.faults: dict[
+            str, Unreadable
+        ] = {}  # of a twin, which other samples of the clip do without
         for field in videos:
             try:
-                self.videos[field] = decode.stills(clip.pictures(field, every), side, field == "mask.mp4")
+                self.videos[field] = decode.stills(
+                    clip.pictures(field, every), side, field == "mask.mp4"
+                )
             except Unreadable as error:
                 self.faults[field] = error
 
@@ -59,16 +63,22 @@ class SmallClip:
 
 
 class Memory:
-    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time than decoding."""
+    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time
+    than decoding.
+    """
 
     def __init__(self, limit: float, side: int):
         self.left, self.side = int(limit * 2**20), side
         self.clips: dict[int, SmallClip] = {}
 
-    def kept(self, place: int, clip: Clip, read: Callable[[], dict[str, bytes]]) -> Clip | SmallClip:
+    def kept(
+        self, place: int, clip: Clip, read: Callable[[], dict[str, bytes]]
+    ) -> Clip | SmallClip:
         """The clip, from now on small where there is room for it."""
         members = read()
-        size = clip.count * self.side**2 * (3 * len(members) - 5)  # the mask has one channel, faces.npz is none
+        size = (
+            clip.count * self.side**2 * (3 * len(members) - 5)
+        )  # the mask has one channel, faces.npz is none
         if size > self.left:
             return clip
         self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
@@ -77,17 +87,25 @@ class Memory:
 
 
 def faces_of(data: bytes, count: int) -> Faces:
-    """Boxes and points of every frame; one without a face has those of the nearest that shows it."""
+    """Boxes and points of every frame; one without a face has those of the nearest that shows
+    it.
+    """
     try:
         found = arrays.load(io.BytesIO(data))
         boxes, landmarks = found["boxes"].astype(np.float32), found["landmarks"].astype(np.float32)
-        head = found["head"].astype(np.float32) if "head" in found else np.full((count, 3), np.nan, np.float32)
+        head = (
+            found["head"].astype(np.float32)
+            if "head" in found
+            else np.full((count, 3), np.nan, np.float32)
+        )
         shown = np.flatnonzero((found["confidence"] > 0) & ~np.isnan(boxes).any(axis=1))
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"faces.npz cannot be read ({error})") from None
     shapes = boxes.shape, found["confidence"].shape, head.shape, landmarks.shape[:2]
     is_told = shapes == ((count, 4), (count,), (count, 3), (count, POINTS))
     if not is_told or landmarks.ndim != 3 or not len(shown):
-        raise Unreadable(f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face")
+        raise Unreadable(
+            f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face"
+        )
     nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
     return Faces(boxes[nearest], landmarks[nearest], head[nearest])

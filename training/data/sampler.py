@@ -1,4 +1,6 @@
-"""The endless order of training: which sample stands at which position, and who takes which positions."""
+"""The endless order of training: which sample stands at which position, and who takes which
+positions.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from datagen.core.seeds import seed_of
 
 @dataclass(frozen=True)
 class Order:
-    """Position p is place p % count of the permutation of epoch p // count, which depends on seed and epoch alone.
+    """Position p is place p % count of the permutation of epoch p // count, which depends on seed
+    and epoch alone.
 
     With `weights` [count], positions are drawn with replacement in place of that.
     """
@@ -25,7 +28,9 @@ class Order:
     weights: np.ndarray | None = None
 
     def sample(self, position: int, attempt: int = 0) -> int:
-        """Number of the sample at a position; after `attempt` unreadable ones that of the next place of its epoch."""
+        """Number of the sample at a position; after `attempt` unreadable ones that of the next
+        place of its epoch.
+        """
         if self.weights is not None:
             return (self._drawn(position) + attempt) % self.count
         epoch, place = divmod(position, self.count)
@@ -51,7 +56,8 @@ def balanced(groups: np.ndarray) -> np.ndarray:
 
 
 class Positions(Sampler[list[int]]):
-    """Batches of positions for one rank, without end: at micro-step s those from start + (s * world + rank) * batch.
+    """Batches of positions for one rank, without end: at micro-step s those from start + (s * world
+    + rank) * batch.
 
     All ranks together take every position once, so any world size goes on from any position.
     """

@@ -15,7 +15,9 @@ REFERENCES = ("any", "outside")
 
 @dataclass(frozen=True)
 class Window:
-    """Frames int64 [f] of the clip; candidates for the reference, first come; target, swapped or styled."""
+    """Frames int64 [f] of the clip; candidates for the reference, first come; target, swapped or
+    styled.
+    """
 
     frames: np.ndarray
     references: np.ndarray
@@ -24,8 +26,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Windows:
-    """How windows are drawn: uniformly over the clip, as is the reference: `any` frame, or where possible one
-    `outside` the window.
+    """How windows are drawn: uniformly over the clip, as is the reference: `any` frame, or where
+    possible one `outside` the window.
     """
 
     frames: int = 12
@@ -51,9 +53,11 @@ class Windows:
             yield f"twin_probability is {self.twin_probability}, but twins is empty"
 
     def draw(self, count: int, present: list[str], generator: torch.Generator) -> Window:
-        """From a clip of `count` frames, at least as many as a window has, with the twins that are `present`.
+        """From a clip of `count` frames, at least as many as a window has, with the twins that are
+        `present`.
 
-        A clip too short for the stride is shown with the largest that fits (the official loader: count // frames).
+        A clip too short for the stride is shown with the largest that fits (the official loader:
+        count // frames).
         """
         stride = min(self.stride, (count - 1) // max(self.frames - 1, 1)) if self.frames > 1 else 1
         start = _below(count - (self.frames - 1) * stride, generator)

@@ -1,7 +1,9 @@
-"""Cross pairs of the sample source, whose truth is known: one person's motion rendered on another's face.
+"""Cross pairs of the sample source, whose truth is known: one person's motion rendered on another's
+face.
 
-Whoever copies the driving person, as training without twins teaches, scores well on a person's own clips and badly
-here. All pictures of a case are framed alike: by the square that the stage `clips` cuts around the truth's face.
+Whoever copies the driving person, as training without twins teaches, scores well on a person's own
+clips and badly here. All pictures of a case are framed alike: by the square that the stage `clips`
+cuts around the truth's face.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ OPEN = 0.1  # blink of a frame that may be the reference
 
 @dataclass(frozen=True, eq=False)
 class CrossCase:
-    """Pictures RGB uint8, f frames; points float64 px, NaN where no face was found; curves [f] by names of Motion."""
+    """Pictures RGB uint8, f frames; points float64 px, NaN where no face was found; curves [f] by
+    names of Motion.
+    """
 
     key: str
     reference: np.ndarray  # 512 512 3
@@ -70,12 +74,16 @@ class CrossCase:
         """Of the driving faces, xyxy px [f, 4]; where none was found, between its neighbours."""
         boxes = geometry.box(self.driving_points)
         known = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        return np.stack([np.interp(np.arange(len(boxes)), known, side[known]) for side in boxes.T], axis=1)
+        return np.stack(
+            [np.interp(np.arange(len(boxes)), known, side[known]) for side in boxes.T], axis=1
+        )
 
 
 @dataclass(frozen=True)
 class CaseFrames:
-    """model.pipeline.Driving of a case: the driving face alone on black, grey or not, [3, n, side, side] in [0, 1]."""
+    """model.pipeline.Driving of a case: the driving face alone on black, grey or not, [3, n, side,
+    side] in [0, 1].
+    """
 
     case: CrossCase
     side: int
@@ -87,7 +95,9 @@ class CaseFrames:
     def read(self, frames: range) -> Tensor:
         rgb = torch.from_numpy(self.case.driving[frames.start : frames.stop]).permute(0, 3, 1, 2)
         whole = Square(0, 0, rgb.shape[-1])
-        boxes = kept_boxes(whole.place(self.case.boxes[frames.start : frames.stop], self.side), self.side)
+        boxes = kept_boxes(
+            whole.place(self.case.boxes[frames.start : frames.stop], self.side), self.side
+        )
         alone = only(cropped(rgb, whole, self.side) / 255, boxes)
         return (grey(alone) if self.is_grey else alone).transpose(0, 1)
 
@@ -97,13 +107,24 @@ def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings) ->
     side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
     whole = Square(0, 0, pixels.shape[-1])
     picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
-    share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[0, 0].numpy()
+    share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[
+        0, 0
+    ].numpy()
     reference = pipeline.reference(picture, share >= 0.5, settings.seed)
-    return np.stack(list(pipeline.animate(reference, CaseFrames(case, pipeline.driving_side, pipeline.grey), settings)))
+    return np.stack(
+        list(
+            pipeline.animate(
+                reference, CaseFrames(case, pipeline.driving_side, pipeline.grey), settings
+            )
+        )
+    )
 
 
-def cross_cases(shards: Path, count: int = 6, frames: int = 40, stride: int = 1, seed: int = 0) -> list[CrossCase]:
-    """Cases of the people and motions of the val split, whose references no training has seen, clearest first.
+def cross_cases(
+    shards: Path, count: int = 6, frames: int = 40, stride: int = 1, seed: int = 0
+) -> list[CrossCase]:
+    """Cases of the people and motions of the val split, whose references no training has seen,
+    clearest first.
 
     UserError where the shards are not the sample source's, whose truth alone is known.
     """
@@ -114,11 +135,15 @@ def cross_cases(shards: Path, count: int = 6, frames: int = 40, stride: int = 1,
     motions = _varied(sources)
     chosen = ((pair, number % len(motions)) for number, pair in enumerate(pairs))
     # few people and motions come round again: the same case twice would pass for two
-    return [_case(pair, motions[place], frames, stride, seed) for pair, place in dict.fromkeys(chosen)]
+    return [
+        _case(pair, motions[place], frames, stride, seed) for pair, place in dict.fromkeys(chosen)
+    ]
 
 
 def difference(one: int, other: int) -> float:
-    """How clearly two people of the sample differ: shape and skin colour, each in units of datagen.agree.mesh."""
+    """How clearly two people of the sample differ: shape and skin colour, each in units of
+    datagen.agree.mesh.
+    """
     a, b = (look_of(person(who)).points for who in (one, other))
     shape = float(np.abs(np.log(shape_ratios(a) / shape_ratios(b))).mean())
     colour = float(np.linalg.norm(np.subtract(person(one).skin, person(other).skin)))
@@ -143,10 +168,13 @@ def _held_out(shards: Path) -> list[dict[str, Any]]:
         told = [parse_json(data) for data in _documents(shards, index)]
         sources = [sample["source"] for sample in told if sample["source"].get("name") == "sample"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{shards} holds a damaged sample ({error!r}): python -m datagen.verify names it.") from None
+        raise UserError(
+            f"{shards} holds a damaged sample ({error!r}): python -m datagen.verify names it."
+        ) from None
     if not sources:
         raise UserError(
-            f"the val split of {shards} holds no clip of the sample source, whose truth alone is known: make shards "
+            f"the val split of {shards} holds no clip of the sample source, whose truth "
+            "alone is known: make shards "
             "with source=sample, or compare videos with --videos."
         )
     return sources
@@ -169,13 +197,20 @@ def _furthest(who: int) -> int:
 
 
 def _pairs(references: Sequence[int], drivers: Sequence[int], count: int) -> list[tuple[int, int]]:
-    """(reference, driver): everyone is as often the reference, drivers change, the clearest pairs first, both ways."""
+    """(reference, driver): everyone is as often the reference, drivers change, the clearest pairs
+    first, both ways.
+    """
     apart = {(a, b): difference(a, b) for a in references for b in drivers if a != b}
     chosen: list[tuple[int, int]] = []
     while len(chosen) < count:
         was, drove = Counter(a for a, _ in chosen), Counter(b for _, b in chosen)
         again = Counter(chosen)
-        chosen.append(min(apart, key=lambda p: (was[p[0]], again[p], apart[p] < CLEARLY, drove[p[1]], -apart[p])))
+        chosen.append(
+            min(
+                apart,
+                key=lambda p: (was[p[0]], again[p], apart[p] < CLEARLY, drove[p[1]], -apart[p]),
+            )
+        )
     return chosen
 
 
@@ -189,7 +224,9 @@ def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [sources[place] for _, _, place in sorted(rows)]
 
 
-def _case(pair: tuple[int, int], source: dict[str, Any], frames: int, stride: int, seed: int) -> CrossCase:
+def _case(
+    pair: tuple[int, int], source: dict[str, Any], frames: int, stride: int, seed: int
+) -> CrossCase:
     who, driver = pair
     whole = motion(source["motion"], source["seconds"], source["fps"], source["seed"])
     moves = taken(whole, slice(0, frames * stride, stride))
@@ -230,7 +267,9 @@ def _framed(pictures: np.ndarray, fps: float) -> Square:
 
 def _cut(pictures: np.ndarray, part: Square) -> np.ndarray:
     inside = pictures[:, part.top : part.top + part.side, part.left : part.left + part.side]
-    return np.stack([cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for rgb in inside])
+    return np.stack(
+        [cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for rgb in inside]
+    )
 
 
 def _placed(points: np.ndarray, part: Square) -> np.ndarray:

@@ -16,7 +16,9 @@ LEAST, LABEL = 192, 24  # px: side of a picture, height of the line of names
 
 
 def write_grid(path: Path, judged: JudgedCase, output: np.ndarray) -> None:
-    """Of a case and its output RGB uint8 [f, S, S, 3]; pictures under LEAST px are enlarged, unsmoothed."""
+    """Of a case and its output RGB uint8 [f, S, S, 3]; pictures under LEAST px are enlarged,
+    unsmoothed.
+    """
     side = max(LEAST, output.shape[1] + output.shape[1] % 2)
     label = _label(side)
     with Writer(path, Fraction(judged.case.fps).limit_denominator(1001)) as writer:
@@ -29,5 +31,14 @@ def write_grid(path: Path, judged: JudgedCase, output: np.ndarray) -> None:
 def _label(side: int) -> np.ndarray:
     line = np.full((LABEL, side * len(NAMES), 3), 255, np.uint8)
     for place, name in enumerate(NAMES):
-        cv2.putText(line, name, (place * side + 6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(
+            line,
+            name,
+            (place * side + 6, 17),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.5,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
     return line

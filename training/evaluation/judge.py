@@ -1,4 +1,6 @@
-"""All measures of cross cases at the model's side: what validation, ablations and training.evaluate share."""
+"""All measures of cross cases at the model's side: what validation, ablations and training.evaluate
+share.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,11 @@ class Settings:
 
     side: int = 64  # px of the model's pictures
     mesh: bool = True  # FaceMesh on the output, about 15 ms a frame
-    readout: bool = True  # motion by training.evaluation.readout, about 3 s for each person before the first output
-    folder: Path | None = Path("data/readout")  # where these people's pictures are kept; none: drawn again
+    # motion by training.evaluation.readout, about 3 s for each person before the first output
+    readout: bool = True
+    folder: Path | None = Path(
+        "data/readout"
+    )  # where these people's pictures are kept; none: drawn again
 
 
 class Judge:
@@ -43,8 +48,12 @@ class Judge:
         return [judged.row(animate(judged.case)) for judged in self.cases]
 
 
-def evaluate_cases(animate: Animate, cases: Sequence[CrossCase], settings: Settings) -> list[dict[str, Any]]:
-    """`Judge` for one model. ValueError where an output has another number of frames or another side than it should."""
+def evaluate_cases(
+    animate: Animate, cases: Sequence[CrossCase], settings: Settings
+) -> list[dict[str, Any]]:
+    """`Judge` for one model. ValueError where an output has another number of frames or another
+    side than it should.
+    """
     return Judge(cases, settings)(animate)
 
 
@@ -64,8 +73,15 @@ class JudgedCase:
     def row(self, output: np.ndarray) -> dict[str, Any]:
         """Scores by name; null where there is nothing to measure."""
         if output.shape != self.truth.shape or output.dtype != np.uint8:
-            raise ValueError(f"{self.case.key}: the output is {output.shape}, {self.truth.shape} of uint8 is expected")
-        told = {"key": self.case.key, "reference": self.case.people[0], "driving": self.case.people[1]}
+            raise ValueError(
+                f"{self.case.key}: the output is {output.shape}, {self.truth.shape} of "
+                "uint8 is expected"
+            )
+        told = {
+            "key": self.case.key,
+            "reference": self.case.people[0],
+            "driving": self.case.people[1],
+        }
         scores: dict[str, Any] = self._pixels(output)
         if self.is_cross:
             scores |= leakage.of_pictures(output, self.truth, self.driving, self.region)
@@ -74,7 +90,10 @@ class JudgedCase:
             scores |= self._read(self.reader, output)
         if self.mesh is not None:
             scores |= self._faces(self.mesh, output)
-        return told | {name: None if value is None else round(float(value), 5) for name, value in scores.items()}
+        return told | {
+            name: None if value is None else round(float(value), 5)
+            for name, value in scores.items()
+        }
 
     @cached_property
     def own_flicker(self) -> float:
@@ -99,10 +118,14 @@ class JudgedCase:
         }
 
     def _read(self, reader: Readout, output: np.ndarray) -> dict[str, float | None]:
-        """Pearson's r between what the readout sees in the output and the driving motion's true curves; read_of_truth_:
-        in the truth itself, which is as much as can be read.
+        """Pearson's r between what the readout sees in the output and the driving motion's true
+        curves; read_of_truth_: in the truth itself, which is as much as can be read.
         """
-        read, best, curves = reader(output, self.middles), reader(self.truth, self.middles), self.case.curves
+        read, best, curves = (
+            reader(output, self.middles),
+            reader(self.truth, self.middles),
+            self.case.curves,
+        )
         scores = {}
         for name, least in LEAST.items():
             scores[f"read_{name}_r"] = correlation(curves[name], read[name], least)
@@ -117,7 +140,9 @@ class JudgedCase:
         both = ~np.isnan((truth + points)[:, 0, 0])
         if both.any():
             tones = [colours(pictures, truth)[both].mean(0) for pictures in (self.truth, output)]
-            scores |= likeness(truth[both], points[both], float(np.linalg.norm(tones[0] - tones[1])))
+            scores |= likeness(
+                truth[both], points[both], float(np.linalg.norm(tones[0] - tones[1]))
+            )
         return scores
 
 

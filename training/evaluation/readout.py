@@ -1,8 +1,10 @@
-"""What small pictures show of the motion: fitted on true frames of the people of a case, in other poses. Ours.
+"""What small pictures show of the motion: fitted on true frames of the people of a case, in other
+poses. Ours.
 
-FaceMesh is no measure at 64 px; the sample source can draw its people in any pose, with curves that are known. Two
-steps of ridge regression on grey pixels, each less its mean over the clip, so that what does not move counts for
-nothing: the whole picture tells the head's angles and where eyes and mouth are, patches around these tell the rest.
+FaceMesh is no measure at 64 px; the sample source can draw its people in any pose, with curves that
+are known. Two steps of ridge regression on grey pixels, each less its mean over the clip, so that
+what does not move counts for nothing: the whole picture tells the head's angles and where eyes and
+mouth are, patches around these tell the rest.
 """
 
 from __future__ import annotations
@@ -42,13 +44,19 @@ LEAST = {  # sd of a curve below which it does not move: no correlation is told
     "gaze_yaw": 3.0,
     "gaze_pitch": 3.0,
 }
-PARTS = {  # points whose middle is followed; half width and height in shares of the side; samples across and down
+# points whose middle is followed; half width and height in shares of the side; samples across and
+# down
+PARTS = {
     "mouth": (geometry.OUTER_LIPS, (8 / 64, 6 / 64), (24, 16)),
     "right": (geometry.RIGHT_EYE, (4.5 / 64, 3 / 64), (16, 10)),
     "left": (geometry.LEFT_EYE, (4.5 / 64, 3 / 64), (16, 10)),
 }
 SEEN_IN = {"mouth": ("mouth",), "right left": ("blink", "gaze_yaw", "gaze_pitch")}  # parts: curves
-STEADINESS = {"whole": 0.003, "mouth": 0.01, "right left": 0.1}  # ridge, in shares of the mean variance
+STEADINESS = {
+    "whole": 0.003,
+    "mouth": 0.01,
+    "right left": 0.1,
+}  # ridge, in shares of the mean variance
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,17 @@ class Subject:
         x, y, side = (part.left * share, part.top * share, part.side * share)
         matrix = np.array([[side / SIDE, 0, x], [0, side / SIDE, y]])
         matrix[:, 2] += 0.5 * (side / SIDE - 1)
-        sd = max(side / SIDE - 1, 0) / 2  # what is finer is averaged away, as by a shrinking of areas
+        sd = (
+            max(side / SIDE - 1, 0) / 2
+        )  # what is finer is averaged away, as by a shrinking of areas
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        smooth = (cv2.GaussianBlur(picture, (0, 0), sd) if sd > 0.2 else picture for picture in self.pictures)
-        cut = np.stack([cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=flags) for picture in smooth])
+        smooth = (
+            cv2.GaussianBlur(picture, (0, 0), sd) if sd > 0.2 else picture
+            for picture in self.pictures
+        )
+        cut = np.stack(
+            [cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=flags) for picture in smooth]
+        )
         return Subject(cut, (self.middles - [x, y]) * (SIDE / side))
 
 
@@ -88,13 +103,17 @@ class Readout:
         away = [subject.middles - subject.middles.mean(0) for subject in subjects]
         places = np.concatenate(away).reshape(len(x), -1)
         first = cls(_ridge(x, y, STEADINESS["whole"]), _ridge(x, places, STEADINESS["whole"]), {})
-        looks = [first.patches(subject.pictures / 255, subject.middles.mean(0)) for subject in subjects]
+        looks = [
+            first.patches(subject.pictures / 255, subject.middles.mean(0)) for subject in subjects
+        ]
         joined = {part: np.concatenate([look[part] for look in looks]) for part in SEEN_IN}
-        return cls(first.whole, first.places, {p: _ridge(v, y, STEADINESS[p]) for p, v in joined.items()})
+        return cls(
+            first.whole, first.places, {p: _ridge(v, y, STEADINESS[p]) for p, v in joined.items()}
+        )
 
     def __call__(self, pictures: np.ndarray, middles: np.ndarray) -> dict[str, np.ndarray]:
-        """Curves [f], up to a constant, of a clip's pictures uint8 [f, S, S, 3] of any side; `middles` [parts, 2] says
-        where eyes and mouth are on the whole, in shares of the side.
+        """Curves [f], up to a constant, of a clip's pictures uint8 [f, S, S, 3] of any side;
+        `middles` [parts, 2] says where eyes and mouth are on the whole, in shares of the side.
         """
         grey = area(pictures, SIDE).astype(np.float32) @ LUMA / 255
         rows = dict(zip(LEAST, (_moving(grey) @ self.whole).T, strict=True))
@@ -104,20 +123,37 @@ class Readout:
         return rows
 
     def patches(self, grey: np.ndarray, middles: np.ndarray) -> dict[str, np.ndarray]:
-        """Patches [f, samples] around eyes and mouth where the whole picture says that they are, turned upright."""
+        """Patches [f, samples] around eyes and mouth where the whole picture says that they are,
+        turned upright.
+        """
         x = _moving(grey)
         where = middles + (x @ self.places).reshape(len(x), *middles.shape)
         roll = np.deg2rad(x @ self.whole[:, list(LEAST).index("head_roll")])
         cut = {name: _unit(_patches(grey, where[:, i], roll, name)) for i, name in enumerate(PARTS)}
-        return {group: np.concatenate([cut[name] for name in group.split()], axis=1) for group in SEEN_IN}
+        return {
+            group: np.concatenate([cut[name] for name in group.split()], axis=1)
+            for group in SEEN_IN
+        }
 
 
 def poses(count: int = FRAMES) -> Motion:
-    """Random poses, each by itself and all angles independent, so that no curve is read from another."""
+    """Random poses, each by itself and all angles independent, so that no curve is read from
+    another.
+    """
     rng = np.random.default_rng(seed_of("readout", count))
     reach = dict(zip(("head_yaw", "head_pitch", "head_roll"), HEAD_LIMITS, strict=True))
-    reach |= {"gaze_yaw": GAZE[0], "gaze_pitch": GAZE[1], "smile": 0.35, "shift_x": 3.0, "shift_y": 2.5}
-    curves = {f.name: rng.uniform(-1, 1, count) * reach.get(f.name, 0) for f in fields(Motion) if f.name != "fps"}
+    reach |= {
+        "gaze_yaw": GAZE[0],
+        "gaze_pitch": GAZE[1],
+        "smile": 0.35,
+        "shift_x": 3.0,
+        "shift_y": 2.5,
+    }
+    curves = {
+        f.name: rng.uniform(-1, 1, count) * reach.get(f.name, 0)
+        for f in fields(Motion)
+        if f.name != "fps"
+    }
     curves["mouth"] = rng.uniform(0, 0.75, count)
     curves["blink"] = np.where(rng.random(count) < 0.6, 0, rng.uniform(0, 1, count))
     return Motion(25.0, **curves)
@@ -163,7 +199,9 @@ def _ridge(x: np.ndarray, y: np.ndarray, steadiness: float) -> np.ndarray:
 
 
 def _moving(grey: np.ndarray) -> np.ndarray:
-    """Pixels [f, S * S] of grey pictures [f, S, S] without the clip's mean picture, in units of its contrast."""
+    """Pixels [f, S * S] of grey pictures [f, S, S] without the clip's mean picture, in units of its
+    contrast.
+    """
     return _unit(grey.reshape(len(grey), -1))
 
 
@@ -177,12 +215,20 @@ def _unit(values: np.ndarray) -> np.ndarray:
 def _patches(grey: np.ndarray, where: np.ndarray, roll: np.ndarray, name: str) -> np.ndarray:
     """Around `where` [f, 2] px, turned by `roll` [f] radians: float32 [f, samples]."""
     _, half, (across, down) = PARTS[name]
-    x, y = np.meshgrid(np.linspace(-1, 1, across) * half[0] * SIDE, np.linspace(-1, 1, down) * half[1] * SIDE)
+    x, y = np.meshgrid(
+        np.linspace(-1, 1, across) * half[0] * SIDE, np.linspace(-1, 1, down) * half[1] * SIDE
+    )
     cosine, sine = np.cos(roll)[:, None, None], np.sin(roll)[:, None, None]
     fields_x = (where[:, 0, None, None] + x * cosine - y * sine - 0.5).astype(np.float32)
     fields_y = (where[:, 1, None, None] + x * sine + y * cosine - 0.5).astype(np.float32)
     cut = [
-        cv2.remap(picture.astype(np.float32), here, there, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(
+            picture.astype(np.float32),
+            here,
+            there,
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         for picture, here, there in zip(grey, fields_x, fields_y, strict=True)
     ]
     return np.stack(cut).reshape(len(cut), -1)

@@ -1,4 +1,6 @@
-"""Self-reenactment on any shards: a clip's first frame is the reference, the rest drives and is the truth."""
+"""Self-reenactment on any shards: a clip's first frame is the reference, the rest drives and is the
+truth.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def self_cases(shards: Path, count: int, frames: int, stride: int = 1) -> list[C
         if len(found) == count:
             break
     if not found:
-        raise UserError(f"the val split of {shards} holds no clip with a face: choose other shards with --input.")
+        raise UserError(
+            f"the val split of {shards} holds no clip with a face: choose other shards "
+            "with --input."
+        )
     return found
 
 
@@ -58,7 +63,9 @@ def _case(key: str, fields: dict[str, bytes], frames: int, stride: int) -> Cross
     try:
         return _made(key, fields, frames, stride)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"sample {key} cannot be read ({error}): python -m datagen.verify names every fault.") from None
+        raise UserError(
+            f"sample {key} cannot be read ({error}): python -m datagen.verify names every fault."
+        ) from None
 
 
 def _made(key: str, fields: dict[str, bytes], frames: int, stride: int) -> CrossCase | None:

@@ -1,4 +1,6 @@
-"""Means over clips with confidence intervals, of one run and of the difference of two; as a table."""
+"""Means over clips with confidence intervals, of one run and of the difference of two; as a
+table.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,12 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {name: interval(name, _known(rows, name)) for name in _names(rows)}
 
 
-def differences(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Of the same clips in two runs, second less first: paired, so that what is hard in a clip does not blur it."""
+def differences(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Of the same clips in two runs, second less first: paired, so that what is hard in a clip does
+    not blur it.
+    """
     first, second = ({row["key"]: row for row in rows} for rows in (before, after))
     both = sorted(first.keys() & second.keys())
     result = {}
@@ -32,11 +38,18 @@ def differences(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]
 
 
 def interval(name: str, values: np.ndarray) -> dict[str, float]:
-    """Mean and the middle 95 % of the means of 2000 draws of clips with replacement (percentile bootstrap, seeded)."""
+    """Mean and the middle 95 % of the means of 2000 draws of clips with replacement (percentile
+    bootstrap, seeded).
+    """
     rng = np.random.default_rng(seed_of("bootstrap", name))
     means = values[rng.integers(len(values), size=(DRAWS, len(values)))].mean(1)
     low, high = np.percentile(means, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high), "clips": len(values)}
+    return {
+        "mean": float(values.mean()),
+        "low": float(low),
+        "high": float(high),
+        "clips": len(values),
+    }
 
 
 def table(title: str, told: dict[str, dict[str, float]]) -> Any:
@@ -44,18 +57,24 @@ def table(title: str, told: dict[str, dict[str, float]]) -> Any:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     made.add_column("measure")
     for column in ("mean", f"{LEVEL} % interval", "clips"):
         made.add_column(column, justify="right")
     for name, row in told.items():
-        made.add_row(name, f"{row['mean']:.4g}", f"{row['low']:.4g} to {row['high']:.4g}", str(row["clips"]))
+        made.add_row(
+            name, f"{row['mean']:.4g}", f"{row['low']:.4g} to {row['high']:.4g}", str(row["clips"])
+        )
     return made
 
 
 def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Of measures with a number in some row, in their order."""
-    names = dict.fromkeys(name for row in rows for name, value in row.items() if type(value) in (int, float))
+    names = dict.fromkeys(
+        name for row in rows for name, value in row.items() if type(value) in (int, float)
+    )
     return list(names)
 
 

@@ -39,11 +39,18 @@ class Film:
         """UserError where it cannot be read."""
         try:
             fps = video.probe(path).fps or 25.0
-            shown = [_square(frame.rgb) for frame in islice(video.read(path, None, 2 * MAX_SIDE), most + 1)]
+            shown = [
+                _square(frame.rgb)
+                for frame in islice(video.read(path, None, 2 * MAX_SIDE), most + 1)
+            ]
         except FileNotFoundError:
-            raise UserError(f"there is no video {path}: name two videos, or two folders, with --videos.") from None
+            raise UserError(
+                f"there is no video {path}: name two videos, or two folders, with --videos."
+            ) from None
         except Invalid as error:
-            raise UserError(f"{path} cannot be compared: {error.detail}; a whole video is expected.") from None
+            raise UserError(
+                f"{path} cannot be compared: {error.detail}; a whole video is expected."
+            ) from None
         return cls(path, np.stack(shown[:most]), fps, len(shown))
 
     def first(self, count: int, side: int) -> np.ndarray:
@@ -72,7 +79,9 @@ class VideoJudge:
     def films(self, output: Path, other: Path) -> tuple[Film, Film]:
         return Film.read(output, self.most), Film.read(other, self.most)
 
-    def __call__(self, key: str, output: Film, other: Film, reference: np.ndarray | None) -> dict[str, Any]:
+    def __call__(
+        self, key: str, output: Film, other: Film, reference: np.ndarray | None
+    ) -> dict[str, Any]:
         """Scores of a pair; `reference` is the portrait's RGB uint8 [H, W, 3]."""
         films = output, other
         count = min(len(film.pictures) for film in films)
@@ -80,13 +89,20 @@ class VideoJudge:
         a, b = (film.first(count, side) for film in films)
         points = seen(self.mesh, a), seen(self.mesh, b)
         told = {"key": key, "frames": count, "side": side}
-        told |= {"lengths": [film.total for film in films]} if films[0].total != films[1].total else {}
+        told |= (
+            {"lengths": [film.total for film in films]} if films[0].total != films[1].total else {}
+        )
         scores: dict[str, Any] = {"flicker": flicker(a), f"flicker_{self.against}": flicker(b)}
         scores |= self._truth(a, b) if self.against == "truth" else {}
-        scores |= self._motion(points[1], points[0], films[1].fps) | self._identity(a, points[0], b, points[1])
+        scores |= self._motion(points[1], points[0], films[1].fps) | self._identity(
+            a, points[0], b, points[1]
+        )
         if reference is not None:
             scores |= self._reference(_square(reference)[None], (a, points[0]), (b, points[1]))
-        return told | {name: None if value is None else round(float(value), 5) for name, value in scores.items()}
+        return told | {
+            name: None if value is None else round(float(value), 5)
+            for name, value in scores.items()
+        }
 
     def _truth(self, output: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         found = {name: getattr(pixels, name)(output, truth) for name in ("l1", "psnr", "ssim")}
@@ -94,7 +110,11 @@ class VideoJudge:
 
     def _motion(self, other: np.ndarray, output: np.ndarray, fps: float) -> dict[str, Any]:
         found = motion_scores(other, output, fps)
-        return {n: value for n, value in found.items() if self.against == "truth" or n not in OF_ONE_PERSON}
+        return {
+            n: value
+            for n, value in found.items()
+            if self.against == "truth" or n not in OF_ONE_PERSON
+        }
 
     def _identity(
         self, output: np.ndarray, points: np.ndarray, other: np.ndarray, others: np.ndarray
@@ -103,36 +123,54 @@ class VideoJudge:
         if not both.any():
             return {}
         tones = [colours(p, q)[both].mean(0) for p, q in ((output, points), (other, others))]
-        found: dict[str, Any] = likeness(others[both], points[both], float(np.linalg.norm(tones[0] - tones[1])))
+        found: dict[str, Any] = likeness(
+            others[both], points[both], float(np.linalg.norm(tones[0] - tones[1]))
+        )
         if not isinstance(self.recogniser, str):
             found["csim"] = self.recogniser.csim(output, points, other, others)
         return {f"{name}_to_{self.against}": value for name, value in found.items()}
 
-    def _reference(self, still: np.ndarray, output: tuple[Any, Any], other: tuple[Any, Any]) -> dict[str, Any]:
+    def _reference(
+        self, still: np.ndarray, output: tuple[Any, Any], other: tuple[Any, Any]
+    ) -> dict[str, Any]:
         """Likeness to the portrait, and against a driving video the estimated leakage."""
         points = seen(self.mesh, still)
         films = [output, (still, points), other]
         if any(np.isnan(each[:, 0, 0]).all() for _, each in films):
             return {}
         looks = [leakage.looks(each, colours(pictures, each)) for pictures, each in films]
-        found: dict[str, Any] = leakage.of_looks(looks[0], looks[1], looks[2]) if self.against == "driving" else {}
+        found: dict[str, Any] = (
+            leakage.of_looks(looks[0], looks[1], looks[2]) if self.against == "driving" else {}
+        )
         if not isinstance(self.recogniser, str):
             found["csim_to_reference"] = self.recogniser.csim(*output, still, points)
         return found
 
 
 def paired(output: Path, other: Path) -> list[tuple[str, Path, Path]]:
-    """(key, output, other): two files, or those files of two folders that have the same names. UserError if none."""
+    """(key, output, other): two files, or those files of two folders that have the same names.
+    UserError if none.
+    """
     if output.is_dir() != other.is_dir():
-        raise UserError(f"{output} and {other} are a folder and a file: two videos, or two folders, are expected.")
+        raise UserError(
+            f"{output} and {other} are a folder and a file: two videos, or two folders, "
+            "are expected."
+        )
     if not output.is_dir():
         return [(output.stem, output, other)]
-    names = [{p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES} for folder in (output, other)]
+    names = [
+        {p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES}
+        for folder in (output, other)
+    ]
     both = sorted(names[0] & names[1])
     if not both:
-        raise UserError(f"{output} and {other} have no video of the same name: the same names make pairs.")
+        raise UserError(
+            f"{output} and {other} have no video of the same name: the same names make pairs."
+        )
     stems = [Path(name).stem for name in both]
-    keys = [stem if stems.count(stem) == 1 else name for stem, name in zip(stems, both, strict=True)]
+    keys = [
+        stem if stems.count(stem) == 1 else name for stem, name in zip(stems, both, strict=True)
+    ]
     return [(key, output / name, other / name) for key, name in zip(keys, both, strict=True)]
 
 

@@ -1,4 +1,6 @@
-"""Is it the same person? By a recogniser where its weights are; by shape and colour of the face always."""
+"""Is it the same person? By a recogniser where its weights are; by shape and colour of the face
+always.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,17 @@ from datagen.vision.geometry import EYE_CORNERS
 from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT, shape_change
 
 SIDE = 112  # px of the recogniser's pictures
-# ArcFace's places of the eyes, the tip of the nose and the corners of the mouth, px (insightface.utils.face_align)
+# ArcFace's places of the eyes, the tip of the nose and the corners of the mouth, px
+# (insightface.utils.face_align)
 PLACES = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float64,
 )
 NOSE, MOUTH = 1, (61, 291)
 FILE = Path(".insightface") / "models" / "buffalo_l" / "w600k_r50.onnx"
@@ -24,7 +34,8 @@ Embed = Callable[[np.ndarray], np.ndarray]  # RGB uint8 [n, 112, 112, 3] -> [n, 
 
 
 def likeness(truth: np.ndarray, output: np.ndarray, colour: float) -> dict[str, float]:
-    """shape: mean |log ratio| of face proportions; colour: CIELAB distance; similarity: 1 is the same by both.
+    """shape: mean |log ratio| of face proportions; colour: CIELAB distance; similarity: 1 is the
+    same by both.
 
     As datagen.agree.mesh, for points [f, 478, 3] px in which both show a face.
     """
@@ -44,11 +55,14 @@ class Recogniser:
 
     @classmethod
     def here(cls, home: Path | None = None) -> Recogniser | str:
-        """insightface's buffalo_l, whose weights are for non-commercial research; or why there is none."""
+        """insightface's buffalo_l, whose weights are for non-commercial research; or why there is
+        none.
+        """
         path = (home or Path.home()) / FILE
         if not path.is_file():
             return (
-                f"no {FILE.name} of insightface's buffalo_l in the home folder's {FILE.parent}: put it there for csim"
+                f"no {FILE.name} of insightface's buffalo_l in the home folder's "
+                f"{FILE.parent}: put it there for csim"
             )
         import onnxruntime
 
@@ -57,12 +71,18 @@ class Recogniser:
 
         def embed(crops: np.ndarray) -> np.ndarray:
             pixels = (crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 127.5
-            return np.concatenate([session.run(None, {name: picture[None]})[0] for picture in pixels])
+            return np.concatenate(
+                [session.run(None, {name: picture[None]})[0] for picture in pixels]
+            )
 
         return cls(embed, {"file": FILE.name, "sha256": file_sha256(path)})
 
-    def csim(self, one: np.ndarray, points: np.ndarray, other: np.ndarray, others: np.ndarray) -> float | None:
-        """Of every EVERYth frame with a face: pictures RGB uint8 [f, S, S, 3] and one other, or as many; mean."""
+    def csim(
+        self, one: np.ndarray, points: np.ndarray, other: np.ndarray, others: np.ndarray
+    ) -> float | None:
+        """Of every EVERYth frame with a face: pictures RGB uint8 [f, S, S, 3] and one other, or as
+        many; mean.
+        """
         a, b = self._codes(one, points), self._codes(other, others)
         if len(b) == 1:
             b = {index: next(iter(b.values())) for index in a}
@@ -79,9 +99,13 @@ class Recogniser:
 
 
 def aligned(rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """RGB uint8 [112, 112, 3], turned, scaled and shifted (least squares) so that the five points come to PLACES."""
+    """RGB uint8 [112, 112, 3], turned, scaled and shifted (least squares) so that the five points
+    come to PLACES.
+    """
     eyes = [points[list(EYE_CORNERS[side]), :2].mean(0) for side in ("right", "left")]
-    five = np.stack([*eyes, points[NOSE, :2], *(points[corner, :2] for corner in MOUTH)]).astype(np.float64)
+    five = np.stack([*eyes, points[NOSE, :2], *(points[corner, :2] for corner in MOUTH)]).astype(
+        np.float64
+    )
     here, there = five - five.mean(0), PLACES - PLACES.mean(0)
     a, b = (here * there).sum(), (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0]).sum()
     turn = np.array([[a, -b], [b, a]]) / (here**2).sum()

@@ -1,19 +1,24 @@
-"""Leakage: how much of the driving person's identity is in the output. 0 is the reference's identity, 1 the driver's.
+"""Leakage: how much of the driving person's identity is in the output. 0 is the reference's
+identity, 1 the driver's.
 
-Ours. With truth, A is the motion on the reference's person and B the driving person with the same motion, pictures
-RGB in [0, 1] of the same framing, and for every frame
+Ours. With truth, A is the motion on the reference's person and B the driving person with the same
+motion, pictures RGB in [0, 1] of the same framing, and for every frame
 
     leakage = <output - A, B - A> / <B - A, B - A>,
 
-the mean over frames is the clip's. It is linear: errors that have nothing to do with B add about nothing, half of each
-person gives 0.5, and values below 0 and above 1 are kept. All three are first smoothed alike (a Gaussian of side / 32
-within the region): else a blurred A would seem to leak, for want of what is fine in A. A picture that is too dark leaks
-towards a darker B; pairs that are taken both ways (training.evaluation.cross_cases) cancel that. Which pixels count:
+the mean over frames is the clip's. It is linear: errors that have nothing to do with B add about
+nothing, half of each person gives 0.5, and values below 0 and above 1 are kept. All three are first
+smoothed alike (a Gaussian of side / 32 within the region): else a blurred A would seem to leak, for
+want of what is fine in A. A picture that is too dark leaks towards a darker B; pairs that are taken
+both ways (training.evaluation.cross_cases) cancel that. Which pixels count:
 
-- leakage (the one to quote): those in the face of A or of B, where the driving frames are seen by the model
-- leakage_pattern: the same, with every picture's mean colour over these pixels removed: blind to brightness
+- leakage (the one to quote): those in the face of A or of B, where the driving frames are seen by
+  the model
+- leakage_pattern: the same, with every picture's mean colour over these pixels removed: blind to
+  brightness
 - leakage_colour: of the mean CIELAB colours of these pixels
-- leakage_shape: of the face points, head pose and size removed (datagen.vision.mesh.frontal), averaged over the frames
+- leakage_shape: of the face points, head pose and size removed (datagen.vision.mesh.frontal),
+  averaged over the frames
 """
 
 from __future__ import annotations
@@ -29,23 +34,40 @@ BLUR = 1 / 32  # of the pictures' side: standard deviation of the smoothing
 
 
 def regions(points: np.ndarray, others: np.ndarray, side: int) -> np.ndarray:
-    """bool [f, side, side]: in the face of one or of the other, points [f, 478, 2+] px of pictures of `side` px."""
+    """bool [f, side, side]: in the face of one or of the other, points [f, 478, 2+] px of pictures
+    of `side` px.
+    """
     return np.stack(
-        [face_polygon((side, side), a) | face_polygon((side, side), b) for a, b in zip(points, others, strict=True)]
+        [
+            face_polygon((side, side), a) | face_polygon((side, side), b)
+            for a, b in zip(points, others, strict=True)
+        ]
     )
 
 
 def projection(output: np.ndarray, zero: np.ndarray, one: np.ndarray) -> float:
-    """Where `output` lies on the line from `zero` to `one`: 0, 1 or elsewhere; NaN where these are the same."""
+    """Where `output` lies on the line from `zero` to `one`: 0, 1 or elsewhere; NaN where these are
+    the same.
+    """
     way = (one - zero).ravel().astype(np.float64)
     length = float(way @ way)
-    return float((output - zero).ravel().astype(np.float64) @ way) / length if length > 0 else float("nan")
+    return (
+        float((output - zero).ravel().astype(np.float64) @ way) / length
+        if length > 0
+        else float("nan")
+    )
 
 
-def of_pictures(output: np.ndarray, zero: np.ndarray, one: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """Pictures RGB uint8 [f, S, S, 3], region bool [f, S, S]; frames without a region are left out."""
+def of_pictures(
+    output: np.ndarray, zero: np.ndarray, one: np.ndarray, region: np.ndarray
+) -> dict[str, float]:
+    """Pictures RGB uint8 [f, S, S, 3], region bool [f, S, S]; frames without a region are left
+    out.
+    """
     frames = zip(output, zero, one, region, strict=True)
-    rows = [_frame(*(smoothed(p, part) for p in pictures)) for *pictures, part in frames if part.any()]
+    rows = [
+        _frame(*(smoothed(p, part) for p in pictures)) for *pictures, part in frames if part.any()
+    ]
     names = ("leakage", "leakage_pattern", "leakage_colour")
     return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True)) if rows else {}
 
@@ -55,13 +77,17 @@ def of_points(output: np.ndarray, zero: np.ndarray, one: np.ndarray) -> float | 
     both = ~np.isnan(output[:, 0, 0] + zero[:, 0, 0] + one[:, 0, 0])
     if not both.any():
         return None
-    return projection(*(frontal(points[both])[:, :SURFACE, :2].mean(0) for points in (output, zero, one)))
+    return projection(
+        *(frontal(points[both])[:, :SURFACE, :2].mean(0) for points in (output, zero, one))
+    )
 
 
 def looks(points: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a face is like without its motion: log of shape proportions [6] (medians over frames), mean CIELAB [3].
+    """What a face is like without its motion: log of shape proportions [6] (medians over frames),
+    mean CIELAB [3].
 
-    In units of datagen.agree.mesh: 1 is a clear difference. Points [f, 478, 3] px, colours [f, 3] of the same frames.
+    In units of datagen.agree.mesh: 1 is a clear difference. Points [f, 478, 3] px, colours [f, 3]
+    of the same frames.
     """
     known = ~np.isnan(points[:, 0, 0])
     shape = np.log(np.median(shape_ratios(points[known]), axis=0)) / SHAPE_UNIT
@@ -75,20 +101,27 @@ def of_looks(
 ) -> dict[str, float]:
     """Without truth: the projection of `looks` on the way from the reference to the driving person.
 
-    An estimate, since proportions and light move with pose and expression (by about 0.2): `leakage_estimate` of shape
-    and colour together, and of each. Only for pairs of clearly different people.
+    An estimate, since proportions and light move with pose and expression (by about 0.2):
+    `leakage_estimate` of shape and colour together, and of each. Only for pairs of clearly
+    different people.
     """
     shape, colour = (tuple(each[part] for each in (output, reference, driving)) for part in (0, 1))
     both = tuple(np.concatenate(each) for each in (output, reference, driving))
     names = ("leakage_estimate", "leakage_estimate_shape", "leakage_estimate_colour")
-    return {name: projection(*parts) for name, parts in zip(names, (both, shape, colour), strict=True)}
+    return {
+        name: projection(*parts) for name, parts in zip(names, (both, shape, colour), strict=True)
+    }
 
 
 def smoothed(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Gaussian means over a region bool [S, S] of a picture uint8 [S, S, 3], at its pixels: [n, 3] in [0, 1]."""
+    """Gaussian means over a region bool [S, S] of a picture uint8 [S, S, 3], at its pixels: [n, 3]
+    in [0, 1].
+    """
     sd, weight = len(region) * BLUR, region.astype(np.float32)
     total = cv2.GaussianBlur(picture.astype(np.float32) * weight[..., None], (0, 0), sd)[region]
-    return (total / (255 * cv2.GaussianBlur(weight, (0, 0), sd)[region][:, None])).astype(np.float64)
+    return (total / (255 * cv2.GaussianBlur(weight, (0, 0), sd)[region][:, None])).astype(
+        np.float64
+    )
 
 
 def _frame(output: np.ndarray, zero: np.ndarray, one: np.ndarray) -> tuple[float, float, float]:
@@ -96,5 +129,7 @@ def _frame(output: np.ndarray, zero: np.ndarray, one: np.ndarray) -> tuple[float
     pictures = output, zero, one
     means = [picture.mean(0) for picture in pictures]
     without = [picture - mean for picture, mean in zip(pictures, means, strict=True)]
-    colours = [cv2.cvtColor(np.float32(mean).reshape(1, 1, 3), cv2.COLOR_RGB2LAB)[0, 0] for mean in means]
+    colours = [
+        cv2.cvtColor(np.float32(mean).reshape(1, 1, 3), cv2.COLOR_RGB2LAB)[0, 0] for mean in means
+    ]
     return projection(*pictures), projection(*without), projection(*colours)

@@ -1,4 +1,6 @@
-"""LPIPS v0.1 with AlexNet (Zhang et al. 2018), where its backbone's weights are; nothing is downloaded."""
+"""LPIPS v0.1 with AlexNet (Zhang et al. 2018), where its backbone's weights are; nothing is
+downloaded.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BACKBONE = "alexnet-owt-7be5be79.pth"  # torchvision's file, in torch.hub's folder of checkpoints
-LAYERS = ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))  # number in `features`, stride, padding
+LAYERS = (
+    (0, 4, 2),
+    (3, 1, 2),
+    (6, 1, 1),
+    (8, 1, 1),
+    (10, 1, 1),
+)  # number in `features`, stride, padding
 POOLED = (3, 6)  # layers with a 3x3 maximum of stride 2 before them
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 AT_ONCE = 16
@@ -27,17 +35,31 @@ class Lpips:
         """The measure, or the reason why there is none."""
         path = (folder or Path(torch.hub.get_dir()) / "checkpoints") / BACKBONE
         if not path.is_file():
-            return f"no {BACKBONE} (torchvision's AlexNet) in {path.parent.name}: fetch it there for LPIPS"
+            return (
+                f"no {BACKBONE} (torchvision's AlexNet) in {path.parent.name}: fetch it "
+                "there for LPIPS"
+            )
         import torchmetrics
 
-        heads = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models" / "alex.pth"
-        return cls(*(torch.load(each, map_location="cpu", weights_only=True) for each in (path, heads)))
+        heads = (
+            Path(torchmetrics.__file__).parent
+            / "functional"
+            / "image"
+            / "lpips_models"
+            / "alex.pth"
+        )
+        return cls(
+            *(torch.load(each, map_location="cpu", weights_only=True) for each in (path, heads))
+        )
 
     @torch.no_grad()
     def __call__(self, output: np.ndarray, truth: np.ndarray) -> float:
         """Of RGB uint8 [f, S, S, 3]; inputs are scaled to [-1, 1]."""
         parts = range(0, len(output), AT_ONCE)
-        rows = [self._distance(_scaled(output[i : i + AT_ONCE]), _scaled(truth[i : i + AT_ONCE])) for i in parts]
+        rows = [
+            self._distance(_scaled(output[i : i + AT_ONCE]), _scaled(truth[i : i + AT_ONCE]))
+            for i in parts
+        ]
         return float(torch.cat(rows).mean())
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:

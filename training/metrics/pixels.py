@@ -21,15 +21,18 @@ def psnr(output: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ssim(output: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity of Wang et al. 2004: Gaussian window of 11 px and sd 1.5, K1 0.01, K2 0.03, data range 1,
-    each RGB channel by itself, the mean over windows that lie inside (scikit-image with gaussian_weights and population
-    covariances; torchmetrics also counts windows that reach over the border).
+    """Structural similarity of Wang et al. 2004: Gaussian window of 11 px and sd 1.5, K1 0.01, K2
+    0.03, data range 1, each RGB channel by itself, the mean over windows that lie inside
+    (scikit-image with gaussian_weights and population covariances; torchmetrics also counts windows
+    that reach over the border).
     """
     return float(np.mean([_ssim(a, b) for a, b in zip(output, truth, strict=True)]))
 
 
 def area(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Pictures [f, H, H, 3] shrunk to `side` px by area averaging, enlarged by Lanczos; the same if they have it."""
+    """Pictures [f, H, H, 3] shrunk to `side` px by area averaging, enlarged by Lanczos; the same if
+    they have it.
+    """
     if pictures.shape[1] == side:
         return pictures
     kernel = cv2.INTER_AREA if pictures.shape[1] > side else cv2.INTER_LANCZOS4

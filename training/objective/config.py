@@ -11,7 +11,9 @@ from datagen.core.errors import UserError
 
 
 def objective(cfg: Any, schedule: Any) -> Any:
-    """An Objective for a model with this noise schedule; UserError where the options do not fit it."""
+    """An Objective for a model with this noise schedule; UserError where the options do not fit
+    it.
+    """
     try:
         return instantiate(cfg.objective, schedule=schedule, seed=cfg.seed)
     except InstantiationException as error:

@@ -14,7 +14,9 @@ from datagen.core.seeds import seed_of
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance adds to b clips; the same for a sample wherever and in whatever batch it is trained on."""
+    """What chance adds to b clips; the same for a sample wherever and in whatever batch it is
+    trained on.
+    """
 
     noise: Tensor  # b c f h w
     timesteps: Tensor  # b  int64
@@ -23,13 +25,14 @@ class Draw:
 
 
 class Objective:
-    """Denoising of latents x at timestep t: x_t = sqrt(a_t) x + sqrt(1 - a_t) e, a_t from `noise_schedule`, or else
-    from the model's own `schedule`, which also says what is predicted.
+    """Denoising of latents x at timestep t: x_t = sqrt(a_t) x + sqrt(1 - a_t) e, a_t from
+    `noise_schedule`, or else from the model's own `schedule`, which also says what is predicted.
 
-    `noise_offset` s: e = N(0, 1) + s N(0, 1) constant over frames and pixels (specification, 4). `high_noise` k: t/1000
-    is 1 - u^k for uniform u; 1 is uniform. `min_snr` g weighs by min(snr, g) / snr for noise, / (snr + 1) for
-    velocity (arXiv 2303.09556, equation 5). `of_latents` weighs errors of velocity by 1 - a: these are errors of the
-    latents, and steps with little noise count little. Shares of clips are trained without reference, or driving frames.
+    `noise_offset` s: e = N(0, 1) + s N(0, 1) constant over frames and pixels (specification, 4).
+    `high_noise` k: t/1000 is 1 - u^k for uniform u; 1 is uniform. `min_snr` g weighs by min(snr, g)
+    / snr for noise, / (snr + 1) for velocity (arXiv 2303.09556, equation 5). `of_latents` weighs
+    errors of velocity by 1 - a: these are errors of the latents, and steps with little noise count
+    little. Shares of clips are trained without reference, or driving frames.
     """
 
     def __init__(
@@ -48,20 +51,39 @@ class Objective:
             if not 0 <= value <= 1:
                 raise ValueError(f"objective.{name} is {value!r}, a share from 0 to 1 is expected")
         if not (high_noise > 0 and noise_offset >= 0 and (min_snr is None or min_snr > 0)):
-            raise ValueError("objective.high_noise and min_snr are above 0, noise_offset is not below")
-        if of_latents and (min_snr is not None or schedule.config.prediction_type != "v_prediction"):
-            raise ValueError("objective.of_latents is for a model that predicts velocity, without objective.min_snr")
+            raise ValueError(
+                "objective.high_noise and min_snr are above 0, noise_offset is not below"
+            )
+        if of_latents and (
+            min_snr is not None or schedule.config.prediction_type != "v_prediction"
+        ):
+            raise ValueError(
+                "objective.of_latents is for a model that predicts velocity, without "
+                "objective.min_snr"
+            )
         self.of_latents = of_latents
         self.prediction = schedule.config.prediction_type
         self.steps = schedule.config.num_train_timesteps
         self.signal = (noise_schedule or schedule).alphas_cumprod
-        self.seed, self.noise_offset, self.high_noise, self.min_snr = seed, noise_offset, high_noise, min_snr
+        self.seed, self.noise_offset, self.high_noise, self.min_snr = (
+            seed,
+            noise_offset,
+            high_noise,
+            min_snr,
+        )
         self.drop_reference, self.drop_driving = drop_reference, drop_driving
 
     def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
         """For samples at these positions, with latents of `shape` [c, f, h, w]."""
-        noise, timesteps, references, drivings = zip(*(self._draw_one(p, shape) for p in positions), strict=True)
-        return Draw(torch.stack(noise).to(device), torch.tensor(timesteps, device=device), references, drivings)
+        noise, timesteps, references, drivings = zip(
+            *(self._draw_one(p, shape) for p in positions), strict=True
+        )
+        return Draw(
+            torch.stack(noise).to(device),
+            torch.tensor(timesteps, device=device),
+            references,
+            drivings,
+        )
 
     def generator(self, purpose: str, position: int) -> torch.Generator:
         """On the CPU, so that it says the same on every device."""
@@ -73,7 +95,12 @@ class Objective:
         timestep = int((1 - high**self.high_noise) * self.steps)
         noise = torch.randn(*shape, generator=generator)
         noise = noise + self.noise_offset * torch.randn(shape[0], 1, 1, 1, generator=generator)
-        return noise, min(timestep, self.steps - 1), reference < self.drop_reference, driving < self.drop_driving
+        return (
+            noise,
+            min(timestep, self.steps - 1),
+            reference < self.drop_reference,
+            driving < self.drop_driving,
+        )
 
     def noisy(self, latents: Tensor, draw: Draw) -> Tensor:
         """x_t of latents [b, c, f, h, w]."""
@@ -81,7 +108,9 @@ class Objective:
         return signal.sqrt() * latents + (1 - signal).sqrt() * draw.noise
 
     def wanted(self, latents: Tensor, draw: Draw) -> Tensor:
-        """The noise, the velocity sqrt(a) e - sqrt(1 - a) x (arXiv 2202.00512), or the latents themselves."""
+        """The noise, the velocity sqrt(a) e - sqrt(1 - a) x (arXiv 2202.00512), or the latents
+        themselves.
+        """
         if self.prediction == "epsilon":
             return draw.noise
         if self.prediction == "sample":
@@ -103,7 +132,11 @@ class Objective:
         if self.prediction == "sample":
             return clipped
         # without signal at all (zero-SNR) the weight for noise would be 0 / 0: its limit is 1
-        return clipped / (snr + 1) if self.prediction == "v_prediction" else (clipped / snr).nan_to_num(1.0)
+        return (
+            clipped / (snr + 1)
+            if self.prediction == "v_prediction"
+            else (clipped / snr).nan_to_num(1.0)
+        )
 
     def _signal(self, timesteps: Tensor, like: Tensor) -> Tensor:
         return self.signal.to(like)[timesteps].view(-1, 1, 1, 1, 1)

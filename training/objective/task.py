@@ -1,4 +1,6 @@
-"""From a batch to the loss: what the frozen parts make of it, what chance adds, and what the animator says."""
+"""From a batch to the loss: what the frozen parts make of it, what chance adds, and what the
+animator says.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,18 @@ class Frozen:
 
     @torch.no_grad()
     def latents(self, batch: Batch, generators: list[torch.Generator]) -> Tensor:
-        """A sample of the posterior, scaled, of the target [b, c, f, h, w]; cached ones where there are."""
+        """A sample of the posterior, scaled, of the target [b, c, f, h, w]; cached ones where there
+        are.
+        """
         if batch.latents is not None:
             return batch.latents.float()
         own: Latents = self.pipeline.latents
         clips = zip(self._typed(batch.target).transpose(1, 2), generators, strict=True)
-        return torch.stack([own.sample(clip, generator) for clip, generator in clips]).transpose(1, 2).float()
+        return (
+            torch.stack([own.sample(clip, generator) for clip, generator in clips])
+            .transpose(1, 2)
+            .float()
+        )
 
     @torch.no_grad()
     def reference(self, batch: Batch, generators: list[torch.Generator]) -> Reference:
@@ -42,9 +50,14 @@ class Frozen:
         else:
             pictures = self._typed(batch.reference)
             mean = own.mean(pictures).float()
-            rows = [own.sample(one[None], generator) for one, generator in zip(pictures, generators, strict=True)]
+            rows = [
+                own.sample(one[None], generator)
+                for one, generator in zip(pictures, generators, strict=True)
+            ]
             sample = torch.cat(rows).float()
-        return Reference(to_floats(batch.reference), mean, sample, batch.background, self._tokens(batch))
+        return Reference(
+            to_floats(batch.reference), mean, sample, batch.background, self._tokens(batch)
+        )
 
     def _tokens(self, batch: Batch) -> Tensor:
         if batch.tokens is not None:
@@ -74,8 +87,12 @@ class Task:
         return self.objective.loss(said, self.objective.wanted(latents, draw), draw)
 
     def _driving(self, batch: Batch, draw: Draw) -> Tensor:
-        keep = torch.tensor([not dropped for dropped in draw.without_driving], device=batch.driving.device)
+        keep = torch.tensor(
+            [not dropped for dropped in draw.without_driving], device=batch.driving.device
+        )
         return to_floats(batch.driving) * keep[:, None, None, None, None]
 
     def _generators(self, batch: Batch) -> list[torch.Generator]:
-        return [self.objective.generator("latents", position) for position in batch.positions.tolist()]
+        return [
+            self.objective.generator("latents", position) for position in batch.positions.tolist()
+        ]

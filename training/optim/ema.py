@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 
 class Mean(Callback):
-    """After step n the weights' mean moves by 1 - min(decay, (1 + n) / (10 + n)) towards them (as in diffusers)."""
+    """After step n the weights' mean moves by 1 - min(decay, (1 + n) / (10 + n)) towards them (as
+    in diffusers).
+    """
 
     def __init__(self, decay: float):
         self.decay = decay
@@ -62,8 +64,13 @@ def whole(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def averaged(callbacks: Sequence[Callback], module: nn.Module) -> Iterator[None]:
-    """The module with the mean of its weights, if one of the callbacks keeps it; its own ones are back afterwards."""
-    mean = next((callback.mean for callback in callbacks if isinstance(callback, Mean) and callback.mean), {})
+    """The module with the mean of its weights, if one of the callbacks keeps it; its own ones are
+    back afterwards.
+    """
+    mean = next(
+        (callback.mean for callback in callbacks if isinstance(callback, Mean) and callback.mean),
+        {},
+    )
     own = trained(module)
     kept = {name: own[name].clone() for name in mean}
     try:

@@ -13,9 +13,10 @@ QUINTIC = (3.4445, -4.775, 2.0315)  # of Newton and Schulz' iteration
 
 
 class Muon(torch.optim.AdamW):
-    """In groups marked `orthogonal`, tensors are matrices [out, all the rest]: convolutions too, which torch.optim.Muon
-    refuses. Their step has singular values of about 1, scaled to the mean square of an AdamW step (equation 4):
-    learning rate and weight decay mean the same in all groups.
+    """In groups marked `orthogonal`, tensors are matrices [out, all the rest]: convolutions too,
+    which torch.optim.Muon refuses. Their step has singular values of about 1, scaled to the mean
+    square of an AdamW step (equation 4): learning rate and weight decay mean the same in all
+    groups.
     """
 
     def __init__(self, params: Any, momentum: float = 0.95, **options: Any):
@@ -53,15 +54,18 @@ class Muon(torch.optim.AdamW):
         assert parameter.grad is not None
         state = self.state[parameter]
         if not state:
-            state |= {"step": torch.tensor(0.0), "momentum": torch.zeros_like(parameter)}  # AdamW asks for a step
+            state |= {
+                "step": torch.tensor(0.0),
+                "momentum": torch.zeros_like(parameter),
+            }  # AdamW asks for a step
         state["step"] += 1
         mean = state["momentum"].lerp_(parameter.grad, 1 - momentum)
         return parameter.grad.lerp(mean, momentum)
 
 
 def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """About U V' of the singular value decomposition U S V' of each [m, n], in bfloat16, as Muon's authors do; those of
-    one shape, lying or standing, are turned together.
+    """About U V' of the singular value decomposition U S V' of each [m, n], in bfloat16, as Muon's
+    authors do; those of one shape, lying or standing, are turned together.
     """
     wide = [matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
     found: dict[int, Tensor] = {}

@@ -16,21 +16,28 @@ from training.optim.options import optim_mistakes
 
 
 def train_only(model: nn.Module, paths: Sequence[str]) -> None:
-    """Parameters below these module paths learn, all others do not. UserError for a path that names nothing."""
+    """Parameters below these module paths learn, all others do not. UserError for a path that names
+    nothing.
+    """
     names = [name for name, _ in model.named_modules()]
     for path in paths:
         if not any(fnmatchcase(name, path) for name in names):
             raise UserError(
-                f"optim.trainable names {path!r}, which is no module: such as unet.*.motion_modules is expected."
+                f"optim.trainable names {path!r}, which is no module: such as "
+                "unet.*.motion_modules is expected."
             )
     for name, parameter in model.named_parameters():
         parents = name.split(".")[:-1]
         above = [".".join(parents[: n + 1]) for n in range(len(parents))]
-        parameter.requires_grad_(any(fnmatchcase(parent, path) for parent in above for path in paths))
+        parameter.requires_grad_(
+            any(fnmatchcase(parent, path) for parent in above for path in paths)
+        )
 
 
 def vectors(model: nn.Module) -> frozenset[str]:
-    """Names of the parameters that are norms and biases; to be asked before FSDP makes vectors of all."""
+    """Names of the parameters that are norms and biases; to be asked before FSDP makes vectors of
+    all.
+    """
     return frozenset(name for name, parameter in model.named_parameters() if parameter.ndim < 2)
 
 
@@ -39,15 +46,28 @@ def groups(
 ) -> list[dict[str, Any]]:
     """Trainable parameters; those `without_decay`, by default the vectors, do not decay."""
     still = frozenset() if decay_all else vectors(model) if without_decay is None else without_decay
-    own = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    own = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
     flat = [parameter for name, parameter in own.items() if name in still]
     rest = [parameter for name, parameter in own.items() if name not in still]
-    return [group for group in ({"params": rest}, {"params": flat, "weight_decay": 0.0}) if group["params"]]
+    return [
+        group
+        for group in ({"params": rest}, {"params": flat, "weight_decay": 0.0})
+        if group["params"]
+    ]
 
 
-def optimizer(model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None) -> torch.optim.Optimizer:
+def optimizer(
+    model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None
+) -> torch.optim.Optimizer:
     """conf/optim/*.yaml. UserError in torch's words for numbers that it refuses."""
-    options = {"lr": cfg.lr, "betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
+    options = {
+        "lr": cfg.lr,
+        "betas": tuple(cfg.betas),
+        "eps": cfg.eps,
+        "weight_decay": cfg.weight_decay,
+    }
     own = groups(model, cfg.decay_all, without_decay)
     try:
         return _class(cfg)(_parted(model, own) if cfg.muon else own, **options)
@@ -62,14 +82,22 @@ def refuse(model: nn.Module, cfg: Any) -> None:
 
 
 def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Matrices inside the networks apart, for Muon: not those at their ends (arXiv 2502.16982, section 2.1)."""
+    """Matrices inside the networks apart, for Muon: not those at their ends (arXiv 2502.16982,
+    section 2.1).
+    """
     ends = {"conv_in", "conv_out", "spatial_conv_out"}
-    inner = {id(p) for name, p in model.named_parameters() if p.ndim > 1 and not ends & {*name.split(".")}}
+    inner = {
+        id(p)
+        for name, p in model.named_parameters()
+        if p.ndim > 1 and not ends & {*name.split(".")}
+    }
     parted = []
     for group in own:
         for is_inner in (True, False):
             parameters = [p for p in group["params"] if (id(p) in inner) == is_inner]
-            parted += [{**group, "params": parameters, "orthogonal": is_inner}] if parameters else []
+            parted += (
+                [{**group, "params": parameters, "orthogonal": is_inner}] if parameters else []
+            )
     return parted
 
 
@@ -82,13 +110,16 @@ def _class(cfg: Any) -> Any:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise UserError(
-            "optim.eight_bit wants the package bitsandbytes: pip install bitsandbytes, or leave it out."
+            "optim.eight_bit wants the package bitsandbytes: pip install bitsandbytes, "
+            "or leave it out."
         ) from None
     return AdamW8bit
 
 
 def schedule(own: torch.optim.Optimizer, cfg: Any, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Factors of the learning rate: linear warm-up, then constant, or a half cosine to zero at `steps`."""
+    """Factors of the learning rate: linear warm-up, then constant, or a half cosine to zero at
+    `steps`.
+    """
 
     def factor(step: int) -> float:
         if step < cfg.warmup:

@@ -1,4 +1,6 @@
-"""How much memory a training step takes, without taking it: its operations on tensors of shapes without numbers."""
+"""How much memory a training step takes, without taking it: its operations on tensors of shapes
+without numbers.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Memory:
     ema: int
     gradients: int
     reduced: int  # buckets in which ranks add up their gradients
-    micro_step: int  # the most that a micro-step takes at once: activations, halved weights, gradients
+    micro_step: (
+        int  # the most that a micro-step takes at once: activations, halved weights, gradients
+    )
 
     @property
     def peak(self) -> int:
@@ -41,14 +45,18 @@ class Memory:
 
 
 class Live(TorchDispatchMode):
-    """Bytes of the tensors that operations make, for as long as somebody holds them: `now`, and their `peak`."""
+    """Bytes of the tensors that operations make, for as long as somebody holds them: `now`, and
+    their `peak`.
+    """
 
     def __init__(self, known: nn.Module):
         super().__init__()
         self.now = self.peak = 0
         self.seen: dict[int, Any] = {p.untyped_storage()._cdata: None for p in known.parameters()}
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         made = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
@@ -69,17 +77,21 @@ class Live(TorchDispatchMode):
 
 
 def estimate(cfg: Any, checkpointing: bool) -> Memory:
-    """For conf/fit.yaml. UserError where it describes no model, or names nothing that could be trained.
+    """For conf/fit.yaml. UserError where it describes no model, or names nothing that could be
+    trained.
 
-    Counted is what every operation of the step makes and when it is let go; on a CPU's tensors, as a GPU's cannot be
-    made without one: what a GPU's libraries need to work in, and gaps between blocks, come on top.
+    Counted is what every operation of the step makes and when it is let go; on a CPU's tensors, as
+    a GPU's cannot be made without one: what a GPU's libraries need to work in, and gaps between
+    blocks, come on top.
     """
     pipeline = skeleton(cfg.model)
     train_only(pipeline.animator, cfg.optim.trainable)
     own = [p for p in pipeline.animator.parameters() if p.requires_grad]
     count = sum(p.numel() for p in own)
     half = HALVES.get(str(cfg.trainer.precision))
-    frozen = sum(p.numel() for part in (pipeline.vae, pipeline.image_encoder) for p in part.parameters())
+    frozen = sum(
+        p.numel() for part in (pipeline.vae, pipeline.image_encoder) for p in part.parameters()
+    )
     return Memory(
         weights=4 * sum(p.numel() for p in pipeline.animator.parameters()),
         frozen=frozen * (2 if half is torch.bfloat16 else 4),
@@ -92,31 +104,53 @@ def estimate(cfg: Any, checkpointing: bool) -> Memory:
 
 
 def state(parameters: int, eight_bit: bool) -> int:
-    """Bytes of AdamW's two means; of one byte each in blocks of 256 that share a float32, or float32. Muon has less."""
+    """Bytes of AdamW's two means; of one byte each in blocks of 256 that share a float32, or
+    float32. Muon has less.
+    """
     return 2 * parameters + 2 * 4 * (parameters // 256) if eight_bit else 8 * parameters
 
 
-def _micro_step(pipeline: MegActorPipeline, cfg: Any, checkpointing: bool, half: torch.dtype | None) -> int:
+def _micro_step(
+    pipeline: MegActorPipeline, cfg: Any, checkpointing: bool, half: torch.dtype | None
+) -> int:
     for part in (pipeline.unet, pipeline.reference_net):
-        (part.enable_gradient_checkpointing if checkpointing else part.disable_gradient_checkpointing)()
+        (
+            part.enable_gradient_checkpointing
+            if checkpointing
+            else part.disable_gradient_checkpointing
+        )()
     pipeline.animator.train()
-    for part in (pipeline.vae, pipeline.image_encoder):  # diffusers' own warns of parts to be kept in float32
+    for part in (
+        pipeline.vae,
+        pipeline.image_encoder,
+    ):  # diffusers' own warns of parts to be kept in float32
         nn.Module.to(part, torch.bfloat16 if half is torch.bfloat16 else torch.float32)
     with FakeTensorMode(allow_non_fake_inputs=True):
         for part in (pipeline.animator, pipeline.vae, pipeline.image_encoder):
             part.to_empty(device="cpu")
         with Live(pipeline.animator) as live:
-            for _ in range(min(cfg.accumulate, 2)):  # from the second one on, gradients are there from the beginning
+            for _ in range(
+                min(cfg.accumulate, 2)
+            ):  # from the second one on, gradients are there from the beginning
                 step(pipeline, cfg.data.batch, cfg.data.frames, half, cfg.cache is not None)
     return live.peak
 
 
-def step(pipeline: MegActorPipeline, batch: int, frames: int, half: torch.dtype | None, cached: bool) -> None:
+def step(
+    pipeline: MegActorPipeline, batch: int, frames: int, half: torch.dtype | None, cached: bool
+) -> None:
     """A micro-step with inputs of the model's shapes, as training.objective.task.Task has it."""
-    side, width, dim = pipeline.side, pipeline.driving_side, pipeline.unet.config.cross_attention_dim
+    side, width, dim = (
+        pipeline.side,
+        pipeline.driving_side,
+        pipeline.unet.config.cross_attention_dim,
+    )
     latents = (pipeline.unet.config.out_channels, side // pipeline.factor, side // pipeline.factor)
     with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
-        target, picture = torch.zeros(batch * frames, 3, side, side), torch.zeros(batch, 3, side, side)
+        target, picture = (
+            torch.zeros(batch * frames, 3, side, side),
+            torch.zeros(batch, 3, side, side),
+        )
         if not cached:
             pipeline.latents.mean(target.to(pipeline.vae.dtype))
             pipeline.background.encode(_clip_pixels(pipeline, batch))
@@ -129,7 +163,9 @@ def step(pipeline: MegActorPipeline, batch: int, frames: int, half: torch.dtype 
         )
         noisy = torch.zeros(batch, latents[0], frames, *latents[1:])
         timesteps = torch.zeros(batch, dtype=torch.int64)
-        said = pipeline.animator(noisy, timesteps, torch.zeros(batch, 3, frames, width, width), reference)
+        said = pipeline.animator(
+            noisy, timesteps, torch.zeros(batch, 3, frames, width, width), reference
+        )
         loss = (said.float() - noisy).square().mean()
     loss.backward()
 

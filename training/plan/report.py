@@ -48,7 +48,9 @@ class Plan:
 
 
 def planned(cfg: Any) -> Plan:
-    """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes nothing."""
+    """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes
+    nothing.
+    """
     cfg = OmegaConf.merge(cfg, {"plan": False})  # as the run itself would be told
     plan = Plan(mistakes=list(option_mistakes(cfg)))
     plan.add("settings", lambda: OmegaConf.to_yaml(cfg).rstrip())
@@ -75,8 +77,12 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Samples, people, hours of video, steps to an epoch."""
     sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     chosen: Any = OmegaConf.to_container(cfg.data)
-    cache: Any = None if cfg.cache is None else opened(Path(str(cfg.cache)), Path(str(cfg.data.input)))
-    data = ClipData(**chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed, cache=cache)
+    cache: Any = (
+        None if cfg.cache is None else opened(Path(str(cfg.cache)), Path(str(cfg.data.input)))
+    )
+    data = ClipData(
+        **chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed, cache=cache
+    )
     data.setup()
     refuse_window(data.windows.frames, pipeline.longest_window, "data.frames")
     if cfg.validate_every:
@@ -86,10 +92,12 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     counts = sorted(Counter(shelf.identities.tolist()).values())
     steps = len(shelf) / (cfg.data.batch * cfg.accumulate * processes)
     lines = [
-        f"samples         {len(shelf)} of {cfg.data.input}, {shelf.frames.sum() / FPS / 3600:.3g} h of video",
+        f"samples         {len(shelf)} of {cfg.data.input}, "
+        f"{shelf.frames.sum() / FPS / 3600:.3g} h of video",
         f"identities      {len(counts)}, with {counts[0]} to {counts[-1]} samples each, "
         f"median {statistics.median(counts):g}",
-        f"steps an epoch  {steps:.4g} on {processes} process{'es' if processes > 1 else ''}, each {cfg.accumulate} "
+        f"steps an epoch  {steps:.4g} on {processes} "
+        f"process{'es' if processes > 1 else ''}, each {cfg.accumulate} "
         f"micro-steps of {cfg.data.batch} samples",
         f"epochs          {cfg.max_steps / steps:.4g}",
     ]
@@ -104,7 +112,9 @@ def _processes(cfg: Any) -> int:
 
 
 def _weights(cfg: Any, pipeline: MegActorPipeline) -> str:
-    """Where they come from, compared by names and shapes, with the licences of the known sources."""
+    """Where they come from, compared by names and shapes, with the licences of the known
+    sources.
+    """
     if cfg.init_from is None:
         return "none are loaded: the model begins with random ones"
     source = Path(str(cfg.init_from))
@@ -112,7 +122,8 @@ def _weights(cfg: Any, pipeline: MegActorPipeline) -> str:
         return _checkpoint(source, pipeline)
     if not (source / "model_index.json").is_file():
         raise UserError(
-            f"there is no model in {source} (init_from): make one there with python -m model.convert, "
+            f"there is no model in {source} (init_from): make one there with python -m "
+            "model.convert, "
             "train the stage before, or name another."
         )
     parts = {part: _held(source / part) for part in PARTS}
@@ -124,7 +135,10 @@ def _weights(cfg: Any, pipeline: MegActorPipeline) -> str:
 
 def _checkpoint(source: Path, pipeline: MegActorPipeline) -> str:
     checkpoint = read(source)
-    found = {name.removeprefix("animator."): tuple(t.shape) for name, t in checkpoint["state_dict"].items()}
+    found = {
+        name.removeprefix("animator."): tuple(t.shape)
+        for name, t in checkpoint["state_dict"].items()
+    }
     _refuse_other(str(source), found, _shapes_of(pipeline.animator))
     frozen = checkpoint["model"]["folder"] or "a seed"
     return f"{len(found)} tensors of {source}; autoencoder and CLIP of {frozen}\n{_licences()}"
@@ -138,7 +152,9 @@ def _held(folder: Path) -> dict[str, tuple[int, ...]]:
             with safe_open(path, "pt") as file:
                 found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} cannot be read ({error}): make the model again with model.convert.") from None
+            raise UserError(
+                f"{path} cannot be read ({error}): make the model again with model.convert."
+            ) from None
     return {modern(name): shape for name, shape in found.items()} if folder.name == "vae" else found
 
 
@@ -146,15 +162,23 @@ def _shapes_of(part: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in part.state_dict().items()}
 
 
-def _refuse_other(where: str, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
+def _refuse_other(
+    where: str, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
+) -> None:
     kinds = {
         "missing": wanted.keys() - found.keys(),
-        "unknown": {name for name in found.keys() - wanted.keys() if not name.endswith("position_ids")},
-        "of another shape": {name for name in found.keys() & wanted.keys() if found[name] != wanted[name]},
+        "unknown": {
+            name for name in found.keys() - wanted.keys() if not name.endswith("position_ids")
+        },
+        "of another shape": {
+            name for name in found.keys() & wanted.keys() if found[name] != wanted[name]
+        },
     }
     told = [f"{len(names)} {kind}, such as {min(names)}" for kind, names in kinds.items() if names]
     if told:
-        raise UserError(f"{where} is not of the model that is trained ({'; '.join(told)}): set model=... alike.")
+        raise UserError(
+            f"{where} is not of the model that is trained ({'; '.join(told)}): set model=... alike."
+        )
 
 
 def _licences() -> str:
@@ -172,14 +196,22 @@ def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
         for key in (path, "all"):
             total[key] += parameter.numel()
             trained[key] += parameter.numel() * parameter.requires_grad
-    rows = [(path, f"{count / 1e6:.2f} M", f"{trained[path] / 1e6:.2f} M") for path, count in total.items()]
-    return _table([("path", "parameters", "trainable"), *sorted(rows, key=lambda row: row[0] == "all")])
+    rows = [
+        (path, f"{count / 1e6:.2f} M", f"{trained[path] / 1e6:.2f} M")
+        for path, count in total.items()
+    ]
+    return _table(
+        [("path", "parameters", "trainable"), *sorted(rows, key=lambda row: row[0] == "all")]
+    )
 
 
 def _by_path(pipeline: MegActorPipeline) -> Iterator[tuple[str, torch.nn.Parameter]]:
     for name, parameter in pipeline.animator.named_parameters():
         part, module = name.split(".")[:2]
-        yield f"{part}.{module}{'.*.motion_modules' if '.motion_modules.' in name else ''}", parameter
+        yield (
+            f"{part}.{module}{'.*.motion_modules' if '.motion_modules.' in name else ''}",
+            parameter,
+        )
     for part in ("vae", "image_encoder"):
         yield from ((part, parameter) for parameter in getattr(pipeline, part).parameters())
 
@@ -197,18 +229,28 @@ def _memory(cfg: Any) -> str:
         "micro_step": "micro-step at its most, gradients included",
         "peak": "peak",
     }
-    rows = [(told, *(f"{getattr(found[kind], name) / 2**30:.2f}" for kind in found)) for name, told in names.items()]
+    rows = [
+        (told, *(f"{getattr(found[kind], name) / 2**30:.2f}" for kind in found))
+        for name, told in names.items()
+    ]
     chosen = "with" if cfg.gradient_checkpointing else "without"
-    table = _table([("GiB on a GPU that holds all", "without", "with gradient checkpointing"), *rows])
+    table = _table(
+        [("GiB on a GPU that holds all", "without", "with gradient checkpointing"), *rows]
+    )
     return (
-        f"{table}\nThis run is the one {chosen} checkpointing. Space that the GPU's libraries work in and gaps between "
-        "blocks come on top,\na tenth or so; fsdp and deepspeed divide gradients and state by the number of GPUs."
+        f"{table}\nThis run is the one {chosen} checkpointing. Space that the GPU's "
+        "libraries work in and gaps between "
+        "blocks come on top,\na tenth or so; fsdp and deepspeed divide gradients and "
+        "state by the number of GPUs."
     )
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -1,4 +1,6 @@
-"""What happens beside the steps: signals, clocks, bad samples, the guard over gradients, checkpoints."""
+"""What happens beside the steps: signals, clocks, bad samples, the guard over gradients,
+checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +25,32 @@ from training.trainer.checkpoint import checkpoints, name_of
 from training.trainer.nonfinite import blame_gradients, end_together
 
 STOP_EVERY = 10  # steps between the questions to all ranks whether one of them was asked to end
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SLURM can send the last one before the time is up
+SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+)  # SLURM can send the last one before the time is up
 
 
 class Signals(Callback):
-    """SIGINT, SIGTERM and SIGUSR1 end the training after the step at hand, with a checkpoint of that step."""
+    """SIGINT, SIGTERM and SIGUSR1 end the training after the step at hand, with a checkpoint of
+    that step.
+    """
 
     def __init__(self) -> None:
         self.heard = 0  # number of the signal that came to this process; 0: none
         self.asked = 0  # the same, when all ranks know of it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Processes of the loader, which start now, are to stay deaf: the step at hand still waits for their data."""
+        """Processes of the loader, which start now, are to stay deaf: the step at hand still waits
+        for their data.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After Lightning has set its own handlers, which talk to other ranks from within a handler, and hang."""
+        """After Lightning has set its own handlers, which talk to other ranks from within a
+        handler, and hang.
+        """
         for number in SIGNALS:
             signal.signal(number, self._ask)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -50,8 +62,9 @@ class Signals(Callback):
             trainer.should_stop = True
 
     def agreed(self, trainer: Trainer) -> bool:
-        """Whether one of the ranks was asked to end. Called by all ranks alike, and what follows from it is the same on
-        all: a signal that comes later counts for nothing until they speak again.
+        """Whether one of the ranks was asked to end. Called by all ranks alike, and what follows
+        from it is the same on all: a signal that comes later counts for nothing until they speak
+        again.
         """
         if not self.asked and trainer.strategy.reduce_boolean_decision(bool(self.heard), all=False):
             self.asked = self.heard or signal.SIGTERM
@@ -63,10 +76,13 @@ class Signals(Callback):
 
 @contextlib.contextmanager
 def contained() -> Iterator[None]:
-    """Afterwards signals are handled as before, and no process of the loader is left: after an error they may still
-    run, and they hear nothing gentler than this.
+    """Afterwards signals are handled as before, and no process of the loader is left: after an
+    error they may still run, and they hear nothing gentler than this.
     """
-    handlers, before = {number: signal.getsignal(number) for number in SIGNALS}, multiprocessing.active_children()
+    handlers, before = (
+        {number: signal.getsignal(number) for number in SIGNALS},
+        multiprocessing.active_children(),
+    )
     try:
         yield
     finally:
@@ -93,13 +109,20 @@ class Clock(Callback):
         self.began = 0.0
         self._reset()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
+    ) -> None:
         self.began = time.perf_counter()
         if pl_module.finished is not None:
             self.waited += self.began - pl_module.finished
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         self.worked += time.perf_counter() - self.began
         self.samples += len(batch) * trainer.world_size
@@ -124,23 +147,34 @@ class Clock(Callback):
 
 
 class BadSamples(Callback):
-    """Reports samples that could not be read, and ends the training when there are more than `most` of all ranks."""
+    """Reports samples that could not be read, and ends the training when there are more than `most`
+    of all ranks.
+    """
 
     def __init__(self, most: int):
         self.most = most
         self.count, self.last = 0, ""
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         for key, reason in batch.replaced:
             self.count, self.last = self.count + 1, f"{key} ({reason})"
-            print(f"sample {key} cannot be read ({reason}): another one stands for it.", file=sys.stderr, flush=True)
+            print(
+                f"sample {key} cannot be read ({reason}): another one stands for it.",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+    ) -> None:
         count = self._total(trainer)
         if count > self.most:
             end_together(
                 [
-                    f"{count} samples could not be read, at most {self.most} are allowed (most_bad), the last: "
+                    f"{count} samples could not be read, at most {self.most} are allowed "
+                    "(most_bad), the last: "
                     f"{self.last}; look at the shards with python -m datagen.verify."
                 ]
                 * bool(self.last)
@@ -156,12 +190,15 @@ class BadSamples(Callback):
         if trainer.world_size == 1:
             return self.count
         return int(
-            trainer.strategy.reduce(torch.tensor(float(self.count), device=trainer.strategy.root_device), None, "sum")
+            trainer.strategy.reduce(
+                torch.tensor(float(self.count), device=trainer.strategy.root_device), None, "sum"
+            )
         )
 
 
 class Gradients(Callback):
-    """Clips the norm of the gradients and logs what it was before; one that is not finite ends the training.
+    """Clips the norm of the gradients and logs what it was before; one that is not finite ends the
+    training.
 
     Lightning calls this after a gradient scaler has been undone. DeepSpeed clips by itself.
     """
@@ -170,7 +207,9 @@ class Gradients(Callback):
         self.clip = clip
         self.keys = ""
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         self.keys = ", ".join(batch.keys)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
@@ -183,14 +222,18 @@ class Gradients(Callback):
         pl_module.log("gradients/norm", norm)
 
     def _clipped(self, trainer: Trainer, own: list[torch.nn.Parameter]) -> Tensor | None:
-        """The norm of all gradients, of which a rank may have a share only; None where nobody tells it."""
+        """The norm of all gradients, of which a rank may have a share only; None where nobody tells
+        it.
+        """
         most = float("inf") if self.clip is None else self.clip
         if isinstance(trainer.model, FullyShardedDataParallel):
             return trainer.model.clip_grad_norm_(most)
         return torch.nn.utils.clip_grad_norm_(own, most) if own else None
 
     def _end(self, trainer: Trainer, module: Any) -> None:
-        """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step out."""
+        """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step
+        out.
+        """
         end_together([module.trouble] if module.trouble else [])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             end_together([blame_gradients(module, self.keys, trainer.global_step)])
@@ -222,7 +265,9 @@ class Checkpoints(Checkpoint):
 
 
 class AtEnd(Callback):
-    """Calls something on all ranks when the training is over, while weights and ranks are still in place."""
+    """Calls something on all ranks when the training is over, while weights and ranks are still in
+    place.
+    """
 
     def __init__(self, act: Callable[[Trainer], None]):
         self.act = act

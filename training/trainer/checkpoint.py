@@ -1,7 +1,8 @@
 """A run's checkpoints: written whole or not at all, found again, and models made of them, strictly.
 
-There is one rule: step-00001000.ckpt in the run's folder is the state after step 1000, and the newest whole one is what
-the run goes on from. DeepSpeed writes a folder of that name in its own way.
+There is one rule: step-00001000.ckpt in the run's folder is the state after step 1000, and the
+newest whole one is what the run goes on from. DeepSpeed writes a folder of that name in its own
+way.
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ TOLD = ("config", "folder", "seed", "grey", "margin")  # of a model, in this ord
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is whole."""
+    """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is
+    whole.
+    """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         place = Path(path)
         part = place.with_name(f".{place.name}.part")
         try:
@@ -41,7 +46,9 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, place)
-        except RuntimeError as error:  # torch's archive fails once more where it is closed, and hides what was wrong
+        except (
+            RuntimeError
+        ) as error:  # torch's archive fails once more where it is closed, and hides what was wrong
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         finally:
             part.unlink(missing_ok=True)
@@ -57,7 +64,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
-    """The newest whole checkpoint of a run, and the damaged ones that are newer, with the reason."""
+    """The newest whole checkpoint of a run, and the damaged ones that are newer, with the
+    reason.
+    """
     damaged: dict[Path, str] = {}
     for path in checkpoints(folder):
         if (fault := _fault(path)) is None:
@@ -69,7 +78,9 @@ def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, every byte of it looked at."""
     if path.is_dir():
-        return None if (path / "latest").is_file() else "it is not finished"  # DeepSpeed writes that file last
+        return (
+            None if (path / "latest").is_file() else "it is not finished"
+        )  # DeepSpeed writes that file last
     with contextlib.suppress(*BROKEN_ZIP):
         refuse_packed(path)
         with zipfile.ZipFile(path) as file:
@@ -79,7 +90,9 @@ def _fault(path: Path) -> str | None:
 
 
 def pipeline(path: Path) -> MegActorPipeline:
-    """The model of a checkpoint, with the mean of its weights where that was kept. UserError if it is none."""
+    """The model of a checkpoint, with the mean of its weights where that was kept. UserError if it
+    is none.
+    """
     checkpoint = read(path)
     own = fresh(**identity(checkpoint, path))
     fill(own, checkpoint, path)
@@ -87,12 +100,21 @@ def pipeline(path: Path) -> MegActorPipeline:
 
 
 def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks for more."""
+    """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks
+    for more.
+    """
     told = checkpoint["model"]
     try:
         config, folder, seed, grey, margin = (told.get(name) for name in TOLD)
-        forms = (isinstance(config, dict), folder is None or isinstance(folder, str), type(seed) is int)
-        looks = (isinstance(grey, bool | None), margin is None or (isinstance(margin, float) and margin >= 1))
+        forms = (
+            isinstance(config, dict),
+            folder is None or isinstance(folder, str),
+            type(seed) is int,
+        )
+        looks = (
+            isinstance(grey, bool | None),
+            margin is None or (isinstance(margin, float) and margin >= 1),
+        )
         if not all((*forms, *looks)) or not told.keys() <= set(TOLD):
             raise ValueError("its model is not told as it should be")
         refuse_absurd(config)
@@ -107,8 +129,8 @@ def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def fresh(
     config: Any, folder: str | None, seed: int, grey: bool = True, margin: float | None = None
 ) -> MegActorPipeline:
-    """A model of a folder, or else with random weights, and what it is trained on. UserError if the folder's is not of
-    this configuration.
+    """A model of a folder, or else with random weights, and what it is trained on. UserError if the
+    folder's is not of this configuration.
     """
     if folder is not None:
         own = load(Path(folder))
@@ -126,13 +148,19 @@ def fresh(
 
 
 def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """The animator's weights, key by key. UserError that names what is missing, left over or of another shape."""
+    """The animator's weights, key by key. UserError that names what is missing, left over or of
+    another shape.
+    """
     weights = dict(checkpoint["state_dict"]) | _mean(checkpoint)
     try:
-        own.animator.load_state_dict({name.removeprefix("animator."): value for name, value in weights.items()})
+        own.animator.load_state_dict(
+            {name.removeprefix("animator."): value for name, value in weights.items()}
+        )
     except RuntimeError as error:
         why = " ".join(str(error).split())[:600]
-        raise UserError(f"{path} holds another model ({why}): name one of the same model.") from None
+        raise UserError(
+            f"{path} holds another model ({why}): name one of the same model."
+        ) from None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -142,21 +170,31 @@ def read(path: Path) -> dict[str, Any]:
             refuse_packed(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
-        raise UserError(f"there is no checkpoint {path}: a .ckpt of a run, or a model folder, is expected.") from None
+        raise UserError(
+            f"there is no checkpoint {path}: a .ckpt of a run, or a model folder, is expected."
+        ) from None
     except MemoryError:
         raise
     except Exception as error:  # broken bytes make an unpickler raise nearly anything
         why = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path} cannot be read ({why}): a whole checkpoint of python -m training.fit is expected."
+            f"{path} cannot be read ({why}): a whole checkpoint of python -m "
+            "training.fit is expected."
         ) from None
-    if not isinstance(checkpoint, dict) or not {"model", "state_dict", "position"} <= checkpoint.keys():
-        raise UserError(f"{path} is no checkpoint of python -m training.fit: name one, or a model folder.")
+    if (
+        not isinstance(checkpoint, dict)
+        or not {"model", "state_dict", "position"} <= checkpoint.keys()
+    ):
+        raise UserError(
+            f"{path} is no checkpoint of python -m training.fit: name one, or a model folder."
+        )
     return checkpoint
 
 
 def _mean(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("Mean")]
+    states = [
+        state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("Mean")
+    ]
     return states[0]["mean"] if states else {}
 
 
@@ -171,7 +209,8 @@ def _refuse_other(own: MegActorPipeline, config: Any, folder: str) -> None:
                 wrong.append(f"{part}.{key} is {_plain(found)}, not {_plain(value)}")
     if wrong:
         raise UserError(
-            f"the model in {folder} is not the one that is trained ({'; '.join(wrong)}): set model=... alike."
+            f"the model in {folder} is not the one that is trained ({'; '.join(wrong)}): "
+            "set model=... alike."
         )
 
 

@@ -17,17 +17,28 @@ from training.trainer.nonfinite import blame
 
 
 class Trainee(LightningModule):
-    """The animator, learning a task. Which of its parameters learn must be settled before (optimizer.train_only).
+    """The animator, learning a task. Which of its parameters learn must be settled before
+    (optimizer.train_only).
 
-    `optim` is conf/optim/*.yaml. `identity` goes into checkpoints: what it takes to make the same model again.
+    `optim` is conf/optim/*.yaml. `identity` goes into checkpoints: what it takes to make the same
+    model again.
     """
 
-    def __init__(self, animator: Animator, task: Task, optim: Any, identity: dict[str, Any], compiles: bool = False):
+    def __init__(
+        self,
+        animator: Animator,
+        task: Task,
+        optim: Any,
+        identity: dict[str, Any],
+        compiles: bool = False,
+    ):
         super().__init__()
         self.animator = animator
         self.task, self.optim, self.identity = task, optim, identity
         self.trouble = ""  # what this rank has to say of a loss that is not finite
-        self.finished: float | None = None  # s, when the last micro-step and all that hangs on it was over
+        self.finished: float | None = (
+            None  # s, when the last micro-step and all that hangs on it was over
+        )
         self.vectors = vectors(animator)
         # a module that is an attribute would be in every checkpoint a second time
         self.call: tuple[Any] = (torch.compile(animator) if compiles else animator,)
@@ -39,7 +50,9 @@ class Trainee(LightningModule):
         losses = self.task.losses(self.call[0], batch)
         if not torch.isfinite(losses).all():
             self._complain(batch)
-        position = int(batch.positions[0]) + (self.trainer.world_size - self.global_rank) * len(batch)
+        position = int(batch.positions[0]) + (self.trainer.world_size - self.global_rank) * len(
+            batch
+        )
         self._data.start(position)  # of the first sample that no rank has trained on
         loss = losses.mean()
         self.log("loss/train", loss, sync_dist=True, batch_size=len(batch))
@@ -66,8 +79,12 @@ class Trainee(LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _complain(self, batch: Batch) -> None:
-        """One rank alone must not leave the others waiting for it: its bad gradients reach all, and all end there."""
-        error = blame(self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step)
+        """One rank alone must not leave the others waiting for it: its bad gradients reach all, and
+        all end there.
+        """
+        error = blame(
+            self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step
+        )
         if self.trainer.world_size == 1:
             raise error
         self.trouble = self.trouble or str(error)

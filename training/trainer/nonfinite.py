@@ -17,9 +17,15 @@ class Everywhere(UserError):
 
 
 def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: int) -> UserError:
-    """The error for losses that are not finite: the forward pass once more, to find the first module that says so."""
+    """The error for losses that are not finite: the forward pass once more, to find the first
+    module that says so.
+    """
     found: list[str] = []
-    hooks = [module.register_forward_hook(_watch(name, found)) for name, module in model.named_modules() if name]
+    hooks = [
+        module.register_forward_hook(_watch(name, found))
+        for name, module in model.named_modules()
+        if name
+    ]
     try:
         with torch.no_grad():
             losses()
@@ -28,22 +34,31 @@ def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: in
             hook.remove()
     where = found[0] if found else "none of the model's parts (the loss itself)"
     return UserError(
-        f"the loss is not finite at step {step}: first in {where}, samples {', '.join(batch.keys)}; "
-        "try a lower optim.lr, trainer.precision=bf16-mixed instead of 16-mixed, or leave these samples out."
+        f"the loss is not finite at step {step}: first in {where}, samples "
+        f"{', '.join(batch.keys)}; "
+        "try a lower optim.lr, trainer.precision=bf16-mixed instead of 16-mixed, or "
+        "leave these samples out."
     )
 
 
 def blame_gradients(model: nn.Module, batch_keys: str, step: int) -> str:
     """The sentence for gradients that are not finite."""
-    bad = [name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+    bad = [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is not None and not torch.isfinite(p.grad).all()
+    ]
     return (
-        f"gradients are not finite at step {step}: first in {bad[0] if bad else 'their norm'}, samples {batch_keys}; "
+        f"gradients are not finite at step {step}: first in "
+        f"{bad[0] if bad else 'their norm'}, samples {batch_keys}; "
         "try a lower optim.lr or trainer.precision=bf16-mixed instead of 16-mixed."
     )
 
 
 def end_together(sentences: list[str]) -> None:
-    """Called by all ranks alike: Everywhere with the first sentence that one of them has, if any."""
+    """Called by all ranks alike: Everywhere with the first sentence that one of them has, if
+    any.
+    """
     found = gathered(sentences)
     if found:
         raise Everywhere(found[0])
@@ -61,11 +76,14 @@ def gathered(own: list[Any]) -> list[Any]:
 def lost_rank(error: RuntimeError) -> str | None:
     """One sentence if this error means that ranks cannot reach each other any more, else None."""
     text = " ".join(str(error).split())
-    if not isinstance(error, torch.distributed.DistError) and "gloo" not in text:  # gloo has no errors of its own
+    if (
+        not isinstance(error, torch.distributed.DistError) and "gloo" not in text
+    ):  # gloo has no errors of its own
         return None
     why = text.rpartition("] ")[2].split(". ")[0][:200]
     return (
-        f"another process of the training has died or cannot be reached ({why}): look for its own words; "
+        f"another process of the training has died or cannot be reached ({why}): look "
+        "for its own words; "
         "the same command goes on from the newest checkpoint."
     )
 

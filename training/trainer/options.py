@@ -11,7 +11,15 @@ from omegaconf import OmegaConf
 
 from training.optim.options import optim_mistakes
 
-POSITIVE = ("max_steps", "accumulate", "checkpoint_every", "keep", "log_every", "validation_steps", "validation_window")
+POSITIVE = (
+    "max_steps",
+    "accumulate",
+    "checkpoint_every",
+    "keep",
+    "log_every",
+    "validation_steps",
+    "validation_window",
+)
 NOT_NEGATIVE = ("validate_every", "validation_cases", "most_bad", "seed")
 SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the training's state each
 PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
@@ -28,16 +36,27 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
     if cfg.optim.decay not in ("constant", "cosine"):
         yield f"optim.decay is {cfg.optim.decay!r}, constant or cosine is expected"
     if cfg.optim.muon and (cfg.optim.eight_bit or strategy(cfg) in SHARDED):
-        other = "optim.eight_bit=true" if cfg.optim.eight_bit else f"trainer.strategy={strategy(cfg)}"
+        other = (
+            "optim.eight_bit=true" if cfg.optim.eight_bit else f"trainer.strategy={strategy(cfg)}"
+        )
         yield f"optim.muon does not go with {other}: say optim.muon=false"
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not cfg.plan:
         yield "there is no GPU here: say trainer=cpu"
     if cfg.optim.ema is not None and strategy(cfg) in SHARDED:
-        yield f"optim.ema wants whole weights on every rank, which {strategy(cfg)} has not: say optim.ema=null"
-    wanted = {"deepspeed": strategy(cfg) == "deepspeed", "wandb": "Wandb" in str((cfg.logger or {}).get("_target_"))}
+        yield (
+            f"optim.ema wants whole weights on every rank, which {strategy(cfg)} has not: "
+            "say optim.ema=null"
+        )
+    wanted = {
+        "deepspeed": strategy(cfg) == "deepspeed",
+        "wandb": "Wandb" in str((cfg.logger or {}).get("_target_")),
+    }
     for package, is_wanted in wanted.items():
         if is_wanted and importlib.util.find_spec(package) is None:
-            yield f"{PACKAGES[package]} wants the package {package}: pip install {package}, or choose another"
+            yield (
+                f"{PACKAGES[package]} wants the package {package}: pip install {package}, or "
+                "choose another"
+            )
 
 
 def strategy(cfg: Any) -> str:
@@ -50,8 +69,11 @@ def strategy(cfg: Any) -> str:
 def _model_mistakes(model: Any) -> Iterator[str]:
     """What a preset's parts do not stand of each other."""
     schedule = model.scheduler
-    if model.unet.get("residual") and not (schedule.get("zero_snr") and schedule.get("prediction") == "v_prediction"):
+    if model.unet.get("residual") and not (
+        schedule.get("zero_snr") and schedule.get("prediction") == "v_prediction"
+    ):
         yield (
-            "model.unet.residual is for a velocity, from noise without signal: model.scheduler.prediction=v_prediction "
+            "model.unet.residual is for a velocity, from noise without signal: "
+            "model.scheduler.prediction=v_prediction "
             "and zero_snr=true are expected, or model.unet.residual=null"
         )

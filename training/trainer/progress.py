@@ -22,13 +22,17 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            self.bar = _bar(total=trainer.max_steps, initial=trainer.global_step, unit=" steps", desc="training")
+            self.bar = _bar(
+                total=trainer.max_steps, initial=trainer.global_step, unit=" steps", desc="training"
+            )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if self.bar is None or is_within_step(trainer):
             return
         if "loss/train" in trainer.logged_metrics:
-            self.bar.set_postfix_str(f"loss {float(trainer.logged_metrics['loss/train']):.4f}", refresh=False)
+            self.bar.set_postfix_str(
+                f"loss {float(trainer.logged_metrics['loss/train']):.4f}", refresh=False
+            )
         self.bar.update()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -49,4 +53,6 @@ class _Lines(tqdm):
 def _bar(**options: Any) -> tqdm:
     if sys.stderr.isatty():
         return tqdm(dynamic_ncols=True, **options)
-    return _Lines(file=io.StringIO(), ncols=100, mininterval=LINE_EVERY, maxinterval=LINE_EVERY, **options)
+    return _Lines(
+        file=io.StringIO(), ncols=100, mininterval=LINE_EVERY, maxinterval=LINE_EVERY, **options
+    )

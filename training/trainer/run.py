@@ -1,4 +1,6 @@
-"""A training run: everything checked and made from its configuration, then fitted, its model written at the end."""
+"""A training run: everything checked and made from its configuration, then fitted, its model
+written at the end.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,15 @@ from training.objective.config import objective
 from training.objective.task import Frozen, Task
 from training.optim.ema import Mean, averaged, whole
 from training.optim.optimizer import refuse, train_only
-from training.trainer.callbacks import AtEnd, BadSamples, Checkpoints, Clock, Gradients, Signals, contained
+from training.trainer.callbacks import (
+    AtEnd,
+    BadSamples,
+    Checkpoints,
+    Clock,
+    Gradients,
+    Signals,
+    contained,
+)
 from training.trainer.checkpoint import WholeFiles, fill, fresh, identity, read
 from training.trainer.module import Trainee
 from training.trainer.nonfinite import Everywhere, lost_rank
@@ -72,10 +82,11 @@ class Run:
         return Output(Path(str(self.cfg.output)))
 
     def fit(self) -> int:
-        """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the same command goes
-        on.
+        """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the
+        same command goes on.
 
-        Where all ranks end together, the first alone has words and a code: Lightning would kill it for another's code.
+        Where all ranks end together, the first alone has words and a code: Lightning would kill it
+        for another's code.
         """
         signals = Signals()
         with _quiet():
@@ -83,13 +94,18 @@ class Run:
             if trainer.is_global_zero:
                 self.output.begin(self.cfg, self.resumed)
             with contained(), _one_sentence(trainer):
-                trainer.fit(self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True)
+                trainer.fit(
+                    self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True
+                )
         return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
 
     def _ended(self, trainer: Trainer, asked: int) -> int:
         step = trainer.global_step
         if asked:
-            print(f"interrupted after step {step}: the same command goes on from there.", file=sys.stderr)
+            print(
+                f"interrupted after step {step}: the same command goes on from there.",
+                file=sys.stderr,
+            )
             return 128 + asked
         print(f"{self.output.folder}: {step} steps, the model is in {self.output.model}")
         return 0
@@ -120,7 +136,11 @@ class Run:
         cfg = self.cfg
         window = min(cfg.validation_window, self.pipeline.longest_window)
         settings = Settings(
-            cfg.validation_steps, cfg.validation_guidance, cfg.seed, window=window, overlap=min(8, window // 2)
+            cfg.validation_steps,
+            cfg.validation_guidance,
+            cfg.seed,
+            window=window,
+            overlap=min(8, window // 2),
         )
         to, minutes = self.output.folder / "validation", cfg.validation_minutes
         return Validation(held, cfg.validate_every, cfg.validation_cases, 24, settings, minutes, to)
@@ -128,8 +148,12 @@ class Run:
 
 def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
     """UserError in Lightning's words where it cannot do what conf/trainer says."""
-    options = {name: instantiate(value) if OmegaConf.is_config(value) else value for name, value in cfg.trainer.items()}
-    # an environment of our own: Lightning's, asked to requeue a job, writes a checkpoint in the middle of a step
+    options = {
+        name: instantiate(value) if OmegaConf.is_config(value) else value
+        for name, value in cfg.trainer.items()
+    }
+    # an environment of our own: Lightning's, asked to requeue a job, writes a checkpoint in the
+    # middle of a step
     slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     try:
         return Trainer(
@@ -157,7 +181,9 @@ def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notes; children that it starts may speak, which inherit the stream that the command mutes."""
+    """Without Lightning's notes; children that it starts may speak, which inherit the stream that
+    the command mutes.
+    """
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         os.dup2(sys.stderr.fileno(), 2)
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
@@ -175,7 +201,9 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_sentence(trainer: Trainer) -> Iterator[None]:
-    """What ended all ranks is said by the first; what a loader's process raised comes without its traceback."""
+    """What ended all ranks is said by the first; what a loader's process raised comes without its
+    traceback.
+    """
     try:
         yield
     except Everywhere:
@@ -218,7 +246,11 @@ def _checkpoint(cfg: Any) -> Path | None:
 
 def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
     sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
-    options: dict[str, Any] = {"sides": sides, "preparation": pipeline.feature_extractor, "seed": cfg.seed}
+    options: dict[str, Any] = {
+        "sides": sides,
+        "preparation": pipeline.feature_extractor,
+        "seed": cfg.seed,
+    }
     if cfg.cache is not None:
         from training.cache.reader import Cache
 

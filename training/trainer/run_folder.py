@@ -34,7 +34,14 @@ FREE = (
         "most_bad",
         "trainer",
     ),
-    *("logger", "compile", "gradient_checkpointing", "validate_every", "validation_cases", "validation_steps"),
+    *(
+        "logger",
+        "compile",
+        "gradient_checkpointing",
+        "validate_every",
+        "validation_cases",
+        "validation_steps",
+    ),
     *("validation_guidance", "validation_window", "validation_minutes"),
     *("data.workers", "data.prefetch", "data.memory_mb"),
 )
@@ -50,19 +57,22 @@ class Output:
         return self.folder / "model"
 
     def resumed(self, cfg: Any) -> Path | None:
-        """The newest whole checkpoint of the same run; UserError where the settings are others and `overwrite` is not
-        said, where all are damaged, or where the folder is not a run's.
+        """The newest whole checkpoint of the same run; UserError where the settings are others and
+        `overwrite` is not said, where all are damaged, or where the folder is not a run's.
         """
         self._refuse_foreign()
         if cfg.overwrite:
             return None
         path, damaged = newest(self.folder)
         if path is None and damaged:
-            raise UserError(f"no checkpoint in {self.folder} is whole: say --overwrite to begin anew.")
+            raise UserError(
+                f"no checkpoint in {self.folder} is whole: say --overwrite to begin anew."
+            )
         changed = [] if path is None else self._changed(cfg)
         if changed and not cfg.plan:
             raise UserError(
-                f"{self.folder} holds a run with other settings ({'; '.join(changed)}): choose another --output, "
+                f"{self.folder} holds a run with other settings ({'; '.join(changed)}): "
+                "choose another --output, "
                 "or say --overwrite to begin anew."
             )
         return path
@@ -75,19 +85,29 @@ class Output:
                 self._clear()
             write_atomically(self.folder / SETTINGS, json.dumps(plain(cfg), indent=1).encode())
         except PermissionError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}): choose another --output.") from None
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror}): choose another --output."
+            ) from None
         except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.folder} is, or is in, a file: choose another --output.") from None
+            raise UserError(
+                f"{self.folder} is, or is in, a file: choose another --output."
+            ) from None
         clear_parts(self.folder)
         if resumed is None:
             return
         for path, fault in newest(self.folder)[1].items():
-            print(f"{path} is damaged ({fault}): put aside as {path.name}.damaged.", file=sys.stderr, flush=True)
+            print(
+                f"{path} is damaged ({fault}): put aside as {path.name}.damaged.",
+                file=sys.stderr,
+                flush=True,
+            )
             path.rename(path.with_name(f"{path.name}.damaged"))
         print(f"goes on from {resumed}", file=sys.stderr, flush=True)
 
     def save(self, pipeline: MegActorPipeline) -> None:
-        """The whole model, as python -m model.animate --weights takes it; the old one stays until that is there."""
+        """The whole model, as python -m model.animate --weights takes it; the old one stays until
+        that is there.
+        """
         part = self.model.with_name(".model.part")
         shutil.rmtree(part, ignore_errors=True)
         pipeline.save_pretrained(part)
@@ -100,14 +120,20 @@ class Output:
         names = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
         if names:
             raise UserError(
-                f"{self.folder} holds something else than a run ({', '.join(names[:3])}): choose another --output."
+                f"{self.folder} holds something else than a run "
+                f"({', '.join(names[:3])}): choose another --output."
             )
 
     def _changed(self, cfg: Any) -> list[str]:
         """Settings that are not FREE and differ from those that the run was begun with."""
         path = self.folder / SETTINGS
-        before, now = _flat(json.loads(path.read_text()) if path.exists() else {}), _flat(plain(cfg))
-        bound = BOUND | ({"max_steps"} if cfg.optim.decay == "cosine" else set())  # it sets every step's rate
+        before, now = (
+            _flat(json.loads(path.read_text()) if path.exists() else {}),
+            _flat(plain(cfg)),
+        )
+        bound = BOUND | (
+            {"max_steps"} if cfg.optim.decay == "cosine" else set()
+        )  # it sets every step's rate
         differ = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         names = [name for name in differ if name in bound or not _is_free(name)]
         return [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names]

@@ -8,7 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def resolved(cfg: Any) -> DictConfig:
-    """The same with every reference replaced by what it says, so that parts of it can be used alone; read-only."""
+    """The same with every reference replaced by what it says, so that parts of it can be used
+    alone; read-only.
+    """
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(plain, DictConfig)
     OmegaConf.set_readonly(plain, True)

@@ -1,4 +1,6 @@
-"""Fixed cases while a model learns: clips that nobody trains on, driven by themselves and by another person."""
+"""Fixed cases while a model learns: clips that nobody trains on, driven by themselves and by
+another person.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Case:
 
 
 def cases(clips: ClipSet, count: int, frames: int) -> list[Case]:
-    """The first `count` readable clips, each driven by itself and, where there is one, by a clip of another person."""
+    """The first `count` readable clips, each driven by itself and, where there is one, by a clip of
+    another person.
+    """
     every = _readable(clips, count, frames)
     found = [Case(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()]
     who = clips.shelf.identities
@@ -53,7 +57,9 @@ def cases(clips: ClipSet, count: int, frames: int) -> list[Case]:
         others = [driver for other, driver in every.items() if who[other] != who[place]]
         if others:
             driver = others[number % len(others)]
-            found.append(Case(f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False))
+            found.append(
+                Case(f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False)
+            )
     return found
 
 
@@ -68,13 +74,21 @@ def _readable(clips: ClipSet, count: int, frames: int) -> dict[int, Batch]:
 
 
 class Validation(Callback):
-    """Every so many steps: the cases shared out over the ranks, videos and scores in the log, all as before afterwards.
+    """Every so many steps: the cases shared out over the ranks, videos and scores in the log, all
+    as before afterwards.
 
     A case that would begin after `minutes` is left out, for all ranks alike, but never all of them.
     """
 
     def __init__(
-        self, clips: ClipSet, every: int, count: int, frames: int, settings: Settings, minutes: float, to: Path
+        self,
+        clips: ClipSet,
+        every: int,
+        count: int,
+        frames: int,
+        settings: Settings,
+        minutes: float,
+        to: Path,
     ):
         self.clips, self.every, self.count, self.frames = clips, every, count, frames
         self.settings, self.minutes, self.to = settings, minutes, to
@@ -97,8 +111,12 @@ class Validation(Callback):
         finally:
             pl_module.animator.train(training)
 
-    def _shown(self, trainer: Trainer, module: Trainee) -> Iterator[tuple[str, dict[str, float], np.ndarray]]:
-        """This rank's cases. Every rank makes as many, so that sharded weights can be gathered in step."""
+    def _shown(
+        self, trainer: Trainer, module: Trainee
+    ) -> Iterator[tuple[str, dict[str, float], np.ndarray]]:
+        """This rank's cases. Every rank makes as many, so that sharded weights can be gathered in
+        step.
+        """
         began, rank, world = time.monotonic(), trainer.global_rank, trainer.world_size
         for first in range(0, len(self.cases), world):
             late = time.monotonic() - began > 60 * self.minutes
@@ -114,7 +132,11 @@ class Validation(Callback):
     def _say_left_out(self, trainer: Trainer, done: int) -> None:
         if trainer.is_global_zero:
             told = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
-            print(f"{told}, after {self.minutes:g} minutes (validation_minutes).", file=sys.stderr, flush=True)
+            print(
+                f"{told}, after {self.minutes:g} minutes (validation_minutes).",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _log(self, trainer: Trainer, found: list[tuple[str, dict[str, float], np.ndarray]]) -> None:
         if not trainer.is_global_zero:
@@ -129,17 +151,23 @@ class Validation(Callback):
         for score in SCORES:
             values = [scores[score] for _, scores, _ in found if score in scores]
             if values and trainer.logger:
-                trainer.logger.log_metrics({f"validation/{score}": float(np.mean(values))}, trainer.global_step)
+                trainer.logger.log_metrics(
+                    {f"validation/{score}": float(np.mean(values))}, trainer.global_step
+                )
 
 
-def animated(pipeline: MegActorPipeline, case: Case, settings: Settings, device: torch.device) -> np.ndarray:
+def animated(
+    pipeline: MegActorPipeline, case: Case, settings: Settings, device: torch.device
+) -> np.ndarray:
     """RGB uint8 [f, S, S, 3]."""
     shown = case.shown.to(device)
     picture = to_floats(shown.reference)
     latents = pipeline.latents.mean(picture.to(pipeline.vae.dtype)).float()
     tokens = pipeline.background.encode(shown.clip_pixels).float()
     reference = Reference(picture, latents, latents, shown.background, tokens)
-    return np.stack(list(pipeline.animate(reference, _Frames(to_floats(case.driving.to(device))[0]), settings)))
+    return np.stack(
+        list(pipeline.animate(reference, _Frames(to_floats(case.driving.to(device))[0]), settings))
+    )
 
 
 @dataclass(frozen=True)
@@ -167,9 +195,16 @@ def _scores(case: Case, made: np.ndarray) -> dict[str, float]:
 
 
 def _grid(case: Case, made: np.ndarray) -> np.ndarray:
-    """Reference, driving person, output and, where there is one, truth: RGB uint8 [f, S, 3 S or 4 S, 3]."""
+    """Reference, driving person, output and, where there is one, truth: RGB uint8 [f, S, 3 S or 4
+    S, 3].
+    """
     reference = _pictures(case.shown.reference[:, :, None]).repeat(len(made), axis=0)
-    columns = [reference, _pictures(case.driver), made, *([_pictures(case.shown.target)] if case.has_truth else [])]
+    columns = [
+        reference,
+        _pictures(case.driver),
+        made,
+        *([_pictures(case.shown.target)] if case.has_truth else []),
+    ]
     return np.concatenate([column[: len(made)] for column in columns], axis=2)
 
 
@@ -186,6 +221,15 @@ def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     pictures, file = [Image.fromarray(picture) for picture in grid], io.BytesIO()
-    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0)
-    image = Summary.Image(height=grid.shape[1], width=grid.shape[2], colorspace=3, encoded_image_string=file.getvalue())
-    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), trainer.global_step)
+    pictures[0].save(
+        file, "GIF", save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0
+    )
+    image = Summary.Image(
+        height=grid.shape[1],
+        width=grid.shape[2],
+        colorspace=3,
+        encoded_image_string=file.getvalue(),
+    )
+    writer._get_file_writer().add_summary(
+        Summary(value=[Summary.Value(tag=name, image=image)]), trainer.global_step
+    )

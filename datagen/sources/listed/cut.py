@@ -1,4 +1,6 @@
-"""The stage that cuts a listed clip out of its raw file: its frames and no others, its part of the picture."""
+"""The stage that cuts a listed clip out of its raw file: its frames and no others, its part of the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _DECIDES = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  
 
 @dataclass
 class Cut(Stage):
-    """Leaves cut.mp4: as many pictures as the source has, each shown when the source shows it; no sound."""
+    """Leaves cut.mp4: as many pictures as the source has, each shown when the source shows it; no
+    sound.
+    """
 
     name: ClassVar[str] = "source"
     version: ClassVar[int] = 2
@@ -49,17 +53,20 @@ class Cut(Stage):
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         if problem := clip.source.get("problem"):
-            raise (Reject if problem.startswith("removed") else Invalid)(problem, clip.source.get("detail", ""))
+            raise (Reject if problem.startswith("removed") else Invalid)(
+                problem, clip.source.get("detail", "")
+            )
         path = workdir / "cut.mp4"
         if file := self._file(clip):
             return Artefact(path, self._cut(clip, file, path, self.min_side))
         return Artefact(path, self._kept(clip, path))
 
     def keep(self, clip: Clip) -> str:
-        """Cut a clip into the folder `cuts` beside the raw files, where this stage finds it when its raw file is gone.
+        """Cut a clip into the folder `cuts` beside the raw files, where this stage finds it when
+        its raw file is gone.
 
-        "done", or the reason why there is nothing to cut. Small ones are cut too: `min_side` may be another when they
-        are taken.
+        "done", or the reason why there is nothing to cut. Small ones are cut too: `min_side` may be
+        another when they are taken.
         """
         file = self._file(clip)
         assert file, f"the raw file of {clip.key} is not here"
@@ -67,7 +74,11 @@ class Cut(Stage):
         before = self._said(clip)
         if before and before["outcome"] == "done" and before["raw"] == _identity(file):
             return "done"
-        said: dict[str, Any] = {"cut": _wanted(clip), "raw": _identity(file), "parameters": self.parameters()}
+        said: dict[str, Any] = {
+            "cut": _wanted(clip),
+            "raw": _identity(file),
+            "parameters": self.parameters(),
+        }
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as folder:
             path = Path(folder) / "cut.mp4"
@@ -75,7 +86,11 @@ class Cut(Stage):
                 said |= {"outcome": "done", "metrics": self._cut(clip, file, path, 0)}
                 os.replace(path, target.with_suffix(".mp4"))
             except Reject as reject:
-                said |= {"outcome": reject.outcome, "reason": reject.reason, "detail": reject.detail}
+                said |= {
+                    "outcome": reject.outcome,
+                    "reason": reject.reason,
+                    "detail": reject.detail,
+                }
         write_atomically(target, canonical(said).encode())
         return said.get("reason", "done")
 
@@ -97,31 +112,51 @@ class Cut(Stage):
         span = [round(first, 6), round(last, 6)]
         return {"cut": {**metrics, "region": place, "frames": writer.count, "first_last": span}}
 
-    def _from_video(self, told: Any, file: Path) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
-        """(time and picture of each frame, the part to take, usual rate, what is known of the file)."""
+    def _from_video(
+        self, told: Any, file: Path
+    ) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
+        """(time and picture of each frame, the part to take, usual rate, what is known of the
+        file).
+        """
         found = exact.stream(file)
         size = found.size
         if "fps" in told:
             wanted = told["size"][0], told["size"][1]
             first, last = told["span"]
             span = exact.seconds_of_frames(first, last, told["fps"], wanted, found)
-            own, region = (exact.scaled_box(told["box"], wanted, size, margin) for margin in (0.0, self.margin))
+            own, region = (
+                exact.scaled_box(told["box"], wanted, size, margin) for margin in (0.0, self.margin)
+            )
         else:
             start, end = told["span"]
             span = exact.seconds(start, end, found)
-            own, region = (exact.square_of_shares(told["box"], size, margin) for margin in (0.0, self.margin))
+            own, region = (
+                exact.square_of_shares(told["box"], size, margin) for margin in (0.0, self.margin)
+            )
         shown = ((frame.time, frame.rgb) for frame in video.read(file, span))
-        metrics = {"file": file.name, "size": list(size), "fps": round(found.fps, 3), "side": own.side}
+        metrics = {
+            "file": file.name,
+            "size": list(size),
+            "fps": round(found.fps, 3),
+            "side": own.side,
+        }
         return shown, region, rate(found.fps), metrics
 
-    def _from_archive(self, told: Any, file: Path) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
+    def _from_archive(
+        self, told: Any, file: Path
+    ) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
         """The crop is made already; the rate is the one that is told."""
         fps = rate(told["fps"])
         rgb = next(frames.pictures(file, told["id"]))
         height, width = rgb.shape[:2]
         shown = ((float(n / fps), rgb) for n, rgb in enumerate(frames.pictures(file, told["id"])))
         region = exact.Region(0, 0, width // 2 * 2, height // 2 * 2)
-        metrics = {"file": file.name, "size": [width, height], "fps": told["fps"], "side": region.side}
+        metrics = {
+            "file": file.name,
+            "size": [width, height],
+            "fps": told["fps"],
+            "side": region.side,
+        }
         return shown, region, fps, metrics
 
     def _file(self, clip: Clip) -> Path | None:
@@ -142,7 +177,10 @@ class Cut(Stage):
         """What `keep` left, put at `path`; its metrics."""
         said = self._said(clip)
         if said is None:
-            raise Invalid("not_downloaded", f"{clip.source.get('archive') or clip.source['video']} is not here")
+            raise Invalid(
+                "not_downloaded",
+                f"{clip.source.get('archive') or clip.source['video']} is not here",
+            )
         if error := OUTCOMES.get(said["outcome"]):
             raise error(said["reason"], said["detail"])
         _refuse_small(said["metrics"]["cut"], self.min_side)
@@ -159,9 +197,9 @@ class Cut(Stage):
             said = json.loads(self._sidecar(clip).read_bytes())
         except (OSError, ValueError):
             return None
-        is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and _look(said["parameters"]) == _look(
-            self.parameters()
-        )
+        is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and _look(
+            said["parameters"]
+        ) == _look(self.parameters())
         is_whole = said["outcome"] != "done" or self._sidecar(clip).with_suffix(".mp4").is_file()
         return said if is_same and is_whole else None
 
@@ -189,10 +227,15 @@ def _look(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_small(metrics: dict[str, Any], least: int) -> None:
     """Reject where the dataset's own part of the picture, without margin, has a shorter side."""
-    side = metrics.get("side", min(metrics.get("region", [0])[-2:]))  # older cuts tell only what was cut
+    side = metrics.get(
+        "side", min(metrics.get("region", [0])[-2:])
+    )  # older cuts tell only what was cut
     if side < least:
         size = "{} x {}".format(*metrics["size"])
-        raise Reject("small_picture", f"the clip's part of {size} px is {side} px, at least {least} are asked for")
+        raise Reject(
+            "small_picture",
+            f"the clip's part of {size} px is {side} px, at least {least} are asked for",
+        )
 
 
 def _identity(file: Path) -> dict[str, int]:

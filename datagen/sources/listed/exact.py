@@ -1,7 +1,9 @@
-"""Which frames and which part of a downloaded video are a listed clip, by the rules of the datasets' own programs.
+"""Which frames and which part of a downloaded video are a listed clip, by the rules of the
+datasets' own programs.
 
-CelebV-HQ: seconds, and a box in shares of the picture (its download_and_process.py). VFHQ: frame numbers of the stream
-that the authors had, and a box in its pixels (its processing script); what is served today may be another stream.
+CelebV-HQ: seconds, and a box in shares of the picture (its download_and_process.py). VFHQ: frame
+numbers of the stream that the authors had, and a box in its pixels (its processing script); what is
+served today may be another stream.
 """
 
 from __future__ import annotations
@@ -43,30 +45,41 @@ class Region:
 
 @dataclass(frozen=True)
 class Stream:
-    """The pictures of a file: when each is shown, s from the first, in order; and their upright size."""
+    """The pictures of a file: when each is shown, s from the first, in order; and their upright
+    size.
+    """
 
     times: np.ndarray  # float64 [N]
     size: Size
 
     @property
     def fps(self) -> float:
-        return (len(self.times) - 1) / (self.times[-1] - self.times[0]) if len(self.times) > 1 else 0.0
+        return (
+            (len(self.times) - 1) / (self.times[-1] - self.times[0]) if len(self.times) > 1 else 0.0
+        )
 
 
 def stream(path: Path) -> Stream:
-    """Of a video file; only its index is read, nothing is decoded but the first picture. Raises Invalid."""
+    """Of a video file; only its index is read, nothing is decoded but the first picture. Raises
+    Invalid.
+    """
     stat = path.stat()
     return _stream(str(path), stat.st_size, stat.st_mtime_ns)
 
 
-def seconds_of_frames(first: int, last: int, fps: float, size: Size, found: Stream) -> tuple[float, float]:
+def seconds_of_frames(
+    first: int, last: int, fps: float, size: Size, found: Stream
+) -> tuple[float, float]:
     """[start, end) s of the frames first..last of the authors' stream of `fps` and `size`.
 
     By number where rate and size are the same, else by time. Raises Invalid("ends_early").
     """
     if found.size == size and abs(found.fps / fps - 1) < SAME_RATE:
         if last >= len(found.times):
-            raise Invalid("ends_early", f"the clip ends with frame {last}, the video with {len(found.times) - 1}")
+            raise Invalid(
+                "ends_early",
+                f"the clip ends with frame {last}, the video with {len(found.times) - 1}",
+            )
         before = found.times[first - 1] if first else -1.0
         after = found.times[last + 1] if last + 1 < len(found.times) else found.times[last] + 1.0
         return (before + found.times[first]) / 2, (found.times[last] + after) / 2
@@ -83,7 +96,8 @@ def seconds(start: float, end: float, found: Stream) -> tuple[float, float]:
 
 
 def square_of_shares(box: Box, size: Size, margin: float = 0.0) -> Region:
-    """CelebV-HQ's square: the box, expanded, in whole px; then half its shorter side, whole, about its middle.
+    """CelebV-HQ's square: the box, expanded, in whole px; then half its shorter side, whole, about
+    its middle.
 
     A middle between two pixels is taken as the one to the left or above. `margin`: see `widened`.
     """
@@ -104,7 +118,9 @@ def scaled_box(box: Box, given: Size, size: Size, margin: float = 0.0) -> Region
 
 
 def widened(edges: tuple[int, int, int, int], size: Size, margin: float) -> Region:
-    """A region with `margin` times its shorter side more on all sides, as far as the picture goes."""
+    """A region with `margin` times its shorter side more on all sides, as far as the picture
+    goes.
+    """
     left, top, right, bottom = edges
     more = round(margin * min(right - left, bottom - top))
     left, top = max(left - more, 0), max(top - more, 0)

@@ -1,6 +1,8 @@
-"""Clips that are handed out as archives of pictures: what is in them, and a clip's pictures in order.
+"""Clips that are handed out as archives of pictures: what is in them, and a clip's pictures in
+order.
 
-Archives are not trusted: nothing is unpacked to disk, and no picture larger than expected is decoded.
+Archives are not trusted: nothing is unpacked to disk, and no picture larger than expected is
+decoded.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _PICTURE = re.compile(r"(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Group:
-    """The pictures of one clip: members of an archive by their number, or what is wrong with their names."""
+    """The pictures of one clip: members of an archive by their number, or what is wrong with their
+    names.
+    """
 
     clip: str
     members: tuple[tuple[int, zipfile.ZipInfo], ...]
@@ -34,7 +38,9 @@ class Group:
 
 
 def groups(archive: Path) -> dict[str, Group]:
-    """The clips of an archive, by name, in whatever order its members are. UserError where it is none."""
+    """The clips of an archive, by name, in whatever order its members are. UserError where it is
+    none.
+    """
     stat = archive.stat()
     return _opened(str(archive), stat.st_size, stat.st_mtime_ns)[1]
 
@@ -54,7 +60,9 @@ def pictures(archive: Path, clip: str) -> Iterator[np.ndarray]:
     for _, info in members:
         rgb = _picture(file, info)
         if rgb.shape != (shape := shape or rgb.shape):
-            raise Invalid("size_changes", f"{info.filename} is no picture of the size of those before")
+            raise Invalid(
+                "size_changes", f"{info.filename} is no picture of the size of those before"
+            )
         yield rgb
 
 
@@ -90,7 +98,8 @@ def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[
             problems[clip] = "repeated_frame"
         found.setdefault(clip, {})[int(match[1])] = info
     return file, {
-        clip: Group(clip, tuple(sorted(found[clip].items())), problems.get(clip, "")) for clip in sorted(found)
+        clip: Group(clip, tuple(sorted(found[clip].items())), problems.get(clip, ""))
+        for clip in sorted(found)
     }
 
 
@@ -106,12 +115,18 @@ def _picture(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         raise Invalid("too_large", f"{info.filename} has {info.file_size} bytes")
     try:
         with file.open(info) as member, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound here is lower
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # the bound here is lower
             picture = Image.open(io.BytesIO(member.read(MAX_BYTES)), formats=("PNG", "JPEG"))
             if picture.width * picture.height > MAX_PIXELS:
-                raise Invalid("too_large", f"{info.filename} claims {picture.width} x {picture.height} pixels")
+                raise Invalid(
+                    "too_large", f"{info.filename} claims {picture.width} x {picture.height} pixels"
+                )
             return np.asarray(picture.convert("RGB"))
     except Image.DecompressionBombError as error:
         raise Invalid("too_large", f"{info.filename}: {error}") from None
     except (*BROKEN_ZIP, SyntaxError) as error:
-        raise Invalid("damaged", f"{info.filename} cannot be read ({type(error).__name__}: {error})") from None
+        raise Invalid(
+            "damaged", f"{info.filename} cannot be read ({type(error).__name__}: {error})"
+        ) from None

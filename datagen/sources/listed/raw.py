@@ -23,8 +23,8 @@ def is_video(name: object) -> bool:
 
 
 def safe_name(video: str) -> str:
-    """The name, without suffix, of a video's raw file: nothing that is read as an option, or is two ids' where
-    capitals count for nothing. ValueError for what is no id.
+    """The name, without suffix, of a video's raw file: nothing that is read as an option, or is two
+    ids' where capitals count for nothing. ValueError for what is no id.
     """
     if not is_video(video):
         raise ValueError(f"{video!r} is no id of a video")
@@ -32,7 +32,9 @@ def safe_name(video: str) -> str:
 
 
 def retrieved(folder: Path) -> dict[str, str]:
-    """Video -> the day (UTC, YYYY-MM-DD) on which it was fetched, by the downloader's manifest in the folder."""
+    """Video -> the day (UTC, YYYY-MM-DD) on which it was fetched, by the downloader's manifest in
+    the folder.
+    """
     path, days = folder / "manifest.jsonl", {}
     if not path.is_file():
         return {}
@@ -42,14 +44,21 @@ def retrieved(folder: Path) -> dict[str, str]:
                 told = json.loads(line)
                 if told["how"] == "fetched" and told["outcome"] == "kept":
                     days[str(told["video"])] = date.fromisoformat(str(told["at"])[:10]).isoformat()
-            except (ValueError, KeyError, TypeError, RecursionError):  # cut off, or of something else
+            except (
+                ValueError,
+                KeyError,
+                TypeError,
+                RecursionError,
+            ):  # cut off, or of something else
                 continue
     return days
 
 
 @dataclass
 class Raw:
-    """The raw files of a source: in `folder` by their safe names, in `local` (a tree) by id or as yt-dlp names them."""
+    """The raw files of a source: in `folder` by their safe names, in `local` (a tree) by id or as
+    yt-dlp names them.
+    """
 
     folder: str
     local: str | None = None

@@ -17,7 +17,8 @@ _DECODE = json.JSONDecoder().raw_decode
 
 
 def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
-    """("", name, value) of an object's members; of the member `inside`, (inside, name, value) of its own instead.
+    """("", name, value) of an object's members; of the member `inside`, (inside, name, value) of
+    its own instead.
 
     Names that occur twice are given twice. UserError where the file is no such JSON.
     """
@@ -26,7 +27,9 @@ def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
             yield from _walk(_Text(file), inside)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is no whole JSON of the expected form ({reason}): fetch it again.") from None
+        raise UserError(
+            f"{path} is no whole JSON of the expected form ({reason}): fetch it again."
+        ) from None
 
 
 def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, Any]]:

@@ -25,18 +25,25 @@ def count(place: Path) -> int:
 
 
 def read(place: Path) -> Iterator[tuple[str, bytes | str]]:
-    """(name without suffix, content, or as text the reason why it cannot be read). UserError where there are none."""
+    """(name without suffix, content, or as text the reason why it cannot be read). UserError where
+    there are none.
+    """
     if place.is_dir():
         yield from ((path.stem, _content(path)) for path in _paths(place))
         return
     with _archive(place) as file:
-        yield from ((PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, place))
+        yield from (
+            (PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, place)
+        )
 
 
 def _paths(folder: Path) -> list[Path]:
     found = sorted(folder.rglob("*.txt"), key=lambda path: (path.stem, path.as_posix()))
     if not found:
-        raise UserError(f"{folder} holds no text files (*.txt): name the folder or zip of the dataset's metadata.")
+        raise UserError(
+            f"{folder} holds no text files (*.txt): name the folder or zip of the "
+            "dataset's metadata."
+        )
     return found
 
 
@@ -56,13 +63,18 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 def _infos(file: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     def is_text(info: zipfile.ZipInfo) -> bool:
-        return info.filename.endswith(".txt") and "__MACOSX" not in PurePosixPath(info.filename).parts
+        return (
+            info.filename.endswith(".txt") and "__MACOSX" not in PurePosixPath(info.filename).parts
+        )
 
     found = sorted(
-        filter(is_text, file.infolist()), key=lambda info: (PurePosixPath(info.filename).stem, info.filename)
+        filter(is_text, file.infolist()),
+        key=lambda info: (PurePosixPath(info.filename).stem, info.filename),
     )
     if not found:
-        raise UserError(f"{path} holds no text files (*.txt): name the folder or zip of the dataset's metadata.")
+        raise UserError(
+            f"{path} holds no text files (*.txt): name the folder or zip of the dataset's metadata."
+        )
     return found
 
 

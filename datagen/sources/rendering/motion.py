@@ -1,4 +1,6 @@
-"""What a talking head does: smooth functions of time, so that one motion can be sampled at any frame rate."""
+"""What a talking head does: smooth functions of time, so that one motion can be sampled at any
+frame rate.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Curve = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Motion:
-    """Samples float64 [T] at `fps`; degrees with the signs of datagen.vision.geometry; the gaze is eye-in-head."""
+    """Samples float64 [T] at `fps`; degrees with the signs of datagen.vision.geometry; the gaze is
+    eye-in-head.
+    """
 
     fps: float
     gaze_yaw: np.ndarray
@@ -36,8 +40,13 @@ class Motion:
 
     def truth(self) -> dict[str, float | list[float]]:
         """Everything as JSON values, rounded to 3 decimals."""
-        curves = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "fps"}
-        return {"fps": self.fps, **{name: np.round(values, 3).tolist() for name, values in curves.items()}}
+        curves = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "fps"
+        }
+        return {
+            "fps": self.fps,
+            **{name: np.round(values, 3).tolist() for name, values in curves.items()},
+        }
 
 
 def motion(kind: str, seconds: float, fps: float, seed: int) -> Motion:
@@ -45,7 +54,10 @@ def motion(kind: str, seconds: float, fps: float, seed: int) -> Motion:
     t = np.arange(int(np.ceil(seconds * fps - 1e-9))) / fps
     rng = np.random.default_rng(seed_of("motion", kind, seed))
     samples = {"smile": 0.35 * _wander(rng, 0.2, 0.7)(t), "blink": _blinks(rng)(t)}
-    samples |= {"shift_x": 3 * _wander(rng, 0.15, 0.5)(t), "shift_y": 2.5 * _wander(rng, 0.15, 0.5)(t)}
+    samples |= {
+        "shift_x": 3 * _wander(rng, 0.15, 0.5)(t),
+        "shift_y": 2.5 * _wander(rng, 0.15, 0.5)(t),
+    }
     samples |= _MOVES[kind](rng, t)
     return Motion(fps, **{name: np.asarray(values, float) for name, values in samples.items()})
 
@@ -70,7 +82,9 @@ def _updown(rng: np.random.Generator, t: np.ndarray) -> dict[str, np.ndarray]:
 
 def _stare(rng: np.random.Generator, t: np.ndarray) -> dict[str, np.ndarray]:
     still = np.zeros_like(t)
-    return {"gaze_yaw": still, "gaze_pitch": still, "mouth": _speech(rng, 0.75)(t)} | _head(rng, t, 1, 1, 1)
+    return {"gaze_yaw": still, "gaze_pitch": still, "mouth": _speech(rng, 0.75)(t)} | _head(
+        rng, t, 1, 1, 1
+    )
 
 
 def _look(rng: np.random.Generator, t: np.ndarray) -> dict[str, np.ndarray]:
@@ -102,7 +116,9 @@ def _wander(rng: np.random.Generator, low: float, high: float) -> Curve:
     """A slow wandering in -1..1 of frequencies low..high Hz."""
     rates, phases = rng.uniform(low, high, 3), rng.uniform(0, 2 * np.pi, 3)
     weights = np.array([0.55, 0.3, 0.15])
-    return lambda t: np.tensordot(weights, np.sin(2 * np.pi * np.multiply.outer(rates, t) + phases[:, None]), axes=1)
+    return lambda t: np.tensordot(
+        weights, np.sin(2 * np.pi * np.multiply.outer(rates, t) + phases[:, None]), axes=1
+    )
 
 
 def _speech(rng: np.random.Generator, loudness: float) -> Curve:
@@ -129,8 +145,12 @@ def _blinks(rng: np.random.Generator) -> Curve:
     return curve
 
 
-def _saccades(rng: np.random.Generator, reach: tuple[float, float], every: tuple[float, float]) -> tuple[Curve, Curve]:
-    """Fixation points within `reach` degrees, held for `every` seconds, jumps of 60 ms; before 0 s the first one."""
+def _saccades(
+    rng: np.random.Generator, reach: tuple[float, float], every: tuple[float, float]
+) -> tuple[Curve, Curve]:
+    """Fixation points within `reach` degrees, held for `every` seconds, jumps of 60 ms; before 0 s
+    the first one.
+    """
     times = np.cumsum(rng.uniform(*every, 128))
     points = rng.uniform(-1, 1, (129, 2)) * reach
 

@@ -1,4 +1,6 @@
-"""Different people from one picture: the shape of the face by a smooth warp, the colours region by region."""
+"""Different people from one picture: the shape of the face by a smooth warp, the colours region by
+region.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import numpy as np
 
 from datagen.core.seeds import seed_of
 from datagen.sources.rendering.astronaut import SIZE, Base, base
-from datagen.vision.geometry import INNER_LIPS, LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
+from datagen.vision.geometry import (
+    INNER_LIPS,
+    LEFT_BROW,
+    LEFT_EYE,
+    OUTER_LIPS,
+    OVAL,
+    RIGHT_BROW,
+    RIGHT_EYE,
+)
 
 RGB = tuple[int, int, int]
 
@@ -100,7 +110,9 @@ def portrait(person: Person) -> np.ndarray:
     """Head and shoulders from the front, RGB uint8 [512, 512, 3]."""
     look = look_of(person)
     alpha = look.alpha[..., None]
-    return np.rint(np.clip(look.rgb * alpha + look.background * (1 - alpha), 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(look.rgb * alpha + look.background * (1 - alpha), 0, 255)).astype(
+        np.uint8
+    )
 
 
 @lru_cache(maxsize=16)
@@ -127,7 +139,9 @@ def _painted(source: Base, person: Person) -> np.ndarray:
     lips = _filled(points[OUTER_LIPS, :2], 2.0) - _filled(points[INNER_LIPS, :2], 1.5)
     lips = np.clip(lips, 0, 1)
     lab[..., 1] += lips * person.lip_red
-    lab[..., 0] -= lips * 0.7 * np.maximum(lab[..., 0] - person.skin[0], 0)  # gloss, glaring on dark skin
+    lab[..., 0] -= (
+        lips * 0.7 * np.maximum(lab[..., 0] - person.skin[0], 0)
+    )  # gloss, glaring on dark skin
     brows = np.maximum(_filled(points[RIGHT_BROW, :2], 3.0), _filled(points[LEFT_BROW, :2], 3.0))
     lab[..., 0] *= 1 - 0.45 * person.brow_dark * brows
     lab[..., 0] *= 1 - 0.26 * person.stubble * _beard(source)
@@ -136,7 +150,9 @@ def _painted(source: Base, person: Person) -> np.ndarray:
 
 
 def _regions(source: Base) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skin without eyes and teeth, hair, suit; carried on over the edge of the person, as the colours are."""
+    """Skin without eyes and teeth, hair, suit; carried on over the edge of the person, as the
+    colours are.
+    """
     holes = [_filled(source.points[index, :2], 0.8) for index in (LEFT_EYE, RIGHT_EYE, INNER_LIPS)]
     skin = source.skin * (1 - np.maximum.reduce(holes))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))
@@ -145,11 +161,18 @@ def _regions(source: Base) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _toned(lab: np.ndarray, mean: np.ndarray, wanted: np.ndarray, chroma: float) -> np.ndarray:
-    """Lightness by a power curve (black and highlights stay), hue moved, variation of hue damped."""
+    """Lightness by a power curve (black and highlights stay), hue moved, variation of hue
+    damped.
+    """
     power = np.log(wanted[0] / 100) / np.log(mean[0] / 100)
     lightness = 100 * (np.clip(lab[..., :1], 0.5, 100) / 100) ** power
-    was, now = np.clip(lab[..., :1] / mean[0], 0, 1), np.clip(lightness / wanted[0], 0, 1)  # shadows have less colour
-    return np.concatenate([lightness, (lab[..., 1:] - mean[1:] * was) * chroma + wanted[1:] * now], axis=-1)
+    was, now = (
+        np.clip(lab[..., :1] / mean[0], 0, 1),
+        np.clip(lightness / wanted[0], 0, 1),
+    )  # shadows have less colour
+    return np.concatenate(
+        [lightness, (lab[..., 1:] - mean[1:] * was) * chroma + wanted[1:] * now], axis=-1
+    )
 
 
 def _mean(lab: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -167,15 +190,21 @@ def _filled(polygon: np.ndarray, blur: float) -> np.ndarray:
 def _beard(source: Base) -> np.ndarray:
     """Where stubble grows: lower face and upper lip, without lips."""
     p = source.points[:, :2]
-    lower = _filled(np.concatenate([p[[205, 425, 2]] + [0, 6], p[[132, 361, 58, 288, 172, 397, 152]]]), 9.0)
+    lower = _filled(
+        np.concatenate([p[[205, 425, 2]] + [0, 6], p[[132, 361, 58, 288, 172, 397, 152]]]), 9.0
+    )
     return lower * source.skin * (1 - _filled(p[OUTER_LIPS], 2.5))
 
 
 def _background(person: Person) -> np.ndarray:
-    """A studio wall: one colour, lit from behind the head, darker to the corners; float32 RGB [512, 512, 3]."""
+    """A studio wall: one colour, lit from behind the head, darker to the corners; float32 RGB [512,
+    512, 3].
+    """
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) / SIZE
     light = 1.12 - 0.5 * ((x - 0.42) ** 2 + (y - 0.4) ** 2)
-    return np.clip(np.array(person.background, np.float32) * light[..., None], 0, 255).astype(np.float32)
+    return np.clip(np.array(person.background, np.float32) * light[..., None], 0, 255).astype(
+        np.float32
+    )
 
 
 def _shape(source: Base, person: Person) -> tuple[np.ndarray, np.ndarray]:
@@ -189,12 +218,16 @@ def _shape(source: Base, person: Person) -> tuple[np.ndarray, np.ndarray]:
     high = np.clip(-away[:, 1:] / 60, 0, 1)  # beside the cheeks the hair follows the face
     hair = rim + away * [1, 0] * person.width + away * person.hair_volume * high * [0.6, 0.6]
     corners = [[x, y] for x in (0, 171, 341, 511) for y in (0, 511)]
-    frame = np.array([*corners, [0, 400], [511, 400], [60, 350], [440, 350]])  # and the shoulders stay
+    frame = np.array(
+        [*corners, [0, 400], [511, 400], [60, 350], [440, 350]]
+    )  # and the shoulders stay
     inner = np.unique([*OVAL, *OUTER_LIPS, *RIGHT_BROW, *LEFT_BROW, *range(0, 468, 9)])
     here = np.concatenate([points[inner, :2], hair, frame])
     there = np.concatenate([source.points[inner, :2], rim, frame])
     y, x = np.mgrid[0:SIZE:8, 0:SIZE:8]
-    coarse = RBFInterpolator(here, there - here, smoothing=2.0)(np.stack([x.ravel(), y.ravel()], -1).astype(float))
+    coarse = RBFInterpolator(here, there - here, smoothing=2.0)(
+        np.stack([x.ravel(), y.ravel()], -1).astype(float)
+    )
     return points, _dense(coarse.reshape(*x.shape, 2).astype(np.float32))
 
 
@@ -209,7 +242,9 @@ def _dense(coarse: np.ndarray) -> np.ndarray:
 def outline(alpha: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Where rays from the middle of the face upwards and sideways leave the hair, px [N, 2]."""
     angle = np.deg2rad(np.arange(-200, 21, 10))
-    ray = centre + np.arange(60, 240)[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)  # [R, N, 2]
+    ray = centre + np.arange(60, 240)[:, None, None] * np.stack(
+        [np.cos(angle), np.sin(angle)], -1
+    )  # [R, N, 2]
     inside = cv2.remap(alpha, ray.astype(np.float32), None, cv2.INTER_LINEAR) > 0.5
     return ray[np.argmin(inside, axis=0), np.arange(len(angle))]
 
@@ -220,7 +255,9 @@ def _displacement(points: np.ndarray, person: Person) -> np.ndarray:
     dx, height = xy[:, 0] - middle[0], points[152, 1] - middle[1]
     down = np.clip((xy[:, 1] - middle[1]) / height, 0, 1)
     move = np.zeros_like(xy)
-    move[:, 0] += dx * (person.width + person.jaw * _bump(down, 0.85, 0.35) + person.cheeks * _bump(down, 0.5, 0.25))
+    move[:, 0] += dx * (
+        person.width + person.jaw * _bump(down, 0.85, 0.35) + person.cheeks * _bump(down, 0.5, 0.25)
+    )
     move[:, 1] += person.chin * height * np.clip((down - 0.62) / 0.38, 0, 1) ** 1.5
     nose, lips = xy[2], xy[[13, 14]].mean(0)
     move[:, 0] += person.nose * (xy[:, 0] - nose[0]) * _near(xy, nose - [0, 8], 22, 20)

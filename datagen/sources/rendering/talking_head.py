@@ -1,4 +1,6 @@
-"""A portrait that talks: expression drawn in the plane of the portrait, then the head turned in depth."""
+"""A portrait that talks: expression drawn in the plane of the portrait, then the head turned in
+depth.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from datagen.sources.rendering.people import Look, Person, look_of, outline
 from datagen.vision.geometry import OVAL, direction
 
 _STEP = 4  # px between the samples of the displacement field
-_DEPTH_GAIN = 1.3  # FaceMesh's nose stands 0.48 of the face's width before the ears, a person's about 0.65
+_DEPTH_GAIN = (
+    1.3  # FaceMesh's nose stands 0.48 of the face's width before the ears, a person's about 0.65
+)
 _ROUNDS = 8  # of the fixed-point search that inverts it
 
 
@@ -35,10 +39,14 @@ class TalkingHead:
         look = look_of(person)
         points = look.points
         portrait = np.rint(look.rgb).astype(np.uint8)
-        self.eyes = [Eye(points, side, person.iris, person.skin[0] / 80) for side in ("right", "left")]
+        self.eyes = [
+            Eye(points, side, person.iris, person.skin[0] / 80) for side in ("right", "left")
+        ]
         self.mouth = Mouth(portrait, points)
         lids = np.maximum.reduce([eye.hole(SIZE, SIZE) for eye in self.eyes])
-        self.skin = cv2.inpaint(_lids(portrait, lids), self.mouth.hole(SIZE, SIZE), 3, cv2.INPAINT_TELEA)
+        self.skin = cv2.inpaint(
+            _lids(portrait, lids), self.mouth.hole(SIZE, SIZE), 3, cv2.INPAINT_TELEA
+        )
         self.alpha = np.rint(look.alpha * 255).astype(np.uint8)
         self.background = np.rint(look.background).astype(np.uint8)
         self.millimetre = millimetre(points)
@@ -59,20 +67,26 @@ class TalkingHead:
         layers, field = np.dstack([face, self.alpha]), self._map(turn, shift)
         moved = cv2.remap(layers, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         share = moved[..., 3:].astype(np.float32) / 255
-        return np.rint(self.background + share * (moved[..., :3] - self.background.astype(np.float32))).astype(np.uint8)
+        return np.rint(
+            self.background + share * (moved[..., :3] - self.background.astype(np.float32))
+        ).astype(np.uint8)
 
     def _face(self, motion: Motion, index: int, turn: np.ndarray) -> np.ndarray:
         """The expression, not yet turned, RGB uint8 [512, 512, 3]."""
         canvas = self.skin.copy()
         yaw, pitch = motion.gaze_yaw[index], motion.gaze_pitch[index]
         for eye in self.eyes:
-            offset = self._in_portrait(iris_offset(yaw, pitch, turn) * self.millimetre, eye.middle, turn)
+            offset = self._in_portrait(
+                iris_offset(yaw, pitch, turn) * self.millimetre, eye.middle, turn
+            )
             eye.draw(canvas, self.skin, offset, motion.blink[index], pitch)
         self.mouth.draw(canvas, self.skin, motion.mouth[index], motion.smile[index])
         return canvas
 
     def _in_portrait(self, offset: np.ndarray, place: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """The step in the portrait's plane that the turned head shows as `offset` px, near `place` [2]."""
+        """The step in the portrait's plane that the turned head shows as `offset` px, near `place`
+        [2].
+        """
         slope = self._slope(place)
         plane = turn[:2, :2] + np.outer(turn[:2, 2], slope)
         return np.linalg.solve(plane, offset[:2])
@@ -89,15 +103,21 @@ class TalkingHead:
         source = self.grid.copy()
         layers = np.dstack([self.depth, self.weight])
         for _ in range(_ROUNDS):
-            here = cv2.remap(layers, source / _STEP, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            arm = np.dstack([source - np.float32(self.pivot[:2]), here[..., 0] - np.float32(self.pivot[2])])
+            here = cv2.remap(
+                layers, source / _STEP, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            arm = np.dstack(
+                [source - np.float32(self.pivot[:2]), here[..., 0] - np.float32(self.pivot[2])]
+            )
             move = arm @ np.float32(turn[:2] - np.eye(3)[:2]).T + np.float32(shift)
             source = self.grid - here[..., 1:] * move
         return _upsampled(source - self.grid)
 
 
 def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The skin of the lids in place of the eyes: the mean of what is round about, lashes left out."""
+    """The skin of the lids in place of the eyes: the mean of what is round about, lashes left
+    out.
+    """
     rgb = portrait.astype(np.float32)
     bright = cv2.GaussianBlur(rgb.mean(-1), (0, 0), 1) / 255
     weight = (1 - hole) * bright**4
@@ -110,12 +130,16 @@ def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:
 def _upsampled(coarse: np.ndarray) -> np.ndarray:
     """Displacement at every `_STEP`-th pixel -> absolute map [512, 512, 2]."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    field = cv2.remap(coarse, x / _STEP, y / _STEP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    field = cv2.remap(
+        coarse, x / _STEP, y / _STEP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return field + np.dstack([x, y])
 
 
 def _depth(look: Look) -> np.ndarray:
-    """Depth px [128, 128] at every fourth pixel: the face's points, the hair's outline as far back as the ears."""
+    """Depth px [128, 128] at every fourth pixel: the face's points, the hair's outline as far back
+    as the ears.
+    """
     from scipy.interpolate import RBFInterpolator
 
     points = look.points
@@ -125,9 +149,13 @@ def _depth(look: Look) -> np.ndarray:
     neck = points[152, :2] + np.array([[dx, 45] for dx in (-60, -20, 20, 60)])
     chosen = points[0:468:3]
     xy = np.concatenate([chosen[:, :2], hair, neck, frame])
-    z = _DEPTH_GAIN * np.concatenate([chosen[:, 2], np.full(len(hair) + len(neck) + len(frame), back)])
+    z = _DEPTH_GAIN * np.concatenate(
+        [chosen[:, 2], np.full(len(hair) + len(neck) + len(frame), back)]
+    )
     y, x = np.mgrid[0:SIZE:_STEP, 0:SIZE:_STEP]
-    surface = RBFInterpolator(xy, z, kernel="linear", smoothing=1.0)(np.stack([x.ravel(), y.ravel()], -1).astype(float))
+    surface = RBFInterpolator(xy, z, kernel="linear", smoothing=1.0)(
+        np.stack([x.ravel(), y.ravel()], -1).astype(float)
+    )
     return cv2.GaussianBlur(surface.reshape(x.shape).astype(np.float32), (0, 0), 2.5)
 
 

@@ -1,4 +1,6 @@
-"""ModelScope's image-face-fusion, by which the paper's swapped videos were made, in an interpreter of its own."""
+"""ModelScope's image-face-fusion, by which the paper's swapped videos were made, in an interpreter
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ ENVIRONMENT = "data/facefusion-env/bin/python"
 class FaceFusion(FrameSwap):
     """`python` is an interpreter with ModelScope; `model` a folder (default: the registry's place).
 
-    A worker that dies or does not answer within `frame_s` is started again and given the frame again, at most
-    `restarts` times a clip; then the clip is Transient.
+    A worker that dies or does not answer within `frame_s` is started again and given the frame
+    again, at most `restarts` times a clip; then the clip is Transient.
     """
 
     version: ClassVar[int] = 1
@@ -50,7 +52,9 @@ class FaceFusion(FrameSwap):
         refuse_count("swap.restarts", self.restarts, 0)
         refuse_number("swap.frame_s", self.frame_s, 1e-3)
         refuse_number("swap.start_s", self.start_s, 1e-3)
-        self.python = os.path.abspath(self.python or ENVIRONMENT)  # a link stays: what it leads to has no packages
+        self.python = os.path.abspath(
+            self.python or ENVIRONMENT
+        )  # a link stays: what it leads to has no packages
         self.model = str(place("facefusion", self.model))
 
     @property
@@ -67,7 +71,9 @@ class FaceFusion(FrameSwap):
         super().check()
         if not (os.path.isfile(str(self.python)) and os.access(str(self.python), os.X_OK)):
             told = f"swap=facefusion runs in an interpreter of its own, and {self.python} is none"
-            raise UserError(f"{told}: make it with `make facefusion-env`, or name one with swap.python.")
+            raise UserError(
+                f"{told}: make it with `make facefusion-env`, or name one with swap.python."
+            )
         refuse_missing("facefusion", Path(str(self.model)), "swap.model")
         try:
             worker = Resident(str(self.python), bool(self.gpus))
@@ -76,10 +82,14 @@ class FaceFusion(FrameSwap):
             finally:
                 worker.end()  # those who compute have their own
         except Transient as full:
-            raise UserError(f"{self.model} cannot be loaded in {self.python} ({full}): free memory there.") from None
+            raise UserError(
+                f"{self.model} cannot be loaded in {self.python} ({full}): free memory there."
+            ) from None
         except Died as died:
             told = f"the worker of swap=facefusion ({self.python}) {died} before it was ready"
-            raise UserError(f"{told}: make its interpreter again with `make facefusion-env`.") from None
+            raise UserError(
+                f"{told}: make its interpreter again with `make facefusion-env`."
+            ) from None
 
     @cached_property
     def _worker(self) -> Resident:
@@ -101,13 +111,20 @@ class FaceFusion(FrameSwap):
     def _sentence(self, error: str, text: str, name: str) -> str:
         if error == "package":
             told = f"the interpreter {self.python} lacks the package {name} ({text})"
-            return f"{told}: make it again with `make facefusion-env`, or name another with swap.python."
+            return (
+                f"{told}: make it again with `make facefusion-env`, or name another with "
+                "swap.python."
+            )
         if error == "code":
             told = f"the model runs code of its own ({text})"
             return (
-                f"{told}: say swap.trust_remote_code=true if you have read and trust it, or choose another swap.model."
+                f"{told}: say swap.trust_remote_code=true if you have read and trust it, or "
+                "choose another swap.model."
             )
-        mend = "get it again with `python -m datagen.weights fetch facefusion`, or name its folder with swap.model"
+        mend = (
+            "get it again with `python -m datagen.weights fetch facefusion`, or name its "
+            "folder with swap.model"
+        )
         return f"{self.model} cannot be loaded in {self.python} as {self.task} ({text}): {mend}."
 
     def swapper(self, donor: Donor, faces: Faces) -> SwapFrame:
@@ -133,13 +150,17 @@ class FaceFusion(FrameSwap):
 
     @contextmanager
     def _restarting(self, left: list[int]) -> Iterator[None]:
-        """Where the worker dies it is forgotten, so that the next use starts another, as often as is `left`."""
+        """Where the worker dies it is forgotten, so that the next use starts another, as often as
+        is `left`.
+        """
         try:
             yield
         except Died as died:
             self.__dict__.pop("_worker", None)
             if not left[0]:
-                raise Transient(f"the worker of swap=facefusion {died}, the last of {self.restarts + 1}") from None
+                raise Transient(
+                    f"the worker of swap=facefusion {died}, the last of {self.restarts + 1}"
+                ) from None
             left[0] -= 1
 
 
@@ -150,10 +171,15 @@ def _pass_if_full(answer: dict[str, Any]) -> None:
 
 
 def _judged(answer: dict[str, Any], donor: Donor) -> np.ndarray | None:
-    """RGB, or None where the model finds no face. Raises Reject where that is the donor's, RuntimeError on errors."""
+    """RGB, or None where the model finds no face. Raises Reject where that is the donor's,
+    RuntimeError on errors.
+    """
     if "error" in answer:
         _pass_if_full(answer)
         raise RuntimeError(f"ModelScope: {answer['text']}")
     if answer.get("whose") == "donor":
-        raise Reject("donor_without_face", f"the model finds no face in donor {donor.name} ({answer['no_face']})")
+        raise Reject(
+            "donor_without_face",
+            f"the model finds no face in donor {donor.name} ({answer['no_face']})",
+        )
     return answer.get("picture")

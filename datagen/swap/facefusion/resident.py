@@ -1,4 +1,6 @@
-"""The worker process as seen from here: started, asked with a deadline, ended; its death is an exception."""
+"""The worker process as seen from here: started, asked with a deadline, ended; its death is an
+exception.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ import numpy as np
 
 WORKER = Path(__file__).with_name("worker.py")
 LENGTHS = struct.Struct("!II")  # of header and data, see worker.py
-ONE_THREAD = {  # numbers do not depend on the machine's processors, and workers do not fight over them
-    f"{name}_THREADS": "1" for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
+# numbers do not depend on the machine's processors, and workers do not fight over them
+ONE_THREAD = {
+    f"{name}_THREADS": "1"
+    for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
 }
 LAST_WORDS = 12  # lines of what the worker said on stderr
 
@@ -29,7 +33,9 @@ class Died(Exception):
 
 
 class Resident:
-    """One worker process. Ends with this object, with this process, and when this process is killed. Raises Died."""
+    """One worker process. Ends with this object, with this process, and when this process is
+    killed. Raises Died.
+    """
 
     def __init__(self, python: str, gpu: bool):
         self.loaded = False  # noted by those who ask: whether it has the model
@@ -52,7 +58,9 @@ class Resident:
                 raise Died(f"cannot be started ({error.strerror})") from None
         self._line = here
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
-        self._listener = threading.Thread(target=_keep, args=(self._process.stderr, self._words), daemon=True)
+        self._listener = threading.Thread(
+            target=_keep, args=(self._process.stderr, self._words), daemon=True
+        )
         self._listener.start()
         self._end = weakref.finalize(self, _end, self._process, here, self._listener)
 
@@ -60,7 +68,9 @@ class Resident:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, seconds: float, ask: str, picture: np.ndarray | None = None, **more: Any) -> dict[str, Any]:
+    def ask(
+        self, seconds: float, ask: str, picture: np.ndarray | None = None, **more: Any
+    ) -> dict[str, Any]:
         """The answer's header; a picture in it is under "picture", uint8 [H, W, 3]. Raises Died."""
         shape = {} if picture is None else {"shape": picture.shape}
         header = json.dumps({"ask": ask, **shape, **more}).encode()
@@ -77,7 +87,11 @@ class Resident:
             raise Died(f"gave no answer within {seconds:g} s") from None
         except OSError:
             raise Died(self._epitaph()) from None
-        return {**answer, "picture": np.frombuffer(shown, np.uint8).reshape(answer["shape"])} if shown else answer
+        return (
+            {**answer, "picture": np.frombuffer(shown, np.uint8).reshape(answer["shape"])}
+            if shown
+            else answer
+        )
 
     def end(self) -> None:
         self._end()

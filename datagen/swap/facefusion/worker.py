@@ -1,11 +1,14 @@
-"""Swaps faces with ModelScope, in an interpreter of its own: one frame after the other, for as long as stdin is open.
+"""Swaps faces with ModelScope, in an interpreter of its own: one frame after the other, for as long
+as stdin is open.
 
-This file imports nothing of its project, whose packages its interpreter does not have. A message is two lengths (4
-bytes each, big-endian), a JSON header and data. Pictures are RGB uint8, `shape` [H, W, 3] in the header.
+This file imports nothing of its project, whose packages its interpreter does not have. A message is
+two lengths (4 bytes each, big-endian), a JSON header and data. Pictures are RGB uint8, `shape` [H,
+W, 3] in the header.
 
     {"ask": "load", "task", "model", "trust_remote_code"} -> {"gpu", "versions"}
     {"ask": "donor", "shape"} picture                                 -> {}
-    {"ask": "swap", "shape"} picture -> {"shape"} picture, or {"no_face": what the model said, "whose"}
+    {"ask": "swap", "shape"} picture -> {"shape"} picture,
+        or {"no_face": what the model said, "whose"}
     and to whatever goes wrong:      -> {"error": package, code or model, "text", "name"}
 """
 
@@ -37,7 +40,9 @@ class Refused(Exception):
 
 
 class Words(logging.Handler):
-    """Keeps what libraries say about the frame at hand: ModelScope tells by a warning alone that it found no face."""
+    """Keeps what libraries say about the frame at hand: ModelScope tells by a warning alone that it
+    found no face.
+    """
 
     def __init__(self):
         super().__init__()
@@ -81,13 +86,17 @@ class Fusion:
         rgb = _picture(header, data)
         self.words.said.clear()
         # it takes BGR, and gives BGR; but where it finds no face it gives what it takes, in RGB
-        made = self.pipeline({"template": _flipped(rgb), "user": _flipped(self.donor)})["output_img"]
+        made = self.pipeline({"template": _flipped(rgb), "user": _flipped(self.donor)})[
+            "output_img"
+        ]
         made = np.asarray(made)
         if made.shape != rgb.shape:
             raise ValueError(f"the model gives {made.shape} for a picture of {rgb.shape}")
         if made.dtype != np.uint8:
             made = np.clip(np.rint(made), 0, 255).astype(np.uint8)
-        said = next((words for words in self.words.said if re.search(r"no\W+face", words, re.I)), "")
+        said = next(
+            (words for words in self.words.said if re.search(r"no\W+face", words, re.I)), ""
+        )
         if said or np.array_equal(made, rgb) or np.array_equal(made, _flipped(rgb)):
             whose = "donor" if re.search(r"\buser\b", said, re.I) else "target"
             return {"no_face": said or "it gives its input back", "whose": whose}, b""
@@ -118,8 +127,9 @@ def _refuse_remote_code(folder, trusted):
 
 
 def _cuda():
-    """Whether there is a GPU. Where there is none, checkpoints that were saved on one are read all the same, and one
-    thread computes."""
+    """Whether there is a GPU. Where there is none, checkpoints that were saved on one are read all
+    the same, and one thread computes.
+    """
     import torch
 
     if not torch.cuda.is_available():
@@ -139,7 +149,9 @@ def _versions():
 
 
 def _told(error):
-    """An exception with its causes; a package that is missing is often told of in the text alone."""
+    """An exception with its causes; a package that is missing is often told of in the text
+    alone.
+    """
     chain, link = [], error
     while link is not None and link not in chain:
         chain.append(link)
@@ -177,8 +189,9 @@ def _exactly(fd, count):
 
 
 def _listen(fd, asked):
-    """Messages into a queue. At the end of stdin whoever asks is gone, killed perhaps: this process ends at once, even
-    in the middle of a frame."""
+    """Messages into a queue. At the end of stdin whoever asks is gone, killed perhaps: this process
+    ends at once, even in the middle of a frame.
+    """
     while True:
         lengths = _exactly(fd, LENGTHS.size)
         if lengths is None:

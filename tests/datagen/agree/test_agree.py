@@ -1,4 +1,6 @@
-"""Does a twin still match its target: every way to fail shows in the metric that is there to see it."""
+"""Does a twin still match its target: every way to fail shows in the metric that is there to see
+it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def moves(gaze: float = 1.0) -> Motion:
     turn = np.sin(2 * np.pi * 1.1 * TIME)
     mouth = 0.35 - 0.35 * np.cos(2 * np.pi * 3.3 * TIME)
     sweep = 16 * gaze * np.cos(2 * np.pi * 0.9 * TIME)
-    return poses(COUNT, mouth=mouth, blink=BLINK, head_yaw=9 * turn, shift_x=4 * turn, gaze_yaw=sweep)
+    return poses(
+        COUNT, mouth=mouth, blink=BLINK, head_yaw=9 * turn, shift_x=4 * turn, gaze_yaw=sweep
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,9 @@ def written(path: Path, frames: list[np.ndarray]) -> Path:
 
 
 def says_no(metrics: dict[str, Any], name: str, **bounds: Any) -> bool:
-    """Whether a rule on one metric of the twin rejects a clip with these metrics, giving its reason."""
+    """Whether a rule on one metric of the twin rejects a clip with these metrics, giving its
+    reason.
+    """
     selection = Selection([Rule(f"bad_{name}", f"agree.swap.{name}", **bounds)])
     clip = Clip("a", {}, artefacts={"agree": Artefact(Path(), {"swap": metrics})})
     verdict = selection.verdict("agree", clip)
@@ -109,7 +115,10 @@ def frozen(frames: list[np.ndarray]) -> list[np.ndarray]:
 
 def flickering(frames: list[np.ndarray]) -> list[np.ndarray]:
     signs = [5 if n % 2 else -5 for n in range(len(frames))]
-    return [np.clip(rgb.astype(int) + sign, 0, 255).astype(np.uint8) for rgb, sign in zip(frames, signs, strict=True)]
+    return [
+        np.clip(rgb.astype(int) + sign, 0, 255).astype(np.uint8)
+        for rgb, sign in zip(frames, signs, strict=True)
+    ]
 
 
 def faceless(frames: list[np.ndarray]) -> list[np.ndarray]:
@@ -123,7 +132,10 @@ def faceless(frames: list[np.ndarray]) -> list[np.ndarray]:
         (mirrored, {"pose_deg": {"most": 8}, "gaze_deg": {"most": 8}}),
         (other_person, {"similarity": {"least": 0.6}}),
         (eyes_elsewhere, {"gaze_deg": {"most": 8}}),
-        (frozen, {"flicker": {"least": 0.5}, "landmarks": {"most": 0.02}, "mouth_r": {"least": 0.8}}),
+        (
+            frozen,
+            {"flicker": {"least": 0.5}, "landmarks": {"most": 0.02}, "mouth_r": {"least": 0.8}},
+        ),
         (flickering, {"flicker": {"most": 1.5}}),
         (faceless, {"coverage": {"least": 0.97}}),
     ],

@@ -21,7 +21,9 @@ from tests.conftest import MEDIA
 
 cv2.setNumThreads(1)
 
-needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason="the folder shared/media with real videos is not here")
+needs_media = pytest.mark.skipif(
+    not MEDIA.is_dir(), reason="the folder shared/media with real videos is not here"
+)
 PORTRAIT = MEDIA / "portraits" / "p01_astronaut_512.png"
 
 
@@ -39,7 +41,9 @@ def scenery(seed: int, shift: int) -> np.ndarray:
 def film(path: Path, lengths: list[int], times: list[Fraction] | None = None) -> list[float]:
     """Writes shots of these lengths (frames); returns the times of all frames (default 25 fps)."""
     times = times or [Fraction(n, 25) for n in range(sum(lengths))]
-    pictures = [scenery(seed, n % 100) for seed, length in enumerate(lengths) for n in range(length)]
+    pictures = [
+        scenery(seed, n % 100) for seed, length in enumerate(lengths) for n in range(length)
+    ]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "23"})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
@@ -52,7 +56,9 @@ def film(path: Path, lengths: list[int], times: list[Fraction] | None = None) ->
     return [float(time) for time in times]
 
 
-@pytest.mark.parametrize("lengths", [[40], [30, 45], [1, 40, 25], [2, 30, 12, 20, 1], [25, 25, 25, 2]])
+@pytest.mark.parametrize(
+    "lengths", [[40], [30, 45], [1, 40, 25], [2, 30, 12, 20, 1], [25, 25, 25, 2]]
+)
 def test_hard_cuts_are_found_to_the_frame(lengths, tmp_path):
     times = film(tmp_path / "a.mp4", lengths)
     starts = [times[n] for n in np.cumsum([0, *lengths[:-1]])]
@@ -89,15 +95,22 @@ def test_shots_lists_what_is_long_enough(tmp_path):
 
 
 def boxes_at(*centres: tuple[float, float], side: float = 40) -> np.ndarray:
-    return np.float32([(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y in centres]).reshape(-1, 4)
+    return np.float32(
+        [(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y in centres]
+    ).reshape(-1, 4)
 
 
 def test_a_track_survives_a_short_miss_and_ends_at_a_long_one():
     times = [0.1 * n for n in range(30)]
-    faces = [boxes_at((100 + 5 * n, 80)) if n not in {4, 5} and n < 12 or n > 20 else boxes_at() for n in range(30)]
+    faces = [
+        boxes_at((100 + 5 * n, 80)) if n not in {4, 5} and n < 12 or n > 20 else boxes_at()
+        for n in range(30)
+    ]
     first, second = tracks(times, faces)
     assert len(first.times) == 12 and len(second.times) == 9
-    assert np.allclose(first.centres[:, 0], 100 + 5 * np.arange(12), atol=1e-3)  # the misses are filled in
+    assert np.allclose(
+        first.centres[:, 0], 100 + 5 * np.arange(12), atol=1e-3
+    )  # the misses are filled in
 
 
 def test_faces_that_pass_each_other_keep_their_tracks():
@@ -110,7 +123,10 @@ def test_faces_that_pass_each_other_keep_their_tracks():
 
 def test_the_main_face_is_large_and_long():
     times = [0.1 * n for n in range(20)]
-    faces = [np.concatenate([boxes_at((60, 60), side=30), boxes_at((200, 60), side=50)]) for _ in range(20)]
+    faces = [
+        np.concatenate([boxes_at((60, 60), side=30), boxes_at((200, 60), side=50)])
+        for _ in range(20)
+    ]
     faces[3] = np.concatenate([faces[3], boxes_at((400, 200), side=150)])
     assert main_track(tracks(times, faces)).sides == pytest.approx(50)
     twins = [boxes_at((60, 60), (200, 60)) for _ in range(20)]
@@ -145,7 +161,9 @@ def test_a_whole_crop_is_the_picture_itself():
     picture = scenery(0, 0)[:, :96]
     still = Crop(96, np.zeros(1), np.full((1, 2), 48.0), (96, 96))
     assert (still.cut(video.Frame(0.0, picture), 96) == picture).all()
-    larger = Crop(128, np.zeros(1), np.full((1, 2), 48.0), (96, 96)).cut(video.Frame(0.0, picture), 128)
+    larger = Crop(128, np.zeros(1), np.full((1, 2), 48.0), (96, 96)).cut(
+        video.Frame(0.0, picture), 128
+    )
     assert (larger[16:112, 16:112] == picture).all() and (larger[:16, 16:112] == picture[:1]).all()
     moved = Crop(64, np.zeros(1), np.array([[40.0, 50.0]]), (96, 96))
     assert (moved.cut(video.Frame(0.0, picture), 64) == picture[18:82, 8:72]).all()
@@ -164,16 +182,30 @@ def test_a_face_is_cut_out_between_other_shots(tmp_path):
     written = list(video.frames(artefact.path))
     assert len(written) == 50 and written[0].shape == (512, 512, 3)
     again = Clips()(clip_of(tmp_path / "a.mp4", (0.8, 2.8)), tmp_path)
-    assert [frame.tobytes() for frame in video.frames(again.path)] == [frame.tobytes() for frame in written]
+    assert [frame.tobytes() for frame in video.frames(again.path)] == [
+        frame.tobytes() for frame in written
+    ]
 
 
 @needs_media
 @pytest.mark.parametrize(
     "name, span, expected",
     [
-        ("c01_bookshelf_talk_1682x1538", (1.0, 3.0), {"frames": 50, "crop_px": 1538, "faces": 1, "other_faces": 0.0}),
-        ("c07_vertical_lake_480x908", None, {"frames": 247, "shots": 1, "moves": 0.0, "coverage": 1.0}),
-        ("c13_four_face_strip_2056x516", (0.0, 1.6), {"frames": 40, "crop_px": 516, "other_faces": 1.0}),
+        (
+            "c01_bookshelf_talk_1682x1538",
+            (1.0, 3.0),
+            {"frames": 50, "crop_px": 1538, "faces": 1, "other_faces": 0.0},
+        ),
+        (
+            "c07_vertical_lake_480x908",
+            None,
+            {"frames": 247, "shots": 1, "moves": 0.0, "coverage": 1.0},
+        ),
+        (
+            "c13_four_face_strip_2056x516",
+            (0.0, 1.6),
+            {"frames": 40, "crop_px": 516, "other_faces": 1.0},
+        ),
         ("c15_squats_5fps_720x1280", (0.0, 5.0), {"source_fps": 5.0, "other_faces": 0.0}),
         ("c17_hand_before_face_1280x720", (0.0, 2.0), {"frames": 40, "span": [0.4, 2.0]}),
     ],
@@ -183,14 +215,18 @@ def test_real_videos(name, span, expected, tmp_path):
     assert {key: artefact.metrics[key] for key in expected} == expected
     if name.startswith("c15"):
         assert (
-            artefact.metrics["unique_fps"] < 6 and artefact.metrics["face_px"] < 90 and artefact.metrics["moves"] > 0.5
+            artefact.metrics["unique_fps"] < 6
+            and artefact.metrics["face_px"] < 90
+            and artefact.metrics["moves"] > 0.5
         )
     if name.startswith("c13"):
         assert artefact.metrics["faces"] >= 4
 
 
 @needs_media
-@pytest.mark.parametrize("name, end", [("c01_bookshelf_talk_1682x1538", 6.0), ("c13_four_face_strip_2056x516", 5.96)])
+@pytest.mark.parametrize(
+    "name, end", [("c01_bookshelf_talk_1682x1538", 6.0), ("c13_four_face_strip_2056x516", 5.96)]
+)
 def test_a_talk_is_one_shot(name, end):
     assert shots(MEDIA / "clips" / f"{name}.mp4") == [(0.0, pytest.approx(end))]
 
@@ -218,7 +254,12 @@ def test_useless_videos_say_why(name, error, reason, tmp_path):
 @needs_media
 @pytest.mark.parametrize(
     "name, frames",
-    [("rotated_90_metadata", 50), ("odd_511x383_vp9", 40), ("ten_bit_h264", 50), ("audio_longer_than_video", 75)],
+    [
+        ("rotated_90_metadata", 50),
+        ("odd_511x383_vp9", 40),
+        ("ten_bit_h264", 50),
+        ("audio_longer_than_video", 75),
+    ],
 )
 def test_awkward_videos_are_kept_whole(name, frames, tmp_path):
     artefact = Clips()(clip_of(MEDIA / "bad" / f"{name}.mp4"), tmp_path)

@@ -45,17 +45,38 @@ BAD = [
 
 @pytest.mark.parametrize("words, said", BAD)
 def test_a_bad_number_ends_the_command(words, said, tmp_path):
-    ended = call("datagen.shards", "--runner", "local", "--store", tmp_path / "s", "--output", tmp_path / "o", *words)
+    ended = call(
+        "datagen.shards",
+        "--runner",
+        "local",
+        "--store",
+        tmp_path / "s",
+        "--output",
+        tmp_path / "o",
+        *words,
+    )
     assert ended.code == 2 and said in ended.sentence and not list(tmp_path.iterdir())
 
 
 def test_a_missing_gpu_is_said_before_any_work_where_workers_are_here(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("datagen.gaze.l2cs.L2csGaze.check", lambda self: None)
-    common = ("--input", raw, "--store", tmp_path / "s", "--output", tmp_path / "o", "gaze=l2cs", "gaze.gpus=1")
+    common = (
+        "--input",
+        raw,
+        "--store",
+        tmp_path / "s",
+        "--output",
+        tmp_path / "o",
+        "gaze=l2cs",
+        "gaze.gpus=1",
+    )
     for words in (("--runner", "local"), ("--runner", "ray")):
         ended = call("datagen.gaze", *common, *words)
-        assert ended.code == 2 and "gaze.gpus is 1 and PyTorch sees no GPU here: say gaze.gpus=0" in ended.sentence
+        assert (
+            ended.code == 2
+            and "gaze.gpus is 1 and PyTorch sees no GPU here: say gaze.gpus=0" in ended.sentence
+        )
     assert not (tmp_path / "s").exists() and not (tmp_path / "o").exists()
     with pytest.raises(UserError, match="gaze.gpus is 0.5 and"):
         refuse_no_gpu("gaze.gpus", 0.5)
@@ -73,6 +94,14 @@ def test_a_cluster_without_a_gpu_says_so_before_the_first_clip(tmp_path, monkeyp
     monkeypatch.setattr("datagen.gaze.l2cs.L2csGaze.check", lambda self: None)
     monkeypatch.setattr("datagen.gaze.l2cs.L2csGaze.weights", lambda self: {"l2cs": "0"})
     monkeypatch.setattr("datagen.job._pool", lambda job: Cluster())
-    where = ("--input", raw, "--store", tmp_path / "s", "--output", tmp_path / "o", "ray.address=auto")
+    where = (
+        "--input",
+        raw,
+        "--store",
+        tmp_path / "s",
+        "--output",
+        tmp_path / "o",
+        "ray.address=auto",
+    )
     ended = call("datagen.gaze", *where, "gaze=l2cs", "gaze.gpus=1")
     assert ended.code == 2 and "Ray sees no GPU." in ended.sentence

@@ -16,8 +16,27 @@ from datagen.download.breaker import Clock
 from tests.datagen.download.host import Host, serving
 from tests.faults import Run, call
 
-QUICK = ("--sleep", "0", "--max-sleep", "0", "--sleep-requests", "0", "--retry-sleep", "0", "--retries", "1")
-QUICK = (*QUICK, "breaker.wait_s=0", "--socket-timeout", "5", "--allow-private", "--progress", "false")
+QUICK = (
+    "--sleep",
+    "0",
+    "--max-sleep",
+    "0",
+    "--sleep-requests",
+    "0",
+    "--retry-sleep",
+    "0",
+    "--retries",
+    "1",
+)
+QUICK = (
+    *QUICK,
+    "breaker.wait_s=0",
+    "--socket-timeout",
+    "5",
+    "--allow-private",
+    "--progress",
+    "false",
+)
 
 
 class StillClock(Clock):
@@ -38,17 +57,22 @@ class StillClock(Clock):
 def film(path: Path, seconds: float = 3.0, sound_only: bool = False, width: int = 96) -> bytes:
     """A film of noise, header first: what is cut off of it opens all the same."""
     noise = np.random.default_rng(0)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as out:
+    with av.open(
+        str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    ) as out:
         if sound_only:
             stream = out.add_stream("aac", rate=16000)
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, round(16000 * seconds)), np.float32), "fltp", "mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, round(16000 * seconds)), np.float32), "fltp", "mono"
+            )
             frame.rate = 16000
             frames = [frame]
         else:
             stream = out.add_stream("libvpx" if path.suffix == ".webm" else "libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = width, width * 2 // 3, "yuv420p"
             pictures = [
-                noise.integers(0, 255, (width * 2 // 3, width, 3), np.uint8) for _ in range(round(25 * seconds))
+                noise.integers(0, 255, (width * 2 // 3, width, 3), np.uint8)
+                for _ in range(round(25 * seconds))
             ]
             frames = [av.VideoFrame.from_ndarray(picture, "rgb24") for picture in pictures]
         for frame in frames:
@@ -120,7 +144,9 @@ def account(out: str, what: str = "clips listed") -> dict[str, int]:
     """`N listed = a kept + b removed` as numbers; AssertionError where it does not balance."""
     (line,) = [line for line in out.splitlines() if f" {what} = " in line]
     total, _, parts = line.partition(f" {what} = ")
-    count = {name: int(number.replace(",", "")) for number, name in re.findall(r"([\d,]+) (\w+)", parts)}
+    count = {
+        name: int(number.replace(",", "")) for number, name in re.findall(r"([\d,]+) (\w+)", parts)
+    }
     assert sum(count.values()) == int(total.replace(",", "")), line
     return count
 

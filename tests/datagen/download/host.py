@@ -14,21 +14,24 @@ from urllib.parse import unquote
 DASH = """<?xml version="1.0"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT3S"><Period>
 <AdaptationSet mimeType="video/mp4">
-<Representation id="b" bandwidth="9000" width="96" height="64" codecs="avc1"><BaseURL>big.mp4</BaseURL></Representation>
+<Representation id="b" bandwidth="9000" width="96" height="64" codecs="avc1">
+<BaseURL>big.mp4</BaseURL></Representation>
 <Representation id="s" bandwidth="800" width="48" height="32" codecs="avc1">
 <BaseURL>small.mp4</BaseURL></Representation>
 </AdaptationSet>
 <AdaptationSet mimeType="audio/mp4">
-<Representation id="a" bandwidth="100" codecs="mp4a.40.2"><BaseURL>sound.m4a</BaseURL></Representation>
+<Representation id="a" bandwidth="100" codecs="mp4a.40.2">
+<BaseURL>sound.m4a</BaseURL></Representation>
 </AdaptationSet></Period></MPD>"""
 
 
 class Host:
     """`script[id]` is a list of what the next requests of an id get; the last word stays. Words:
 
-    whole, 404, 403, 429, 503 (`429:9` asks to wait 9 s), cut (the connection ends in the middle), short (a length
-    that ends in the middle), long (a length that is never reached), slow, held (stands still in the middle),
-    page (no video), to (a file of the reader), audio, live, dash (picture in two sizes and sound, apart).
+    whole, 404, 403, 429, 503 (`429:9` asks to wait 9 s), cut (the connection ends in the middle),
+    short (a length that ends in the middle), long (a length that is never reached), slow, held
+    (stands still in the middle), page (no video), to (a file of the reader), audio, live, dash
+    (picture in two sizes and sound, apart).
     """
 
     def __init__(self, film: bytes):

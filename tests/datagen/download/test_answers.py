@@ -12,8 +12,10 @@ from datagen.download.answers import RETRIED, Incomplete, classify, plain, retry
 from datagen.download.fetch import Options, _downloader, _params
 
 LOGIN = (
-    "Use --cookies-from-browser or --cookies for the authentication. See  https://github.com/yt-dlp/yt-dlp/wiki/FAQ"
-    "#how-do-i-pass-cookies-to-yt-dlp  for how to manually pass cookies. Also see  https://github.com/yt-dlp/yt-dlp/wiki/"
+    "Use --cookies-from-browser or --cookies for the authentication. See  "
+    "https://github.com/yt-dlp/yt-dlp/wiki/FAQ"
+    "#how-do-i-pass-cookies-to-yt-dlp  for how to manually pass cookies. Also see  "
+    "https://github.com/yt-dlp/yt-dlp/wiki/"
     "Extractors#exporting-youtube-cookies  for tips on effectively exporting YouTube cookies"
 )
 SAID = [
@@ -24,29 +26,53 @@ SAID = [
     ("removed", "This video does not exist."),
     (
         "removed",
-        "Video unavailable. This video is no longer available because the YouTube account associated with this "
+        "Video unavailable. This video is no longer available because the YouTube "
+        "account associated with this "
         "video has been terminated.",
     ),
-    ("removed", "Video unavailable. This video is no longer available due to a copyright claim by Some Label"),
-    ("removed", "Video unavailable. This video contains content from Label, who has blocked it on copyright grounds"),
-    ("removed", "Unable to download webpage: HTTP Error 404: Not Found (caused by <HTTPError 404: Not Found>)"),
-    ("removed", "Unable to download webpage: HTTP Error 410: Gone (caused by <HTTPError 410: Gone>)"),
+    (
+        "removed",
+        "Video unavailable. This video is no longer available due to a copyright claim "
+        "by Some Label",
+    ),
+    (
+        "removed",
+        "Video unavailable. This video contains content from Label, who has blocked it "
+        "on copyright grounds",
+    ),
+    (
+        "removed",
+        "Unable to download webpage: HTTP Error 404: Not Found (caused by <HTTPError "
+        "404: Not Found>)",
+    ),
+    (
+        "removed",
+        "Unable to download webpage: HTTP Error 410: Gone (caused by <HTTPError 410: Gone>)",
+    ),
     ("private", f"Private video. Sign in if you've been granted access to this video. {LOGIN}"),
     ("private", "This video is private"),
     ("geo", "Video unavailable. The uploader has not made this video available in your country"),
     (
         "geo",
-        "Video unavailable. This video contains content from Label, who has blocked it in your country on "
+        "Video unavailable. This video contains content from Label, who has blocked it "
+        "in your country on "
         "copyright grounds",
     ),
     ("geo", "This video is not available from your location due to geo restriction"),
-    ("age", f"Sign in to confirm your age. This video may be inappropriate for some users. {LOGIN}"),
+    (
+        "age",
+        f"Sign in to confirm your age. This video may be inappropriate for some users. {LOGIN}",
+    ),
     ("age", "This video is age-restricted and only available on YouTube"),
     (
         "members",
-        "Join this channel to get access to members-only content like this video, and other exclusive perks.",
+        "Join this channel to get access to members-only content like this video, and "
+        "other exclusive perks.",
     ),
-    ("members", "This video is available to this channel's members on level: Friend (or any higher level)."),
+    (
+        "members",
+        "This video is available to this channel's members on level: Friend (or any higher level).",
+    ),
     ("members", "This video is only available to Music Premium members"),
     ("members", "This video requires payment to watch"),
     ("members", "This video is DRM protected"),
@@ -55,41 +81,77 @@ SAID = [
     ("blocked", "Video unavailable. YouTube is requiring a captcha challenge before playback"),
     (
         "blocked",
-        "Video unavailable. This content isn't available, try again later. The current session has been rate-limited "
-        "by YouTube for up to an hour. It is recommended to use `-t sleep` to add a delay between video requests to "
-        "avoid exceeding the rate limit. For more information, refer to  https://github.com/yt-dlp/yt-dlp/wiki",
+        "Video unavailable. This content isn't available, try again later. The current "
+        "session has been rate-limited "
+        "by YouTube for up to an hour. It is recommended to use `-t sleep` to add a "
+        "delay between video requests to "
+        "avoid exceeding the rate limit. For more information, refer to  "
+        "https://github.com/yt-dlp/yt-dlp/wiki",
     ),
-    ("blocked", "Unable to download API page: HTTP Error 429: Too Many Requests (caused by <HTTPError 429>)"),
+    (
+        "blocked",
+        "Unable to download API page: HTTP Error 429: Too Many Requests (caused by "
+        "<HTTPError 429>)",
+    ),
     ("blocked", "unable to download video data: HTTP Error 403: Forbidden"),
-    ("blocked", "Got HTTP Error 403 caused by Cloudflare anti-bot challenge; see  https://x  for how to"),
+    (
+        "blocked",
+        "Got HTTP Error 403 caused by Cloudflare anti-bot challenge; see  https://x  for how to",
+    ),
     ("unavailable", "Video unavailable. This video is not available"),
     ("unavailable", "This live event will begin in 3 days."),
     ("unavailable", "Premieres in 2 hours"),
     ("unavailable", "We're processing this video. Check back later."),
     ("unavailable", "The page needs to be reloaded."),
-    ("unavailable", "Requested format is not available. Use --list-formats for a list of available formats"),
+    (
+        "unavailable",
+        "Requested format is not available. Use --list-formats for a list of available formats",
+    ),
     ("unavailable", "Unable to download webpage: HTTP Error 503: Service Unavailable"),
     ("unavailable", "unable to download video data: HTTP Error 404: Not Found"),
     ("unavailable", "Unable to download webpage: <urlopen error timed out>"),
-    ("unavailable", "Failed to extract any player response; please report this issue on  https://x  filling out"),
+    (
+        "unavailable",
+        "Failed to extract any player response; please report this issue on  https://x  "
+        "filling out",
+    ),
     ("unavailable", f"Please sign in. {LOGIN}"),
     ("unavailable", "Postprocessing: Conversion failed!"),
     ("unavailable", "words that nobody has seen before"),
-    ("incomplete", "\r[download] Got error: 21000 bytes read, 21093 more expected. Giving up after 3 retries"),
-    ("incomplete", "\r[download] Got error: Downloaded 100 bytes, expected 200 bytes. Giving up after 3 retries"),
+    (
+        "incomplete",
+        "\r[download] Got error: 21000 bytes read, 21093 more expected. Giving up after 3 retries",
+    ),
+    (
+        "incomplete",
+        "\r[download] Got error: Downloaded 100 bytes, expected 200 bytes. Giving up "
+        "after 3 retries",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("outcome", "said"), SAID, ids=[f"{name}-{n}" for n, (name, _) in enumerate(SAID)])
+@pytest.mark.parametrize(
+    ("outcome", "said"), SAID, ids=[f"{name}-{n}" for n, (name, _) in enumerate(SAID)]
+)
 def test_every_message_has_its_class(outcome, said):
     assert classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {said}")).outcome == outcome
 
 
 def test_a_refusing_host_is_trouble_and_never_counts_against_a_video():
-    everywhere = ("503", "timed out", "player response", "Please sign in", "Conversion", "reloaded", "format is not")
+    everywhere = (
+        "503",
+        "timed out",
+        "player response",
+        "Please sign in",
+        "Conversion",
+        "reloaded",
+        "format is not",
+    )
     for outcome, said in SAID:
         answer = classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {said}"))
-        assert answer.is_trouble == (outcome == "blocked" or any(words in said for words in everywhere)), said
+        assert answer.is_trouble == (
+            outcome == "blocked" or any(words in said for words in everywhere)
+        ), said
         assert answer.counts == (RETRIED[outcome] == "tries" and not answer.is_trouble), said
 
 
@@ -126,8 +188,15 @@ def test_errors_keep_their_class_on_their_way_through_the_downloader(tmp_path, r
 
 
 def test_equal_reasons_have_equal_words():
-    said = "\x1b[0;31mERROR:\x1b[0m [youtube] -_abcDEF012: Private video. Sign in. Use --cookies and so on"
-    assert plain(said) == plain("ERROR: [youtube] other000000: Private video. Sign in") == "Private video. Sign in"
+    said = (
+        "\x1b[0;31mERROR:\x1b[0m [youtube] -_abcDEF012: Private video. Sign in. Use "
+        "--cookies and so on"
+    )
+    assert (
+        plain(said)
+        == plain("ERROR: [youtube] other000000: Private video. Sign in")
+        == "Private video. Sign in"
+    )
     assert plain("a\x1b]0;title\x07b\u202ec\n") == "a ]0;title b c"
 
 

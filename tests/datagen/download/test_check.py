@@ -50,7 +50,13 @@ def test_ids_stay_inside_their_address():
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1/x", "http://[::1]/", "http://10.0.0.1/", "http://169.254.169.254/", "http://localhost:80/"]
+    [
+        "http://127.0.0.1/x",
+        "http://[::1]/",
+        "http://10.0.0.1/",
+        "http://169.254.169.254/",
+        "http://localhost:80/",
+    ]
     + [
         "http://0/",
         "http://[::ffff:127.0.0.1]/",

@@ -68,9 +68,13 @@ def test_every_misbehaviour_has_its_class_and_the_next_run_fetches_what_is_missi
         "incomplete": 12,
         "bad_metadata": 2,
     }
-    assert {line["video"]: line["outcome"] for line in place.lines()} == {videos[w]: o for w, o in WORDS.items()}
+    assert {line["video"]: line["outcome"] for line in place.lines()} == {
+        videos[w]: o for w, o in WORDS.items()
+    }
     assert place.files() == [videos["slow"]] and not leftovers(place.raw)
-    assert [path.name for path in tmp_path.iterdir() if path.name != "sound.mp4"] != [] and not Path("x").exists()
+    assert [
+        path.name for path in tmp_path.iterdir() if path.name != "sound.mp4"
+    ] != [] and not Path("x").exists()
 
     place.host.script.clear()
     asked = place.host.asked.copy()
@@ -87,7 +91,11 @@ def test_failures_that_may_pass_have_so_many_tries(place):
     place.list(A, B)
     for run in range(3):
         asked = place.host.asked.copy()
-        assert account(place.run("--tries", 2, PATIENT).out) == {"kept": 0, "incomplete": 1, "blocked": 1}
+        assert account(place.run("--tries", 2, PATIENT).out) == {
+            "kept": 0,
+            "incomplete": 1,
+            "blocked": 1,
+        }
         assert (place.host.asked[A] > asked[A]) == (run < 2) and place.host.asked[B] > asked[B]
 
 
@@ -95,7 +103,9 @@ def test_a_broken_off_file_is_continued_within_a_try(place):
     place.host.script = {A: ["whole", "cut", "whole"]}
     place.list(A)
     assert account(place.run().out) == {"kept": 1}
-    assert place.host.asked[A] == 3 and place.host.continued[A] == 1  # the page, half of it, the other half
+    assert (
+        place.host.asked[A] == 3 and place.host.continued[A] == 1
+    )  # the page, half of it, the other half
 
 
 def test_the_breaker_waits_tries_one_and_goes_on(place, monkeypatch, capfd):
@@ -146,7 +156,11 @@ def test_a_host_that_goes_on_refusing_ends_the_run(place, monkeypatch):
     stopped = place.run("breaker.after=3", "breaker.wait_s=60", "breaker.openings=3")
     assert stopped.code == 1
     assert account(stopped.out) == {"kept": 0, "blocked": 5, "pending": 4}
-    assert [line for line in stopped.out.splitlines() if line.startswith("stopped: the host refused 5 videos in a row")]
+    assert [
+        line
+        for line in stopped.out.splitlines()
+        if line.startswith("stopped: the host refused 5 videos in a row")
+    ]
     assert clock.slept == [60, 120] and sum(place.host.asked.values()) == 5
     place.host.script.clear()
     assert account(place.run().out) == {"kept": 9}
@@ -202,15 +216,23 @@ def test_several_at_once_come_to_the_same(place):
     place.host.script = {videos[2]: ["404"], videos[5]: ["cut"]}
     place.list(*videos, clips=2)
     done = place.run("--workers", 3)
-    assert account(done.out) == {"kept": 12, "removed": 2, "incomplete": 2} and len(place.files()) == 6
+    assert (
+        account(done.out) == {"kept": 12, "removed": 2, "incomplete": 2} and len(place.files()) == 6
+    )
 
 
 def test_the_first_of_the_list_and_a_dry_run(place):
     place.list(A, B, C, clips=2)
     dry = place.run("--dry-run", "--limit", 2)
     licence = dry.out.splitlines()[0]
-    assert "non-commercial research only" in licence and "no copy, publication or distribution" in licence
-    assert "would fetch 2 videos with 4 clips" in dry.out and account(dry.out) == {"kept": 0, "pending": 6}
+    assert (
+        "non-commercial research only" in licence
+        and "no copy, publication or distribution" in licence
+    )
+    assert "would fetch 2 videos with 4 clips" in dry.out and account(dry.out) == {
+        "kept": 0,
+        "pending": 6,
+    }
     assert not place.raw.exists() and not place.host.asked
     assert account(place.run("--limit", 2).out) == {"kept": 4, "pending": 2}
     assert "would fetch 1 videos" in place.run("--dry-run").out
@@ -226,7 +248,9 @@ def test_stops_where_the_disk_is_to_stay_free(place):
 
 @pytest.mark.skipif(not ffmpeg(), reason="needs ffmpeg or imageio-ffmpeg")
 @pytest.mark.parametrize(("height", "width"), [(1080, 96), (40, 48)])
-def test_picture_and_sound_are_put_together_in_the_height_that_is_wanted(place, tmp_path, height, width):
+def test_picture_and_sound_are_put_together_in_the_height_that_is_wanted(
+    place, tmp_path, height, width
+):
     host = place.host
     host.parts = {"sound.m4a": film(tmp_path / "sound.mp4", sound_only=True)}
     host.parts |= {"big.mp4": host.film, "small.mp4": film(tmp_path / "small.mp4", width=48)}
@@ -254,7 +278,9 @@ def test_cookies_are_sent_and_their_file_is_left_alone(place):
 
 def test_a_full_disk_ends_the_run_with_one_sentence(place, monkeypatch):
     def full(options, video, folder, watch):
-        raise DownloadError("unable to write data") from OSError(errno.ENOSPC, "No space left on device")
+        raise DownloadError("unable to write data") from OSError(
+            errno.ENOSPC, "No space left on device"
+        )
 
     monkeypatch.setattr("datagen.download.run.fetch", full)
     place.list(A, B)
@@ -293,7 +319,9 @@ def test_local_copies_count_once_they_are_checked(place, one_film):
     assert account(offline.out) == {"kept": 1, "pending": 2} and not place.host.asked
     done = place.run(f"source.local={local}", "--drop-raw")
     assert account(done.out) == {"kept": 3} and place.host.asked[A] == 0
-    assert (local / f"{A}.mp4").exists() and (local / f"A title [{B}].mp4").exists()  # they are the user's
+    assert (local / f"{A}.mp4").exists() and (
+        local / f"A title [{B}].mp4"
+    ).exists()  # they are the user's
 
 
 def test_raw_files_go_when_their_clips_are_cut_and_are_not_fetched_again(place):
@@ -312,10 +340,14 @@ def test_raw_files_go_when_their_clips_are_cut_and_are_not_fetched_again(place):
 
 
 def test_a_raw_file_stays_while_a_clip_of_it_could_not_be_cut(place):
-    place.list(B, more={f"{A}_{n}": entry(A, n) for n in range(5)})  # the film ends before the last two
+    place.list(
+        B, more={f"{A}_{n}": entry(A, n) for n in range(5)}
+    )  # the film ends before the last two
     for _ in range(2):
         done = place.run("--drop-raw")
-        assert account(done.out) == {"kept": 4, "uncut": 2} and account(done.out, "videos") == {"kept": 2}
+        assert account(done.out) == {"kept": 4, "uncut": 2} and account(done.out, "videos") == {
+            "kept": 2
+        }
         assert place.files() == [A] and "ends_early" in done.out
     assert len(list((place.raw / "cuts").glob("*.mp4"))) == 4
 
@@ -351,4 +383,6 @@ def test_a_list_full_of_faults_is_accounted_for(place):
     bad = json.loads((MEDIA / "meta" / "celebvhq_format_bad_entries.json").read_text())["clips"]
     place.list(A, more=bad)
     done = place.run()
-    assert account(done.out) == {"kept": 1, "bad_metadata": len(bad)} and list(place.host.asked) == [A]
+    assert account(done.out) == {"kept": 1, "bad_metadata": len(bad)} and list(
+        place.host.asked
+    ) == [A]

@@ -15,7 +15,11 @@ def test_only_two_extractors_and_no_files_of_the_user(tmp_path):
     options = Options("https://example.com/{id}")
     with _downloader()(_params(tmp_path, options, lambda *_: None), options) as ydl:
         assert set(ydl._ies) == {"Youtube", "Generic"}
-        assert not ydl.cache.enabled and not ydl.params.get("usenetrc") and not ydl.params.get("enable_file_urls")
+        assert (
+            not ydl.cache.enabled
+            and not ydl.params.get("usenetrc")
+            and not ydl.params.get("enable_file_urls")
+        )
 
 
 def test_private_addresses_are_not_asked_whatever_leads_there(place, tmp_path):

@@ -15,7 +15,15 @@ from tests.datagen.download.conftest import account, entry, film
 from tests.faults import call
 
 OPTIONS = ("--exec-abcd", "-oProxyCmd1", "--config-lo", "-----------", "___________")
-NO_IDS = ("$(touch x)1", "`touch x`12", "; rm -rf x;", "../../../ab", "a|b&c>d<e\nf", "http://a/b1", "%(title)s12")
+NO_IDS = (
+    "$(touch x)1",
+    "`touch x`12",
+    "; rm -rf x;",
+    "../../../ab",
+    "a|b&c>d<e\nf",
+    "http://a/b1",
+    "%(title)s12",
+)
 
 
 @pytest.fixture
@@ -50,7 +58,9 @@ def test_what_is_no_id_is_asked_of_nobody(place, programs):
     ended = place.run()
     assert account(ended.out) == {"kept": 0, "bad_metadata": len(NO_IDS)}
     assert not place.host.asked and not programs
-    after = {path.relative_to(place.folder).parts[0] for path in {*place.folder.rglob("*")} - before}
+    after = {
+        path.relative_to(place.folder).parts[0] for path in {*place.folder.rglob("*")} - before
+    }
     assert after <= {"raw"}
     for video in NO_IDS:
         assert not is_video(video)
@@ -62,7 +72,10 @@ def test_picture_and_sound_are_joined_without_words_of_the_host(place, programs,
     """The one program that is started, FFmpeg, is told places of ours."""
     video = "--exec-abcd"
     place.host.script[video] = ["dash"]
-    place.host.parts = {"big.mp4": film(tmp_path / "b.mp4"), "small.mp4": film(tmp_path / "s.mp4", width=48)}
+    place.host.parts = {
+        "big.mp4": film(tmp_path / "b.mp4"),
+        "small.mp4": film(tmp_path / "s.mp4", width=48),
+    }
     film(tmp_path / "a.m4a", sound_only=True)
     place.host.parts["sound.m4a"] = (tmp_path / "a.m4a").read_bytes()
     place.list(video)
@@ -70,12 +83,20 @@ def test_picture_and_sound_are_joined_without_words_of_the_host(place, programs,
     for words in programs:
         assert "ffmpeg" in words[0]
         named = [word for word in words if video in word]
-        assert all(word.startswith((f"file:{place.folder}/", f"{place.folder}/")) for word in named), named
+        assert all(
+            word.startswith((f"file:{place.folder}/", f"{place.folder}/")) for word in named
+        ), named
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"ffconcat version 1.0\nfile /etc/passwd\n", b"#EXTM3U\n#EXTINF:9,\n/etc/passwd\n", b"<html>", b"\x00" * 999, b""],
+    [
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+        b"#EXTM3U\n#EXTINF:9,\n/etc/passwd\n",
+        b"<html>",
+        b"\x00" * 999,
+        b"",
+    ],
 )
 def test_an_answer_that_is_no_video_is_not_kept(data, place):
     place.host.film = data
@@ -85,15 +106,30 @@ def test_an_answer_that_is_no_video_is_not_kept(data, place):
 
 
 def test_yt_dlp_is_told_nothing_that_runs(tmp_path):
-    params = _params(tmp_path, Options("https://www.youtube.com/watch?v={id}"), lambda name, size: None)
-    words = ("exec", "postprocessors", "external_downloader", "external_downloader_args", "plugin_dirs", "config")
+    params = _params(
+        tmp_path, Options("https://www.youtube.com/watch?v={id}"), lambda name, size: None
+    )
+    words = (
+        "exec",
+        "postprocessors",
+        "external_downloader",
+        "external_downloader_args",
+        "plugin_dirs",
+        "config",
+    )
     assert not {*words} & params.keys()
     assert params["allowed_extractors"] == fetching.EXTRACTORS and params["cachedir"] is False
 
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1/x", "http://169.254.169.254/", "file:///etc/passwd", "ftp://example.com/x", "http://[::1]/"],
+    [
+        "http://127.0.0.1/x",
+        "http://169.254.169.254/",
+        "file:///etc/passwd",
+        "ftp://example.com/x",
+        "http://[::1]/",
+    ],
 )
 def test_what_the_host_points_to_is_looked_at_too(url, tmp_path):
     """Parts of a list, captions, redirects: all go through the same gate."""
@@ -109,6 +145,11 @@ def test_a_private_address_is_refused_as_an_option(place):
     ended = call("datagen.download", *words)
     assert ended.code == 2 and "private address" in ended.sentence
     assert not place.host.asked
-    for url in ("file:///etc/passwd?{id}", "gopher://x/{id}", "javascript:{id}", "//example.com/{id}"):
+    for url in (
+        "file:///etc/passwd?{id}",
+        "gopher://x/{id}",
+        "javascript:{id}",
+        "//example.com/{id}",
+    ):
         ended = call("datagen.download", *words, "--url", url)
         assert ended.code == 2 and "http" in ended.sentence

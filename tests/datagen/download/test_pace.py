@@ -17,7 +17,9 @@ DEAD = Answer("removed", "gone")
 
 
 def breaker(**options) -> Breaker:
-    return Breaker(StillClock(), **{"after": 3, "wait_s": 60, "max_wait_s": 200, "openings": 4, **options})
+    return Breaker(
+        StillClock(), **{"after": 3, "wait_s": 60, "max_wait_s": 200, "openings": 4, **options}
+    )
 
 
 def test_opens_after_some_in_a_row_and_a_video_closes_it():
@@ -119,7 +121,9 @@ def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
     cookies.write_text("new")  # other cookies under the same name
     assert manifest.states["age"].is_open(Way.of(None, str(cookies)), 2)
     manifest.answered("geo", Answer("geo", "r"), there)
-    assert not Manifest(tmp_path).states["geo"].is_open(there, 2) and not manifest.states["geo"].is_open(here, 2)
+    assert not Manifest(tmp_path).states["geo"].is_open(there, 2) and not manifest.states[
+        "geo"
+    ].is_open(here, 2)
     assert "secret" not in manifest.path.read_text()
 
 
@@ -131,6 +135,8 @@ def test_a_torn_line_costs_itself_only(tmp_path):
     manifest = Manifest(tmp_path)
     manifest.kept("c", "c.mp4", {"bytes": 1}, "fetched")
     assert set(Manifest(tmp_path).states) == {"a", "c"}
-    manifest.path.write_bytes(manifest.path.read_bytes() + b'[]\n{"video": 3, "outcome": "kept"}\nnull\n\xff\n')
+    manifest.path.write_bytes(
+        manifest.path.read_bytes() + b'[]\n{"video": 3, "outcome": "kept"}\nnull\n\xff\n'
+    )
     assert set(Manifest(tmp_path).states) == {"a", "c"}
     assert json.loads(manifest.path.read_text(errors="replace").splitlines()[0])["how"] == "fetched"

@@ -1,4 +1,6 @@
-"""A stage that gives something else than an artefact, or harms its input, costs its clip alone and damages nothing."""
+"""A stage that gives something else than an artefact, or harms its input, costs its clip alone and
+damages nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,23 @@ from tests.faults.toys import FAULTS
 
 DETAILS = {
     "nothing": "copy returned NoneType: an Artefact is expected.",
-    "gone": "copy returned copy, which does not exist: a file that copy wrote below its workdir is expected.",
+    "gone": "copy returned copy, which does not exist: a file that copy wrote below its workdir "
+    "is expected.",
     "folder": ", which is no file: a file that copy wrote below its workdir is expected.",
-    "input": "copy returned its input source: a file that copy wrote below its workdir is expected.",
-    "linked": "copy returned its input source: a file that copy wrote below its workdir is expected.",
-    "moved": "the input source of copy was changed or taken away while it was at work: a stage may only read it.",
-    "grown": "the input source of copy was changed or taken away while it was at work: a stage may only read it.",
+    "input": "copy returned its input source: a file that copy wrote below its workdir is "
+    "expected.",
+    "linked": "copy returned its input source: a file that copy wrote below its workdir is "
+    "expected.",
+    "moved": "the input source of copy was changed or taken away while it was at work: a stage "
+    "may only read it.",
+    "grown": "the input source of copy was changed or taken away while it was at work: a stage "
+    "may only read it.",
     "empty": "copy wrote nothing into copy: an artefact has bytes.",
     "mark": "copy calls its artefact done.json, which is the store's own name: choose another one.",
-    "nan": "the metrics of copy cannot be written as JSON (Out of range float values are not JSON compliant",
-    "object": "the metrics of copy cannot be written as JSON ('object' object has no attribute 'item'): numbers are",
+    "nan": "the metrics of copy cannot be written as JSON (Out of range float values are not "
+    "JSON compliant",
+    "object": "the metrics of copy cannot be written as JSON ('object' object has no attribute "
+    "'item'): numbers are",
 }
 
 
@@ -92,8 +101,12 @@ def test_a_file_elsewhere_is_not_taken(tmp_path):
 
 
 def test_what_a_killed_worker_leaves_of_a_record_lies_in_the_scratch(tmp_path, monkeypatch):
-    monkeypatch.setattr("datagen.core.files.os.replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # as if there were no time for it
+    monkeypatch.setattr(
+        "datagen.core.files.os.replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    monkeypatch.setattr(
+        Path, "unlink", lambda self, missing_ok=False: None
+    )  # as if there were no time for it
     store = Store(str(tmp_path / "store"))
     with pytest.raises(KeyboardInterrupt):
         store.put_reject(Text(), Clip("a", {}), Reject("ugly"), 0.1)

@@ -17,7 +17,9 @@ TRAINING = ["fit", "prepare", "cache", "evaluate", "ablation"]
 
 
 def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,10 @@ def test_flags_become_overrides(words, expected):
 
 def test_pairs_take_two_words():
     words = ["--compare", "a b", "2", "--json"]
-    assert overrides(words, frozenset({"json"}), pairs=frozenset({"compare"})) == ["compare=['a b','2']", "json=true"]
+    assert overrides(words, frozenset({"json"}), pairs=frozenset({"compare"})) == [
+        "compare=['a b','2']",
+        "json=true",
+    ]
 
 
 def test_switches_are_truth_values():
@@ -51,7 +56,21 @@ def test_switches_are_truth_values():
 
 
 @pytest.mark.parametrize(
-    "text", ["plain", "two words", "it's", 'say "x"', "a,b", "[1]", "{a: 1}", "a=b", "$x", "back\\", "ü", "a\\'b"]
+    "text",
+    [
+        "plain",
+        "two words",
+        "it's",
+        'say "x"',
+        "a,b",
+        "[1]",
+        "{a: 1}",
+        "a=b",
+        "$x",
+        "back\\",
+        "ü",
+        "a\\'b",
+    ],
 )
 def test_quoted_values_reach_the_program_as_they_are(text):
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -99,23 +118,38 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.swap"], "missing: --input"),
         (["datagen.swap", "--inptu", "x"], "did you mean input?"),
         (["datagen.swap", "--input"], "--input needs a value"),
-        (["datagen.swap", "--input", "nowhere"], "nowhere should be a folder of videos, found nothing"),
+        (
+            ["datagen.swap", "--input", "nowhere"],
+            "nowhere should be a folder of videos, found nothing",
+        ),
         (["datagen.swap", "--input", "pyproject.toml"], "found a file"),
         (["datagen.swap", "--input", "conf"], "but no video"),
         (["datagen.shards", "--workers", "0"], "--workers is 0, a whole number from 1 is expected"),
         (["datagen.shards", "--workers", "0", "--limit", "-1", "--runner", "x"], "--limit is -1"),
-        (["datagen.shards", "source=fodler"], "there is no 'source/fodler'; source can be celebvhq or folder or"),
+        (
+            ["datagen.shards", "source=fodler"],
+            "there is no 'source/fodler'; source can be celebvhq or folder or",
+        ),
         (["datagen.shards", "source=folder"], "missing: --source.input"),
         (["datagen.verify", "--input", "nowhere"], "nowhere holds no index.json"),
         (["datagen.shards", "--input", "raw"], "say source=folder source.input=FOLDER"),
         (["datagen.clips", "raw"], "'raw' is no option"),
         (["datagen.shards", "-v"], "'-v' is no option"),
-        (["datagen.shards", "source.clips=x", "--dry-run"], "clips, people and fps are whole numbers from 1"),
+        (
+            ["datagen.shards", "source.clips=x", "--dry-run"],
+            "clips, people and fps are whole numbers from 1",
+        ),
         (["datagen.shards", "--store", "foo://x", "--dry-run"], "--store foo://x"),
-        (["datagen.shards", "--workers", "0", "select.val_share=2"], "from 1 is expected; select.val_share is 2"),
+        (
+            ["datagen.shards", "--workers", "0", "select.val_share=2"],
+            "from 1 is expected; select.val_share is 2",
+        ),
         (["datagen.shards", "clips.size=511"], "clips.size is 511"),
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
-        (["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"], "a metric of clips, faces"),
+        (
+            ["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"],
+            "a metric of clips, faces",
+        ),
         (["datagen.why", "x", "--store", "nowhere"], "nowhere/ledger.jsonl does not exist"),
         (["datagen.swap", "--input", "conf", "--donors", "nowhere"], "conf holds"),
     ],
@@ -128,8 +162,19 @@ def test_mistakes_are_one_sentence(words, sentence):
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
-    for name in ("_cached_find_gcs_addresses", "find_bootstrap_address"):  # there may be somebody else's
+    for name in (
+        "_cached_find_gcs_addresses",
+        "find_bootstrap_address",
+    ):  # there may be somebody else's
         monkeypatch.setattr(f"ray._private.services.{name}", cache(lambda *given: None))
-    words = ("--limit", "1", "ray.address=auto", "--store", tmp_path / "store", "--output", tmp_path / "out")
+    words = (
+        "--limit",
+        "1",
+        "ray.address=auto",
+        "--store",
+        tmp_path / "store",
+        "--output",
+        tmp_path / "out",
+    )
     ended = call("datagen.shards", *words)
     assert ended.code == 2 and "Ray (auto) cannot be started or reached" in ended.sentence

@@ -19,7 +19,11 @@ from tests.training import numbered
 def said(folder) -> list[dict]:
     """The json members of all samples."""
     index = json.loads((folder / "index.json").read_bytes())
-    return [json.loads(data) for e in index["shards"] for _, _, data in members(folder / e["file"], {"json"})]
+    return [
+        json.loads(data)
+        for e in index["shards"]
+        for _, _, data in members(folder / e["file"], {"json"})
+    ]
 
 
 def listed(tmp_path, *ids: str):
@@ -33,7 +37,9 @@ def test_who_said_no_is_left_out_of_new_shards(name, sample, store, tmp_path):
     output = tmp_path / "shards"
     shutil.copytree(sample, output)
     out, kept = said(sample)
-    made = call("datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output)
+    made = call(
+        "datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output
+    )
     assert made.code == 0, made.err
     again = call(
         *("datagen.shards", *SAMPLE, "--runner", "local", "--store", store, "--output", output),
@@ -42,7 +48,9 @@ def test_who_said_no_is_left_out_of_new_shards(name, sample, store, tmp_path):
     assert again.code == 0, again.err  # without --overwrite: that these go was asked for
     assert [each["key"] for each in said(output)] == [kept["key"]]
     index = json.loads((output / "index.json").read_bytes())
-    assert index["rejects"] == [{"key": out["key"], "outcome": "filtered", "reason": "excluded", "stage": ""}]
+    assert index["rejects"] == [
+        {"key": out["key"], "outcome": "filtered", "reason": "excluded", "stage": ""}
+    ]
     assert index["books"]["filtered"] == 1
 
 
@@ -66,7 +74,9 @@ def test_old_shards_are_searched(name, sample, tmp_path):
 
 
 def test_shards_without_anybody_on_the_list_are_whole(sample, tmp_path):
-    found = call("datagen.verify", "--input", sample, "--exclude", listed(tmp_path, "somebody else"))
+    found = call(
+        "datagen.verify", "--input", sample, "--exclude", listed(tmp_path, "somebody else")
+    )
     assert found.code == 0 and "are whole" in found.out
 
 
@@ -86,18 +96,28 @@ def test_shots_of_a_folder_of_videos_go_with_their_video(raw, store, tmp_path):
     path = shown[0]["source"]["path"]
     again = call("datagen.shards", *words, "--exclude", listed(tmp_path, path))
     assert again.code == 0, again.err
-    assert path not in {each["source"]["path"] for each in said(tmp_path / "out")} and len(shown) > 1
+    assert (
+        path not in {each["source"]["path"] for each in said(tmp_path / "out")} and len(shown) > 1
+    )
 
 
 def test_lists_of_all_editors_are_read_alike(tmp_path):
     path = tmp_path / "ids.txt"
     path.write_bytes("\ufeffanna\r\nclip#2.mp4 # by letter\r\n".encode())
     assert Excluded.read(str(path)).ids == {"anna", "clip#2.mp4"}
-    assert Excluded(frozenset(["anna"])).of_sample({"synthetic": {"swapped.mp4": {"donor": "anna.jpg"}}}) == "anna"
+    assert (
+        Excluded(frozenset(["anna"])).of_sample(
+            {"synthetic": {"swapped.mp4": {"donor": "anna.jpg"}}}
+        )
+        == "anna"
+    )
 
 
 def test_the_same_group_is_told(tmp_path):
-    samples = [numbered.sample(tmp_path, f"clip-{n}", 4, "train", identity=f"p{n}", group="face") for n in range(2)]
+    samples = [
+        numbered.sample(tmp_path, f"clip-{n}", 4, "train", identity=f"p{n}", group="face")
+        for n in range(2)
+    ]
     pack.pack([replace(each, group="face") for each in samples], tmp_path, {})
     found = call("datagen.verify", "--input", tmp_path, "--exclude", listed(tmp_path, "p1"))
     assert "sample clip-1 shows p1" in found.out and "sample clip-0 may show p1 too" in found.out
@@ -111,7 +131,14 @@ def test_a_bad_list_is_one_sentence_and_nothing_is_done(text, told, tmp_path):
     if text is not None:
         path.write_bytes(text)
     ended = call(
-        "datagen.shards", *SAMPLE, "--output", tmp_path / "out", "--store", tmp_path / "store", "--exclude", path
+        "datagen.shards",
+        *SAMPLE,
+        "--output",
+        tmp_path / "out",
+        "--store",
+        tmp_path / "store",
+        "--exclude",
+        path,
     )
     assert ended.code == 2 and told in ended.sentence
     assert not (tmp_path / "out").exists()

@@ -45,7 +45,12 @@ def test_unfinished_run_is_told_with_its_pending_clips(tmp_path):
 
 def test_books_balance():
     books = Books(planned=4)
-    for outcome, reason in [("kept", ""), ("kept", ""), ("invalid", "damaged"), ("failed", "crash")]:
+    for outcome, reason in [
+        ("kept", ""),
+        ("kept", ""),
+        ("invalid", "damaged"),
+        ("failed", "crash"),
+    ]:
         books.settle(outcome, reason)
     books.move("duplicate")
     assert books.line() == "planned 4 = kept 1 + filtered 1 + invalid 1 + failed 1"

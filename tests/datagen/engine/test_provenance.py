@@ -14,7 +14,9 @@ def test_twins_are_marked_and_targets_are_not(sample):
     index = json.loads((sample / "index.json").read_bytes())
     tags = {}
     for entry in index["shards"]:
-        for key, field, data in members(sample / entry["file"], {"mp4", "swapped.mp4", "styled.mp4"}):
+        for key, field, data in members(
+            sample / entry["file"], {"mp4", "swapped.mp4", "styled.mp4"}
+        ):
             with av.open(io.BytesIO(data)) as film:
                 tags[key, field] = dict(film.metadata)
     for (_, field), told in tags.items():

@@ -62,7 +62,9 @@ def test_rejects_are_remembered_and_failures_tried_again(tmp_path):
 def test_rule_stops_a_clip_before_work_goes_into_it(tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
-    work, events = run(tmp_path, journey(Short(), marks=str(marks)), clips("short", "much-too-long"))
+    work, events = run(
+        tmp_path, journey(Short(), marks=str(marks)), clips("short", "much-too-long")
+    )
     assert events["much-too-long"]["reason"] == "long"
     assert [m.name.split(".")[0] for m in marks.iterdir()] == ["short"]
     assert work.books.line() == "planned 2 = kept 1 + filtered 1 + invalid 0 + failed 0"
@@ -95,8 +97,11 @@ def test_full_disk_stops_the_run_with_one_sentence(tmp_path):
 def test_ray_survives_killed_workers_and_endless_loops_and_equals_local(tmp_path):
     keys = [f"c{i}" for i in range(10)]
     faults = {**FAULTS, "c6": "kill", "c7": "loop"}
-    # 64 processors are more than there are; the second kind of workers has to come up beside the first all the same
-    work, events = run(tmp_path, journey(faults=faults, cpus=64), clips(*keys), workers=2, deadline=4.0)
+    # 64 processors are more than there are; the second kind of workers has to come up beside the
+    # first all the same
+    work, events = run(
+        tmp_path, journey(faults=faults, cpus=64), clips(*keys), workers=2, deadline=4.0
+    )
     assert {key: events[key]["outcome"] for key in CLASSES} == CLASSES
     assert (events["c6"]["outcome"], events["c6"]["reason"]) == ("failed", "crash")
     assert (events["c7"]["outcome"], events["c7"]["reason"]) == ("failed", "timeout")

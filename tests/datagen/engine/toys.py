@@ -47,13 +47,16 @@ class Split(Stage):
         (workdir / "spans").write_text(clip.key)
         count = clip.key.split("_")[-1]
         return Artefact(
-            workdir / "spans", {"spans": [[i, i + 1] for i in range(int(count))]} if count.isdigit() else {}
+            workdir / "spans",
+            {"spans": [[i, i + 1] for i in range(int(count))]} if count.isdigit() else {},
         )
 
 
 @dataclass
 class Upper(Stage):
-    """Upper-cases the text; `faults` says what goes wrong for which key, `marks` counts the calls outside the store."""
+    """Upper-cases the text; `faults` says what goes wrong for which key, `marks` counts the calls
+    outside the store.
+    """
 
     name = "upper"
     version = 1
@@ -132,23 +135,33 @@ def run(
     name: str = "store",
     **ray: Any,
 ) -> tuple[Work, dict[str, dict[str, Any]]]:
-    """Runs and returns (work, outcome events by key); without workers, and options of Ray, it is the local runner."""
+    """Runs and returns (work, outcome events by key); without workers, and options of Ray, it is
+    the local runner.
+    """
     store = Store(str(tmp_path / name))
     on_ray = bool(workers or ray)
-    pool = RayPool(journey, store, tmp_path, workers or None, deadline, ray) if on_ray else LocalPool(journey, store)
+    pool = (
+        RayPool(journey, store, tmp_path, workers or None, deadline, ray)
+        if on_ray
+        else LocalPool(journey, store)
+    )
     ledger = Ledger(tmp_path / f"{name}.jsonl", os.urandom(4).hex())
     try:
         work = Loop(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
     finally:
         pool.close()
         ledger.close()
-    events = [e for e in read_ledger(ledger.path) if e["event"] == "clip" and e["run"] == ledger.run]
+    events = [
+        e for e in read_ledger(ledger.path) if e["event"] == "clip" and e["run"] == ledger.run
+    ]
     assert len(events) == work.books.planned - work.books.pending
     return work, {event["key"]: event for event in events}
 
 
 def artefacts(tmp_path: Path, name: str = "store") -> dict[str, bytes]:
-    """Relative path -> bytes of what a store holds besides its own records and the scratch of killed workers."""
+    """Relative path -> bytes of what a store holds besides its own records and the scratch of
+    killed workers.
+    """
     files = [f for f in (tmp_path / name).rglob("*") if f.is_file() and f.name != "done.json"]
     paths = {f.relative_to(tmp_path / name).as_posix(): f for f in files}
     return {path: f.read_bytes() for path, f in paths.items() if not path.startswith("tmp/")}

@@ -1,4 +1,6 @@
-"""faces=insightface: the detector says who, the recogniser says who again, FaceMesh says where each point is."""
+"""faces=insightface: the detector says who, the recogniser says who again, FaceMesh says where each
+point is.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +50,20 @@ def alone(tmp_path_factory):
 
 
 def seeing(folder, box, warmth=-300.0):
-    """A stage whose detector finds a face at `box` xyxy px in pictures warmer than `warmth`; black ones are not."""
+    """A stage whose detector finds a face at `box` xyxy px in pictures warmer than `warmth`; black
+    ones are not.
+    """
     corners = np.array(box, float) / SIZE
     middle = (corners[:2] + corners[2:]) / 2
     five = middle + np.array([[-0.06, -0.06], [0.06, -0.06], [0, 0], [-0.05, 0.07], [0.05, 0.07]])
-    return InsightFaces(model=str(tiny_insight.buffalo(folder, tuple(corners.tolist()), five, warmth)))
+    return InsightFaces(
+        model=str(tiny_insight.buffalo(folder, tuple(corners.tolist()), five, warmth))
+    )
 
 
-@pytest.mark.parametrize(("side", "box"), [("left", (60, 140, 200, 360)), ("right", (315, 140, 455, 360))])
+@pytest.mark.parametrize(
+    ("side", "box"), [("left", (60, 140, 200, 360)), ("right", (315, 140, 455, 360))]
+)
 def test_the_points_are_those_of_the_face_that_the_detector_names(side, box, couple, tmp_path):
     made = seeing(tmp_path / "models", box)(couple, tmp_path)
     found = Faces.load(made.path)
@@ -64,7 +72,9 @@ def test_the_points_are_those_of_the_face_that_the_detector_names(side, box, cou
     assert (middle < 256).all() if side == "left" else (middle > 256).all()
     opens = geometry.mouth_openness(found.landmarks)
     assert (np.ptp(opens) > 0.1) == (side == "right")
-    assert np.allclose(found.boxes, geometry.box(found.landmarks), atol=0.05), "boxes are of the points, as ever"
+    assert np.allclose(found.boxes, geometry.box(found.landmarks), atol=0.05), (
+        "boxes are of the points, as ever"
+    )
     assert np.allclose(found.confidence, 0.9)
 
 
@@ -80,7 +90,9 @@ def test_on_one_face_the_points_are_those_of_the_default(alone, tmp_path):
     assert set(default.metrics) < set(made.metrics), "every rule that can be asked of the default"
     assert made.metrics["likeness"] > 0.99 and made.metrics["other_people"] == 0
     with np.load(made.path, allow_pickle=False) as file:
-        assert file["identity"].shape == (512,) and np.isclose(np.linalg.norm(file["identity"]), 1, atol=1e-5)
+        assert file["identity"].shape == (512,) and np.isclose(
+            np.linalg.norm(file["identity"]), 1, atol=1e-5
+        )
 
 
 def test_pictures_in_bgr_would_show_no_face(alone, tmp_path):
@@ -117,14 +129,29 @@ def test_the_key_knows_models_and_thresholds_but_no_place(couple, tmp_path):
     assert first.weights() != second.weights()
 
 
-def test_the_command_tells_what_is_missing_and_makes_what_others_read(raw, store, tmp_path, monkeypatch):
-    common = ("--input", raw, "--store", store, "--runner", "local", "--output", tmp_path / "out", "faces=insightface")
+def test_the_command_tells_what_is_missing_and_makes_what_others_read(
+    raw, store, tmp_path, monkeypatch
+):
+    common = (
+        "--input",
+        raw,
+        "--store",
+        store,
+        "--runner",
+        "local",
+        "--output",
+        tmp_path / "out",
+        "faces=insightface",
+    )
     monkeypatch.chdir(tmp_path)
     refused = faults.call("datagen.faces", *common)
     assert (
-        refused.code == 2 and "put det_10g.onnx, w600k_r50.onnx of https://github.com/deepinsight" in refused.sentence
+        refused.code == 2
+        and "put det_10g.onnx, w600k_r50.onnx of https://github.com/deepinsight" in refused.sentence
     )
     stage = seeing(tmp_path / "models", (150, 140, 360, 360))
     ended = faults.call("datagen.faces", *common, f"faces.model={stage.model}")
-    assert ended.code == 0 and "licence: faces buffalo_l: non-commercial research only" in ended.out, ended.err
+    assert (
+        ended.code == 0 and "licence: faces buffalo_l: non-commercial research only" in ended.out
+    ), ended.err
     assert "planned 3 = kept 2 + filtered 0 + invalid 1 + failed 0" in ended.out

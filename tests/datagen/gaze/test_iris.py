@@ -1,4 +1,6 @@
-"""Where the eyes look and how far they move: against rendered truth, at every frame rate, head removed."""
+"""Where the eyes look and how far they move: against rendered truth, at every frame rate, head
+removed.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ FEW = ["sample-0001-person01-sweep", "sample-0002-person02-updown", "sample-0004
 
 @dataclass(frozen=True)
 class Seen:
-    """A clip's motion and what was measured of its pictures; angles (yaw, pitch) in degrees [T, 2]."""
+    """A clip's motion and what was measured of its pictures; angles (yaw, pitch) in degrees [T,
+    2].
+    """
 
     motion: Motion
     gaze: np.ndarray
@@ -69,7 +73,9 @@ def measured(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
 
 
 def curve(kind: str, fps: float, seed: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """(times, gaze in radians) of a motion of 3.2 s, with noise of `noise` degrees on both angles of each frame."""
+    """(times, gaze in radians) of a motion of 3.2 s, with noise of `noise` degrees on both angles
+    of each frame.
+    """
     moves = motion(kind, 3.2, fps, seed)
     gaze = np.stack([moves.gaze_yaw, moves.gaze_pitch], axis=-1)
     gaze += noise * np.random.default_rng(seed).standard_normal(gaze.shape)
@@ -80,8 +86,15 @@ def curve(kind: str, fps: float, seed: int, noise: float = 0.0) -> tuple[np.ndar
 
 
 def test_a_noisy_stare_moves_less_than_every_sweep():
-    stares = [amplitude(*curve("stare", fps, seed, noise=2.5)) for fps in RATES for seed in range(20)]
-    sweeps = [amplitude(*curve(kind, fps, seed)) for kind in ("sweep", "updown") for fps in RATES for seed in range(20)]
+    stares = [
+        amplitude(*curve("stare", fps, seed, noise=2.5)) for fps in RATES for seed in range(20)
+    ]
+    sweeps = [
+        amplitude(*curve(kind, fps, seed))
+        for kind in ("sweep", "updown")
+        for fps in RATES
+        for seed in range(20)
+    ]
     assert max(stares) < min(sweeps)
 
 
@@ -106,7 +119,9 @@ def test_a_video_of_any_frame_rate_has_the_same_amplitude(kind, rates):
     fastest = list(head(1).frames(motion(kind, 3.2, rates[-1], seed=7)))
     found = []
     for fps in rates:
-        shown = [video.Frame(n / fps, rgb) for n, rgb in enumerate(fastest[:: round(rates[-1] / fps)])]
+        shown = [
+            video.Frame(n / fps, rgb) for n, rgb in enumerate(fastest[:: round(rates[-1] / fps)])
+        ]
         found.append(measured([frame.rgb for frame in video.resample(shown, 25)])[1])
     assert found == pytest.approx([found[1]] * len(rates), rel=0.1)
 
@@ -117,7 +132,10 @@ def test_a_video_of_any_frame_rate_has_the_same_amplitude(kind, rates):
 def correlations(clips: list[Seen]) -> list[float]:
     """Of measured and true yaw, pitch over all clips, each with its medians removed."""
     known = [(clip.gaze[clip.known], clip.truth[clip.known]) for clip in clips]
-    found, true = (np.concatenate([part - np.median(part, 0) for part in parts]) for parts in zip(*known, strict=True))
+    found, true = (
+        np.concatenate([part - np.median(part, 0) for part in parts])
+        for parts in zip(*known, strict=True)
+    )
     return [float(np.corrcoef(found[:, axis], true[:, axis])[0, 1]) for axis in (0, 1)]
 
 
@@ -140,7 +158,9 @@ def test_gaze_follows_the_truth():
 @pytest.mark.slow
 def test_gaze_follows_the_truth_in_the_whole_sample():
     check_follows(list(PLAN))
-    amplitudes = {kind: [planned(key).amplitude for key in PLAN if key.endswith(kind)] for kind in KINDS}
+    amplitudes = {
+        kind: [planned(key).amplitude for key in PLAN if key.endswith(kind)] for kind in KINDS
+    }
     assert max(amplitudes["stare"]) < min(amplitudes["sweep"] + amplitudes["updown"])
 
 
@@ -158,7 +178,9 @@ def test_blinks_are_unknown(key):
 
 def test_a_mirrored_clip_has_mirrored_gaze():
     frames = list(head(4).frames(motion("look", 2.4, 25, seed=3)))
-    gaze, mirrored = (measured(pictures)[0] for pictures in (frames, [rgb[:, ::-1].copy() for rgb in frames]))
+    gaze, mirrored = (
+        measured(pictures)[0] for pictures in (frames, [rgb[:, ::-1].copy() for rgb in frames])
+    )
     both = ~np.isnan(gaze).any(-1) & ~np.isnan(mirrored).any(-1)
     assert both.mean() > 0.8
     gaze, mirrored = gaze[both], mirrored[both]
@@ -205,14 +227,22 @@ def test_a_turn_of_the_head_is_not_taken_for_gaze(points):
 
 
 def test_directions_and_angles_are_inverse():
-    angles = np.deg2rad([(yaw, pitch) for yaw in range(-80, 81, 20) for pitch in range(-80, 81, 20)])
+    angles = np.deg2rad(
+        [(yaw, pitch) for yaw in range(-80, 81, 20) for pitch in range(-80, 81, 20)]
+    )
     assert geometry.direction_angles(geometry.direction(angles)) == pytest.approx(angles)
-    assert geometry.direction(np.deg2rad([90.0, 0.0])) == pytest.approx([-1, 0, 0])  # to the left of the picture
+    assert geometry.direction(np.deg2rad([90.0, 0.0])) == pytest.approx(
+        [-1, 0, 0]
+    )  # to the left of the picture
     assert geometry.direction(np.deg2rad([0.0, 90.0])) == pytest.approx([0, -1, 0])  # up
 
 
 def test_a_frame_without_a_face_has_no_gaze(points):
     faces = Faces.of([points.astype(np.float32), None])
     found = IrisGaze().measure(faces, np.array([0.0, 0.04]))
-    assert np.isnan(found["gaze"][1]).all() and np.isnan(found["head"][1]).all() and np.isnan(found["eyes"][1])
+    assert (
+        np.isnan(found["gaze"][1]).all()
+        and np.isnan(found["head"][1]).all()
+        and np.isnan(found["eyes"][1])
+    )
     assert np.isfinite(found["gaze"][0]).all() and np.isfinite(found["head"][0]).all()

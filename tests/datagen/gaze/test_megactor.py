@@ -1,4 +1,6 @@
-"""The paper's statistic of gaze is what it was measured to be: it keeps stares at the lens and loses wide sweeps."""
+"""The paper's statistic of gaze is what it was measured to be: it keeps stares at the lens and
+loses wide sweeps.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ from datagen.vision.gaze_signal import amplitude
 TRIALS, SAMPLES = 1000, 32
 
 
-def trials(yaw: float, pitch: float, yaw_swing: float = 0, pitch_swing: float = 0, noise: float = 1.0) -> np.ndarray:
-    """Gaze radians [TRIALS, SAMPLES, 2]: so many degrees, three swings about them in SAMPLES, noise on each sample."""
+def trials(
+    yaw: float, pitch: float, yaw_swing: float = 0, pitch_swing: float = 0, noise: float = 1.0
+) -> np.ndarray:
+    """Gaze radians [TRIALS, SAMPLES, 2]: so many degrees, three swings about them in SAMPLES, noise
+    on each sample.
+    """
     random = np.random.default_rng(0)
     phase = random.uniform(0, 2 * np.pi, (TRIALS, 1))
     swing = np.sin(6 * np.pi * np.arange(SAMPLES) / SAMPLES + phase)
@@ -44,14 +50,22 @@ def test_the_statistic_is_as_measured(name):
 
 
 def test_stares_are_kept_and_sweeps_rejected_where_the_amplitude_says_the_opposite():
-    """All that the paper's rule keeps of the stares moves less than all that it rejects of the sweeps."""
+    """All that the paper's rule keeps of the stares moves less than all that it rejects of the
+    sweeps.
+    """
     times = np.arange(SAMPLES) / 10
     stares = [BEHAVIOURS[name][0] for name in ("a stare at the lens", "a stare past the lens")]
-    sweeps = [BEHAVIOURS[name][0] for name in ("a sweep further down", "a sweep up and down", "a sweep on one side")]
+    sweeps = [
+        BEHAVIOURS[name][0]
+        for name in ("a sweep further down", "a sweep up and down", "a sweep on one side")
+    ]
     kept = [g for gaze in stares for g in gaze[:50] if megactor.variance(g) > megactor.BOUND]
     lost = [g for gaze in sweeps for g in gaze[:50] if megactor.variance(g) <= megactor.BOUND]
     assert len(kept) >= 80 and len(lost) == 150
-    assert max(amplitude(times, gaze) for gaze in kept) < min(amplitude(times, gaze) for gaze in lost) / 2
+    assert (
+        max(amplitude(times, gaze) for gaze in kept)
+        < min(amplitude(times, gaze) for gaze in lost) / 2
+    )
 
 
 def test_the_formula_is_the_official_one():
@@ -68,7 +82,9 @@ def test_every_tenth_frame_counts_up_to_32_and_one_without_a_face_drops_the_clip
     gaze[5:320:10] = 9
     assert megactor.statistic(gaze) == {"megactor_variance": 0.0, "megactor_keeps": 0}
     gaze[:320:20, 1] *= -1  # from below the lens to above it
-    assert megactor.statistic(gaze)["megactor_keeps"] == 0  # the running maximum hides a change at every sample
+    assert (
+        megactor.statistic(gaze)["megactor_keeps"] == 0
+    )  # the running maximum hides a change at every sample
     gaze[:160:10, 1] = np.deg2rad(-1.0)
     gaze[160:320:10, 1] = np.deg2rad(1.0)
     told = megactor.statistic(gaze)
@@ -88,4 +104,7 @@ def test_the_rule_adds_its_metrics_and_changes_no_other_result():
         told[rule] = stage.metrics(faces, times, camera, stage.fields(faces, times, camera)["gaze"])
     extra = {name: told["megactor"].pop(name) for name in ("megactor_variance", "megactor_keeps")}
     assert told["megactor"] == told[None] and extra["megactor_keeps"] == 0
-    assert "rule" not in IrisGaze().parameters() and IrisGaze(rule="megactor").parameters()["rule"] == "megactor"
+    assert (
+        "rule" not in IrisGaze().parameters()
+        and IrisGaze(rule="megactor").parameters()["rule"] == "megactor"
+    )

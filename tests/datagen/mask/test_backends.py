@@ -1,4 +1,6 @@
-"""Masks by SegFormer and DensePose, through real loading code on tiny weights: colours, batches, refusals."""
+"""Masks by SegFormer and DensePose, through real loading code on tiny weights: colours, batches,
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,21 @@ def points() -> np.ndarray:
 @pytest.fixture(scope="module")
 def segformer(tmp_path_factory) -> Path:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
-    from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
+    from transformers.models.segformer.image_processing_pil_segformer import (
+        SegformerImageProcessorPil,
+    )
 
     folder = tmp_path_factory.mktemp("segformer")
     torch.manual_seed(1)
     names = {0: "wall", 1: "person", 2: "tree"}
-    sizes: dict[str, Any] = {"depths": [1] * 4, "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 2, 2]}
-    config = SegformerConfig(**sizes, decoder_hidden_size=16, id2label=names, label2id={v: k for k, v in names.items()})
+    sizes: dict[str, Any] = {
+        "depths": [1] * 4,
+        "hidden_sizes": [8, 8, 16, 16],
+        "num_attention_heads": [1, 1, 2, 2],
+    }
+    config = SegformerConfig(
+        **sizes, decoder_hidden_size=16, id2label=names, label2id={v: k for k, v in names.items()}
+    )
     network = SegformerForSemanticSegmentation(config)
     with torch.no_grad():
         network.decode_head.classifier.weight.mul_(40)
@@ -51,19 +61,25 @@ def segformer(tmp_path_factory) -> Path:
 
 
 def test_a_segmentation_model_is_asked_as_transformers_would(segformer):
-    """The same labels as its own loading and image processor give; other ones where the colours are exchanged."""
+    """The same labels as its own loading and image processor give; other ones where the colours are
+    exchanged.
+    """
     from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
     stage = MattingMask(model=str(segformer))
     stage.check()
     rgb = portrait(person(3))
     processor = AutoImageProcessor.from_pretrained(segformer, local_files_only=True)
-    theirs = AutoModelForSemanticSegmentation.from_pretrained(segformer, local_files_only=True).eval()
+    theirs = AutoModelForSemanticSegmentation.from_pretrained(
+        segformer, local_files_only=True
+    ).eval()
 
     def expected(picture: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             told = theirs(**processor(picture, return_tensors="pt"))
-        return processor.post_process_semantic_segmentation(told, target_sizes=[(512, 512)])[0].numpy()
+        return processor.post_process_semantic_segmentation(told, target_sizes=[(512, 512)])[
+            0
+        ].numpy()
 
     (found,) = stage.parsed(rgb[None])
     assert len(np.unique(found)) > 1
@@ -72,7 +88,11 @@ def test_a_segmentation_model_is_asked_as_transformers_would(segformer):
 
 
 def test_neither_batch_nor_history_changes_what_a_segmentation_says(segformer, points, tmp_path):
-    clip = filmed(tmp_path, [portrait(person(0)), painted(points), portrait(person(0))], [points, points, None])
+    clip = filmed(
+        tmp_path,
+        [portrait(person(0)), painted(points), portrait(person(0))],
+        [points, points, None],
+    )
     stages: list[MaskStage] = [MattingMask(model=str(segformer), batch=n) for n in (1, 2)]
     assert same_bytes(stages, clip, tmp_path)
     made = stages[0](clip, tmp_path)
@@ -80,8 +100,13 @@ def test_neither_batch_nor_history_changes_what_a_segmentation_says(segformer, p
     assert overlap(face[0], face_polygon((512, 512), points)) > 0.98 and not face[2].any()
     assert made.metrics["person_share"] == pytest.approx(people.mean(), abs=0.02)
     assert stages[0].parameters() == {"labels": ["person"]}
-    stage, frames = MattingMask(model=str(segformer)), np.stack([portrait(person(0)), painted(points)])
-    assert np.array_equal(stage.parsed(frames), np.concatenate([stage.parsed(frame[None]) for frame in frames]))
+    stage, frames = (
+        MattingMask(model=str(segformer)),
+        np.stack([portrait(person(0)), painted(points)]),
+    )
+    assert np.array_equal(
+        stage.parsed(frames), np.concatenate([stage.parsed(frame[None]) for frame in frames])
+    )
 
 
 def test_the_registrys_licence_is_that_of_its_own_model_alone(segformer, tmp_path, monkeypatch):
@@ -90,14 +115,17 @@ def test_the_registrys_licence_is_that_of_its_own_model_alone(segformer, tmp_pat
     (tmp_path / "data" / "weights" / "segformer").symlink_to(segformer)
     (tmp_path / "segformer").symlink_to(segformer)
     (named,) = MattingMask(model="segformer").weights()
-    assert [*MattingMask().weights()] == ["segformer"] and licence_of("segformer").startswith("NVIDIA")
+    assert [*MattingMask().weights()] == ["segformer"] and licence_of("segformer").startswith(
+        "NVIDIA"
+    )
     assert named == "matting segformer" and licence_of(named) == "unknown"
 
 
 def test_every_person_label_counts(segformer, points):
     rgb = portrait(person(3))[None]
     parts = [
-        MattingMask(model=str(segformer), labels=[name]).regions(rgb, points[None])[0] for name in ("wall", "tree")
+        MattingMask(model=str(segformer), labels=[name]).regions(rgb, points[None])[0]
+        for name in ("wall", "tree")
     ]
     both, _ = MattingMask(model=str(segformer), labels=["wall", "tree"]).regions(rgb, points[None])
     assert np.array_equal(both, parts[0] | parts[1])
@@ -107,7 +135,9 @@ def test_every_person_label_counts(segformer, points):
 
 
 def test_parts_become_person_and_face():
-    """A hand before the face is person; the back of a head is no face; what reaches over the edge is cut."""
+    """A hand before the face is person; the back of a head is no face; what reaches over the edge
+    is cut.
+    """
     polygon = np.zeros((20, 20), bool)
     polygon[2:8, 2:8] = True
     body, arm = np.full((10, 6), 2), np.full((3, 3), 4)
@@ -138,7 +168,9 @@ def test_densepose_is_given_bgr(monkeypatch):
 
     extractor = types.ModuleType("densepose.vis.extractor")
     result = types.SimpleNamespace(labels=torch.full((4, 4), 23))
-    extractor.DensePoseResultExtractor = lambda: lambda told: ([result], torch.tensor([[2.0, 3, 4, 4]]))  # type: ignore[attr-defined]
+    extractor.DensePoseResultExtractor = lambda: (
+        lambda told: ([result], torch.tensor([[2.0, 3, 4, 4]]))
+    )  # type: ignore[attr-defined]
     for name in ("densepose", "densepose.vis"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "densepose.vis.extractor", extractor)
@@ -154,7 +186,10 @@ def test_densepose_is_given_bgr(monkeypatch):
 def test_a_pickle_of_arrays_is_read_and_one_that_would_run_code_is_not(tmp_path):
     from datagen.weights.tensors import read
 
-    told = {"model": {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}, "__author__": "someone"}
+    told = {
+        "model": {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3)},
+        "__author__": "someone",
+    }
     for protocol in (2, 4):
         (tmp_path / "a.pkl").write_bytes(pickle.dumps(told, protocol))
         assert torch.equal(read(tmp_path / "a.pkl")["a.weight"], torch.arange(6.0).reshape(2, 3))
@@ -174,15 +209,20 @@ def test_a_pickle_of_arrays_is_read_and_one_that_would_run_code_is_not(tmp_path)
     [
         (
             ["mask=farl"],
-            "put face_parsing.farl.celebm.main_ema_181500_jit.pt of https://github.com/FacePerceiver/facer/",
+            "put face_parsing.farl.celebm.main_ema_181500_jit.pt of "
+            "https://github.com/FacePerceiver/facer/",
         ),
         (["mask=farl", "mask.labels=lapa"], "or run `python -m datagen.weights fetch farl_lapa`"),
         (["mask=farl", "mask.labels=any"], "mask.labels is 'any': lapa or celebm is expected"),
-        (["mask=matting"], "licence: NVIDIA Source Code License for SegFormer (non-commercial)) is not in"),
+        (
+            ["mask=matting"],
+            "licence: NVIDIA Source Code License for SegFormer (non-commercial)) is not in",
+        ),
         (["mask=matting", "mask.model=/nowhere"], "mask.model: /nowhere does not exist, SegFormer"),
         (
             ["mask=densepose"],
-            "needs detectron2 and densepose, not installed here: `pip install --no-build-isolation git+",
+            "needs detectron2 and densepose, not installed here: `pip install "
+            "--no-build-isolation git+",
         ),
     ],
 )

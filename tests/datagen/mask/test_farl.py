@@ -1,4 +1,6 @@
-"""FaRL's masks through its real loading code, on tiny scripts: label orders, warps, colours, refusals."""
+"""FaRL's masks through its real loading code, on tiny scripts: label orders, warps, colours,
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,16 @@ from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
 from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import split
-from tests.fakes.masks import COLOURS, NOBODY, face_points, filmed, mistake, overlap, painted, same_bytes
+from tests.fakes.masks import (
+    COLOURS,
+    NOBODY,
+    face_points,
+    filmed,
+    mistake,
+    overlap,
+    painted,
+    same_bytes,
+)
 from tests.faults import run
 
 
@@ -28,7 +39,9 @@ def points() -> np.ndarray:
 
 
 class Parser(nn.Module):
-    """What the published files are: RGB within 0 to 1 [n, 3, 448, 448] -> (logits, something else). By colour."""
+    """What the published files are: RGB within 0 to 1 [n, 3, 448, 448] -> (logits, something else).
+    By colour.
+    """
 
     def __init__(self, labels: tuple[str, ...]):
         super().__init__()
@@ -38,7 +51,9 @@ class Parser(nn.Module):
             self.colours.bias.fill_(-9.0)
             for name, rgb in COLOURS.items():  # nearest colour
                 self.colours.weight[labels.index(name), :, 0, 0] = torch.tensor(rgb) / 255 * 2
-                self.colours.bias[labels.index(name)] = -float((torch.tensor(rgb) / 255).square().sum())
+                self.colours.bias[labels.index(name)] = -float(
+                    (torch.tensor(rgb) / 255).square().sum()
+                )
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         return self.colours(pictures), pictures.mean()
@@ -60,7 +75,9 @@ def test_the_label_sets_are_the_published_ones_and_differ_in_order():
 
 @pytest.mark.parametrize("labels", LABELS)
 def test_the_parts_lie_where_they_were_painted(labels, points, tmp_path):
-    """Through the warp and back; with colours exchanged the face would be hair, by the other labels' order the nose."""
+    """Through the warp and back; with colours exchanged the face would be hair, by the other
+    labels' order the nose.
+    """
     stage = FarlMask(labels=labels, model=str(script(tmp_path / "a.pt", labels)), **NOBODY)
     stage.check()
     rgb = painted(points)
@@ -77,7 +94,9 @@ def test_the_parts_lie_where_they_were_painted(labels, points, tmp_path):
 
 
 def swapped(points: np.ndarray) -> np.ndarray:
-    """Points of a mirrored face by the names that they have then, as far as FaRL's frames look at them."""
+    """Points of a mirrored face by the names that they have then, as far as FaRL's frames look at
+    them.
+    """
     turned = points.copy()
     for a, b in (
         (33, 263),
@@ -89,7 +108,9 @@ def swapped(points: np.ndarray) -> np.ndarray:
 
 
 def test_colours_are_rgb(points, tmp_path):
-    """A red face is skin and a blue one hair: with blue and red exchanged it would be the reverse."""
+    """A red face is skin and a blue one hair: with blue and red exchanged it would be the
+    reverse.
+    """
     stage = FarlMask(labels="lapa", model=str(script(tmp_path / "a.pt", "lapa")), **NOBODY)
     for name in ("face", "hair"):
         (labels,) = stage.parsed(painted(points, name)[None], points[None])
@@ -100,7 +121,9 @@ def test_colours_are_rgb(points, tmp_path):
 def test_the_frames_are_the_published_ones(points):
     frame = align.lapa(points)
     there = align.five(points) @ frame.matrix[:, :2].T + frame.matrix[:, 2]
-    assert there == pytest.approx(align.TEMPLATE / 256 - 1, abs=0.12)  # as near as a real face is to the template
+    assert there == pytest.approx(
+        align.TEMPLATE / 256 - 1, abs=0.12
+    )  # as near as a real face is to the template
     grid = frame.into(512, 512)
     assert grid.shape == (448, 448, 2) and np.abs(grid).max() > 1  # looks beyond the clip's edges
     face = np.zeros((478, 3))
@@ -113,7 +136,9 @@ def test_the_frames_are_the_published_ones(points):
     into = align.celebm(face).into(512, 512)
     corners = (into[[0, -1], [0, -1]] + 1) * 256
     half = 400 / 448 / 2
-    assert corners == pytest.approx(np.array([[50 + half, 10 + half], [450 - half, 410 - half]]), abs=1e-3)
+    assert corners == pytest.approx(
+        np.array([[50 + half, 10 + half], [450 - half, 410 - half]]), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("labels", LABELS)
@@ -122,14 +147,20 @@ def test_into_the_frame_and_back_is_where_one_was(labels, points):
     back = frame.back(512, 512)
     middle = back[200:300, 200:300].reshape(-1, 2)
     rows = (middle + 1) * 224 - 0.5
-    seen = cv2.remap(frame.into(512, 512), *rows.astype(np.float32).T, cv2.INTER_LINEAR).reshape(-1, 2)
-    expected = (np.stack(np.meshgrid(*[np.arange(200, 300) + 0.5] * 2), -1) / 256 - 1).reshape(-1, 2)
+    seen = cv2.remap(frame.into(512, 512), *rows.astype(np.float32).T, cv2.INTER_LINEAR).reshape(
+        -1, 2
+    )
+    expected = (np.stack(np.meshgrid(*[np.arange(200, 300) + 0.5] * 2), -1) / 256 - 1).reshape(
+        -1, 2
+    )
     assert seen == pytest.approx(expected, abs=2e-3)
 
 
 def test_neither_batch_nor_history_changes_what_farl_says(points, tmp_path):
     path = str(script(tmp_path / "a.pt", "celebm"))
-    clip = filmed(tmp_path, [painted(points), portrait(person(0)), painted(points, "hair")], [points] * 3)
+    clip = filmed(
+        tmp_path, [painted(points), portrait(person(0)), painted(points, "hair")], [points] * 3
+    )
     assert same_bytes([FarlMask(model=path), FarlMask(model=path, batch=2)], clip, tmp_path)
     stage = FarlMask(model=path)
     frames = np.stack([painted(points), painted(points, "hair")])
@@ -140,7 +171,9 @@ def test_neither_batch_nor_history_changes_what_farl_says(points, tmp_path):
 
 def test_a_network_of_the_other_label_set_is_refused(points, tmp_path):
     stage = FarlMask(labels="celebm", model=str(script(tmp_path / "a.pt", "lapa")))
-    with pytest.raises(UserError, match="19 labels are expected of farl/celebm/448: choose mask.labels to fit"):
+    with pytest.raises(
+        UserError, match="19 labels are expected of farl/celebm/448: choose mask.labels to fit"
+    ):
         stage.parsed(painted(points)[None], points[None])
 
 
@@ -160,11 +193,27 @@ def test_workers_change_no_byte(raw, tmp_path):
     ):
         made = []
         for runner in (["--runner", "local"], ["--workers", 2]):
-            words = ["--input", raw, "--store", tmp_path / f"{chosen}{len(made)}", *runner, "select.rules=[]"]
+            words = [
+                "--input",
+                raw,
+                "--store",
+                tmp_path / f"{chosen}{len(made)}",
+                *runner,
+                "select.rules=[]",
+            ]
             output = tmp_path / f"{chosen}{len(made)}-out"
-            ended = run(f"datagen.{verb}", f"{verb}={chosen}", f"{verb}.model={checkpoint}", "--output", output, *words)
+            ended = run(
+                f"datagen.{verb}",
+                f"{verb}={chosen}",
+                f"{verb}.model={checkpoint}",
+                "--output",
+                output,
+                *words,
+            )
             assert ended.code == 0, ended.err
-            made.append({p.relative_to(output): p.read_bytes() for p in output.rglob("*") if p.is_file()})
+            made.append(
+                {p.relative_to(output): p.read_bytes() for p in output.rglob("*") if p.is_file()}
+            )
         assert len(made[0]) > 3 and made[0] == made[1]
 
 

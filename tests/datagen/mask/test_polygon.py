@@ -1,4 +1,6 @@
-"""Person and face of every frame: the levels survive the encoder, the masks lie on the person that was drawn."""
+"""Person and face of every frame: the levels survive the encoder, the masks lie on the person that
+was drawn.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def faces_of():
     return find
 
 
-def masked(folder: Path, frames: list[np.ndarray], faces: Faces, **options: float) -> tuple[np.ndarray, dict]:
+def masked(
+    folder: Path, frames: list[np.ndarray], faces: Faces, **options: float
+) -> tuple[np.ndarray, dict]:
     """Grey levels [T, H, W] of the mask's video and its metrics, of a clip of these frames."""
     with video.Writer(folder / "clip.mp4", 25) as writer:
         for rgb in frames:
@@ -50,7 +54,9 @@ def test_levels_survive_the_encoder(monkeypatch, tmp_path):
     monkeypatch.setattr(PolygonMask, "person", lambda self, rgb: rgb[..., 0] > 128)
     frames, points = [], np.zeros((12, geometry.POINTS, 3), np.float32)
     for n in range(12):
-        person = cv2.ellipse(np.zeros((512, 512), np.uint8), (250 + 4 * n, 300), (180, 220), 0, 0, 360, 255, -1)
+        person = cv2.ellipse(
+            np.zeros((512, 512), np.uint8), (250 + 4 * n, 300), (180, 220), 0, 0, 360, 255, -1
+        )
         frames.append(cv2.merge([person] * 3))
         angles = np.linspace(0, 2 * np.pi, len(geometry.OVAL), endpoint=False)
         points[n, geometry.OVAL, 0] = 250 + 5 * n + 70 * np.cos(angles)
@@ -81,11 +87,15 @@ def test_masks_lie_on_the_person_that_was_drawn(who, faces_of, tmp_path):
 
 def test_the_face_belongs_to_the_person_even_where_the_segmentation_misses_it(faces_of, tmp_path):
     frames = [portrait(person(0))] * 2
-    grey, metrics = masked(tmp_path, frames, faces_of(frames), person_threshold=2.0)  # nothing is as certain as that
+    grey, metrics = masked(
+        tmp_path, frames, faces_of(frames), person_threshold=2.0
+    )  # nothing is as certain as that
     people, face = split(grey)
     assert face.any()
     assert metrics["person_share"] == metrics["face_share"] > 0
-    assert overlap(people, face) > 0.97  # nothing else was found; their edges are apart by a step of the encoder
+    assert (
+        overlap(people, face) > 0.97
+    )  # nothing else was found; their edges are apart by a step of the encoder
 
 
 def test_a_frame_without_a_face_has_an_empty_face_mask(faces_of, tmp_path):

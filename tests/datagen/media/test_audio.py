@@ -1,4 +1,6 @@
-"""A written video has the other file's sound, at the moments at which it sounds there, whatever codec and container."""
+"""A written video has the other file's sound, at the moments at which it sounds there, whatever
+codec and container.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,16 @@ from tests.faults import leftovers
 BEEPS = (0.5, 1.0, 3.0)  # s
 
 
-def talkie(path: Path, codec="aac", rate=48000, seconds=2.0, layout="stereo", pictures_at=0.0, sound_at=0.0) -> Path:
+def talkie(
+    path: Path, codec="aac", rate=48000, seconds=2.0, layout="stereo", pictures_at=0.0, sound_at=0.0
+) -> Path:
     """Fifty pictures at 25 frames/s, and a tone of 0.1 s at each of the BEEPS."""
     time = np.arange(int(seconds * rate)) / rate
-    tone = sum((time >= beep) & (time < beep + 0.1) for beep in BEEPS) * 0.5 * np.sin(2 * np.pi * 1000 * time)
+    tone = (
+        sum((time >= beep) & (time < beep + 0.1) for beep in BEEPS)
+        * 0.5
+        * np.sin(2 * np.pi * 1000 * time)
+    )
     samples = np.repeat(tone[None].astype(np.float32), len(av.AudioLayout(layout).channels), axis=0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4" if path.suffix == ".avi" else "libx264", rate=25)
@@ -33,7 +41,11 @@ def talkie(path: Path, codec="aac", rate=48000, seconds=2.0, layout="stereo", pi
         for begin in range(0, samples.shape[1], 1024):
             block = np.ascontiguousarray(samples[:, begin : begin + 1024])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = rate, begin + round(sound_at * rate), Fraction(1, rate)
+            frame.sample_rate, frame.pts, frame.time_base = (
+                rate,
+                begin + round(sound_at * rate),
+                Fraction(1, rate),
+            )
             container.mux(sound.encode(frame))
         container.mux(sound.encode())
         container.mux(stream.encode())
@@ -52,7 +64,9 @@ def heard(path: Path) -> tuple[float, list[float]]:
             begin = frame.time - origin
             moments += (begin + np.flatnonzero(np.abs(samples) > 0.1) / stream.rate).tolist()
             end = begin + len(samples) / stream.rate
-    return end, moments[:1] + [later for earlier, later in pairwise(moments) if later - earlier > 0.2]
+    return end, moments[:1] + [
+        later for earlier, later in pairwise(moments) if later - earlier > 0.2
+    ]
 
 
 def copied(source: Path, path: Path) -> Path:

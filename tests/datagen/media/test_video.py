@@ -1,4 +1,6 @@
-"""Videos whose frames carry their number as black and white blocks: what is read is the frame that was asked for."""
+"""Videos whose frames carry their number as black and white blocks: what is read is the frame that
+was asked for.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.conftest import MEDIA
 
 cv2.setNumThreads(1)
 
-needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason="the folder shared/media with real videos is not here")
+needs_media = pytest.mark.skipif(
+    not MEDIA.is_dir(), reason="the folder shared/media with real videos is not here"
+)
 NTSC, FILM = Fraction(30000, 1001), Fraction(24000, 1001)
 
 
@@ -33,11 +37,17 @@ def number_of(rgb: np.ndarray) -> int:
     return sum(int(bit) << i for i, bit in enumerate((grey > 125).ravel()))
 
 
-def burn(path: Path, times, codec="libx264", options=None, size=(64, 128), pix_fmt="yuv420p", setup=None):
+def burn(
+    path: Path, times, codec="libx264", options=None, size=(64, 128), pix_fmt="yuv420p", setup=None
+):
     """Writes one numbered picture for each of the times (s, exact fractions)."""
-    options = options if options is not None else {"crf": "20", "g": "24"} if codec == "libx264" else {}
+    options = (
+        options if options is not None else {"crf": "20", "g": "24"} if codec == "libx264" else {}
+    )
     base = Fraction(1, 50 if codec == "mpeg4" else 90000)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
+    with av.open(
+        str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    ) as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.time_base = base
@@ -64,7 +74,9 @@ FILES = {
     "mp4": dict(suffix=".mp4", fps=25),
     "mp4_without_b": dict(suffix=".mp4", fps=25, options={"bf": "0", "g": "30"}),
     "mp4_many_b": dict(suffix=".mp4", fps=30, options={"bf": "8", "g": "250", "b-adapt": "0"}),
-    "mp4_open_gop": dict(suffix=".mp4", fps=25, options={"x264-params": "open-gop=1:bframes=3:keyint=20"}),
+    "mp4_open_gop": dict(
+        suffix=".mp4", fps=25, options={"x264-params": "open-gop=1:bframes=3:keyint=20"}
+    ),
     "mp4_ntsc": dict(suffix=".mp4", fps=NTSC),
     "mp4_film_offset": dict(suffix=".mp4", fps=FILM, offset=3),
     "mkv_ntsc": dict(suffix=".mkv", fps=NTSC),
@@ -96,7 +108,9 @@ def test_a_span_beyond_the_end_is_empty_not_damaged(tmp_path):
 def test_times_come_from_timestamps(tmp_path):
     times = np.cumsum([0] + [Fraction(1 + n % 5, 50) for n in range(59)]).tolist()
     path = burn(tmp_path / "a.mp4", times)
-    assert [frame.time for frame in video.read(path)] == pytest.approx([float(t) for t in times], abs=1e-4)
+    assert [frame.time for frame in video.read(path)] == pytest.approx(
+        [float(t) for t in times], abs=1e-4
+    )
     assert numbers(path, (float(times[40]), float(times[44]))) == [40, 41, 42, 43]
     steady = list(video.resample(video.read(path), 25))
     assert np.allclose(np.diff([frame.time for frame in steady]), 0.04)
@@ -135,25 +149,35 @@ def test_pixels_are_square(rotation, tmp_path):
 
 def test_ten_bit_and_odd_sides(tmp_path):
     ten = burn(tmp_path / "ten.mp4", regular(10, 25), pix_fmt="yuv420p10le")
-    odd = burn(tmp_path / "odd.webm", regular(10, 25), codec="libvpx-vp9", size=(63, 127), options=FAST_VP9)
+    odd = burn(
+        tmp_path / "odd.webm", regular(10, 25), codec="libvpx-vp9", size=(63, 127), options=FAST_VP9
+    )
     assert numbers(ten) == numbers(odd) == list(range(10))
     assert next(video.read(odd)).rgb.shape == (63, 127, 3)
 
 
-@pytest.mark.parametrize("source, expected", [(25, range(50)), (50, range(0, 100, 2)), (100, range(1, 200, 4))])
+@pytest.mark.parametrize(
+    "source, expected", [(25, range(50)), (50, range(0, 100, 2)), (100, range(1, 200, 4))]
+)
 def test_resampling_whole_multiples_never_wavers(source, expected):
     rng = np.random.default_rng(0)
     count = 50 * source // 25
     # Matroska rounds to milliseconds
     times = [round(n / source + rng.uniform(-4e-4, 4e-4), 3) for n in range(count)]
-    shown = [int(frame.rgb) for frame in video.resample((video.Frame(t, n) for n, t in enumerate(times)), 25)]
+    shown = [
+        int(frame.rgb)
+        for frame in video.resample((video.Frame(t, n) for n, t in enumerate(times)), 25)
+    ]
     assert shown[:50] == list(expected)[:50]
 
 
 def test_resampling_repeats_and_leaves_out():
     slow = [int(f.rgb) for f in video.resample((video.Frame(n / 5, n) for n in range(4)), 25)]
     assert slow == [0] * 5 + [1] * 5 + [2] * 5 + [3]
-    film = [int(f.rgb) for f in video.resample((video.Frame(3 + n / 30, n) for n in range(60)), 25, start=3)]
+    film = [
+        int(f.rgb)
+        for f in video.resample((video.Frame(3 + n / 30, n) for n in range(60)), 25, start=3)
+    ]
     assert len(film) == 50 and all(0 < b - a < 3 for a, b in pairwise(film))
 
 
@@ -194,7 +218,9 @@ def test_what_is_no_video_says_why(tmp_path):
             video.probe(tmp_path / name)
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.float32), format="fltp", layout="mono")
+        sound = av.AudioFrame.from_ndarray(
+            np.zeros((1, 2048), np.float32), format="fltp", layout="mono"
+        )
         sound.sample_rate, sound.pts = 8000, 0
         container.mux(stream.encode(sound))
         container.mux(stream.encode())

@@ -22,7 +22,9 @@ COUNT = 28
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory) -> Path:
-    """Two tars: whole samples, one without a styled twin and one cut wide, some that cannot be kept."""
+    """Two tars: whole samples, one without a styled twin and one cut wide, some that cannot be
+    kept.
+    """
     folder = tmp_path_factory.mktemp("official")
     films = _films(tmp_path_factory.mktemp("films"))
     person = {"mp4": films["head"], "swapped.mp4": films["swap"], "mp4_styled": films["style"]}
@@ -39,7 +41,11 @@ def official(tmp_path_factory) -> Path:
     _tar(
         folder / "b.tar",
         {
-            "wide": {"mp4": films["wide"], "swapped.mp4": films["short"], "mp4_styled": films["style"]},
+            "wide": {
+                "mp4": films["wide"],
+                "swapped.mp4": films["short"],
+                "mp4_styled": films["style"],
+            },
             "again": person,
             "broken": {"mp4": b"no video", "swapped.mp4": films["swap"]},
         },
@@ -84,7 +90,10 @@ def test_target_and_twins_are_cut_alike_and_stay_in_step(prepared, tmp_path):
         assert told["frames"] == COUNT
         for name in ("mp4", "styled.mp4"):
             (tmp_path / "a.mp4").write_bytes(fields[name])
-            shown = [faults.number_of(cv2.resize(rgb, (512, 512))) for rgb in video.frames(tmp_path / "a.mp4")]
+            shown = [
+                faults.number_of(cv2.resize(rgb, (512, 512)))
+                for rgb in video.frames(tmp_path / "a.mp4")
+            ]
             if told["key"] != "wide":  # cut around the face, the number is outside
                 assert shown == list(range(COUNT)), name
     assert samples["wide"]["swapped.mp4"] == b""
@@ -101,7 +110,9 @@ def test_a_target_that_is_no_square_is_cut_around_its_face(prepared):
 
 
 def test_the_loader_reads_what_was_prepared(prepared):
-    data = ClipData(str(prepared[1]), Sides(64, 64, 8), Preparation(), frames=4, stride=2, twin_probability=1.0)
+    data = ClipData(
+        str(prepared[1]), Sides(64, 64, 8), Preparation(), frames=4, stride=2, twin_probability=1.0
+    )
     clips = data.clipset("train")
     found = [clips[position] for position in range(12)]
     assert {(b.keys[0] == "wide", b.twins[0]) for b in found} == {
@@ -113,7 +124,18 @@ def test_the_loader_reads_what_was_prepared(prepared):
 
 
 def test_mistakes_are_told_together_and_before_any_work(tmp_path):
-    words = ("--input", tmp_path, "--output", tmp_path / "out", "--size", "63", "--val-share", "2", "--shard-mb", "0")
+    words = (
+        "--input",
+        tmp_path,
+        "--output",
+        tmp_path / "out",
+        "--size",
+        "63",
+        "--val-share",
+        "2",
+        "--shard-mb",
+        "0",
+    )
     run = faults.call("datagen.prepare", *words)
     assert run.code == 2
     assert "shard_mb is 0" in run.sentence

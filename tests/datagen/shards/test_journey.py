@@ -1,6 +1,8 @@
-"""The whole journey from raw video to shards: same bytes whatever happens on the way, nothing lost, nothing left over.
+"""The whole journey from raw video to shards: same bytes whatever happens on the way, nothing lost,
+nothing left over.
 
-Most tests share one store and the shards of one small sample (tests/faults); those that kill have a copy of their own.
+Most tests share one store and the shards of one small sample (tests/faults); those that kill have a
+copy of their own.
 """
 
 from __future__ import annotations
@@ -49,7 +51,14 @@ def test_a_run_leaves_whole_shards_and_nothing_else(sample):
     assert sorted(contents(sample)) == ["index.json", "train-000000.tar", "train-000001.tar"]
     assert list(problems(sample)) == []
     index = json.loads((sample / "index.json").read_bytes())
-    assert index["books"] == {"planned": 2, "kept": 2, "filtered": 0, "invalid": 0, "failed": 0, "reasons": {}}
+    assert index["books"] == {
+        "planned": 2,
+        "kept": 2,
+        "filtered": 0,
+        "invalid": 0,
+        "failed": 0,
+        "reasons": {},
+    }
     assert index["rejects"] == []
 
 
@@ -57,7 +66,10 @@ def test_a_second_run_computes_nothing_and_touches_no_file(sample, store):
     before = tree(sample)
     again = run("datagen.shards", *SAMPLE, "--store", store, "--output", sample)
     assert again.code == 0, again.err
-    assert again.out.splitlines() == [KEPT, f"{sample}: 2 shards, train 2, val 0 samples, 2 s of video"]
+    assert again.out.splitlines() == [
+        KEPT,
+        f"{sample}: 2 shards, train 2, val 0 samples, 2 s of video",
+    ]
     assert tree(sample) == before
     assert computed(store) == {}
 
@@ -68,9 +80,13 @@ def test_another_order_of_files_gives_the_same_shards(films, raw, store, tmp_pat
         (other / path.relative_to(raw)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, other / path.relative_to(raw))
     walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda top: reversed([(at, dirs, names[::-1]) for at, dirs, names in walk(top)]))
+    monkeypatch.setattr(
+        os, "walk", lambda top: reversed([(at, dirs, names[::-1]) for at, dirs, names in walk(top)])
+    )
     again = call(*FOLDER, f"source.input={other}", "--store", store, "--output", output)
-    assert "computed 3 artefacts" in again.out  # files at another place are read again, and found to be the same
+    assert (
+        "computed 3 artefacts" in again.out
+    )  # files at another place are read again, and found to be the same
     assert contents(output) == contents(films)
 
 
@@ -87,8 +103,21 @@ def test_another_order_of_files_gives_the_same_shards(films, raw, store, tmp_pat
         ("select.rules=[{reason: a, metric: faces.coverage, least: 0}]", {}),
     ],
 )
-def test_an_option_recomputes_its_stage_and_the_descendants_alone(change, stages, sample, store, tmp_path):
-    words = (*SAMPLE, "--limit", "1", "--runner", "local", "--store", store, "--output", tmp_path / "out", change)
+def test_an_option_recomputes_its_stage_and_the_descendants_alone(
+    change, stages, sample, store, tmp_path
+):
+    words = (
+        *SAMPLE,
+        "--limit",
+        "1",
+        "--runner",
+        "local",
+        "--store",
+        store,
+        "--output",
+        tmp_path / "out",
+        change,
+    )
     plan = _plan(call("datagen.shards", *words, "--dry-run"))
     assert call("datagen.shards", *words).code == 0
     assert computed(store) == stages
@@ -101,16 +130,29 @@ def test_another_rule_chooses_from_what_was_measured(sample, store, tmp_path):
     assert "  filtered      1  stares" in out.out.splitlines()
     assert "planned 2 = kept 1 + filtered 1 + invalid 0 + failed 0" in out.out.splitlines()
     index = json.loads((tmp_path / "out" / "index.json").read_bytes())
-    assert [(r["key"], r["reason"]) for r in index["rejects"]] == [("sample-0000-person00-talk", "stares")]
+    assert [(r["key"], r["reason"]) for r in index["rejects"]] == [
+        ("sample-0000-person00-talk", "stares")
+    ]
     assert computed(store) == {}
 
 
 def test_a_dry_run_writes_nothing_and_says_what_a_run_makes(raw, tmp_path):
-    words = (*FOLDER, f"source.input={raw}", "--store", tmp_path / "store", "--output", tmp_path / "out", "--dry-run")
+    words = (
+        *FOLDER,
+        f"source.input={raw}",
+        "--store",
+        tmp_path / "store",
+        "--output",
+        tmp_path / "out",
+        "--dry-run",
+    )
     before = tree(raw)
     dry = call(*words)
     assert (dry.code, _plan(dry)) == (0, {"source": 3, "shots": 3})
-    assert dry.out.splitlines()[-1] == "planned 3 = kept 0 + filtered 0 + invalid 0 + failed 0 + pending 3"
+    assert (
+        dry.out.splitlines()[-1]
+        == "planned 3 = kept 0 + filtered 0 + invalid 0 + failed 0 + pending 3"
+    )
     assert list(tmp_path.iterdir()) == []
     assert tree(raw) == before
 
@@ -146,7 +188,9 @@ def test_twins_mask_and_points_of_a_frame_are_of_the_same_moment(films, tmp_path
 
 @dataclass(frozen=True)
 class Harmed:
-    """A run on Ray whose worker was killed at work, and what a second run on its store was told meanwhile."""
+    """A run on Ray whose worker was killed at work, and what a second run on its store was told
+    meanwhile.
+    """
 
     output: Path
     store: Path
@@ -221,7 +265,9 @@ def small_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("mounting a small disk is not permitted here")
@@ -231,14 +277,24 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_below_the_shards_is_one_sentence(small_disk, sample, store, tmp_path):
     shutil.copytree(store, tmp_path / "store")
-    ended = call("datagen.shards", *SAMPLE, "--store", tmp_path / "store", "--output", small_disk / "out")
+    ended = call(
+        "datagen.shards", *SAMPLE, "--store", tmp_path / "store", "--output", small_disk / "out"
+    )
     assert ended.code == 2
     assert "the disk is full" in ended.sentence
     assert contents(small_disk / "out") == {}
 
 
 def test_a_full_disk_below_the_store_is_one_sentence(small_disk, tmp_path):
-    words = (*SAMPLE, "--runner", "local", "--store", small_disk / "store", "--output", tmp_path / "out")
+    words = (
+        *SAMPLE,
+        "--runner",
+        "local",
+        "--store",
+        small_disk / "store",
+        "--output",
+        tmp_path / "out",
+    )
     ended = call("datagen.shards", *words)
     assert ended.code == 2
     assert "the disk is full" in ended.sentence
@@ -282,7 +338,16 @@ FOOTAGE = [
 
 
 def test_every_awkward_file_ends_with_the_fitting_reason(media, tmp_path):
-    words = ("--input", media / "bad", "--runner", "local", "--store", tmp_path / "store", "--output", tmp_path / "out")
+    words = (
+        "--input",
+        media / "bad",
+        "--runner",
+        "local",
+        "--store",
+        tmp_path / "store",
+        "--output",
+        tmp_path / "out",
+    )
     ended = call("datagen.clips", *words)
     assert ended.code == 0
     assert _endings(tmp_path / "store") == [(name, *ending) for name, ending in BAD.items()]
@@ -291,16 +356,27 @@ def test_every_awkward_file_ends_with_the_fitting_reason(media, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("folder", "endings"), [("bad", [(name, *ending) for name, ending in BAD.items()]), ("clips", FOOTAGE)]
+    ("folder", "endings"),
+    [("bad", [(name, *ending) for name, ending in BAD.items()]), ("clips", FOOTAGE)],
 )
 def test_real_footage_becomes_shards(folder, endings, media, tmp_path):
     output = tmp_path / "out"
-    words = ("source=folder", f"source.input={media / folder}", "--store", tmp_path / "store", "--output", output)
+    words = (
+        "source=folder",
+        f"source.input={media / folder}",
+        "--store",
+        tmp_path / "store",
+        "--output",
+        output,
+    )
     ended = run("datagen.shards", *words)
     assert ended.code == 0, ended.err
     assert _endings(tmp_path / "store") == endings
     assert list(problems(output)) == []
-    made = {key.rsplit("-", 2)[0]: json.loads(fields["json"]) for key, fields in faults.samples(output).items()}
+    made = {
+        key.rsplit("-", 2)[0]: json.loads(fields["json"])
+        for key, fields in faults.samples(output).items()
+    }
     assert len(made) == sum(ending == "kept" for _, ending, _ in endings)
     if folder == "clips":
         assert made["c17_hand_before_face_1280x720"]["span"] == [0.4, 6.0]
@@ -314,7 +390,9 @@ def _endings(store: Path) -> list[tuple[str, str, str]]:
 
 def _begun(store: Path, home: Path) -> Path:
     """A copy of the store in which the stages LEFT are yet to be run."""
-    return shutil.copytree(store, home / "store", ignore=shutil.ignore_patterns(*LEFT, "ledger.jsonl"))
+    return shutil.copytree(
+        store, home / "store", ignore=shutil.ignore_patterns(*LEFT, "ledger.jsonl")
+    )
 
 
 def _at_work(driver: subprocess.Popen, store: Path) -> None:

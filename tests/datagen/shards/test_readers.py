@@ -1,4 +1,6 @@
-"""What training programs see of the shards: WebDataset, Hugging Face datasets and Ray read the same samples."""
+"""What training programs see of the shards: WebDataset, Hugging Face datasets and Ray read the same
+samples.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from datagen.media import video
 from datagen.shards.index import FIELDS
 from tests import faults
 
-ARRAYS = {"boxes": (4,), "landmarks": (478, 2), "confidence": (), "gaze": (2,), "head": (3,), "eyes": ()}
+ARRAYS = {
+    "boxes": (4,),
+    "landmarks": (478, 2),
+    "confidence": (),
+    "gaze": (2,),
+    "head": (3,),
+    "eyes": (),
+}
 VIDEOS = [field for field in FIELDS if field.endswith("mp4")]
 STAGES = {"source", "clips", "faces", "mask", "gaze", "swap", "style", "agree"}
 
@@ -47,7 +56,9 @@ def test_videos_and_arrays_are_of_one_length(samples, tmp_path):
             shown = [rgb.shape for rgb in video.frames(tmp_path / "a.mp4")]
             assert shown == [(512, 512, 3)] * count, field
         with np.load(io.BytesIO(fields["faces.npz"]), allow_pickle=False) as arrays:
-            assert {name: arrays[name].shape for name in arrays} == {n: (count, *s) for n, s in ARRAYS.items()}
+            assert {name: arrays[name].shape for name in arrays} == {
+                n: (count, *s) for n, s in ARRAYS.items()
+            }
             assert {arrays[name].dtype for name in arrays} == {np.dtype(np.float32)}
 
 
@@ -59,8 +70,13 @@ def test_json_tells_where_a_sample_comes_from_and_what_was_measured(samples):
         assert told["identity"] == key.split("-")[2]
         assert told["group"] == f"identity:{told['identity']}"
         assert told["source"]["name"] == "sample" and len(told["source"]["sha256"]) == 64
-        assert told["span"][0] == 0 and told["span"][1] == pytest.approx(told["frames"] / told["fps"], abs=0.04)
-        assert told["rights"]["license"] == "public domain (NASA)" and told["rights"]["synthetic"] is True
+        assert told["span"][0] == 0 and told["span"][1] == pytest.approx(
+            told["frames"] / told["fps"], abs=0.04
+        )
+        assert (
+            told["rights"]["license"] == "public domain (NASA)"
+            and told["rights"]["synthetic"] is True
+        )
         assert set(told["stages"]) == STAGES
         assert set(told["metrics"]) == STAGES - {"source"}
         assert set(told["synthetic"]) == {"swapped.mp4", "styled.mp4"}
@@ -79,38 +95,66 @@ def test_truth_is_of_the_frames(samples):
         assert np.corrcoef(head[:, 0], curves["head_yaw"])[0, 1] > 0.9
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_webdataset_reads_them(files, samples):
     import webdataset
 
-    plain = {sample["__key__"]: sample for sample in webdataset.WebDataset(files, shardshuffle=False)}
-    assert {key: {field: sample[field] for field in FIELDS} for key, sample in plain.items()} == samples
-    decoded = {sample["__key__"]: sample for sample in webdataset.WebDataset(files, shardshuffle=False).decode()}
+    plain = {
+        sample["__key__"]: sample for sample in webdataset.WebDataset(files, shardshuffle=False)
+    }
+    assert {
+        key: {field: sample[field] for field in FIELDS} for key, sample in plain.items()
+    } == samples
+    decoded = {
+        sample["__key__"]: sample
+        for sample in webdataset.WebDataset(files, shardshuffle=False).decode()
+    }
     for key, fields in samples.items():
         assert decoded[key]["json"] == json.loads(fields["json"])
-        assert decoded[key]["faces.npz"]["landmarks"].shape == (decoded[key]["json"]["frames"], 478, 2)
+        assert decoded[key]["faces.npz"]["landmarks"].shape == (
+            decoded[key]["json"]["frames"],
+            478,
+            2,
+        )
 
 
 def test_hugging_face_datasets_reads_them(files, samples, tmp_path):
     from datasets import Video, load_dataset
 
-    stream = load_dataset("webdataset", data_files=files, split="train", streaming=True, cache_dir=str(tmp_path))
+    stream = load_dataset(
+        "webdataset", data_files=files, split="train", streaming=True, cache_dir=str(tmp_path)
+    )
     for field in VIDEOS:
         stream = stream.cast_column(field, Video(decode=False))
     rows = {row["__key__"]: row for row in stream}
     assert list(rows) == list(samples)
     for key, fields in samples.items():
-        assert {field: rows[key][field]["bytes"] for field in VIDEOS} == {field: fields[field] for field in VIDEOS}
+        assert {field: rows[key][field]["bytes"] for field in VIDEOS} == {
+            field: fields[field] for field in VIDEOS
+        }
         told = json.loads(fields["json"])
-        assert (rows[key]["json"]["frames"], rows[key]["json"]["group"]) == (told["frames"], told["group"])
+        assert (rows[key]["json"]["frames"], rows[key]["json"]["group"]) == (
+            told["frames"],
+            told["group"],
+        )
         assert np.shape(rows[key]["faces.npz"]["landmarks"]) == (told["frames"], 478, 2)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+)
 def test_ray_data_reads_them(files, samples):
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200 * 2**20,
+    )
     try:
         rows = ray.data.read_webdataset(files, decoder=None).take_all()
     finally:

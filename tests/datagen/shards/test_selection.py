@@ -27,7 +27,10 @@ def test_first_rule_that_says_no_gives_the_reason():
     small = clip(clips={"face_px": 75.5, "faces": 4})
     verdict = selection.verdict("clips", small)
     assert verdict is not None
-    assert (verdict.reason, verdict.detail) == ("small_face", "clips.face_px is 75.5, at least 96 is asked for")
+    assert (verdict.reason, verdict.detail) == (
+        "small_face",
+        "clips.face_px is 75.5, at least 96 is asked for",
+    )
     assert selection.verdict("clips", clip(clips={"face_px": 96, "faces": 1})) is None
     drifting = selection.verdict("agree", clip(agree={"swap": {"landmarks": 0.03}}))
     assert drifting is not None
@@ -37,7 +40,10 @@ def test_first_rule_that_says_no_gives_the_reason():
 def test_unmeasured_passes_unless_required():
     measured = clip(agree={"swap": {"mouth_r": None}})
     assert Rule("r", "agree.swap.mouth_r", least=0.5).verdict(measured.metrics("agree")) is None
-    assert Rule("r", "agree.swap.mouth_r", least=0.5, required=True).verdict(measured.metrics("agree")) is not None
+    assert (
+        Rule("r", "agree.swap.mouth_r", least=0.5, required=True).verdict(measured.metrics("agree"))
+        is not None
+    )
     assert Rule("r", "faces.yaw.2", most=30).verdict({"yaw": [1, 2, 40]}) is not None
 
 
@@ -85,7 +91,11 @@ def test_known_people_are_joined_by_name_alone():
 
 
 def test_duplicate_is_the_one_with_the_larger_key():
-    candidates = [Candidate("b", "same", ("v",)), Candidate("a", "same", ("w",)), Candidate("c", "other", ("x",))]
+    candidates = [
+        Candidate("b", "same", ("v",)),
+        Candidate("a", "same", ("w",)),
+        Candidate("c", "other", ("x",)),
+    ]
     assert duplicates(candidates) == {"b"}
 
 
@@ -97,6 +107,8 @@ def test_near_pairs_equal_comparing_all_with_all():
     for i in range(0, 60, 3):  # neighbours a few bits apart
         flips = sum(1 << bit for bit in draw.sample(range(256), draw.randrange(1, 40)))
         codes[i + 1] = [f"{int(codes[i][0], 16) ^ flips:064x}"]
-    brute = [(i, j) for j in range(60) for i in range(j) if distance(codes[i][0], codes[j][0]) <= 20]
+    brute = [
+        (i, j) for j in range(60) for i in range(j) if distance(codes[i][0], codes[j][0]) <= 20
+    ]
     assert near_pairs(codes, 20) == sorted(brute)
     assert brute

@@ -1,4 +1,6 @@
-"""Shards: the same bytes for the same samples, readable by everybody, and verify finds every fault."""
+"""Shards: the same bytes for the same samples, readable by everybody, and verify finds every
+fault.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def sample(key: str, split: str = "train", group: str = "", size: int = 3000) ->
             return file.getvalue()
         return hashlib.sha256(f"{key}{field}".encode()).digest() * (size // 32)
 
-    return Sample(key, split, 4.0, 100, group or key, tuple(Member.of_bytes(f, data(f)) for f in FIELDS))
+    return Sample(
+        key, split, 4.0, 100, group or key, tuple(Member.of_bytes(f, data(f)) for f in FIELDS)
+    )
 
 
 SAMPLES = [sample("b"), sample("a"), sample("d", "val"), sample("c")]
@@ -47,7 +51,12 @@ def make(folder: Path, samples=SAMPLES, **options) -> Path:
 def test_same_samples_same_bytes_in_any_order(tmp_path):
     one, two = make(tmp_path / "1"), make(tmp_path / "2", SAMPLES[::-1])
     assert digests(one) == digests(two)
-    assert sorted(digests(one)) == ["index.json", "train-000000.tar", "train-000001.tar", "val-000000.tar"]
+    assert sorted(digests(one)) == [
+        "index.json",
+        "train-000000.tar",
+        "train-000001.tar",
+        "val-000000.tar",
+    ]
 
 
 def test_second_run_touches_nothing(tmp_path):
@@ -111,7 +120,12 @@ def test_no_part_is_left_when_a_member_cannot_be_read(tmp_path):
 def test_damaged_artefact_is_not_packed(tmp_path):
     (tmp_path / "bad").write_bytes(b"other bytes")
     broken = Sample(
-        "x", "train", 1, 1, "x", tuple(Member(f, "0" * 64, 1, partial((tmp_path / "bad").open, "rb")) for f in FIELDS)
+        "x",
+        "train",
+        1,
+        1,
+        "x",
+        tuple(Member(f, "0" * 64, 1, partial((tmp_path / "bad").open, "rb")) for f in FIELDS),
     )
     with pytest.raises(UserError, match="an artefact in the store is damaged"):
         make(tmp_path / "s", [broken])
@@ -122,7 +136,9 @@ def test_tar_headers_are_bare(tmp_path):
     folder = make(tmp_path / "s")
     with tarfile.open(folder / "train-000000.tar") as tar:
         infos = tar.getmembers()
-    assert {(i.mtime, i.uid, i.gid, i.uname, i.gname, i.mode) for i in infos} == {(0, 0, 0, "", "", 0o644)}
+    assert {(i.mtime, i.uid, i.gid, i.uname, i.gname, i.mode) for i in infos} == {
+        (0, 0, 0, "", "", 0o644)
+    }
     assert [i.name for i in infos[:6]] == [f"a.{field}" for field in FIELDS]
 
 
@@ -165,7 +181,10 @@ FAULTS = {
     "extra shard": (lambda f: (f / "train-000009.tar").write_bytes(b""), "train-000009.tar: extra"),
     "appended byte": (append, "bytes, the index says"),
     "extra sample": (lambda f: repack(f, "z.mp4"), "sample z is not in the index"),
-    "extra field": (lambda f: repack(f, "b.pyd"), "sample b has faces.npz, json, mask.mp4, mp4, pyd"),
+    "extra field": (
+        lambda f: repack(f, "b.pyd"),
+        "sample b has faces.npz, json, mask.mp4, mp4, pyd",
+    ),
 }
 
 

@@ -24,7 +24,9 @@ CURVES = [field.name for field in dataclasses.fields(Motion) if field.name != "f
 def poses(**changes: list[float]) -> Motion:
     """A motion that is still but for the given curves."""
     count = len(next(iter(changes.values())))
-    return Motion(25.0, **{name: np.array(changes.get(name, [0.0] * count), float) for name in CURVES})
+    return Motion(
+        25.0, **{name: np.array(changes.get(name, [0.0] * count), float) for name in CURVES}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,9 @@ def test_rotation_has_the_angles_of_geometry(pose):
 
 def test_iris_moves_against_the_corners_of_a_turned_head():
     assert np.allclose(iris_offset(0, 0, np.eye(3)), [0, 0, -5])
-    assert iris_offset(20, 0, np.eye(3))[0] == pytest.approx(-10 * np.sin(np.deg2rad(20)))  # left in the picture
+    assert iris_offset(20, 0, np.eye(3))[0] == pytest.approx(
+        -10 * np.sin(np.deg2rad(20))
+    )  # left in the picture
     assert iris_offset(0, 0, rotation(10, 0, 0))[0] == pytest.approx(-5 * np.sin(np.deg2rad(10)))
 
 
@@ -144,8 +148,12 @@ def test_blink_changes_the_eyes_only(head):
     changed = np.argwhere(np.abs(still.astype(int) - closed).max(-1) > 3)
     eyes = base().points[[33, 133, 263, 362], :2]
     assert len(changed) > 500
-    assert changed[:, 0].min() > eyes[:, 1].min() - 40 and changed[:, 0].max() < eyes[:, 1].max() + 25
-    assert changed[:, 1].min() > eyes[:, 0].min() - 20 and changed[:, 1].max() < eyes[:, 0].max() + 20
+    assert (
+        changed[:, 0].min() > eyes[:, 1].min() - 40 and changed[:, 0].max() < eyes[:, 1].max() + 25
+    )
+    assert (
+        changed[:, 1].min() > eyes[:, 0].min() - 20 and changed[:, 1].max() < eyes[:, 0].max() + 20
+    )
 
 
 def test_shoulders_and_wall_stay_still(head):

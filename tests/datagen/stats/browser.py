@@ -1,4 +1,6 @@
-"""A headless Chromium for the pages that the toolkit writes; nothing is downloaded, nothing leaves the machine."""
+"""A headless Chromium for the pages that the toolkit writes; nothing is downloaded, nothing leaves
+the machine.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 def browser() -> Iterator[Any]:
     """A driver of Chromium; the test is skipped where Chromium or its driver is absent."""
     if not (CHROMIUM and DRIVER):
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
+        pytest.skip(
+            "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
+        )
     from selenium.webdriver import Chrome, ChromeOptions
     from selenium.webdriver.chrome.service import Service
 
@@ -52,7 +56,9 @@ class Browser:
         self.check()
 
     def resize(self, width: int, height: int = 1000) -> None:
-        """The size of the page's own area in px; Chromium's window cannot be narrower than 500 px."""
+        """The size of the page's own area in px; Chromium's window cannot be narrower than 500
+        px.
+        """
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
@@ -76,11 +82,15 @@ class Browser:
 
     def texts(self, selector: str) -> list[str]:
         """What is written in each element, seen or not."""
-        script = "return [...document.querySelectorAll(arguments[0])].map(one => one.textContent.trim())"
+        script = (
+            "return [...document.querySelectorAll(arguments[0])].map(one => one.textContent.trim())"
+        )
         return self.run(script, selector)
 
     def check(self) -> None:
-        """No complaint in the console, every picture is one, and the page does not scroll sideways."""
+        """No complaint in the console, every picture is one, and the page does not scroll
+        sideways.
+        """
         script = """const done = arguments[0], all = [...document.images];
             all.forEach(one => one.loading = "eager");
             Promise.all(all.map(one => one.decode()))
@@ -119,6 +129,7 @@ class Table(Browser):
 
     def _titles(self) -> list[str]:
         script = (
-            "return [...document.querySelectorAll('#all-clips th .dt-column-title')].map(one => one.firstChild.data)"
+            "return [...document.querySelectorAll('#all-clips th .dt-column-title')].map(one "
+            "=> one.firstChild.data)"
         )
         return self.run(script)

@@ -17,8 +17,17 @@ from datagen.shards.selection import Selection
 from datagen.shards.writer import Member, Sample, pack
 from tests.conftest import REPOSITORY
 
-VIDEOS = {"mp4": 40, "swapped.mp4": 90, "styled.mp4": 140, "mask.mp4": 190}  # field -> grey level of its frames
-LOSSES = (("filtered", "small_face", "clips"), ("invalid", "damaged", "shots"), ("failed", "crash", "swap"))
+VIDEOS = {
+    "mp4": 40,
+    "swapped.mp4": 90,
+    "styled.mp4": 140,
+    "mask.mp4": 190,
+}  # field -> grey level of its frames
+LOSSES = (
+    ("filtered", "small_face", "clips"),
+    ("invalid", "damaged", "shots"),
+    ("failed", "crash", "swap"),
+)
 MAKERS = {
     "clips": "Clips",
     "faces": "MeshFaces",
@@ -30,10 +39,19 @@ MAKERS = {
 WEIGHTS = {"mediapipe 0.10.14": "Apache-2.0"}
 
 
-def shards(folder: Path, kept: int = 6, lost: int = 3, per_shard: int = 1000, films: bool = True, **words: Any) -> Path:
-    """Pack `kept` made-up clips; `lost` more are in the books. `words` replace identity, source and reason.
+def shards(
+    folder: Path,
+    kept: int = 6,
+    lost: int = 3,
+    per_shard: int = 1000,
+    films: bool = True,
+    **words: Any,
+) -> Path:
+    """Pack `kept` made-up clips; `lost` more are in the books. `words` replace identity, source and
+    reason.
 
-    Numbers differ from clip to clip and depend on its number alone. Without `films` the video members are a few bytes.
+    Numbers differ from clip to clip and depend on its number alone. Without `films` the video
+    members are a few bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     losses = [_loss(number, words) for number in range(kept, kept + lost)]
@@ -45,7 +63,12 @@ def shards(folder: Path, kept: int = 6, lost: int = 3, per_shard: int = 1000, fi
     rules = yaml.safe_load((REPOSITORY / "conf" / "select" / "default.yaml").read_text())
     rules.pop("_target_")
     extra = {"books": books.to_json(), "rejects": losses, "select": Selection(**rules).to_json()}
-    pack((_sample(number, films, words) for number in range(kept)), folder, extra, shard_samples=per_shard)
+    pack(
+        (_sample(number, films, words) for number in range(kept)),
+        folder,
+        extra,
+        shard_samples=per_shard,
+    )
     return folder
 
 
@@ -62,41 +85,80 @@ def ledger(path: Path, kept: int = 6, lost: int = 3, **words: Any) -> Path:
 
 
 def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
-    """The json member of clip `number`: what `datagen.shards.samples.describe` says of a real one."""
+    """The json member of clip `number`: what `datagen.shards.samples.describe` says of a real
+    one.
+    """
     draw = np.random.default_rng(number)
     frames = int(draw.integers(30, 200))
-    twin = {name: round(float(draw.uniform(0, 0.05)), 4) for name in ("landmarks", "mouth", "eyes", "shape")}
-    twin |= {name: round(float(draw.uniform(0, 5)), 2) for name in ("pose_deg", "gaze_deg", "gaze_offset_deg")}
-    twin |= {name: round(float(draw.uniform(0.4, 1)), 3) for name in ("mouth_r", "blink_r", "flicker", "similarity")}
+    twin = {
+        name: round(float(draw.uniform(0, 0.05)), 4)
+        for name in ("landmarks", "mouth", "eyes", "shape")
+    }
+    twin |= {
+        name: round(float(draw.uniform(0, 5)), 2)
+        for name in ("pose_deg", "gaze_deg", "gaze_offset_deg")
+    }
+    twin |= {
+        name: round(float(draw.uniform(0.4, 1)), 3)
+        for name in ("mouth_r", "blink_r", "flicker", "similarity")
+    }
     metrics: dict[str, Any] = {
-        "clips": {"seconds": frames / 25, "frames": frames, "fps": 25, "source_fps": 30.0, "span": [0.0, frames / 25]},
-        "faces": {name: sorted(draw.normal(0, 12, 3).round(1).tolist()) for name in ("yaw", "pitch", "roll")},
+        "clips": {
+            "seconds": frames / 25,
+            "frames": frames,
+            "fps": 25,
+            "source_fps": 30.0,
+            "span": [0.0, frames / 25],
+        },
+        "faces": {
+            name: sorted(draw.normal(0, 12, 3).round(1).tolist())
+            for name in ("yaw", "pitch", "roll")
+        },
         "mask": {"person_share": round(float(draw.uniform(0.4, 0.8)), 3), "face_share": 0.2},
         "gaze": {
             "amplitude_deg": round(float(draw.gamma(4, 3)), 2),
             "coverage": 1.0,
-            "map": [[2 * int(yaw), 2 * int(pitch), 10] for yaw, pitch in draw.integers(-8, 8, (frames // 10, 2))],
+            "map": [
+                [2 * int(yaw), 2 * int(pitch), 10]
+                for yaw, pitch in draw.integers(-8, 8, (frames // 10, 2))
+            ],
         },
         "swap": {"donor": "person12", "drift": 0.01},
         "style": {"look": "ink", "drift": 0.02},
-        "agree": {"swap": {**twin, "coverage": 1.0}, "style": {**twin, "coverage": 1.0, "mouth_r": None}},
+        "agree": {
+            "swap": {**twin, "coverage": 1.0},
+            "style": {**twin, "coverage": 1.0, "mouth_r": None},
+        },
     }
     metrics["clips"]["face_px"] = round(float(draw.uniform(96, 500)), 1)
-    metrics["faces"] |= {"mouth": [0.0, 0.1, round(float(draw.uniform(0.1, 0.5)), 3)], "eyes": [0.1, 0.2, 0.3]}
+    metrics["faces"] |= {
+        "mouth": [0.0, 0.1, round(float(draw.uniform(0.1, 0.5)), 3)],
+        "eyes": [0.1, 0.2, 0.3],
+    }
     return {
         "key": _key(number),
         "split": "val" if number % 7 == 3 else "train",
         "subsets": ["gaze"] if metrics["gaze"]["amplitude_deg"] >= 8 else [],
         "group": f"identity:{_word(words, 'identity', number, f'person{number % 40}')}",
         "identity": _word(words, "identity", number, f"person{number % 40}"),
-        "source": {"name": "folder", "path": _word(words, "source", number, f"raw/{number}.mp4"), "sha256": "0" * 64},
+        "source": {
+            "name": "folder",
+            "path": _word(words, "source", number, f"raw/{number}.mp4"),
+            "sha256": "0" * 64,
+        },
         "span": [0.0, frames / 25],
         "fps": 25,
         "frames": frames,
-        "rights": {"license": _word(words, "license", number, "CC-BY-4.0"), "terms": "with the owner's name"},
+        "rights": {
+            "license": _word(words, "license", number, "CC-BY-4.0"),
+            "terms": "with the owner's name",
+        },
         "synthetic": {"swapped.mp4": metrics["swap"], "styled.mp4": metrics["style"]},
         "metrics": metrics,
-        "stages": {stage: {"backend": backend, "version": 1, "weights": WEIGHTS} for stage, backend in MAKERS.items()},
+        "stages": {
+            stage: {"backend": backend, "version": 1, "weights": WEIGHTS}
+            for stage, backend in MAKERS.items()
+        },
     }
 
 
@@ -124,12 +186,21 @@ def _sample(number: int, films: bool, words: dict[str, Any]) -> Sample:
 
 def _loss(number: int, words: dict[str, Any]) -> dict[str, Any]:
     outcome, reason, stage = LOSSES[number % len(LOSSES)]
-    return {"key": _key(number), "outcome": outcome, "reason": _word(words, "reason", number, reason), "stage": stage}
+    return {
+        "key": _key(number),
+        "outcome": outcome,
+        "reason": _word(words, "reason", number, reason),
+        "stage": stage,
+    }
 
 
 def _event(number: int, kept: int, words: dict[str, Any]) -> dict[str, Any]:
     stages = (*MAKERS, "source")
-    loss = _loss(number, words) if number >= kept else {"key": _key(number), "outcome": "kept", "reason": ""}
+    loss = (
+        _loss(number, words)
+        if number >= kept
+        else {"key": _key(number), "outcome": "kept", "reason": ""}
+    )
     return {
         "detail": "said the stage",
         "stage": "agree",

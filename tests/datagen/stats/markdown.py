@@ -9,14 +9,20 @@ from markdown_it import MarkdownIt
 
 
 class Page(HTMLParser):
-    """What a reader sees of a card: all text, the tables' cells by their first headers, links, tags and comments.
+    """What a reader sees of a card: all text, the tables' cells by their first headers, links, tags
+    and comments.
 
     Rendered by a renderer that lets HTML through, so that HTML from data would be seen as tags.
     """
 
     def __init__(self, markdown: str):
         super().__init__()
-        self.text, self.links, self.tags, self.comments = "", set[str](), Counter[str](), list[str]()
+        self.text, self.links, self.tags, self.comments = (
+            "",
+            set[str](),
+            Counter[str](),
+            list[str](),
+        )
         self.tables: dict[str, list[list[str]]] = {}
         self._rows: list[list[str]] = []
         self._in_cell = False

@@ -1,4 +1,6 @@
-"""The dataset card: its numbers are right, words from data stay words, edits stay, every size gives a sound card."""
+"""The dataset card: its numbers are right, words from data stay words, edits stay, every size gives
+a sound card.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,10 @@ from tests.datagen.stats import made_up
 from tests.datagen.stats.markdown import Page, body
 
 HOSTILE = (
-    "<script>alert(1)</script> | `code` ``` **b** [x](javascript:alert(1)) ![i](http://e.x/i.png) &amp; \\| "
-    "$x$ ~~s~~ _u_ https://e.x www.e.x @me\n\n---\n# h\n- l\n<!-- c --> {{ 7*7 }} {% raw %} \ud800 \u202e 日本"
+    "<script>alert(1)</script> | `code` ``` **b** [x](javascript:alert(1)) "
+    "![i](http://e.x/i.png) &amp; \\| "
+    "$x$ ~~s~~ _u_ https://e.x www.e.x @me\n\n---\n# h\n- l\n<!-- c --> {{ 7*7 }} {% raw "
+    "%} \ud800 \u202e 日本"
 )
 LINKS = {
     "https://arxiv.org/abs/2405.20851",
@@ -43,32 +47,53 @@ def metadata(dataset: Dataset) -> dict[str, Any]:
 
 
 def made(place: Path, *numbers: int, **words: Any) -> Dataset:
-    return read_dataset(made_up.shards(place / "shards", *numbers, films=False, **words), place / "ledger.jsonl")
+    return read_dataset(
+        made_up.shards(place / "shards", *numbers, films=False, **words), place / "ledger.jsonl"
+    )
 
 
 def test_numbers_equal_a_recount(tmp_path):
     dataset = made(tmp_path, 40, 7)
     shown = page(dataset)
     told = [json.loads(fields["json"]) for fields in faults.samples(tmp_path / "shards").values()]
-    for split, clips, duration, frames, identities, groups, shards, _ in shown.tables["split clips"]:
+    for split, clips, duration, frames, identities, groups, shards, _ in shown.tables[
+        "split clips"
+    ]:
         mine = [one for one in told if split in ("all", cards.HUB_SPLITS[one["split"]])]
-        assert (int(clips), int(frames.replace(",", ""))) == (len(mine), sum(one["frames"] for one in mine))
+        assert (int(clips), int(frames.replace(",", ""))) == (
+            len(mine),
+            sum(one["frames"] for one in mine),
+        )
         seconds = sum(one["metrics"]["clips"]["seconds"] for one in mine)
         assert duration == (f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min")
-        assert (int(identities), int(groups)) == (len({o["identity"] for o in mine}), len({o["group"] for o in mine}))
+        assert (int(identities), int(groups)) == (
+            len({o["identity"] for o in mine}),
+            len({o["group"] for o in mine}),
+        )
         assert shards == ("2" if split == "all" else "1")
     values = [one["metrics"]["gaze"]["amplitude_deg"] for one in told]
     row = next(row for row in shown.tables["measure p5"] if row[0] == "gaze amplitude")
-    assert row[1:] == [f"{value:.3g}" for value in np.percentile(values, [5, 50, 95])] + ["deg", "40"]
+    assert row[1:] == [f"{value:.3g}" for value in np.percentile(values, [5, 50, 95])] + [
+        "deg",
+        "40",
+    ]
     for title, key, end in (("flicker", "flicker", 95), ("blink correlation", "blink_r", 5)):
         pairs = [[one["metrics"]["agree"][twin][key] for one in told] for twin in ("swap", "style")]
         row = next(row for row in shown.tables["score good is"] if row[0] == title)
-        assert row[2:6] == [f"{np.percentile(values, at):.3g}" for values in pairs for at in (50, end)]
-    lost = Counter((row["outcome"], row["stage"], row["reason"]) for row in dataset.index["rejects"])
+        assert row[2:6] == [
+            f"{np.percentile(values, at):.3g}" for values in pairs for at in (50, end)
+        ]
+    lost = Counter(
+        (row["outcome"], row["stage"], row["reason"]) for row in dataset.index["rejects"]
+    )
     assert {tuple(row[1:]): int(row[0]) for row in shown.tables["clips outcome"]} == lost
     assert "Planned 47 clips = kept 40 + filtered 2 + invalid 3 + failed 2." in shown.text
     (subset,) = shown.tables["subset clips"]
-    assert subset == ["gaze", str(sum("gaze" in one["subsets"] for one in told)), "gaze amplitude at least 8 deg"]
+    assert subset == [
+        "gaze",
+        str(sum("gaze" in one["subsets"] for one in told)),
+        "gaze amplitude at least 8 deg",
+    ]
     rules = {row[0]: row[3] for row in shown.tables["reason measure"]}
     assert rules["swap_moved"] == "at most 0.03"
     assert rules["style_lost_face"] == "at least 0.95, and measured at all"
@@ -84,8 +109,12 @@ def test_words_from_data_stay_words(tmp_path):
     assert {row[3] for row in shown.tables["clips outcome"]} == {words}
     assert {row[1] for row in shown.tables["clips licence"]} == {words}
     assert {tuple(row[:2]) for row in shown.tables["stage backend"]} == {(words, words)}
-    assert {tuple(row[:3]) for row in shown.tables["name and version licence"]} == {(words, words, words)}
-    assert [(row[0], row[2]) for row in shown.tables["subset clips"]] == [(words, words + " at least 1")]
+    assert {tuple(row[:3]) for row in shown.tables["name and version licence"]} == {
+        (words, words, words)
+    }
+    assert [(row[0], row[2]) for row in shown.tables["subset clips"]] == [
+        (words, words + " at least 1")
+    ]
     assert shown.tables["reason measure"][0][:2] == [words, words]
     assert shown.links == plain.links == LINKS
     assert set(shown.tags) == set(plain.tags)
@@ -102,7 +131,9 @@ def _with_hostile_makers(dataset: Dataset) -> Dataset:
     measures = with_rules([rule])
     empty = np.full(len(measures), np.nan)
     changed = {
-        file: [replace(row, stages={HOSTILE: maker}, subsets=(HOSTILE,), values=empty) for row in rows]
+        file: [
+            replace(row, stages={HOSTILE: maker}, subsets=(HOSTILE,), values=empty) for row in rows
+        ]
         for file, rows in dataset.shards.items()
     }
     index = {**dataset.index, "select": {"rules": [rule], "subsets": {HOSTILE: [rule]}}}
@@ -153,7 +184,11 @@ def test_none_kept(tmp_path):
 
 def test_thousands_of_clips_of_many_terms(tmp_path):
     dataset = made(
-        tmp_path, 1_200, 100, license=lambda number: f"terms {number % 50}", reason=lambda number: f"r{number}"
+        tmp_path,
+        1_200,
+        100,
+        license=lambda number: f"terms {number % 50}",
+        reason=lambda number: f"r{number}",
     )
     text = card(dataset)
     shown = Page(body(text))
@@ -169,7 +204,10 @@ def test_unknown_terms_and_filmed_people_are_said_plainly(tmp_path):
     dataset = made(tmp_path, 6, 0, license=lambda number: "unknown" if number < 4 else "CC-BY-4.0")
     shown = page(dataset)
     assert "Warning. For 4 of 6 clips nobody has said under which licence" in shown.text
-    assert "6 of 6 clips show people as they were filmed. The toolkit does not know whether they agreed" in shown.text
+    assert (
+        "6 of 6 clips show people as they were filmed. The toolkit does not know whether "
+        "they agreed" in shown.text
+    )
     assert "made-up people" not in shown.text
     assert [row[:3] for row in shown.tables["clips licence"]] == [
         ["4", "unknown", "with the owner's name"],
@@ -184,7 +222,11 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
     def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
         said = plain(number, words)
         if number >= 4:
-            said["stages"]["swap"] = {"backend": "Other", "version": 7, "weights": {"inswapper 128": "non-commercial"}}
+            said["stages"]["swap"] = {
+                "backend": "Other",
+                "version": 7,
+                "weights": {"inswapper 128": "non-commercial"},
+            }
         return said
 
     monkeypatch.setattr(made_up, "described", described)
@@ -205,7 +247,11 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
 OF_DEFAULTS = {
     "faces": ("1 where the face was found",),
     "gaze": ("without a gaze model", "Absolute zero is not calibrated"),
-    "swap": ("The toolkit's own donors (personNN) are made up", "Both twins are made with", "surroundings"),
+    "swap": (
+        "The toolkit's own donors (personNN) are made up",
+        "Both twins are made with",
+        "surroundings",
+    ),
     "style": ("as a drawing", "Both twins are made with", "surroundings"),
 }
 
@@ -234,7 +280,9 @@ def test_sizes_are_those_of_files_and_pictures(tmp_path):
     dataset = read_dataset(folder, tmp_path / "no ledger")
     shown = page(dataset)
     for row in shown.tables["split clips"]:
-        tars = folder.glob("*.tar" if row[0] == "all" else "train-*.tar" if row[0] == "train" else "val-*.tar")
+        tars = folder.glob(
+            "*.tar" if row[0] == "all" else "train-*.tar" if row[0] == "train" else "val-*.tar"
+        )
         assert row[7] == size(sum(tar.stat().st_size for tar in tars))
     assert "Pictures have 64 x 64 px" in shown.text
     assert "Pictures have" not in page(made(tmp_path / "no films", 6, 0)).text
@@ -242,9 +290,15 @@ def test_sizes_are_those_of_files_and_pictures(tmp_path):
 
 def test_a_person_in_both_splits_is_warned_of(tmp_path):
     clips = {"identity": lambda number: f"p{number % 3}"}  # clip 3 and 10 are validation
-    assert "2 identities and 2 groups are in both splits" in page(made(tmp_path / "leak", 11, 0, **clips)).text
+    assert (
+        "2 identities and 2 groups are in both splits"
+        in page(made(tmp_path / "leak", 11, 0, **clips)).text
+    )
     alone = {"identity": lambda number: "val" if number % 7 == 3 else "train"}
-    assert "No identity and no group is in both splits." in page(made(tmp_path / "whole", 11, 0, **alone)).text
+    assert (
+        "No identity and no group is in both splits."
+        in page(made(tmp_path / "whole", 11, 0, **alone)).text
+    )
 
 
 LICENCES = [
@@ -264,7 +318,13 @@ def test_licences_have_hugging_face_s_names(said, expected):
     assert cards._licence(said) == expected
 
 
-SIZES = [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**6, "1M<n<10M")]
+SIZES = [
+    (0, "n<1K"),
+    (999, "n<1K"),
+    (1000, "1K<n<10K"),
+    (99_999, "10K<n<100K"),
+    (10**6, "1M<n<10M"),
+]
 
 
 @pytest.mark.parametrize(("count", "expected"), [*SIZES, (10**7, "10M<n<100M")])

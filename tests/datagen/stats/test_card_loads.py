@@ -1,4 +1,6 @@
-"""Shards with their card beside them: Hugging Face's libraries read both, and the card's own code runs."""
+"""Shards with their card beside them: Hugging Face's libraries read both, and the card's own code
+runs.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def folder(tmp_path_factory, sample) -> Path:
 
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory) -> Path:
-    """130 clips of which only the last ten have a lip correlation, a subset and a truth, with their card."""
+    """130 clips of which only the last ten have a lip correlation, a subset and a truth, with their
+    card.
+    """
     folder = tmp_path_factory.mktemp("varied") / "shards"
     folder.mkdir()
     pack((_varied(number) for number in range(130)), folder, {"books": _books(130), "rejects": []})
@@ -64,9 +68,15 @@ def _varied(number: int) -> Sample:
     said["subsets"] = ["gaze"] if number >= 120 else []
     said["metrics"]["agree"]["swap"]["mouth_r"] = 0.5 if number >= 120 else None
     said |= {"truth": {"fps": 25, "blink": [0.0, 1.0]}} if number >= 120 else {}
-    arrays, file = {name: np.zeros((3, *shape), np.float32) for name, shape in cards.ARRAYS.items()}, io.BytesIO()
+    arrays, file = (
+        {name: np.zeros((3, *shape), np.float32) for name, shape in cards.ARRAYS.items()},
+        io.BytesIO(),
+    )
     np.savez_compressed(file, **arrays)
-    data = dict.fromkeys(made_up.VIDEOS, b"film") | {"faces.npz": file.getvalue(), "json": canonical(said).encode()}
+    data = dict.fromkeys(made_up.VIDEOS, b"film") | {
+        "faces.npz": file.getvalue(),
+        "json": canonical(said).encode(),
+    }
     members = tuple(Member.of_bytes(field, data[field]) for field in FIELDS)
     return Sample(said["key"], said["split"], 1.0, said["frames"], said["group"], members)
 
@@ -78,7 +88,10 @@ def _books(kept: int) -> dict[str, int]:
 @pytest.mark.parametrize("is_streaming", [True, False])
 def test_datasets_loads_the_folder_by_its_card(folder, tmp_path, is_streaming):
     loaded = _load(folder, tmp_path, is_streaming)
-    told, rows = samples(folder), {row["__key__"]: row for split in loaded.values() for row in split}
+    told, rows = (
+        samples(folder),
+        {row["__key__"]: row for split in loaded.values() for row in split},
+    )
     assert set(loaded) == {HUB[one["split"]] for one in told}
     assert len(rows) == len(told)
     for one, (key, fields) in zip(told, faults.samples(folder).items(), strict=True):
@@ -86,9 +99,9 @@ def test_datasets_loads_the_folder_by_its_card(folder, tmp_path, is_streaming):
         assert {name: rows[key][name]["bytes"] for name in fields if name.endswith("mp4")} == {
             name: data for name, data in fields.items() if name.endswith("mp4")
         }
-        assert {name: len(values) for name, values in rows[key]["faces.npz"].items()} == dict.fromkeys(
-            cards.ARRAYS, one["frames"]
-        )
+        assert {
+            name: len(values) for name, values in rows[key]["faces.npz"].items()
+        } == dict.fromkeys(cards.ARRAYS, one["frames"])
 
 
 @pytest.mark.parametrize("is_streaming", [True, False])
@@ -120,17 +133,33 @@ def _load(folder: Path, cache: Path, is_streaming: bool) -> Any:
 def test_code_of_the_card_runs(folder, tmp_path):
     codes = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
     assert len(codes) == 3
-    environment = os.environ | {"HF_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
+    environment = os.environ | {
+        "HF_HOME": str(tmp_path),
+        "PYTHONWARNINGS": "ignore",
+        "TQDM_DISABLE": "1",
+    }
     printed = [
-        subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         for code in codes
     ]
     assert [(ended.returncode, ended.stderr) for ended in printed] == [(0, "")] * 3
     told = samples(folder)
-    first = [one for one in told if one["split"] == ("train" if list(folder.glob("train-*")) else "val")]
-    assert [line.split()[0] for line in printed[0].stdout.splitlines()[::2]] == [one["key"] for one in first]
+    first = [
+        one for one in told if one["split"] == ("train" if list(folder.glob("train-*")) else "val")
+    ]
+    assert [line.split()[0] for line in printed[0].stdout.splitlines()[::2]] == [
+        one["key"] for one in first
+    ]
     assert "(512, 512, 3)" in printed[0].stdout
-    assert [line.split()[0] for line in printed[1].stdout.splitlines()] == [one["key"] for one in first]
+    assert [line.split()[0] for line in printed[1].stdout.splitlines()] == [
+        one["key"] for one in first
+    ]
     assert printed[2].stdout.split() == [one["key"] for one in told if "gaze" in one["subsets"]]
 
 
@@ -149,7 +178,9 @@ def test_hugging_face_reads_the_head(folder):
     )
     assert sum(split.num_examples for split in info.splits.values()) == len(told)
     assert sum(split.num_bytes for split in info.splits.values()) == info.dataset_size
-    assert info.dataset_size == sum(len(data) for fields in faults.samples(folder).values() for data in fields.values())
+    assert info.dataset_size == sum(
+        len(data) for fields in faults.samples(folder).values() for data in fields.values()
+    )
     assert info.download_size == sum(file.stat().st_size for file in folder.glob("*.tar"))
     assert set(info.features) == {*FIELDS, "__key__", "__url__"}
     assert (data.license, data.license_name) == ("other", "public-domain-nasa")
@@ -157,11 +188,16 @@ def test_hugging_face_reads_the_head(folder):
 
 
 def test_fields_are_those_of_the_shards(folder):
-    shown = {row[0]: row[1] for row in Page(body((folder / "README.md").read_text())).tables["member type"]}
+    shown = {
+        row[0]: row[1]
+        for row in Page(body((folder / "README.md").read_text())).tables["member type"]
+    }
     fields = next(iter(faults.samples(folder).values()))
     with np.load(io.BytesIO(fields["faces.npz"])) as arrays:
         frames = json.loads(fields["json"])["frames"]
-        shapes = {name: ["T", *arrays[name].shape[1:]] for name in arrays if len(arrays[name]) == frames}
+        shapes = {
+            name: ["T", *arrays[name].shape[1:]] for name in arrays if len(arrays[name]) == frames
+        }
         assert {arrays[name].dtype for name in arrays} == {np.dtype(np.float32)}
     for name, shape in shapes.items():
         assert shown.pop(f"faces.npz: {name}").startswith(f"float32 [{', '.join(map(str, shape))}]")
@@ -175,5 +211,9 @@ def test_made_up_people_need_no_consent(folder):
     assert "as they were filmed" not in shown.text
     assert "Warning. For" not in shown.text
     assert shown.tables["clips licence"][0][1:] == [
-        "public domain (NASA)", "-", "NASA, portrait of Eileen Collins", "scikit-image data.astronaut", "made up",
-    ]  # fmt: skip
+        "public domain (NASA)",
+        "-",
+        "NASA, portrait of Eileen Collins",
+        "scikit-image data.astronaut",
+        "made up",
+    ]

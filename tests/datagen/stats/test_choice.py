@@ -36,16 +36,28 @@ def test_extremes_are_those_of_a_recount(many):
         rows = [row for row in many.rows if not math.isnan(row.values[number])]
         worst, best = found[measure.name]
         sign = 1 if measure.better == "low" else -1
-        assert worst == [row.key for row in sorted(rows, key=lambda row: (-sign * row.values[number], row.key))[:4]]
+        assert worst == [
+            row.key
+            for row in sorted(rows, key=lambda row: (-sign * row.values[number], row.key))[:4]
+        ]
         left = [row for row in rows if row.key not in worst]
-        assert best == [row.key for row in sorted(left, key=lambda row: (sign * row.values[number], row.key))[:4]]
+        assert best == [
+            row.key
+            for row in sorted(left, key=lambda row: (sign * row.values[number], row.key))[:4]
+        ]
     assert found["agree.style.mouth_r"] == ([], [])  # never measured
     assert found["gaze.coverage"][0] == sorted(row.key for row in many.rows)[:4]  # all are equal
 
 
 @pytest.mark.parametrize(("clips", "worst", "best"), [(1, 0, 1), (2, 1, 1), (5, 2, 3), (7, 3, 3)])
 def test_no_clip_is_both_worst_and_best(many, clips, worst, best):
-    few = Dataset(many.folder, many.index, many.measures, {"train-000000.tar": many.rows[:clips]}, many.history)
+    few = Dataset(
+        many.folder,
+        many.index,
+        many.measures,
+        {"train-000000.tar": many.rows[:clips]},
+        many.history,
+    )
     found = extremes(few, 3)["agree.swap.landmarks"]
     assert (len(found[0]), len(found[1])) == (worst, best)
     assert not set(found[0]) & set(found[1])

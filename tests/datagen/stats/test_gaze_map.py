@@ -50,16 +50,26 @@ def test_gaze_is_drawn_as_it_is_seen(dataset):
     looked = {(int(x) - middle, middle - int(y)) for y, x in np.argwhere(pixels[..., 3] > 0)}
     assert looked == {(-5, 7), (0, 0)}  # cells of 2 degrees: to the right, up
     assert pixels[middle - 7, middle - 5, :3].sum() > pixels[middle, middle, :3].sum()
-    told = "35 frames, 85.7% within 10 deg of their clip's own middle; absolute zero is not calibrated."
+    told = (
+        "35 frames, 85.7% within 10 deg of their clip's own middle; absolute zero is not "
+        "calibrated."
+    )
     assert plot.about == told
     assert plot.title == "where the eyes look, from each clip's own middle"
 
 
 def test_gaze_of_each_clip_counts_from_its_own_middle(dataset):
-    """Against a median of its frames written out one by one; offsets and scarce frames change nothing."""
+    """Against a median of its frames written out one by one; offsets and scarce frames change
+    nothing.
+    """
     draw = np.random.default_rng(1)
-    clips = [[[*draw.integers(-9, 20, 2) * 2, draw.integers(0, 6)] for _ in range(9)] for _ in range(20)] + [[]]
-    rows = [replace(dataset.rows[0], gaze_map=[tuple(map(int, cell)) for cell in cells]) for cells in clips]
+    clips = [
+        [[*draw.integers(-9, 20, 2) * 2, draw.integers(0, 6)] for _ in range(9)] for _ in range(20)
+    ] + [[]]
+    rows = [
+        replace(dataset.rows[0], gaze_map=[tuple(map(int, cell)) for cell in cells])
+        for cells in clips
+    ]
     angles, frames = from_middle(rows)
     expected = []
     for row in rows:
@@ -68,7 +78,10 @@ def test_gaze_of_each_clip_counts_from_its_own_middle(dataset):
             middle = [sorted(axis)[(len(every) - 1) // 2] for axis in zip(*every, strict=True)]
             expected += [(yaw - middle[0], pitch - middle[1]) for yaw, pitch in every]
     assert sorted(map(tuple, np.repeat(angles, frames, 0).astype(int).tolist())) == sorted(expected)
-    moved = [replace(row, gaze_map=[(yaw + 30, pitch - 8, n) for yaw, pitch, n in row.gaze_map]) for row in rows]
+    moved = [
+        replace(row, gaze_map=[(yaw + 30, pitch - 8, n) for yaw, pitch, n in row.gaze_map])
+        for row in rows
+    ]
     assert np.array_equal(from_middle(moved)[0], angles)
 
 

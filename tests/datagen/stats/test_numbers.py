@@ -1,4 +1,6 @@
-"""The numbers are those of the tars, they add, and a folder that is no whole folder of shards is one sentence."""
+"""The numbers are those of the tars, they add, and a folder that is no whole folder of shards is
+one sentence.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,15 @@ def many(tmp_path_factory) -> Path:
 
 def recount(folder: Path) -> dict:
     """The same numbers by opening every member, without any of the code under test."""
-    count: dict = {"clips": 0, "frames": 0, "seconds": 0.0, "bytes": {"all": 0}, "splits": {}, "values": {}, "map": {}}
+    count: dict = {
+        "clips": 0,
+        "frames": 0,
+        "seconds": 0.0,
+        "bytes": {"all": 0},
+        "splits": {},
+        "values": {},
+        "map": {},
+    }
     people = set()
     for fields in samples(folder).values():
         said = json.loads(fields["json"])
@@ -49,7 +59,8 @@ def recount(folder: Path) -> dict:
         for name, value in {
             "gaze.amplitude_deg": said["metrics"]["gaze"]["amplitude_deg"],
             "faces.yaw.1": said["metrics"]["faces"]["yaw"][1],
-            "faces.mouth.span": said["metrics"]["faces"]["mouth"][2] - said["metrics"]["faces"]["mouth"][0],
+            "faces.mouth.span": said["metrics"]["faces"]["mouth"][2]
+            - said["metrics"]["faces"]["mouth"][0],
             "agree.swap.landmarks": said["metrics"]["agree"]["swap"]["landmarks"],
             "agree.style.mouth_r": said["metrics"]["agree"]["style"]["mouth_r"],
         }.items():
@@ -69,7 +80,9 @@ def agrees(told: dict, counted: dict) -> None:
         assert measured["count"] == len(values)
         if values:
             expected = [np.mean(values), np.median(values), min(values), max(values)]
-            assert [measured[n] for n in ("mean", "median", "min", "max")] == pytest.approx(expected, rel=1e-5)
+            assert [measured[n] for n in ("mean", "median", "min", "max")] == pytest.approx(
+                expected, rel=1e-5
+            )
 
 
 def test_numbers_equal_a_recount_of_the_tars(many):
@@ -122,17 +135,29 @@ def test_costs_and_lost_clips_come_from_the_ledger_of_the_run_that_made_the_shar
 
 
 def test_of_several_runs_the_one_with_these_outcomes_counts(tmp_path):
-    """Other rules, and a single stage over the same videos, leave the same keys in the same ledger."""
+    """Other rules, and a single stage over the same videos, leave the same keys in the same
+    ledger.
+    """
     folder = made_up.shards(tmp_path / "shards", films=False)
     book = made_up.ledger(tmp_path / "ledger.jsonl")
     right = book.read_text()
-    stricter = right.replace("run1", "run2").replace("small_face", "other_rule").replace("said the stage", "wrong")
+    stricter = (
+        right.replace("run1", "run2")
+        .replace("small_face", "other_rule")
+        .replace("said the stage", "wrong")
+    )
     events = [json.loads(line) for line in right.replace("run1", "run3").splitlines()]
     for event in events:
-        event |= {"records": {"clips": "another"}, "seconds": {"clips": 99}} if event["event"] == "clip" else {}
+        event |= (
+            {"records": {"clips": "another"}, "seconds": {"clips": 99}}
+            if event["event"] == "clip"
+            else {}
+        )
     book.write_text(right + stricter + "".join(json.dumps(event) + "\n" for event in events))
     found = read(folder, book).history
-    assert found.costs["clips"] == Cost(9, 4.5, 9000) and {loss.detail for loss in found.losses} == {"said the stage"}
+    assert found.costs["clips"] == Cost(9, 4.5, 9000) and {
+        loss.detail for loss in found.losses
+    } == {"said the stage"}
 
 
 def test_artefacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_path):
@@ -142,8 +167,21 @@ def test_artefacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_p
     assert read(folder, book).history.costs["swap"] == Cost(9, unknown=9)
 
 
-ODD = [{"run": 5}, {"run": "run1", "event": []}, {"records": [1]}, {"records": None}, {"seconds": "x"}, {"span": "ab"}]
-ODD += [{"span": [1]}, {"source": None}, {"seconds": {"swap": "1"}}, {"seconds": {"other": 1}}, {"bytes": {"swap": -1}}]
+ODD = [
+    {"run": 5},
+    {"run": "run1", "event": []},
+    {"records": [1]},
+    {"records": None},
+    {"seconds": "x"},
+    {"span": "ab"},
+]
+ODD += [
+    {"span": [1]},
+    {"source": None},
+    {"seconds": {"swap": "1"}},
+    {"seconds": {"other": 1}},
+    {"bytes": {"swap": -1}},
+]
 
 
 @pytest.mark.parametrize("odd", [*ODD, "text", [1], None])
@@ -229,7 +267,9 @@ def spoil(folder: Path, how: str) -> None:
     elif how == "json damaged":
         tar.write_bytes(data.replace(b'"frames":', b'"frames";'))
     elif how == "metric is text":
-        tar.write_bytes(data.replace(b'"amplitude_deg":', b'"amplitude_deg":"a","x":', 1)[: len(data)])
+        tar.write_bytes(
+            data.replace(b'"amplitude_deg":', b'"amplitude_deg":"a","x":', 1)[: len(data)]
+        )
     elif how == "books do not balance":
         rewrite(folder, lambda index: index["books"].update(planned=99))
     elif how == "path outside":
@@ -270,8 +310,21 @@ def spoil(folder: Path, how: str) -> None:
             "json damaged",
             "metric is text",
         ),
-        *("books do not balance", "path outside", "lists missing", "deeply nested", "shard twice", "no keys"),
-        *("reject is null", "bound is text", "bound is huge", "metric is a number", "key turns the line"),
+        *(
+            "books do not balance",
+            "path outside",
+            "lists missing",
+            "deeply nested",
+            "shard twice",
+            "no keys",
+        ),
+        *(
+            "reject is null",
+            "bound is text",
+            "bound is huge",
+            "metric is a number",
+            "key turns the line",
+        ),
         *("frames negative", "frames infinite", "frames true", "fps is null", "fps huge"),
     ],
 )
@@ -281,7 +334,8 @@ def test_a_damaged_or_foreign_folder_is_one_sentence(how, tmp_path):
     ended = call("datagen.stats", "--input", folder, "--store", tmp_path / "store")
     assert ended.code == 2
     assert re.fullmatch(
-        r"error: [^\n]+(make the shards again|mends it|`make shards`( is expected)?)\.", ended.sentence
+        r"error: [^\n]+(make the shards again|mends it|`make shards`( is expected)?)\.",
+        ended.sentence,
     ), ended.sentence
     assert str(folder) in ended.sentence
     assert not (folder / "report.html").exists() and not (folder / "README.md").exists()
@@ -300,7 +354,10 @@ def test_members_that_are_no_files_are_refused(tmp_path):
 
 
 def test_words_that_cannot_be_shown_are_replaced(tmp_path):
-    words = {"source": "a\udcff\x1b[31m\u202eb.mp4", "identity": "Łukasz 寛\u3000太 می\u200cخواهم <b>"}
+    words = {
+        "source": "a\udcff\x1b[31m\u202eb.mp4",
+        "identity": "Łukasz 寛\u3000太 می\u200cخواهم <b>",
+    }
     dataset = read(made_up.shards(tmp_path / "s", films=False, **words), NOWHERE)
     row = dataset.rows[0]
     assert row.source == "a\ufffd\ufffd[31m\ufffdb.mp4" and row.identity == words["identity"]
@@ -323,6 +380,14 @@ def test_stats_open_no_video_and_leave_the_shards_alone(sample, tmp_path, monkey
 
 def test_the_store_is_not_made_by_looking_for_it(sample, tmp_path):
     Store(tmp_path / "none")
-    ended = call("datagen.stats", "--input", sample, "--store", tmp_path / "none", "--output", tmp_path / "out")
+    ended = call(
+        "datagen.stats",
+        "--input",
+        sample,
+        "--store",
+        tmp_path / "none",
+        "--output",
+        tmp_path / "out",
+    )
     assert ended.code == 0 and (tmp_path / "out" / "report.html").exists()
     assert not (tmp_path / "none").exists()

@@ -1,4 +1,6 @@
-"""The pictures: the right video in the right panel at the same moments, and nothing that a bad file could do."""
+"""The pictures: the right video in the right panel at the same moments, and nothing that a bad file
+could do.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def dataset(tmp_path) -> Dataset:
 def rgb(uri: str) -> np.ndarray:
     head, _, data = uri.partition(",")
     assert head == "data:image/jpeg;base64"
-    return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)[
+        ..., ::-1
+    ].astype(int)
 
 
 def panels(uri: str, side: int) -> list[int]:
@@ -69,14 +73,18 @@ def test_each_panel_shows_its_video_at_its_moment(dataset):
     found = sheets(dataset, dict.fromkeys((keys[3], keys[0], "unknown"), 3), side=48)
     assert list(found) == [keys[3], keys[0]]
     for strips in found.values():
-        assert [panels(strip, 48) for strip in strips] == [near([v + step for v in LEVELS]) for step in (0, 2, 4)]
+        assert [panels(strip, 48) for strip in strips] == [
+            near([v + step for v in LEVELS]) for step in (0, 2, 4)
+        ]
     first, _, last = (np.sum(panels(strip, 48)) for strip in found[keys[0]])
     assert first + 8 <= last
 
 
 def test_same_bytes_whatever_else_is_asked_for(dataset):
     keys = [row.key for row in dataset.rows]
-    assert sheets(dataset, dict.fromkeys(keys, 2))[keys[2]] == sheets(dataset, {keys[2]: 2})[keys[2]]
+    assert (
+        sheets(dataset, dict.fromkeys(keys, 2))[keys[2]] == sheets(dataset, {keys[2]: 2})[keys[2]]
+    )
 
 
 def test_colours_are_those_of_the_video(dataset, monkeypatch):
@@ -128,15 +136,29 @@ def test_a_damaged_target_does_not_hide_its_twins(dataset):
     key = dataset.rows[0].key
     spoil(dataset, f"{key}.mp4", bytes(300))
     short = replace(dataset.rows[0], frames=5)
-    alone = Dataset(dataset.folder, dataset.index, dataset.measures, {dataset.rows[0].shard: [short]}, dataset.history)
+    alone = Dataset(
+        dataset.folder,
+        dataset.index,
+        dataset.measures,
+        {dataset.rows[0].shard: [short]},
+        dataset.history,
+    )
     (strip,) = sheets(alone, {key: 1}, side=48)[key]
     assert panels(strip, 48) == near([NO_PICTURE, *(level + 2 for level in LEVELS[1:])])
 
 
-@pytest.mark.parametrize("change", [{"fps": 0.0}, {"fps": math.nan}, {"frames": 10**30}, {"frames": -3}, {"sizes": {}}])
+@pytest.mark.parametrize(
+    "change", [{"fps": 0.0}, {"fps": math.nan}, {"frames": 10**30}, {"frames": -3}, {"sizes": {}}]
+)
 def test_odd_numbers_give_pictures(dataset, change):
     rows = [replace(dataset.rows[0], **change)]
-    odd = Dataset(dataset.folder, dataset.index, dataset.measures, {dataset.rows[0].shard: rows}, dataset.history)
+    odd = Dataset(
+        dataset.folder,
+        dataset.index,
+        dataset.measures,
+        {dataset.rows[0].shard: rows},
+        dataset.history,
+    )
     strips = sheets(odd, {rows[0].key: 3}, side=48)[rows[0].key]
     assert [len(panels(strip, 48)) for strip in strips] == [4, 4, 4]
 
@@ -163,16 +185,24 @@ def test_moments_are_even_and_follow_keyframes():
             assert len(indices) == moments and indices == sorted(indices)
             assert all(0 <= index < frames for index in indices)
             assert max(abs(index - ideal) for index, ideal in zip(indices, even, strict=True)) <= 14
-            assert frames < 30 * moments + 15 or all(index % video.KEYFRAME_EVERY == 0 for index in indices)
+            assert frames < 30 * moments + 15 or all(
+                index % video.KEYFRAME_EVERY == 0 for index in indices
+            )
 
 
 def lost(dataset: Dataset, losses: Sequence[Loss]) -> Dataset:
     return replace(dataset, history=History(tuple(losses)))
 
 
-def loss(number: int, reason: str = "small_face", stages: Sequence[str] = ("clips", "source")) -> Loss:
+def loss(
+    number: int, reason: str = "small_face", stages: Sequence[str] = ("clips", "source")
+) -> Loss:
     return Loss(
-        f"lost-{number:03}", "filtered", reason, "clips", records={stage: f"{stage}{number}" for stage in stages}
+        f"lost-{number:03}",
+        "filtered",
+        reason,
+        "clips",
+        records={stage: f"{stage}{number}" for stage in stages},
     )
 
 
@@ -181,7 +211,12 @@ def put(root: Path, stage: str, number: int, data: bytes | None, **words) -> Pat
     key = f"{stage}{number}"
     folder = root / stage / key[:2] / key
     folder.mkdir(parents=True)
-    words = {"file": "clip.mp4", "metrics": {"fps": 25}, "identity": {"clip": {"span": None}}, **words}
+    words = {
+        "file": "clip.mp4",
+        "metrics": {"fps": 25},
+        "identity": {"clip": {"span": None}},
+        **words,
+    }
     record = Record(key, stage, 1, bytes=len(data or b""), **words)
     (folder / "done.json").write_text(json.dumps(asdict(record)))
     if data is not None:
@@ -212,7 +247,15 @@ def test_a_lost_clip_is_shown_in_its_middle(dataset, tmp_path):
 
 def test_without_its_clip_the_source_is_shown_where_the_clip_began(dataset, tmp_path):
     source = str(long_film(tmp_path / "film.mp4"))
-    put(tmp_path, "clips", 0, None, file="", outcome="filtered", identity={"clip": {"span": [2.8, 4.0]}})
+    put(
+        tmp_path,
+        "clips",
+        0,
+        None,
+        file="",
+        outcome="filtered",
+        identity={"clip": {"span": [2.8, 4.0]}},
+    )
     put(tmp_path, "clips", 1, None, identity={"clip": {"span": [1.0, 3.0]}})  # its file is gone
     put(tmp_path, "clips", 2, bytes(1000))
     put(tmp_path, "clips", 3, None, file="", identity={"clip": {"span": [99.0, 100.0]}})

@@ -1,4 +1,6 @@
-"""The plots: their numbers are the dataset's, and nothing that comes from data is more than words in them."""
+"""The plots: their numbers are the dataset's, and nothing that comes from data is more than words
+in them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,15 @@ NAMES = {
     "faces.yaw.span",
     "twins.flicker",
 }
-HOSTILE = ("<script>alert(1)</script>", "$x^2$ and \\frac{1}{", "理由", "a\x00b\nc \u202e d", "W" * 500, "\ud800", "")
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "$x^2$ and \\frac{1}{",
+    "理由",
+    "a\x00b\nc \u202e d",
+    "W" * 500,
+    "\ud800",
+    "",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +71,14 @@ def said(plot: Plot) -> list[str]:
 def paths(plot: Plot, paint: str) -> list[np.ndarray]:
     """Corners [n, 2] in points of every path painted so, e.g. "fill: #56b4e9"."""
     found = [
-        element for element in tree(plot).iter("{http://www.w3.org/2000/svg}path") if paint in element.get("style", "")
+        element
+        for element in tree(plot).iter("{http://www.w3.org/2000/svg}path")
+        if paint in element.get("style", "")
     ]
-    return [np.array(re.findall(r"[-\d.]+", element.get("d", "")), float).reshape(-1, 2) for element in found]
+    return [
+        np.array(re.findall(r"[-\d.]+", element.get("d", "")), float).reshape(-1, 2)
+        for element in found
+    ]
 
 
 def with_values(dataset: Dataset, values: Mapping[str, Sequence[float]]) -> Dataset:
@@ -75,14 +90,24 @@ def with_values(dataset: Dataset, values: Mapping[str, Sequence[float]]) -> Data
         for name, column in values.items():
             changed[names.index(name)] = column[number]
         rows.append(replace(row, values=changed))
-    return Dataset(dataset.folder, dataset.index, dataset.measures, {"train-000000.tar": rows}, dataset.history)
+    return Dataset(
+        dataset.folder, dataset.index, dataset.measures, {"train-000000.tar": rows}, dataset.history
+    )
 
 
-def with_rules(dataset: Dataset, rules: Sequence[Mapping], measures: Sequence[Measure] = ()) -> Dataset:
+def with_rules(
+    dataset: Dataset, rules: Sequence[Mapping], measures: Sequence[Measure] = ()
+) -> Dataset:
     index = {**dataset.index, "select": {"rules": rules, "subsets": {}}}
     column = np.full((1, len(measures)), 0.5)
     rows = [replace(row, values=np.append(row.values, column)) for row in dataset.rows]
-    return Dataset(dataset.folder, index, [*dataset.measures, *measures], {"train-000000.tar": rows}, dataset.history)
+    return Dataset(
+        dataset.folder,
+        index,
+        [*dataset.measures, *measures],
+        {"train-000000.tar": rows},
+        dataset.history,
+    )
 
 
 def bound(metric: str, **ends: float) -> dict:
@@ -90,17 +115,26 @@ def bound(metric: str, **ends: float) -> dict:
 
 
 def test_every_plot_may_stand_in_a_page(drawn):
-    ids = [element.get("id") for plot in drawn.values() for element in tree(plot).iter() if element.get("id")]
+    ids = [
+        element.get("id")
+        for plot in drawn.values()
+        for element in tree(plot).iter()
+        if element.get("id")
+    ]
     assert len(ids) == len(set(ids)) > 0
     assert drawn.keys() >= NAMES
     assert all(re.fullmatch(r"[A-Za-z0-9._]+", name) for name in drawn)
-    assert [plot.group for plot in drawn.values()] == sorted((p.group for p in drawn.values()), key=GROUPS.index)
+    assert [plot.group for plot in drawn.values()] == sorted(
+        (p.group for p in drawn.values()), key=GROUPS.index
+    )
     assert {plot.group for plot in drawn.values()} == set(GROUPS)
     for plot in drawn.values():
         assert plot.svg.startswith("<svg ") and plot.about.endswith(".")
         links = [element.get(HREF, "#") for element in tree(plot).iter()]
         assert all(link.startswith(("#", "data:image/png")) for link in links)
-        assert not {"style", "script", "metadata"} & {element.tag.rpartition("}")[2] for element in tree(plot).iter()}
+        assert not {"style", "script", "metadata"} & {
+            element.tag.rpartition("}")[2] for element in tree(plot).iter()
+        }
 
 
 def test_every_measure_has_its_plot(dataset, drawn):
@@ -136,7 +170,9 @@ def test_bars_of_the_funnel_are_as_long_as_their_share(drawn):
 
 
 def test_many_reasons_are_summed_up(tmp_path):
-    folder = shards(tmp_path, kept=1, lost=90, films=False, reason=lambda number: f"reason{min(number, 50):02}")
+    folder = shards(
+        tmp_path, kept=1, lost=90, films=False, reason=lambda number: f"reason{min(number, 50):02}"
+    )
     dataset = read_dataset(folder, folder / "no ledger")
     words = said(by_name(dataset)["funnel"])
     assert len(dataset.funnel()) > STEPS
@@ -172,7 +208,9 @@ def test_threshold_is_drawn_where_it_is_and_counted(dataset, drawn):
     (line,) = paths(plot, "stroke-dasharray")
     (outline,) = paths(plot, "fill: #56b4e9")
     assert np.ptp(line[:, 0]) == 0
-    assert (line[0, 0] - outline[:, 0].min()) / np.ptp(outline[:, 0]) == pytest.approx(8 / 32, abs=1e-3)
+    assert (line[0, 0] - outline[:, 0].min()) / np.ptp(outline[:, 0]) == pytest.approx(
+        8 / 32, abs=1e-3
+    )
     number = [measure.name for measure in dataset.measures].index("gaze.amplitude_deg")
     met = sum(row.values[number] >= 8 for row in dataset.rows)
     assert f"gaze subset: at least 8 ({met} of 40)" in plot.about
@@ -181,7 +219,10 @@ def test_threshold_is_drawn_where_it_is_and_counted(dataset, drawn):
 def test_twins_share_a_plot_and_each_has_its_threshold(drawn):
     plot = drawn["twins.landmarks"]
     assert {"swapped", "styled", "swapped: at most 0.03", "styled: at most 0.04"} <= set(said(plot))
-    assert [len(paths(plot, f"stroke: {colour}")) > 0 for colour in ("#0072b2", "#d55e00")] == [True, True]
+    assert [len(paths(plot, f"stroke: {colour}")) > 0 for colour in ("#0072b2", "#d55e00")] == [
+        True,
+        True,
+    ]
 
 
 def test_threshold_outside_of_the_range_is_an_arrow_at_its_edge(dataset):
@@ -195,7 +236,9 @@ def test_threshold_outside_of_the_range_is_an_arrow_at_its_edge(dataset):
 
 def test_metric_that_only_a_rule_names_has_a_plot(dataset):
     path, other = 'style."><img src=x>$y$', 'style."><img src=x>$y&'
-    drawn = by_name(with_rules(dataset, [bound(path, most=0.7)], [Measure(path, path), Measure(other, other)]))
+    drawn = by_name(
+        with_rules(dataset, [bound(path, most=0.7)], [Measure(path, path), Measure(other, other)])
+    )
     (plot,) = (plot for plot in drawn.values() if plot.title == path)
     assert other in {plot.title for plot in drawn.values()}
     assert re.fullmatch(r"[A-Za-z0-9._]+", plot.name)
@@ -208,7 +251,11 @@ def test_what_lies_beyond_is_told(dataset):
     drawn = by_name(with_values(dataset, values))
     amplitude, yaw = drawn["gaze.amplitude_deg"], drawn["faces.yaw.1"]
     assert "\u2265 32" in said(amplitude) and "2 above 32 in the outermost bin" in amplitude.about
-    assert "\u2264 \u221260" in said(yaw) and "60" in said(yaw) and "1 below -60 in the outermost bin" in yaw.about
+    assert (
+        "\u2264 \u221260" in said(yaw)
+        and "60" in said(yaw)
+        and "1 below -60 in the outermost bin" in yaw.about
+    )
 
 
 def test_odd_values(dataset):
@@ -262,6 +309,8 @@ def test_words_are_shortened_and_cleaned():
 
 
 def test_all_plots_of_any_dataset_are_small(tmp_path):
-    folder = shards(tmp_path, kept=300, lost=200, films=False, reason=lambda number: f"{'<&' * 200}{number}")
+    folder = shards(
+        tmp_path, kept=300, lost=200, films=False, reason=lambda number: f"{'<&' * 200}{number}"
+    )
     drawn = plots(read_dataset(folder, folder / "no ledger"))
     assert sum(len(plot.svg.encode()) for plot in drawn) < 400_000

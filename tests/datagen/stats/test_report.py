@@ -1,4 +1,6 @@
-"""The report is opened in a browser: what it shows is right, what moves moves, and nothing in the data comes alive."""
+"""The report is opened in a browser: what it shows is right, what moves moves, and nothing in the
+data comes alive.
+"""
 
 from __future__ import annotations
 
@@ -61,36 +63,55 @@ def test_the_sample(tab, sample, store):
     assert tab.texts("h2:not(dialog *)") == tab.texts("body > nav a")[1:]
     assert len(tab.texts("#gallery ~ .clip")) == tab.clips == 2
     assert tab.count("#gallery ~ .clip img") == 6
-    assert all(tab.run("return [...document.querySelectorAll('.plot svg')].map(s => s.clientHeight)"))
+    assert all(
+        tab.run("return [...document.querySelectorAll('.plot svg')].map(s => s.clientHeight)")
+    )
 
 
 def test_every_part_is_there(tab, usual):
     tab.visit(usual)
     assert tab.texts("#losses tbody tr:first-child td")[3] == "39"
     assert tab.texts("#losses tbody tr:last-child td")[3:] == ["30", "76.9%"]
-    assert tab.texts("#losses tbody tr td:nth-child(3)") == ["", "damaged", "small_face", "crash", ""]
+    assert tab.texts("#losses tbody tr td:nth-child(3)") == [
+        "",
+        "damaged",
+        "small_face",
+        "crash",
+        "",
+    ]
     assert len(tab.texts("#gallery ~ .clip")) == SHOWN
     assert len(tab.texts(".loss")) == 9 and "said the stage" in tab.texts(".loss")[0]
-    assert all(tab.texts(f"{part} .plot") for part in (".funnel", "#distributions ~ *", "#twins ~ *"))
-    labels = tab.run("return [...document.querySelectorAll('[role=img]')].map(one => one.ariaLabel)")
+    assert all(
+        tab.texts(f"{part} .plot") for part in (".funnel", "#distributions ~ *", "#twins ~ *")
+    )
+    labels = tab.run(
+        "return [...document.querySelectorAll('[role=img]')].map(one => one.ariaLabel)"
+    )
     assert all(labels) and len(set(labels)) == len(labels)
 
 
 def test_pictures_stand_in_the_page_without_javascript(usual):
     before, _, _ = usual.read_text("utf-8").partition('<template id="pool">')
-    assert before.count('<article class="clip"') == SHOWN and before.count("data:image/jpeg") >= 3 * SHOWN
+    assert (
+        before.count('<article class="clip"') == SHOWN
+        and before.count("data:image/jpeg") >= 3 * SHOWN
+    )
     assert before.count('<article class="loss"') == 9 and before.count("<svg ") > 10
 
 
 def test_a_title_sorts_and_what_was_not_measured_comes_last(tab, usual):
     tab.visit(usual)
-    angles = sorted(made_up.described(number, {})["metrics"]["faces"]["yaw"][1] for number in range(30))
+    angles = sorted(
+        made_up.described(number, {})["metrics"]["faces"]["yaw"][1] for number in range(30)
+    )
     assert angles[0] < 0 < angles[-1]
     for order in (angles, angles[::-1]):
         tab.sort("head yaw, median")
         assert [float(cell) for cell in tab.column("head yaw, median")] == order[:25]
     tab.one("#table .dt-paging-button[data-dt-idx='1']").click()
-    assert [cell for cell in tab.column("head yaw, median") if cell] == [f"{angle:g}" for angle in angles[4::-1]]
+    assert [cell for cell in tab.column("head yaw, median") if cell] == [
+        f"{angle:g}" for angle in angles[4::-1]
+    ]
 
 
 def test_kept_and_lost(tab, usual):
@@ -104,12 +125,16 @@ def test_kept_and_lost(tab, usual):
     assert tab.clips == 0
     tab.one("#reset").click()
     assert tab.clips == 39
-    assert tab.count("[data-show=all][aria-pressed=true]") and {*tab.texts(".filter select :checked")} == {"all"}
+    assert tab.count("[data-show=all][aria-pressed=true]") and {
+        *tab.texts(".filter select :checked")
+    } == {"all"}
 
 
 def test_filters(tab, usual):
     tab.visit(usual)
-    amplitudes = [made_up.described(number, {})["metrics"]["gaze"]["amplitude_deg"] for number in range(30)]
+    amplitudes = [
+        made_up.described(number, {})["metrics"]["gaze"]["amplitude_deg"] for number in range(30)
+    ]
     tab.fill("gaze amplitude: at least", 8)
     inside = sum(8 <= value <= 12.5 for value in amplitudes)
     assert tab.clips == sum(value >= 8 for value in amplitudes) > inside
@@ -128,10 +153,18 @@ def test_filters(tab, usual):
 def test_worst_and_best(tab, usual):
     tab.visit(usual)
     tab.one('#score option[value="agree.style.flicker"]').click()
-    flicker = {n: made_up.described(n, {})["metrics"]["agree"]["style"]["flicker"] for n in range(30)}
+    flicker = {
+        n: made_up.described(n, {})["metrics"]["agree"]["style"]["flicker"] for n in range(30)
+    }
     order = [f"clip-{n:06d}" for n in sorted(flicker, key=lambda n: flicker[n])]
-    assert (tab.texts("#best .clip h3"), tab.texts("#worst .clip h3")) == (order[:2], order[::-1][:2])
-    assert float(tab.texts("#worst .facts strong")[0]) == max(flicker.values()) and tab.count("#worst .chosen") == 2
+    assert (tab.texts("#best .clip h3"), tab.texts("#worst .clip h3")) == (
+        order[:2],
+        order[::-1][:2],
+    )
+    assert (
+        float(tab.texts("#worst .facts strong")[0]) == max(flicker.values())
+        and tab.count("#worst .chosen") == 2
+    )
     tab.check()
 
 
@@ -144,7 +177,9 @@ def test_a_row_opens_with_the_keyboard(tab, usual):
     tab.one("#next").click()
     assert tab.texts("#detail-title") == ["clip-000001"]
     said = dict(zip(tab.texts("#detail-values dt"), tab.texts("#detail-values dd"), strict=True))
-    assert said["identity"] == "person1" and said["frames"] == str(made_up.described(1, {})["frames"])
+    assert said["identity"] == "person1" and said["frames"] == str(
+        made_up.described(1, {})["frames"]
+    )
     tab.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not tab.run("return document.getElementById('detail').open")
 
@@ -157,7 +192,10 @@ def test_from_a_clip_that_is_filtered_out_it_goes_on_to_its_neighbours(tab, usua
     assert after and before
     tab.fill("key: contains", "1")
     for button, expected in (("#next", after[0]), ("#previous", before[-1])):
-        card = "[...document.querySelectorAll('#gallery ~ .clip .open')].find(one => one.textContent === arguments[0])"
+        card = (
+            "[...document.querySelectorAll('#gallery ~ .clip .open')].find(one => "
+            "one.textContent === arguments[0])"
+        )
         tab.run(f"{card}.click()", opened)
         assert tab.texts("#detail-title") == [opened]
         tab.one(button).click()
@@ -166,7 +204,10 @@ def test_from_a_clip_that_is_filtered_out_it_goes_on_to_its_neighbours(tab, usua
 
 def test_a_key_that_the_page_spells_otherwise_breaks_nothing_else(tab, tmp_path):
     dataset = made(tmp_path, kept=3, lost=0)
-    rows = [replace(row, key=f"odd\r{row.key}" if number == 1 else row.key) for number, row in enumerate(dataset.rows)]
+    rows = [
+        replace(row, key=f"odd\r{row.key}" if number == 1 else row.key)
+        for number, row in enumerate(dataset.rows)
+    ]
     tab.visit(report(replace(dataset, shards={rows[0].shard: rows})))
     assert tab.clips == 3 and tab.complaints() == []
 
@@ -198,7 +239,9 @@ def hostile(folder: Path) -> Dataset:
 
     every = {name: word for name in ("identity", "source", "reason", "license")}
     dataset = made(folder, NAME, kept=8, lost=8, **every)
-    losses = (Loss(w, loss.outcome, w, w, w, w) for loss, w in zip(dataset.losses, HOSTILE, strict=True))
+    losses = (
+        Loss(w, loss.outcome, w, w, w, w) for loss, w in zip(dataset.losses, HOSTILE, strict=True)
+    )
     return replace(dataset, history=replace(dataset.history, losses=tuple(losses)))
 
 
@@ -229,12 +272,17 @@ def test_the_policy_stops_what_gets_in(tab, usual):
     tab.run("""
         const images = "<img src='data:,' onerror='window.hacked = 1'><img src='http://127.0.0.1:9/x.png'>";
         document.body.insertAdjacentHTML("beforeend", images);
-        document.body.append(Object.assign(document.createElement("script"), {textContent: "window.hacked = 1"}))""")
-    done = tab.wait("fetch('http://127.0.0.1:9/').then(arguments[0], () => arguments[0]('refused'))")
+        document.body.append(Object.assign(
+            document.createElement("script"), {textContent: "window.hacked = 1"}))""")
+    done = tab.wait(
+        "fetch('http://127.0.0.1:9/').then(arguments[0], () => arguments[0]('refused'))"
+    )
     assert done == "refused" and tab.run("return window.hacked") is None
     said = tab.complaints()
     for refused in ("inline event handler", "inline script", "loading the image", "connect"):
-        assert any(refused in line.lower() and "Content Security Policy" in line for line in said), said
+        assert any(
+            refused in line.lower() and "Content Security Policy" in line for line in said
+        ), said
 
 
 def test_one_clip(tab, tmp_path):
@@ -262,7 +310,9 @@ def test_nothing_planned(tab, tmp_path):
 def test_pictures_of_lost_clips(tab, tmp_path, monkeypatch):
     dataset = made(tmp_path, kept=1, lost=14, reason="dark", films=False)
     picture = sheets(dataset, {"clip-000000": 1})["clip-000000"][0]
-    monkeypatch.setattr("datagen.stats.report.thumbnails", lambda *_: {"clip-000013": picture, "clip-000002": None})
+    monkeypatch.setattr(
+        "datagen.stats.report.thumbnails", lambda *_: {"clip-000013": picture, "clip-000002": None}
+    )
     tab.visit(report(dataset))
     assert tab.count(".loss") == 14 and tab.count(".loss img") == 1
     assert Counter(tab.texts(".loss .none")) == {"no picture": 1, "not among the 1 pictured": 12}

@@ -1,4 +1,6 @@
-"""Files that the statistics write beside the shards: what a person has edited stays, a bad place is one sentence."""
+"""Files that the statistics write beside the shards: what a person has edited stays, a bad place is
+one sentence.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,17 @@ def page(monkeypatch) -> None:
     monkeypatch.setattr(report, "page", lambda *_: "<p>new</p>\n")
 
 
-@pytest.mark.parametrize("edit", [lambda _: b"<p>mine</p>", lambda page: page.replace(b"new", b"mine", 1)])
+@pytest.mark.parametrize(
+    "edit", [lambda _: b"<p>mine</p>", lambda page: page.replace(b"new", b"mine", 1)]
+)
 def test_another_s_or_an_edited_file_is_left_alone(tmp_path, edit):
     path = tmp_path / "report.html"
     write_report(NONE, NONE, path)
     ours = path.read_bytes()
     path.write_bytes(edit(ours))
-    with pytest.raises(UserError, match="was edited or not written by this command: --overwrite replaces it"):
+    with pytest.raises(
+        UserError, match="was edited or not written by this command: --overwrite replaces it"
+    ):
         write_report(NONE, NONE, path)
     assert path.read_bytes() == edit(ours)
     write_report(NONE, NONE, path, overwrite=True)
@@ -51,9 +57,15 @@ def test_what_was_written_here_is_replaced(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("folder/report.html", "report.html is a folder, the report is a file: move the folder, or choose another"),
+        (
+            "folder/report.html",
+            "report.html is a folder, the report is a file: move the folder, or choose another",
+        ),
         ("file/report.html", "cannot write to .*file: File exists; choose another folder"),
-        ("file/deeper/report.html", "cannot write to .*deeper: Not a directory; choose another folder"),
+        (
+            "file/deeper/report.html",
+            "cannot write to .*deeper: Not a directory; choose another folder",
+        ),
     ],
 )
 def test_where_no_report_can_be_written_is_one_sentence(tmp_path, place, said):
@@ -65,7 +77,9 @@ def test_where_no_report_can_be_written_is_one_sentence(tmp_path, place, said):
 
 @pytest.mark.parametrize("shown", [-1, 501])
 def test_a_gallery_has_bounds(tmp_path, shown):
-    with pytest.raises(UserError, match=f"shown is {shown}: 0 to 500 clips in the gallery are expected."):
+    with pytest.raises(
+        UserError, match=f"shown is {shown}: 0 to 500 clips in the gallery are expected."
+    ):
         write_report(NONE, NONE, tmp_path / "report.html", shown)
 
 

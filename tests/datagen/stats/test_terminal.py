@@ -32,7 +32,11 @@ def folder(tmp_path_factory) -> Path:
 
 def row(text: str, *beginning: str) -> list[str]:
     """The words of the line that begins with these."""
-    (line,) = [words for line in text.splitlines() if (words := line.split())[: len(beginning)] == list(beginning)]
+    (line,) = [
+        words
+        for line in text.splitlines()
+        if (words := line.split())[: len(beginning)] == list(beginning)
+    ]
     return line[len(beginning) :]
 
 
@@ -44,9 +48,15 @@ def test_tables_say_what_the_json_says(folder):
     for split, counts in told["splits"].items():
         assert row(shown, split)[:2] == [str(counts["shards"]), str(counts["clips"])]
         assert row(shown, split)[-2:] == size(counts["tar_bytes"]).split()
-    assert row(shown, "planned")[:2] == ["30", "100.0%"] and row(shown, "=", "kept")[:2] == ["21", "70.0%"]
+    assert row(shown, "planned")[:2] == ["30", "100.0%"] and row(shown, "=", "kept")[:2] == [
+        "21",
+        "70.0%",
+    ]
     for loss in told["losses"]:
-        assert row(shown, "-", f"{loss['outcome']}:", loss["reason"])[:2] == [loss["stage"], str(loss["clips"])]
+        assert row(shown, "-", f"{loss['outcome']}:", loss["reason"])[:2] == [
+            loss["stage"],
+            str(loss["clips"]),
+        ]
     gaze = every["measures"]["gaze.amplitude_deg"]
     assert row(shown, "gaze", "amplitude", "[deg]")[-5:] == [*(f"{gaze[n]:.3g}" for n in ("p5", "median", "p95")), "≥8", "(gaze)"]  # fmt: skip  # noqa: E501
     assert row(shown, "swap")[:2] == [str(told["costs"]["swap"]["artefacts"]), "15.0"]
@@ -56,11 +66,16 @@ def test_tables_say_what_the_json_says(folder):
 def test_words_of_the_data_are_no_markup(tmp_path):
     made_up.shards(tmp_path / "s", films=False, reason="[red]x[/red] :smile: {y}")
     shown = stats("--input", tmp_path / "s", "--store", tmp_path).out
-    assert "[red]x[/red] :smile: {y}" in shown and "the ledger of the run is not in this --store" in shown
+    assert (
+        "[red]x[/red] :smile: {y}" in shown
+        and "the ledger of the run is not in this --store" in shown
+    )
 
 
 def test_an_empty_dataset_is_shown(tmp_path):
-    shown = stats("--input", made_up.shards(tmp_path / "s", kept=0, lost=0), "--store", tmp_path).out
+    shown = stats(
+        "--input", made_up.shards(tmp_path / "s", kept=0, lost=0), "--store", tmp_path
+    ).out
     assert row(shown, "planned")[:2] == ["0", "0.0%"]
     assert row(shown, "length", "[s]")[-3:] == ["-", "-", "-"]
 
@@ -79,9 +94,14 @@ def test_two_datasets_side_by_side(folder, tmp_path):
 
 def test_a_group_in_train_of_one_and_val_of_the_other_is_a_leak(tmp_path):
     usual = made_up.shards(tmp_path / "a", 6, films=False)  # person3 is in val
-    swapped = made_up.shards(tmp_path / "c", 4, films=False, identity=lambda n: "person3" if n == 0 else f"p{n}")
+    swapped = made_up.shards(
+        tmp_path / "c", 4, films=False, identity=lambda n: "person3" if n == 0 else f"p{n}"
+    )
     shown = stats("--compare", usual, swapped).out
-    assert "1 groups are in train of one and in val of the other, the first is identity:person3" in shown
+    assert (
+        "1 groups are in train of one and in val of the other, the first is identity:person3"
+        in shown
+    )
 
 
 @pytest.mark.parametrize("compares", [False, True])
@@ -101,7 +121,9 @@ def test_eighty_columns_are_enough_for_all_words(compares, folder, monkeypatch):
 
 
 def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):
-    folder = made_up.shards(tmp_path / "a\x1b[31m", films=False, reason="r\x1b[31m", license="l\x9b")
+    folder = made_up.shards(
+        tmp_path / "a\x1b[31m", films=False, reason="r\x1b[31m", license="l\x9b"
+    )
     index = json.loads((folder / "index.json").read_text())
     for entry in index["shards"]:
         entry["split"] = "tr\x1bain"
@@ -114,7 +136,10 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):
     [
         (["--shown", "many"], "--shown is 'many', a whole number from 0 is expected"),
         (["--shown", "-1"], "--shown is -1"),
-        (["input=null", "store=5"], "--input is None, a folder is expected; --store is 5, a folder is expected"),
+        (
+            ["input=null", "store=5"],
+            "--input is None, a folder is expected; --store is 5, a folder is expected",
+        ),
         (["compare=[a]"], "--compare is ['a'], two folders are expected: --compare A B"),
         (["--compare=a"], "--compare needs a value, or one more"),
         (["--compare", "a", "--json"], "--compare needs a value, or one more"),
@@ -135,7 +160,10 @@ def test_an_output_that_cannot_be_is_one_sentence(folder, tmp_path):
 
 def test_compare_takes_two_folders(folder):
     one = call("datagen.stats", "--compare", folder)
-    assert one.code == 2 and one.sentence == "error: --compare needs a value, or one more (see --help)."
+    assert (
+        one.code == 2
+        and one.sentence == "error: --compare needs a value, or one more (see --help)."
+    )
     none = call("datagen.stats", "--compare", folder, folder.parent / "none")
     assert none.code == 2 and re.search(r"none holds no index.json", none.sentence)
 
@@ -153,4 +181,10 @@ def test_small_histograms_show_whatever_is_there():
 
 
 def test_sizes_read_well():
-    assert [size(n) for n in (0, 999, 12_707_840, 3.1e9, 5e15)] == ["0 B", "999 B", "12.7 MB", "3.1 GB", "5000.0 TB"]
+    assert [size(n) for n in (0, 999, 12_707_840, 3.1e9, 5e15)] == [
+        "0 B",
+        "999 B",
+        "12.7 MB",
+        "3.1 GB",
+        "5000.0 TB",
+    ]

@@ -1,4 +1,6 @@
-"""`python -m datagen.style style=sdxl`: clips through it, what it costs, and what is refused before any work."""
+"""`python -m datagen.style style=sdxl`: clips through it, what it costs, and what is refused before
+any work.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from datagen.weights.registry import find
 from tests.fakes.tiny_sdxl import tiny_controlnet, tiny_sdxl
 from tests.faults import Run, call, contents
 
-QUICK = ("style=sdxl", "clips.size=64", "style.drift=null", "style.cross_frame=false", "style.prompts=[ink]")
+QUICK = (
+    "style=sdxl",
+    "clips.size=64",
+    "style.drift=null",
+    "style.cross_frame=false",
+    "style.prompts=[ink]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +66,22 @@ def test_workers_change_nothing(raw, tiny, tmp_path):
 
 def test_a_dry_run_tells_the_cost_of_known_spans(tiny, tmp_path):
     """Of the sample, whose clips have known lengths: 2 x 1.1 to 1.2 s at 25 frames/s."""
-    words = ("--dry-run", "--limit", "2", "source.clips=12", "source.people=6", "source.seconds=[1.1,1.2]")
+    words = (
+        "--dry-run",
+        "--limit",
+        "2",
+        "source.clips=12",
+        "source.people=6",
+        "source.seconds=[1.1,1.2]",
+    )
     words += ("--store", str(tmp_path / "store"), "--output", str(tmp_path / "out"))
-    run = call("datagen.shards", *words, "style=sdxl_paper", f"style.model={tiny}", "style.calls_per_s=1e3")
+    run = call(
+        "datagen.shards", *words, "style=sdxl_paper", f"style.model={tiny}", "style.calls_per_s=1e3"
+    )
     assert run.code == 0, run.err
-    told = re.search(r"at most (\d+) frames, (\d+) UNet calls, (\S+) hours of one worker \(1e\+03 calls", run.out)
+    told = re.search(
+        r"at most (\d+) frames, (\d+) UNet calls, (\S+) hours of one worker \(1e\+03 calls", run.out
+    )
     assert told and 54 <= int(told[1]) <= 60 and int(told[2]) == 30 * int(told[1])
     assert abs(float(told[3]) - int(told[2]) / 3.6e6) < 1e-4
     assert not (tmp_path / "store").exists()
@@ -92,12 +111,16 @@ def without_the_unet(folder: Path) -> None:
 def stable_diffusion_15(folder: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     del index["text_encoder_2"], index["tokenizer_2"]
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
+    (folder / "model_index.json").write_text(
+        json.dumps(index | {"_class_name": "StableDiffusionPipeline"})
+    )
 
 
 def code_of_its_own(folder: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"unet": ["my_code", "UNet2DConditionModel"]}))
+    (folder / "model_index.json").write_text(
+        json.dumps(index | {"unet": ["my_code", "UNet2DConditionModel"]})
+    )
 
 
 def of_the_second_part(folder: Path) -> None:
@@ -107,17 +130,39 @@ def of_the_second_part(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage, said",
     [
-        (damaged, r"diffusion_pytorch_model.safetensors is damaged or cut short .*: copy or download it again"),
-        (without_a_tensor, r"does not fit .*config.json \(missing: 1 \(text_projection.weight\)\): copy or download"),
+        (
+            damaged,
+            r"diffusion_pytorch_model.safetensors is damaged or cut short .*: copy or "
+            r"download it again",
+        ),
+        (
+            without_a_tensor,
+            r"does not fit .*config.json \(missing: 1 \(text_projection.weight\)\): copy "
+            r"or download",
+        ),
         (pointer, r"is a git-lfs pointer, .*run `git lfs pull`"),
-        (without_the_unet, r"unet holds no weights, diffusion_pytorch_model.safetensors or .* is expected"),
-        (stable_diffusion_15, r"holds a StableDiffusionPipeline, StableDiffusionXLPipeline is expected"),
-        (code_of_its_own, r"its unet is my_code.UNet2DConditionModel, diffusers.UNet2DConditionModel is expected"),
-        (of_the_second_part, r"tokenizer_2 holds no vocabulary, vocab.json and merges.txt are expected"),
+        (
+            without_the_unet,
+            r"unet holds no weights, diffusion_pytorch_model.safetensors or .* is expected",
+        ),
+        (
+            stable_diffusion_15,
+            r"holds a StableDiffusionPipeline, StableDiffusionXLPipeline is expected",
+        ),
+        (
+            code_of_its_own,
+            r"its unet is my_code.UNet2DConditionModel, diffusers.UNet2DConditionModel is expected",
+        ),
+        (
+            of_the_second_part,
+            r"tokenizer_2 holds no vocabulary, vocab.json and merges.txt are expected",
+        ),
         (shutil.rmtree, r"is no model in diffusers' layout \(no folder\): name a folder of SDXL"),
     ],
 )
-def test_a_folder_that_is_not_whole_is_refused(raw, tiny, tmp_path, damage: Callable[[Path], None], said):
+def test_a_folder_that_is_not_whole_is_refused(
+    raw, tiny, tmp_path, damage: Callable[[Path], None], said
+):
     copy = shutil.copytree(tiny, tmp_path / "copy")
     damage(copy)
     refused(style(raw, tmp_path, f"style.model={copy}"), said, tmp_path)
@@ -126,16 +171,28 @@ def test_a_folder_that_is_not_whole_is_refused(raw, tiny, tmp_path, damage: Call
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["style.steps=2", "style.strength=0.4"], r"leaves int\(0.8\) = 0 steps.*set style.steps=3 or more"),
+        (
+            ["style.steps=2", "style.strength=0.4"],
+            r"leaves int\(0.8\) = 0 steps.*set style.steps=3 or more",
+        ),
         (["style.strength=1.5"], r"style.strength is 1.5: a number above 0, at most 1"),
-        (["style.negative=blurry"], r"style.negative has no effect with style.guidance=0: raise that above 1"),
+        (
+            ["style.negative=blurry"],
+            r"style.negative has no effect with style.guidance=0: raise that above 1",
+        ),
         (["style.prompts=[]"], r"style.prompts is \[\]: a list of texts"),
         (["style.control=depth"], r"style.control is 'depth': canny or landmarks"),
         (["style.batch=0", "style.side=9"], r"style.batch is 0: .*; style.side is 9: px from 64"),
         ([f"style.prompts=[{'a' * 400}]"], r"has 402 tokens, 300 are read: shorten it"),
-        (["style.controlnet=nowhere"], r"style.controlnet=\S*nowhere is no ControlNet \(no folder\)"),
+        (
+            ["style.controlnet=nowhere"],
+            r"style.controlnet=\S*nowhere is no ControlNet \(no folder\)",
+        ),
         (["style.guidances=2"], r"no option 'style.guidances'; did you mean guidance\?"),
-        (["style.calls_per_s=0.01"], r"takes about \d+ s here .* more than --deadline-s 900: raise that"),
+        (
+            ["style.calls_per_s=0.01"],
+            r"takes about \d+ s here .* more than --deadline-s 900: raise that",
+        ),
     ],
 )
 def test_mistakes_are_refused(raw, tiny, tmp_path, words, said):
@@ -145,13 +202,20 @@ def test_mistakes_are_refused(raw, tiny, tmp_path, words, said):
 def test_a_controlnet_for_another_model_is_refused(raw, tiny, tmp_path):
     other = tiny_controlnet(tmp_path / "other", words=24)
     run = style(raw, tmp_path, f"style.model={tiny}", f"style.controlnet={other}")
-    refused(run, r"has cross_attention_dim 24 and the UNet 32: it was made for another model", tmp_path)
+    refused(
+        run, r"has cross_attention_dim 24 and the UNet 32: it was made for another model", tmp_path
+    )
 
 
-def test_missing_weights_are_told_with_size_licence_and_the_way_to_get_them(raw, tmp_path, monkeypatch):
+def test_missing_weights_are_told_with_size_licence_and_the_way_to_get_them(
+    raw, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     for words, name in (((), "sdxl-turbo"), (("style.model=sdxl",), "sdxl")):
-        said = rf"{name} \(.*about 6.9 GB; licence: .*\) is not in .*`python -m datagen.weights fetch {name}`"
+        said = (
+            rf"{name} \(.*about 6.9 GB; licence: .*\) is not in .*`python -m datagen.weights "
+            rf"fetch {name}`"
+        )
         refused(style(raw, tmp_path, *words), said, tmp_path)
 
 
@@ -160,7 +224,11 @@ def test_what_was_fetched_in_part_or_has_changed_since_is_refused(raw, tiny, tmp
     weights = tmp_path / "data" / "weights"
     folder = shutil.copytree(tiny, weights / "sdxl-turbo")
     record(find("sdxl-turbo"), "unet/config.json", "f" * 64, weights)
-    refused(style(raw, tmp_path), r"unet/config.json is not the file that it should be .*ffffffffffff... is", tmp_path)
+    refused(
+        style(raw, tmp_path),
+        r"unet/config.json is not the file that it should be .*ffffffffffff... is",
+        tmp_path,
+    )
     without_the_unet(folder)
     refused(style(raw, tmp_path), r"run `python -m datagen.weights fetch sdxl-turbo`", tmp_path)
 

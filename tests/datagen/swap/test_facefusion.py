@@ -1,7 +1,8 @@
-"""ModelScope's swap in an interpreter of its own: colours, silent failures, workers that die, and what is missing.
+"""ModelScope's swap in an interpreter of its own: colours, silent failures, workers that die, and
+what is missing.
 
-One test runs the real ModelScope, which takes seconds to start; the others a stand-in of its `pipeline` in an otherwise
-bare interpreter.
+One test runs the real ModelScope, which takes seconds to start; the others a stand-in of its
+`pipeline` in an otherwise bare interpreter.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ def clip(tmp_path_factory):
     assert found.found.sum() == FRAMES - 1
     found.save(folder / "faces.npz")
     return Clip(
-        "a-clip", {}, artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")}
+        "a-clip",
+        {},
+        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
     )
 
 
@@ -135,13 +138,22 @@ def clip(tmp_path_factory):
 def portraits(tmp_path_factory):
     """One donor, blue all over."""
     folder = tmp_path_factory.mktemp("portraits")
-    tinted = (portrait(person(7)) * np.array([0.35, 0.45, 1.0]) + np.array([0, 0, 60])).clip(0, 255).astype(np.uint8)
+    tinted = (
+        (portrait(person(7)) * np.array([0.35, 0.45, 1.0]) + np.array([0, 0, 60]))
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
     cv2.imwrite(str(folder / "blue.png"), tinted[..., ::-1])
     return folder
 
 
 def stage_of(python, model, portraits, **options):
-    common = {"python": str(python), "model": str(model), "donors": str(portraits), "most_kept": 0.5}
+    common = {
+        "python": str(python),
+        "model": str(model),
+        "donors": str(portraits),
+        "most_kept": 0.5,
+    }
     return FaceFusion(**{**common, "frame_s": 60, "start_s": 120, **options})
 
 
@@ -153,17 +165,26 @@ def expected(clip, donor):
     return made.clip(0, 255)
 
 
-def test_real_modelscope_swaps_with_the_colours_right_and_its_silence_is_noticed(clip, portraits, tmp_path):
+def test_real_modelscope_swaps_with_the_colours_right_and_its_silence_is_noticed(
+    clip, portraits, tmp_path
+):
     folder = tiny_modelscope.folder(tmp_path / "model")
     stage = stage_of(sys.executable, folder, portraits, task=TASK, trust_remote_code=True)
     published = tmp_path / "published"
     published.mkdir()
     kind = {"type": "image-face-fusion"}
-    configuration = {"framework": "pytorch", "task": "image-face-fusion", "model": kind, "pipeline": kind}
+    configuration = {
+        "framework": "pytorch",
+        "task": "image-face-fusion",
+        "model": kind,
+        "pipeline": kind,
+    }
     (published / "configuration.json").write_text(json.dumps(configuration))
     asked = {"task": "image-face-fusion", "model": str(published), "trust_remote_code": False}
     answer = stage._worker.ask(300, "load", **asked)
-    assert (answer["error"], answer["name"]) == ("package", "torchvision"), "what the published model needs is not here"
+    assert (answer["error"], answer["name"]) == ("package", "torchvision"), (
+        "what the published model needs is not here"
+    )
     made = stage(clip, tmp_path)
     assert made.metrics["donor"] == "blue.png" and made.metrics["kept"] == round(1 / FRAMES, 4)
     after = np.stack(list(video.frames(made.path)))
@@ -176,14 +197,18 @@ def test_real_modelscope_swaps_with_the_colours_right_and_its_silence_is_noticed
     assert stage._worker.ask(60, "swap", rgb)["whose"] == "donor"
 
 
-def test_frames_go_through_in_order_and_what_comes_back_unchanged_is_counted(python, model, clip, portraits, tmp_path):
+def test_frames_go_through_in_order_and_what_comes_back_unchanged_is_counted(
+    python, model, clip, portraits, tmp_path
+):
     stage = stage_of(python, model, portraits)
     stage.check()
     made = stage(clip, tmp_path)
     assert made.metrics["kept"] == round(1 / FRAMES, 4) and made.metrics["change"] > 20
     after = np.stack(list(video.frames(made.path)))
     assert np.abs(after - expected(clip, stage._pool[0])).mean((1, 2, 3)).max() < 3
-    with pytest.raises(Reject, match="no_face: the swap finds no face in 1 of 6 frames, at most 10% are allowed"):
+    with pytest.raises(
+        Reject, match="no_face: the swap finds no face in 1 of 6 frames, at most 10% are allowed"
+    ):
         stage_of(python, model, portraits, most_kept=0.1)(clip, tmp_path)
 
 
@@ -201,7 +226,9 @@ def test_the_answer_of_no_face_is_known_in_rgb_and_in_bgr(python, model):
 
 
 @pytest.mark.parametrize("fault", ["die", "hang", "kill"])
-def test_a_worker_that_dies_in_the_middle_of_a_clip_costs_nothing(fault, python, model, clip, portraits, tmp_path):
+def test_a_worker_that_dies_in_the_middle_of_a_clip_costs_nothing(
+    fault, python, model, clip, portraits, tmp_path
+):
     (tmp_path / "whole").mkdir()
     whole = stage_of(python, model, portraits)(clip, tmp_path / "whole")
     stage = stage_of(python, model, portraits, frame_s=3 if fault == "hang" else 60)
@@ -229,13 +256,17 @@ def test_a_worker_that_dies_in_the_middle_of_a_clip_costs_nothing(fault, python,
 def test_a_worker_that_always_dies_is_given_up(python, model, clip, portraits, tmp_path):
     (model / ".die").touch()
     stage = stage_of(python, model, portraits, restarts=1)
-    with pytest.raises(Transient, match=r"ended with exit code 7, saying 'the last words', the last of 2"):
+    with pytest.raises(
+        Transient, match=r"ended with exit code 7, saying 'the last words', the last of 2"
+    ):
         stage(clip, tmp_path)
     (model / ".die").unlink()
     assert stage(clip, tmp_path).metrics["kept"] > 0, "the next clip has a new worker"
 
 
-def test_full_memory_while_the_model_is_loaded_fails_one_try_of_a_clip(python, model, clip, portraits, tmp_path):
+def test_full_memory_while_the_model_is_loaded_fails_one_try_of_a_clip(
+    python, model, clip, portraits, tmp_path
+):
     (model / "configuration.json").write_text('{"full": true}')
     stage = stage_of(python, model, portraits)
     with pytest.raises(UserError, match=r"cannot be loaded .*out of memory.*: free memory there"):
@@ -246,7 +277,9 @@ def test_full_memory_while_the_model_is_loaded_fails_one_try_of_a_clip(python, m
     assert stage(clip, tmp_path).metrics["kept"] > 0
 
 
-def test_an_error_about_a_frame_fails_the_clip_with_its_words(python, model, clip, portraits, tmp_path):
+def test_an_error_about_a_frame_fails_the_clip_with_its_words(
+    python, model, clip, portraits, tmp_path
+):
     (model / ".raise").write_text("once")
     stage = stage_of(python, model, portraits)
     with pytest.raises(RuntimeError, match="ModelScope: ValueError: bad frame"):
@@ -268,7 +301,9 @@ print(worker.pid, flush=True)
 for _ in range(9):
     worker.ask(600, "swap", np.full((8, 8, 3), 99, np.uint8))
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
     worker = psutil.Process(int(parent.stdout.readline()))
     faults.until((model / ".hanging").exists)
     parent.kill()
@@ -307,7 +342,10 @@ def _mistakes(python, model, tmp_path):
     bare = bare_interpreter(tmp_path / "bare")
     (tmp_path / "gone").mkdir()
     lacking, remote = tmp_path / "lacking", tmp_path / "remote"
-    for folder, configuration in ((lacking, {"imports": ["tensorflow"]}), (remote, {"allow_remote": True})):
+    for folder, configuration in (
+        (lacking, {"imports": ["tensorflow"]}),
+        (remote, {"allow_remote": True}),
+    ):
         folder.mkdir()
         (folder / "configuration.json").write_text(json.dumps(configuration))
     (tmp_path / "true").symlink_to("/bin/true")
@@ -315,24 +353,51 @@ def _mistakes(python, model, tmp_path):
     return [
         ((), "data/facefusion-env/bin/python is none: make it with `make facefusion-env`"),
         ((env,), "run `python -m datagen.weights fetch facefusion`"),
-        ((env, f"swap.model={tmp_path / 'nowhere'}"), "nowhere does not exist, ModelScope's image-face-fusion"),
+        (
+            (env, f"swap.model={tmp_path / 'nowhere'}"),
+            "nowhere does not exist, ModelScope's image-face-fusion",
+        ),
         ((env, f"swap.model={tmp_path / 'gone'}"), "configuration.json cannot be read"),
         (
             (f"swap.python={bare}", has),
             "lacks the package modelscope (No module named 'modelscope'): make it again with",
         ),
-        ((env, f"swap.model={lacking}"), "lacks the package tensorflow (No module named 'tensorflow'): make it again"),
-        ((env, f"swap.model={remote}"), "configuration.json says allow_remote): say swap.trust_remote_code=true if"),
-        ((f"swap.python={tmp_path / 'true'}", has), "ended with exit code 0 before it was ready: make its interpreter"),
+        (
+            (env, f"swap.model={lacking}"),
+            "lacks the package tensorflow (No module named 'tensorflow'): make it again",
+        ),
+        (
+            (env, f"swap.model={remote}"),
+            "configuration.json says allow_remote): say swap.trust_remote_code=true if",
+        ),
+        (
+            (f"swap.python={tmp_path / 'true'}", has),
+            "ended with exit code 0 before it was ready: make its interpreter",
+        ),
         ((env, has, "swap.gpus=1"), "sees no GPU: install one that does there, or swap.gpus=0"),
-        ((env, "swap.model=iic/a_name"), "iic/a_name does not exist, ModelScope's image-face-fusion"),
+        (
+            (env, "swap.model=iic/a_name"),
+            "iic/a_name does not exist, ModelScope's image-face-fusion",
+        ),
     ]
 
 
-def test_what_is_missing_is_said_in_one_sentence_before_any_work(python, model, raw, store, tmp_path, monkeypatch):
+def test_what_is_missing_is_said_in_one_sentence_before_any_work(
+    python, model, raw, store, tmp_path, monkeypatch
+):
     (tmp_path / "stand").mkdir()
     monkeypatch.chdir(tmp_path / "stand")
-    common = ("--input", raw, "--store", store, "--runner", "local", "--output", tmp_path / "out", "swap=facefusion")
+    common = (
+        "--input",
+        raw,
+        "--store",
+        store,
+        "--runner",
+        "local",
+        "--output",
+        tmp_path / "out",
+        "swap=facefusion",
+    )
     for words, sentence in _mistakes(python, model, tmp_path):
         ended = faults.call("datagen.swap", *common, *words)
         assert ended.code == 2 and sentence in ended.sentence, (words, ended.sentence)
@@ -341,7 +406,17 @@ def test_what_is_missing_is_said_in_one_sentence_before_any_work(python, model, 
 
 @pytest.mark.slow
 def test_the_command_swaps(python, model, raw, store, tmp_path):
-    common = ("--input", raw, "--store", store, "--runner", "local", "--output", tmp_path / "out", "swap=facefusion")
+    common = (
+        "--input",
+        raw,
+        "--store",
+        store,
+        "--runner",
+        "local",
+        "--output",
+        tmp_path / "out",
+        "swap=facefusion",
+    )
     ended = faults.call("datagen.swap", *common, f"swap.python={python}", f"swap.model={model}")
     assert ended.code == 0, ended.err
     assert "planned 3 = kept 2 + filtered 0 + invalid 1 + failed 0" in ended.out

@@ -1,4 +1,6 @@
-"""insightface's swap, by its own loading code on tiny ONNX files: the right face, the right colours, every frame."""
+"""insightface's swap, by its own loading code on tiny ONNX files: the right face, the right
+colours, every frame.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from tests import faults
 from tests.fakes import tiny_insight
 
 FRAMES = 6
-WARMTH = 5.0  # of 255: the talking head's pictures are redder than blue by this, so BGR pictures show no face
+# of 255: the talking head's pictures are redder than blue by this, so BGR pictures show no face
+WARMTH = 5.0
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,9 @@ def clip(tmp_path_factory):
     assert found.found.all()
     found.save(folder / "faces.npz")
     return Clip(
-        "a-clip", {}, artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")}
+        "a-clip",
+        {},
+        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
     )
 
 
@@ -58,7 +63,9 @@ def models(tmp_path_factory, points):
     """Tiny stand-ins; the detector finds the talking head where it is."""
     folder = tmp_path_factory.mktemp("models")
     box = faces.Faces.of(points[2:3]).boxes[0] / 512
-    tiny_insight.buffalo(folder / "buffalo_l", tuple(box.tolist()), five_points(points[2]) / 512, WARMTH)
+    tiny_insight.buffalo(
+        folder / "buffalo_l", tuple(box.tolist()), five_points(points[2]) / 512, WARMTH
+    )
     tiny_insight.swapper(folder / "inswapper_128.onnx")
     return folder
 
@@ -68,7 +75,9 @@ def portraits(tmp_path_factory):
     """One donor, red all over."""
     folder = tmp_path_factory.mktemp("portraits")
     rgb = portrait(person(7))
-    tinted = (rgb * np.array([1.0, 0.45, 0.35]) + np.array([60, 0, 0])).clip(0, 255).astype(np.uint8)
+    tinted = (
+        (rgb * np.array([1.0, 0.45, 0.35]) + np.array([60, 0, 0])).clip(0, 255).astype(np.uint8)
+    )
     cv2.imwrite(str(folder / "red.png"), tinted[..., ::-1])
     return folder
 
@@ -87,25 +96,37 @@ def stage_of(models, portraits, **options):
 def cheeks(frames, points):
     """Mean colour [T, 3] of both cheeks."""
     where = np.round(points[:, [50, 280], :2]).astype(int)
-    return np.stack([rgb[at[:, 1], at[:, 0]].mean(0) for rgb, at in zip(frames, where, strict=True)])
+    return np.stack(
+        [rgb[at[:, 1], at[:, 0]].mean(0) for rgb, at in zip(frames, where, strict=True)]
+    )
 
 
-def test_every_frame_gets_the_donors_colour_and_red_stays_red(clip, points, models, portraits, tmp_path):
+def test_every_frame_gets_the_donors_colour_and_red_stays_red(
+    clip, points, models, portraits, tmp_path
+):
     stage = stage_of(models, portraits)
     made = stage(clip, tmp_path)
     assert made.metrics["donor"] == "red.png"
-    assert made.metrics["kept"] == 0 and made.metrics["undetected"] == 0, "BGR pictures are too cold for the detector"
+    assert made.metrics["kept"] == 0 and made.metrics["undetected"] == 0, (
+        "BGR pictures are too cold for the detector"
+    )
     before, after = (np.stack(list(video.frames(path))) for path in (clip.path("clips"), made.path))
     assert after.shape == before.shape
     mean = stage._identities[stage._pool[0].sha256].normed_embedding[:3]
-    colour = (mean / np.linalg.norm(stage._identities[stage._pool[0].sha256].normed_embedding) + 1) / 2
+    colour = (
+        mean / np.linalg.norm(stage._identities[stage._pool[0].sha256].normed_embedding) + 1
+    ) / 2
     assert colour[0] > colour[2] + 0.1, "the donor is red to the recogniser too"
     expected = 0.5 * cheeks(before, points) + 255 * (0.5 * colour + [tiny_insight.RED, 0, 0])
     assert np.abs(cheeks(after, points) - expected).max() < 12
-    assert np.abs(after[:, :40].astype(int) - before[:, :40]).mean() < 3, "far from the face nothing changes"
+    assert np.abs(after[:, :40].astype(int) - before[:, :40]).mean() < 3, (
+        "far from the face nothing changes"
+    )
 
 
-def test_a_face_that_the_detector_misses_is_swapped_by_our_own_points(clip, points, models, portraits, tmp_path):
+def test_a_face_that_the_detector_misses_is_swapped_by_our_own_points(
+    clip, points, models, portraits, tmp_path
+):
     blind = tiny_insight.buffalo(tmp_path / "blind", (0.0, 0.0, 0.1, 0.1), np.zeros((5, 2)), WARMTH)
     made = stage_of(models, portraits, faces=str(blind))(clip, tmp_path)
     assert made.metrics["undetected"] == FRAMES and made.metrics["kept"] == 0
@@ -125,10 +146,14 @@ def test_frames_whose_face_nobody_knows_stay_and_are_counted(clip, models, portr
     assert seen.metrics["kept"] == 0, "the detector knows where the points do not"
     made = stage_of(models, portraits, faces=str(blind), most_kept=0.5)(clip, tmp_path)
     assert made.metrics["kept"] == round(2 / FRAMES, 4)
-    before, after = (np.stack(list(video.frames(path))).astype(int) for path in (clip.path("clips"), made.path))
+    before, after = (
+        np.stack(list(video.frames(path))).astype(int) for path in (clip.path("clips"), made.path)
+    )
     change = np.abs(after - before).mean((1, 2, 3))
     assert change[1:3].max() < 2 and change[[0, 3, 4, 5]].min() > 8
-    with pytest.raises(Reject, match=r"no_face: the swap finds no face in 2 of 6 frames, at most 10%"):
+    with pytest.raises(
+        Reject, match=r"no_face: the swap finds no face in 2 of 6 frames, at most 10%"
+    ):
         stage_of(models, portraits, faces=str(blind))(clip, tmp_path)
 
 
@@ -183,7 +208,9 @@ def test_weights_name_the_files_by_content(models, portraits, tmp_path):
 
 def _mistakes(models, tmp_path):
     """Option -> what is said."""
-    empty, antelope, mixed, broken = (tmp_path / name for name in ("empty", "antelope", "mixed", "broken"))
+    empty, antelope, mixed, broken = (
+        tmp_path / name for name in ("empty", "antelope", "mixed", "broken")
+    )
     empty.mkdir()
     antelope.mkdir()
     shutil.copy(models / "buffalo_l" / "w600k_r50.onnx", antelope / "glintr100.onnx")
@@ -195,12 +222,25 @@ def _mistakes(models, tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     swapper = f"swap.model={models / 'inswapper_128.onnx'}"
     return [
-        ((), "needs swap.model=PATH of inswapper_128.onnx (about 0.55 GB, licence: non-commercial research only"),
-        ((f"swap.model={tmp_path / 'nowhere.onnx'}",), "nowhere.onnx does not exist, insightface's face swapper"),
+        (
+            (),
+            "needs swap.model=PATH of inswapper_128.onnx (about 0.55 GB, licence: "
+            "non-commercial research only",
+        ),
+        (
+            (f"swap.model={tmp_path / 'nowhere.onnx'}",),
+            "nowhere.onnx does not exist, insightface's face swapper",
+        ),
         ((f"swap.model={tmp_path / 'text.onnx'}",), "text.onnx ("),
-        ((f"swap.model={models / 'buffalo_l' / 'w600k_r50.onnx'}",), "is ArcFaceONNX with a last table of"),
+        (
+            (f"swap.model={models / 'buffalo_l' / 'w600k_r50.onnx'}",),
+            "is ArcFaceONNX with a last table of",
+        ),
         ((swapper,), "buffalo_l (insightface's face detector and recogniser"),
-        ((swapper, f"swap.faces={empty}"), "holds no .onnx file and not det_10g.onnx and w600k_r50.onnx"),
+        (
+            (swapper, f"swap.faces={empty}"),
+            "holds no .onnx file and not det_10g.onnx and w600k_r50.onnx",
+        ),
         (
             (swapper, f"swap.faces={antelope}"),
             "holds det_10g.onnx, glintr100.onnx and not w600k_r50.onnx: only buffalo_l",
@@ -210,16 +250,33 @@ def _mistakes(models, tmp_path):
             "insightface takes glintr100.onnx for recognition, w600k_r50.onnx is expected",
         ),
         ((swapper, f"swap.faces={broken}"), "insightface cannot load"),
-        ((swapper, f"swap.faces={models / 'buffalo_l'}", "swap.gpus=1"), "`pip install onnxruntime-gpu`; or gpus=0"),
+        (
+            (swapper, f"swap.faces={models / 'buffalo_l'}", "swap.gpus=1"),
+            "`pip install onnxruntime-gpu`; or gpus=0",
+        ),
         ((swapper, "swap.most_kept=2"), "swap.most_kept is 2: a number from 0 to 1 is expected"),
         ((swapper, f"swap.opt_out={tmp_path / 'nobody.txt'}"), "nobody.txt cannot be read"),
     ]
 
 
-def test_what_is_missing_is_said_in_one_sentence_before_any_work(models, raw, store, tmp_path, monkeypatch):
-    assert "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), "this table is for a machine without"
+def test_what_is_missing_is_said_in_one_sentence_before_any_work(
+    models, raw, store, tmp_path, monkeypatch
+):
+    assert "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), (
+        "this table is for a machine without"
+    )
     monkeypatch.chdir(tmp_path)
-    common = ("--input", raw, "--store", store, "--runner", "local", "--output", tmp_path / "out", "swap=inswapper")
+    common = (
+        "--input",
+        raw,
+        "--store",
+        store,
+        "--runner",
+        "local",
+        "--output",
+        tmp_path / "out",
+        "swap=inswapper",
+    )
     for words, sentence in _mistakes(models, tmp_path):
         ended = faults.call("datagen.swap", *common, *words)
         assert ended.code == 2 and sentence in ended.sentence, (words, ended.sentence)
@@ -230,9 +287,13 @@ def test_a_file_with_another_checksum_is_refused(models, portraits, tmp_path, mo
     monkeypatch.undo()
     shutil.copytree(models / "buffalo_l", tmp_path / "data" / "weights" / "buffalo_l")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"det_10g.onnx is not the file that it should be \(sha256 .* 5838f7fe0536"):
+    with pytest.raises(
+        UserError, match=r"det_10g.onnx is not the file that it should be \(sha256 .* 5838f7fe0536"
+    ):
         refuse_missing("buffalo_l", place("buffalo_l"), "swap.faces")
-    with pytest.raises(UserError, match=r"det_10g.onnx is not the file .*: name another, or get it from"):
+    with pytest.raises(
+        UserError, match=r"det_10g.onnx is not the file .*: name another, or get it from"
+    ):
         refuse_missing("buffalo_l", models / "buffalo_l", "swap.faces")
     with pytest.raises(UserError, match=r"inswapper_128.onnx is not the file .* e4a3f08c753c"):
         stage_of(models, portraits).check()
@@ -240,15 +301,29 @@ def test_a_file_with_another_checksum_is_refused(models, portraits, tmp_path, mo
 
 def test_a_missing_package_is_named(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "insightface.app", None)
-    with pytest.raises(UserError, match="package insightface.app cannot be imported .*pip install insightface"):
+    with pytest.raises(
+        UserError, match="package insightface.app cannot be imported .*pip install insightface"
+    ):
         Insight(models / "buffalo_l")
 
 
 def test_the_command_swaps_and_says_the_licence(raw, store, models, tmp_path):
     words = [f"swap.model={models / 'inswapper_128.onnx'}", f"swap.faces={models / 'buffalo_l'}"]
-    common = ("--input", raw, "--store", store, "--runner", "local", "--output", tmp_path / "out", "swap=inswapper")
+    common = (
+        "--input",
+        raw,
+        "--store",
+        store,
+        "--runner",
+        "local",
+        "--output",
+        tmp_path / "out",
+        "swap=inswapper",
+    )
     ended = faults.call("datagen.swap", *common, *words)
     assert ended.code == 0, ended.err
-    assert ended.out.count("non-commercial research only") == 2, "once for each of inswapper and buffalo_l"
+    assert ended.out.count("non-commercial research only") == 2, (
+        "once for each of inswapper and buffalo_l"
+    )
     assert "planned 3 = kept 2 + filtered 0 + invalid 1 + failed 0" in ended.out
     assert (tmp_path / "out" / "one-000.mp4").exists()

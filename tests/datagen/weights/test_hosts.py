@@ -1,4 +1,6 @@
-"""Weights of GitHub, ModelScope and of owners who give them out by hand: whole, gone on with, or one sentence."""
+"""Weights of GitHub, ModelScope and of owners who give them out by hand: whole, gone on with, or
+one sentence.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,26 @@ from tests.faults import Run, call
 BYTES = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(BYTES).hexdigest()
 RELEASE = Weight(
-    "toy", "a toy", "someone/toys/releases/download/v1.0", "MIT", "tests", ("a.bin",), len(BYTES), host="github"
+    "toy",
+    "a toy",
+    "someone/toys/releases/download/v1.0",
+    "MIT",
+    "tests",
+    ("a.bin",),
+    len(BYTES),
+    host="github",
 )
-MODEL = Weight("toy", "a toy", "someone/toys", "MIT", "tests", ("sub/a.bin",), 0, host="modelscope", revision="v1.0.1")
+MODEL = Weight(
+    "toy",
+    "a toy",
+    "someone/toys",
+    "MIT",
+    "tests",
+    ("sub/a.bin",),
+    0,
+    host="modelscope",
+    revision="v1.0.1",
+)
 ASSET = "/someone/toys/releases/download/v1.0/a.bin"
 FILE = "/api/v1/models/someone/toys/repo?Revision=v1.0.1&FilePath=sub%2Fa.bin"
 
@@ -39,7 +58,9 @@ class Host:
     claimed: int = 0  # size, in place of the true one
     kind: str = "application/octet-stream"
     mark: str = '"one"'  # ETag
-    sent: list[tuple[str, int, int]] = field(default_factory=list)  # address, first byte and bytes of each answer
+    sent: list[tuple[str, int, int]] = field(
+        default_factory=list
+    )  # address, first byte and bytes of each answer
 
     @property
     def begun_at(self) -> list[int]:
@@ -74,7 +95,9 @@ def host(monkeypatch) -> Iterator[Host]:
             body = data[first : last + 1]
             self.send_response(206 if len(body) < len(data) else 200)
             if len(body) < len(data):
-                self.send_header("Content-Range", f"bytes {first}-{last}/{told.claimed or len(data)}")
+                self.send_header(
+                    "Content-Range", f"bytes {first}-{last}/{told.claimed or len(data)}"
+                )
             self.send_header("Content-Type", told.kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", told.mark)
@@ -103,7 +126,9 @@ def host(monkeypatch) -> Iterator[Host]:
 
 @pytest.fixture
 def weights(monkeypatch, tmp_path) -> Callable[..., Run]:
-    """`python -m datagen.weights words` with one weight as the registry, in the folder `tmp_path`."""
+    """`python -m datagen.weights words` with one weight as the registry, in the folder
+    `tmp_path`.
+    """
 
     def run(weight: Weight, *words: str) -> Run:
         monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
@@ -124,7 +149,9 @@ def left(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("weight", "address"), [(RELEASE, ASSET), (MODEL, FILE)])
-def test_what_is_fetched_is_whole_recorded_and_fetched_once(weight, address, host, weights, tmp_path):
+def test_what_is_fetched_is_whole_recorded_and_fetched_once(
+    weight, address, host, weights, tmp_path
+):
     first = weights(weight, "fetch", "toy")
     assert first.code == 0, first.err
     name = weight.files[0]
@@ -141,7 +168,11 @@ def test_a_download_that_was_cut_off_goes_on_where_it_was(host, weights, tmp_pat
     weight = changed(RELEASE, sha256={"a.bin": SHA256})
     host.cut = True
     ended = weights(weight, "fetch", "toy")
-    assert ended.code == 2 and "the download was cut off (" in ended.sentence and "same command again" in ended.sentence
+    assert (
+        ended.code == 2
+        and "the download was cut off (" in ended.sentence
+        and "same command again" in ended.sentence
+    )
     assert left(tmp_path) == {"*.part"}
     assert weights(weight, "fetch", "toy").code == 2
     host.cut = False
@@ -168,8 +199,9 @@ def test_what_cannot_be_gone_on_with_begins_anew(change, host, weights, tmp_path
 def test_a_file_of_another_checksum_is_not_kept(host, weights, tmp_path):
     ended = weights(changed(RELEASE, sha256={"a.bin": "f" * 64}), "fetch", "toy")
     assert ended.code == 2
-    assert f"({SHA256[:12]}... came, ffffffffffff... is expected) and was removed" in ended.sentence.replace(
-        "sha256 ", ""
+    assert (
+        f"({SHA256[:12]}... came, ffffffffffff... is expected) and was removed"
+        in ended.sentence.replace("sha256 ", "")
     )
     assert left(tmp_path) == set()
 
@@ -188,7 +220,11 @@ def test_more_or_less_than_the_size_that_was_told_is_not_taken(host, weights, tm
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (404, "https://github.com/someone/toys/releases/tag/v1.0 has it no longer; toy (a toy; size: about 0.003 GB"),
+        (
+            404,
+            "https://github.com/someone/toys/releases/tag/v1.0 has it no longer; toy (a "
+            "toy; size: about 0.003 GB",
+        ),
         (503, "does not give it out (it answers 503); toy (a toy"),
         (429, "does not give it out (it answers 429)"),
     ],
@@ -221,7 +257,10 @@ def test_nobody_is_asked_where_there_is_no_host_or_no_network(host, weights, mon
     assert ended.code == 2 and "does not answer (" in ended.sentence
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     ended = weights(MODEL, "fetch", "toy")
-    assert ended.code == 2 and "error: HF_HUB_OFFLINE forbids the network; toy (a toy; size: unknown" in ended.sentence
+    assert (
+        ended.code == 2
+        and "error: HF_HUB_OFFLINE forbids the network; toy (a toy; size: unknown" in ended.sentence
+    )
     assert host.sent == []
 
 
@@ -232,11 +271,17 @@ def test_two_cannot_fetch_into_one_folder(host, weights, tmp_path):
 
 
 def test_what_its_owner_gives_out_by_hand_is_not_fetched(host, weights, tmp_path):
-    weight = changed(RELEASE, host=BY_HAND, source="the link in https://example.org/toys", licence="research only")
+    weight = changed(
+        RELEASE,
+        host=BY_HAND,
+        source="the link in https://example.org/toys",
+        licence="research only",
+    )
     ended = weights(weight, "fetch", "toy")
     assert (ended.code, ended.err) == (
         2,
-        f"error: toy (a toy; size: about 0.003 GB; licence: research only) is not in {tmp_path}/toy: "
+        "error: toy (a toy; size: about 0.003 GB; licence: research only) is not in "
+        f"{tmp_path}/toy: "
         "put a.bin of the link in https://example.org/toys there.\n",
     )
     assert host.sent == []

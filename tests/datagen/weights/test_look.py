@@ -1,4 +1,6 @@
-"""`python -m datagen.weights verify` by kind of file: whole ones pass, every kind of damage is one sentence."""
+"""`python -m datagen.weights verify` by kind of file: whole ones pass, every kind of damage is one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from datagen.weights.look import look
 def onnx(path: Path) -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [300, 300])
     weight = helper.make_tensor("w", TensorProto.FLOAT, [300, 300], [0.5] * 90_000)
-    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [value], [value], [weight])
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "g", [value], [value], [weight]
+    )
     save(helper.make_model(graph), str(path))
 
 
@@ -38,7 +42,9 @@ def old_checkpoint(path: Path) -> None:
 
 
 def arrays(path: Path) -> None:
-    path.write_bytes(pickle.dumps({"model": {"weight": np.ones((300, 300), np.float32)}}, protocol=2))
+    path.write_bytes(
+        pickle.dumps({"model": {"weight": np.ones((300, 300), np.float32)}}, protocol=2)
+    )
 
 
 def archive(path: Path) -> None:
@@ -69,7 +75,9 @@ def test_a_whole_file_passes_and_a_cut_one_does_not(name, tmp_path):
     data = (tmp_path / name).read_bytes()
     for damaged in (data[:-1], data[: len(data) // 2], b""):
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path / name))} is .*copy or download it again.$"):
+        with pytest.raises(
+            UserError, match=f"^{re.escape(str(tmp_path / name))} is .*copy or download it again.$"
+        ):
             look(tmp_path / name)
 
 

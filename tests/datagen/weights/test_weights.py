@@ -1,4 +1,6 @@
-"""The registry of weights: fetched whole or not at all, by hand where there is no network, verified."""
+"""The registry of weights: fetched whole or not at all, by hand where there is no network,
+verified.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def hub(tmp_path) -> Iterator[Hub]:
             self.send_response(status)
             self.send_header("X-Repo-Commit", COMMIT)
             if status != 200:
-                self.send_header("X-Error-Code", told.code or ("EntryNotFound" if status == 404 else ""))
+                self.send_header(
+                    "X-Error-Code", told.code or ("EntryNotFound" if status == 404 else "")
+                )
                 body = b""
             is_large = name.endswith(".safetensors")
             etag = hashlib.sha256(body).hexdigest() if is_large else hashlib.sha1(body).hexdigest()
@@ -102,11 +106,32 @@ def small(sha256: str = "") -> Weight:
 
 
 def weights(hub: Hub, weight: Weight, *words: object) -> Run:
-    """`python -m datagen.weights words` with `weight` as the registry, in a process of its own that asks `hub`."""
-    environment = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    environment |= {"HF_HUB_DISABLE_XET": "1", "PATH": "", "HF_HOME": "/nonexistent", "no_proxy": "127.0.0.1"}
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, json.dumps(asdict(weight)), *map(str, words)]
-    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    """`python -m datagen.weights words` with `weight` as the registry, in a process of its own that
+    asks `hub`.
+    """
+    environment = {
+        "HF_ENDPOINT": hub.address,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    environment |= {
+        "HF_HUB_DISABLE_XET": "1",
+        "PATH": "",
+        "HF_HOME": "/nonexistent",
+        "no_proxy": "127.0.0.1",
+    }
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        SCRIPT,
+        json.dumps(asdict(weight)),
+        *map(str, words),
+    ]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
+    )
     return Run(ended.returncode, ended.stdout, ended.stderr)
 
 
@@ -114,11 +139,21 @@ def test_what_is_fetched_is_whole_and_is_fetched_once(hub, tmp_path):
     words = ("fetch", "small", "--folder", tmp_path)
     first = weights(hub, small(), *words)
     assert first.code == 0, first.err
-    assert "a small model, https://huggingface.co/someone/small" in first.out and "licence: MIT" in first.out
-    there = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert (
+        "a small model, https://huggingface.co/someone/small" in first.out
+        and "licence: MIT" in first.out
+    )
+    there = {
+        p.relative_to(tmp_path).as_posix(): p.read_bytes()
+        for p in tmp_path.rglob("*")
+        if p.is_file()
+    }
     record = json.loads(there.pop("small/fetched.json"))
     assert there == {f"small/{name}": data for name, data in hub.files.items()}
-    assert record["sub/model.safetensors"]["sha256"] == hashlib.sha256(hub.files["sub/model.safetensors"]).hexdigest()
+    assert (
+        record["sub/model.safetensors"]["sha256"]
+        == hashlib.sha256(hub.files["sub/model.safetensors"]).hexdigest()
+    )
     asked = len(hub.asked)
     second = weights(hub, small(), *words)
     assert second.code == 0 and len(hub.asked) == asked
@@ -138,7 +173,9 @@ def test_a_download_that_is_cut_off_is_not_taken_for_whole(hub, tmp_path):
     hub.cut = False
     ended = weights(hub, small(), "fetch", "small", "--folder", tmp_path)
     assert ended.code == 0, ended.err
-    assert (tmp_path / "small" / "sub" / "model.safetensors").read_bytes() == hub.files["sub/model.safetensors"]
+    assert (tmp_path / "small" / "sub" / "model.safetensors").read_bytes() == hub.files[
+        "sub/model.safetensors"
+    ]
 
 
 def test_no_room_is_told_before_anything_is_fetched(hub, tmp_path):
@@ -152,8 +189,16 @@ def test_no_room_is_told_before_anything_is_fetched(hub, tmp_path):
     ("status", "code", "sentence"),
     [
         (403, "GatedRepo", "asks for consent: accept its terms there"),
-        (404, "EntryNotFound", "has it no longer; small (a small model; size: about 2e-05 GB; licence: MIT)"),
-        (503, "", "does not answer; small (a small model; size: about 2e-05 GB; licence: MIT) is not in"),
+        (
+            404,
+            "EntryNotFound",
+            "has it no longer; small (a small model; size: about 2e-05 GB; licence: MIT)",
+        ),
+        (
+            503,
+            "",
+            "does not answer; small (a small model; size: about 2e-05 GB; licence: MIT) is not in",
+        ),
     ],
 )
 def test_a_source_that_refuses_is_one_sentence(status, code, sentence, hub, tmp_path):
@@ -166,22 +211,28 @@ def test_without_a_network_the_way_by_hand_is_told(tmp_path):
     ended = call("datagen.weights", "fetch", "vae", "--folder", tmp_path)
     assert ended.code == 2
     assert ended.err == (
-        "error: HF_HUB_OFFLINE forbids the network; vae (the autoencoder that MegActor uses (sd-vae-ft-mse); "
+        "error: HF_HUB_OFFLINE forbids the network; vae (the autoencoder that MegActor "
+        "uses (sd-vae-ft-mse); "
         f"size: about 0.34 GB; licence: MIT) is not in {tmp_path}/vae: "
-        "put config.json, diffusion_pytorch_model.safetensors of https://huggingface.co/stabilityai/sd-vae-ft-mse "
+        "put config.json, diffusion_pytorch_model.safetensors of "
+        "https://huggingface.co/stabilityai/sd-vae-ft-mse "
         "there, or run `python -m datagen.weights fetch vae` where there is a network.\n"
     )
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_files_put_there_by_hand_are_found_and_verified(tmp_path):
-    with pytest.raises(UserError, match="put config.json, diffusion_pytorch_model.safetensors of https"):
+    with pytest.raises(
+        UserError, match="put config.json, diffusion_pytorch_model.safetensors of https"
+    ):
         require("vae", tmp_path)
     checkpoints.autoencoder().save_pretrained(tmp_path / "vae")
     assert require("vae", tmp_path) == tmp_path / "vae"
     told = call("datagen.weights", "verify", "vae", "--folder", tmp_path)
     assert (told.code, told.out) == (0, "vae: can be read; no checksum is known for all of it\n")
-    assert re.search(r"^vae .* yes$", call("datagen.weights", "list", "--folder", tmp_path).out, re.M)
+    assert re.search(
+        r"^vae .* yes$", call("datagen.weights", "list", "--folder", tmp_path).out, re.M
+    )
     file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     told = call("datagen.weights", "verify", "--folder", tmp_path)
@@ -202,7 +253,10 @@ def test_a_changed_size_or_byte_of_what_was_fetched_is_found(hub, tmp_path, monk
     verify = ("datagen.weights", "verify", "--folder", tmp_path)
     assert call(*verify).out == "small: whole\n"
     file = tmp_path / "small" / "sub" / "config.json"
-    for change, sentence in ((b'{"a": 2}', "has sha256"), (b'{"a": 10}', "has 9 bytes, 8 were fetched")):
+    for change, sentence in (
+        (b'{"a": 2}', "has sha256"),
+        (b'{"a": 10}', "has 9 bytes, 8 were fetched"),
+    ):
         file.write_bytes(change)
         told = call(*verify)
         assert told.code == 1 and sentence in told.out
@@ -228,10 +282,13 @@ def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     for place in ("datagen.weights.registry", "datagen.weights.__main__"):
         monkeypatch.setattr(f"{place}.WEIGHTS", (many,))
     with pytest.raises(
-        UserError, match=r"put part/0.json and 5 more files \(python -m datagen.weights list many\) of http"
+        UserError,
+        match=r"put part/0.json and 5 more files \(python -m datagen.weights list many\) of http",
     ):
         require("many", tmp_path)
-    assert [line.strip() for line in call("datagen.weights", "list", "many").out.splitlines()[2:]] == [*files]
+    assert [
+        line.strip() for line in call("datagen.weights", "list", "many").out.splitlines()[2:]
+    ] == [*files]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""`python -m model.convert`: sources into a model folder, a model folder into official names; nothing half-written."""
+"""`python -m model.convert`: sources into a model folder, a model folder into official names;
+nothing half-written.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,30 @@ def trained() -> MegActorPipeline:
 
 @pytest.fixture(scope="module")
 def folder(trained, tmp_path_factory) -> tuple[Path, str]:
-    """A model folder by the command, from an official checkpoint, an autoencoder and CLIP in half precision."""
+    """A model folder by the command, from an official checkpoint, an autoencoder and CLIP in half
+    precision.
+    """
     tmp_path = tmp_path_factory.mktemp("command")
     halves = {name: tensor.half() for name, tensor in official(trained).items()}
     checkpoint = checkpoints.write(tmp_path / "checkpoint.ckpt", {"state_dict": halves})
     trained.vae.save_pretrained(tmp_path / "vae")
     OmegaConf.save(checkpoints.small(), tmp_path / "small.yaml")
-    words = ["--preset", tmp_path / "small.yaml", "--megactor", checkpoint, "--vae", tmp_path / "vae"]
+    words = [
+        "--preset",
+        tmp_path / "small.yaml",
+        "--megactor",
+        checkpoint,
+        "--vae",
+        tmp_path / "vae",
+    ]
     ended = call("model.convert", *words, "--output", tmp_path / "model")
     assert ended.code == 0, ended.err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.ckpt", "model", "small.yaml", "vae"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint.ckpt",
+        "model",
+        "small.yaml",
+        "vae",
+    ]
     return tmp_path / "model", ended.out
 
 
@@ -43,7 +59,8 @@ def test_the_command_writes_a_model_folder_and_says_what_is_random(folder, train
     model = MegActorPipeline.from_pretrained(place, local_files_only=True)
     expected = {name: tensor.half().float() for name, tensor in official(trained).items()}
     assert_equal(
-        official_state_dict(model), expected | {n: t for n, t in official(trained).items() if n.endswith(".pe")}
+        official_state_dict(model),
+        expected | {n: t for n, t in official(trained).items() if n.endswith(".pe")},
     )
     assert_equal(model.vae.state_dict(), trained.vae.state_dict())
     tables = [name for name, _ in model.unet.named_buffers()]
@@ -54,9 +71,19 @@ def test_the_command_writes_a_model_folder_and_says_what_is_random(folder, train
 
 
 def test_the_command_writes_official_names(folder, trained, tmp_path):
-    ended = call("model.convert", "--export", tmp_path / "out.safetensors", "--from", folder[0], "--dtype", "float16")
+    ended = call(
+        "model.convert",
+        "--export",
+        tmp_path / "out.safetensors",
+        "--from",
+        folder[0],
+        "--dtype",
+        "float16",
+    )
     assert ended.code == 0, ended.err
-    assert_equal(load_file(tmp_path / "out.safetensors"), {n: t.half() for n, t in official(trained).items()})
+    assert_equal(
+        load_file(tmp_path / "out.safetensors"), {n: t.half() for n, t in official(trained).items()}
+    )
 
 
 def test_a_broken_model_folder_is_one_sentence(folder, tmp_path):
@@ -74,7 +101,9 @@ def test_nothing_is_overwritten_unasked(folder, tmp_path):
     words = ["--preset", place.parent / "small.yaml", "--output"]
     ended = call("model.convert", *words, place)
     assert (
-        ended.code == 2 and ended.err == f"error: {place} holds a model: name another --output, or say --overwrite.\n"
+        ended.code == 2
+        and ended.err
+        == f"error: {place} holds a model: name another --output, or say --overwrite.\n"
     )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
@@ -84,29 +113,56 @@ def test_nothing_is_overwritten_unasked(folder, tmp_path):
 
 
 def test_a_preset_of_random_weights_goes_in_by_a_process_of_its_own_and_out_again(tmp_path):
-    ended = run("model.convert", "--preset", "tiny", "--output", tmp_path / "model", "--dtype", "bfloat16")
+    ended = run(
+        "model.convert", "--preset", "tiny", "--output", tmp_path / "model", "--dtype", "bfloat16"
+    )
     assert ended.code == 0, ended.err
-    assert [line.split(" of ")[-1] for line in ended.out.splitlines() if line.startswith("RANDOM: ")] == [
-        f"{part} are in no source." for part in ("unet", "reference_net", "driven_encoder", "image_encoder")
+    assert [
+        line.split(" of ")[-1] for line in ended.out.splitlines() if line.startswith("RANDOM: ")
+    ] == [
+        f"{part} are in no source."
+        for part in ("unet", "reference_net", "driven_encoder", "image_encoder")
     ]
-    ended = call("model.convert", "--export", tmp_path / "out.safetensors", "--from", tmp_path / "model")
+    ended = call(
+        "model.convert", "--export", tmp_path / "out.safetensors", "--from", tmp_path / "model"
+    )
     assert ended.code == 0, ended.err
     names = load_file(tmp_path / "out.safetensors").keys()
-    assert ended.out == f"{tmp_path / 'out.safetensors'}: {len(names)} tensors by their official names.\n"
+    assert (
+        ended.out
+        == f"{tmp_path / 'out.safetensors'}: {len(names)} tensors by their official names.\n"
+    )
 
 
 COMMANDS = {
     "one of them is needed": [],
     "(weights out): one of them is needed": ["--output", "model", "--export", "out.ckpt"],
     "--export needs --from FOLDER": ["--export", "out.ckpt"],
-    "nowhere is no model folder (no model_index.json in it)": ["--export", "out.ckpt", "--from", "nowhere"],
+    "nowhere is no model folder (no model_index.json in it)": [
+        "--export",
+        "out.ckpt",
+        "--from",
+        "nowhere",
+    ],
     "there is no preset 'sd21': sd15 or tiny": ["--output", "model", "--preset", "sd21"],
     "--dtype is 'float8'": ["--output", "model", "--dtype", "float8"],
-    "/dev/null/x cannot be written (/dev/null is a file": ["--output", "/dev/null/x", "--preset", "nowhere"],
+    "/dev/null/x cannot be written (/dev/null is a file": [
+        "--output",
+        "/dev/null/x",
+        "--preset",
+        "nowhere",
+    ],
     "/dev/null/x.ckpt cannot be written (": ["--export", "/dev/null/x.ckpt", "--from", "nowhere"],
     f"{'x' * 300}.ckpt cannot be written (": ["--export", f"{'x' * 300}.ckpt", "--from", "nowhere"],
     f"{'x' * 300} cannot be written (": ["--output", "x" * 300],
-    "missing.ckpt cannot be read": ["--output", "model", "--preset", "tiny", "--megactor", "missing.ckpt"],
+    "missing.ckpt cannot be read": [
+        "--output",
+        "model",
+        "--preset",
+        "tiny",
+        "--megactor",
+        "missing.ckpt",
+    ],
 }
 
 

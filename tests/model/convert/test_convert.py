@@ -1,4 +1,6 @@
-"""Weights of others come in whole and go out unchanged; what does not fit is refused in one sentence."""
+"""Weights of others come in whole and go out unchanged; what does not fit is refused in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def test_every_official_name_and_shape_at_full_size_goes_in_and_out():
         for name, entry in known[part].items()
     }
     tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    tensors |= {name: positions(*shape[1:]) for name, shape in shapes.items() if name.endswith(".pe")}
+    tensors |= {
+        name: positions(*shape[1:]) for name, shape in shapes.items() if name.endswith(".pe")
+    }
 
     loaded = load.official_tensors("the official names", tensors, pipeline)
 
@@ -68,8 +72,14 @@ def test_every_official_name_and_shape_at_full_size_goes_in_and_out():
             "temporal_transformer.transformer_blocks.0.attention_blocks.1.to_q.weight",
             "transformer_blocks.0.attn2.to_q.weight",
         ),
-        ("temporal_transformer.transformer_blocks.0.norms.0.bias", "transformer_blocks.0.norm1.bias"),
-        ("temporal_transformer.transformer_blocks.0.ff_norm.bias", "transformer_blocks.0.norm3.bias"),
+        (
+            "temporal_transformer.transformer_blocks.0.norms.0.bias",
+            "transformer_blocks.0.norm1.bias",
+        ),
+        (
+            "temporal_transformer.transformer_blocks.0.ff_norm.bias",
+            "transformer_blocks.0.norm3.bias",
+        ),
     ],
 )
 def test_motion_modules_names(theirs, ours):
@@ -82,11 +92,19 @@ def test_motion_modules_names(theirs, ours):
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("layout", ["official.ckpt", "bare.ckpt", "out.safetensors"])
-def test_an_official_checkpoint_comes_in_and_goes_out_bit_for_bit(prefix, layout, trained, skeleton, tmp_path):
-    tensors = {name.replace("module.", prefix, 1): tensor for name, tensor in official(trained).items()}
+def test_an_official_checkpoint_comes_in_and_goes_out_bit_for_bit(
+    prefix, layout, trained, skeleton, tmp_path
+):
+    tensors = {
+        name.replace("module.", prefix, 1): tensor for name, tensor in official(trained).items()
+    }
     tensors[f"{prefix}vae.encoder.conv_in.weight"] = torch.zeros(1)
     tensors[f"{prefix}text_encoder.text_model.final_layer_norm.bias"] = torch.zeros(1)
-    state = {"epoch": 3, "global_step": 9000, "state_dict": tensors} if layout.startswith("official") else tensors
+    state = (
+        {"epoch": 3, "global_step": 9000, "state_dict": tensors}
+        if layout.startswith("official")
+        else tensors
+    )
     path = checkpoints.write(tmp_path / layout, state)
 
     loaded = load.official(path, skeleton)
@@ -117,7 +135,9 @@ def test_a_converted_official_checkpoint_predicts_the_golden_noise(skeleton, tmp
         for name, tensor in load_file(GOLDEN / f"weights_{part}.safetensors").items()
     }
     path = checkpoints.write(tmp_path / "golden.ckpt", {"state_dict": state})
-    model = build.build(checkpoints.small(), build.gathered([load.official(path, skeleton)]), torch.float32)
+    model = build.build(
+        checkpoints.small(), build.gathered([load.official(path, skeleton)]), torch.float32
+    )
     a, b, c = (
         load_file(GOLDEN / f"{name}.safetensors")
         for name in ("a_driven_encoder", "b_reference_net", "c_denoise_no_cfg")
@@ -132,7 +152,10 @@ def test_a_converted_official_checkpoint_predicts_the_golden_noise(skeleton, tmp
     animator = Animator(model.unet, model.reference_net, model.driven_encoder)
     with torch.no_grad():
         noise = animator(
-            c["in.noisy_latents"], b["in.timesteps"], _pixels(a["in.driving_u8"]).transpose(1, 2), reference
+            c["in.noisy_latents"],
+            b["in.timesteps"],
+            _pixels(a["in.driving_u8"]).transpose(1, 2),
+            reference,
         )
     assert (noise - c["out"]).norm() / c["out"].norm() < 1e-5
 
@@ -166,7 +189,9 @@ def test_stable_diffusion_is_the_same_from_every_layout(skeleton, tmp_path):
         conv_in = loaded.tensors["unet"].pop("conv_in.weight")
         assert torch.equal(conv_in[:, :4], unet["conv_in.weight"]), name
         assert conv_in.shape[1] == 13 and not conv_in[:, 4:].any()
-        assert_equal(loaded.tensors["unet"], {n: t for n, t in unet.items() if n != "conv_in.weight"})
+        assert_equal(
+            loaded.tensors["unet"], {n: t for n, t in unet.items() if n != "conv_in.weight"}
+        )
         assert_equal(loaded.tensors["vae"], vae)
         reference = loaded.tensors["reference_net"]
         assert_equal(reference, {n: unet[n] for n in reference})
@@ -178,18 +203,32 @@ def test_stable_diffusion_is_the_same_from_every_layout(skeleton, tmp_path):
 
 def test_parts_that_stable_diffusion_lacks_keep_their_initialisation(skeleton, tmp_path):
     place = checkpoints.write(tmp_path / "unet.safetensors", checkpoints.image_unet().state_dict())
-    model = build.build(checkpoints.small(), build.gathered([load.sd15(place, skeleton)]), torch.float32)
-    ends = [tensor for name, tensor in model.unet.state_dict().items() if ".motion_modules.0.proj_out" in name]
+    model = build.build(
+        checkpoints.small(), build.gathered([load.sd15(place, skeleton)]), torch.float32
+    )
+    ends = [
+        tensor
+        for name, tensor in model.unet.state_dict().items()
+        if ".motion_modules.0.proj_out" in name
+    ]
     assert ends and not any(tensor.any() for tensor in ends)
     assert model.driven_encoder.spatial_conv_out.weight.any()
     assert torch.equal(model.unet.conv_in.bias, checkpoints.image_unet().conv_in.bias)
 
 
 @pytest.mark.parametrize("layout", ["v3", "state_dict", "adapter", "module.unet"])
-def test_motion_modules_come_from_animatediff_and_touch_nothing_else(layout, trained, skeleton, tmp_path):
-    unet = {n.removeprefix("module.unet."): t for n, t in official(trained).items() if ".motion_modules." in n}
+def test_motion_modules_come_from_animatediff_and_touch_nothing_else(
+    layout, trained, skeleton, tmp_path
+):
+    unet = {
+        n.removeprefix("module.unet."): t
+        for n, t in official(trained).items()
+        if ".motion_modules." in n
+    }
     if layout == "adapter":
-        unet = {from_official(n).replace("attn1.pos_encoder", "pos_embed"): t for n, t in unet.items()}
+        unet = {
+            from_official(n).replace("attn1.pos_encoder", "pos_embed"): t for n, t in unet.items()
+        }
         unet = {n: t for n, t in unet.items() if "pos_encoder" not in n}
     if layout == "module.unet":
         unet = {f"module.unet.{n}": t for n, t in unet.items()}
@@ -205,17 +244,24 @@ def test_the_appearance_encoder_comes_whole_or_cut(is_cut, skeleton, tmp_path):
     whole = checkpoints.image_unet(5).state_dict()
     own = skeleton.reference_net.state_dict().keys()
     given = {name: tensor for name, tensor in whole.items() if name in own or not is_cut}
-    checkpoints.write(tmp_path / "appearance_encoder" / "diffusion_pytorch_model.safetensors", given)
+    checkpoints.write(
+        tmp_path / "appearance_encoder" / "diffusion_pytorch_model.safetensors", given
+    )
     loaded = load.appearance(tmp_path, skeleton)
     assert_equal(loaded.tensors["reference_net"], {name: whole[name] for name in own})
-    assert len(loaded.report.ignored.get("the ReferenceNet ends before", [])) == (0 if is_cut else 24)
+    assert len(loaded.report.ignored.get("the ReferenceNet ends before", [])) == (
+        0 if is_cut else 24
+    )
 
 
 def test_the_autoencoder_comes_alone_too(skeleton, tmp_path):
     vae = checkpoints.autoencoder()
     vae.save_pretrained(tmp_path / "folder")
     bare = checkpoints.ldm_vae(vae.state_dict()) | {"loss.logvar": torch.zeros(1)}
-    for place in (tmp_path / "folder", checkpoints.write(tmp_path / "vae.ckpt", {"state_dict": bare})):
+    for place in (
+        tmp_path / "folder",
+        checkpoints.write(tmp_path / "vae.ckpt", {"state_dict": bare}),
+    ):
         assert_equal(load.vae(place, skeleton).tensors["vae"], vae.state_dict())
 
 

@@ -61,7 +61,10 @@ FILES = {
     "head.safetensors": (lambda path: _cut(path, 0.01), "is damaged or cut short"),
     "start.ckpt": (lambda path: _cut(path, 0.05), "is damaged or cut short"),
     "old.ckpt": (lambda path: path.write_bytes(b"\x80\x02}q\x00X\x05"), "is damaged or cut short"),
-    "page.ckpt": (lambda path: path.write_text("\n<!DOCTYPE html><html>Sign in</html>"), "is a web page"),
+    "page.ckpt": (
+        lambda path: path.write_text("\n<!DOCTYPE html><html>Sign in</html>"),
+        "is a web page",
+    ),
     "pointer.safetensors": (lambda path: path.write_text(POINTER), "is a git-lfs pointer"),
     "empty.ckpt": (lambda path: path.touch(), "is empty"),
     "folder.ckpt": (lambda path: path.mkdir(), "is a folder, a file of weights is expected"),
@@ -70,8 +73,14 @@ FILES = {
         lambda path: path.write_bytes(b"\x89PNG\r\n"),
         "is neither a safetensors file nor a torch checkpoint",
     ),
-    "list.ckpt": (lambda path: torch.save([torch.zeros(1)], path), "holds no tensors with names (it is a list)"),
-    "words.ckpt": (lambda path: torch.save({"state_dict": {"a": "b"}}, path), "holds no tensors with names"),
+    "list.ckpt": (
+        lambda path: torch.save([torch.zeros(1)], path),
+        "holds no tensors with names (it is a list)",
+    ),
+    "words.ckpt": (
+        lambda path: torch.save({"state_dict": {"a": "b"}}, path),
+        "holds no tensors with names",
+    ),
 }
 
 
@@ -87,10 +96,14 @@ def test_what_is_no_file_of_weights_is_named(name, tmp_path, monkeypatch):
 
 def test_a_pickle_that_would_run_code_is_named_with_what_it_asks_for(tmp_path):
     _bomb(tmp_path / "bomb.ckpt")
-    assert "asks for posix.system, which could run any code" in refusal(read, tmp_path / "bomb.ckpt")
+    assert "asks for posix.system, which could run any code" in refusal(
+        read, tmp_path / "bomb.ckpt"
+    )
 
 
-@pytest.mark.parametrize("told", ["[]", "{", '{"weight_map": {"a": "../outside.safetensors"}}', '{"weight_map": 1}'])
+@pytest.mark.parametrize(
+    "told", ["[]", "{", '{"weight_map": {"a": "../outside.safetensors"}}', '{"weight_map": 1}']
+)
 def test_an_index_that_leads_elsewhere_is_refused(told, tmp_path):
     checkpoints.write(tmp_path / "outside.safetensors", {"a": torch.zeros(1)})
     index = tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json"
@@ -120,17 +133,28 @@ def test_a_checkpoint_of_another_size_is_told_by_shapes(official):
 
 def test_a_checkpoint_of_another_kind_is_told_by_its_names(model):
     text = refusal(load.official_tensors, "it.ckpt", {"conv_in.weight": torch.zeros(1)}, model)
-    assert "it.ckpt is no MegActor checkpoint: names like module.unet.* are expected, found conv_in.weight" in text
+    assert (
+        "it.ckpt is no MegActor checkpoint: names like module.unet.* are expected, found "
+        "conv_in.weight" in text
+    )
 
 
 def test_half_a_checkpoint_is_refused(official, model):
-    given = {name: tensor for name, tensor in official.items() if ".appearance_encoder." not in name}
-    assert "missing: 660 (reference_net conv_in.weight" in refusal(load.official_tensors, "it", given, model)
+    given = {
+        name: tensor for name, tensor in official.items() if ".appearance_encoder." not in name
+    }
+    assert "missing: 660 (reference_net conv_in.weight" in refusal(
+        load.official_tensors, "it", given, model
+    )
 
 
 @pytest.mark.parametrize("length", [24, 64])
 def test_tables_of_positions_for_another_length_are_refused(length, official, model):
-    name = next(name for name in official if name.startswith("module.unet.up_blocks.0.") and name.endswith(".pe"))
+    name = next(
+        name
+        for name in official
+        if name.startswith("module.unet.up_blocks.0.") and name.endswith(".pe")
+    )
     official[name] = torch.zeros(1, length, 64)
     text = refusal(load.official_tensors, "it.ckpt", official, model)
     assert f"knows {length} frames, 32 are expected" in text
@@ -140,21 +164,30 @@ def test_tables_of_positions_for_another_length_are_refused(length, official, mo
 def test_learnt_positions_are_refused(official, model):
     name = next(name for name in official if name.endswith(".pe"))
     official[name] = official[name].flip(1)
-    assert "has other positions in down_blocks.0." in refusal(load.official_tensors, "it.ckpt", official, model)
+    assert "has other positions in down_blocks.0." in refusal(
+        load.official_tensors, "it.ckpt", official, model
+    )
     official[name] = official[name].flip(1).half()
     load.official_tensors("it.ckpt", official, model)
 
 
 def _motion(official: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {n.removeprefix("module.unet."): tensor for n, tensor in official.items() if ".motion_modules." in n}
+    return {
+        n.removeprefix("module.unet."): tensor
+        for n, tensor in official.items()
+        if ".motion_modules." in n
+    }
 
 
 def test_other_versions_of_animatediff_are_refused_by_name(official, model, tmp_path):
     v3 = _motion(official)
     name = "down_blocks.0.motion_modules.0.temporal_transformer.norm.bias"
     kinds = {
-        "is AnimateDiff v2 (its mid block has": v3 | {name.replace("down_blocks.0", "mid_block"): torch.zeros(1)},
-        "is of Stable Diffusion XL (it has no": {n: t for n, t in v3.items() if "_blocks.3." not in n},
+        "is AnimateDiff v2 (its mid block has": v3
+        | {name.replace("down_blocks.0", "mid_block"): torch.zeros(1)},
+        "is of Stable Diffusion XL (it has no": {
+            n: t for n, t in v3.items() if "_blocks.3." not in n
+        },
         "is AnimateDiff v1: ": {n: t[:, :24] if n.endswith(".pe") else t for n, t in v3.items()},
         "has no motion modules (found conv_in": {"conv_in.weight": torch.zeros(1)},
         "unknown: 1 (conv_in.weight)": v3 | {"conv_in.weight": torch.zeros(1)},
@@ -167,17 +200,24 @@ def test_other_versions_of_animatediff_are_refused_by_name(official, model, tmp_
 def test_settings_that_no_shape_shows_are_compared(model, tmp_path):
     checkpoints.image_unet().save_pretrained(tmp_path / "unet")
     config = tmp_path / "unet" / "config.json"
-    config.write_text(config.read_text().replace('"attention_head_dim": 8', '"attention_head_dim": 4'))
+    config.write_text(
+        config.read_text().replace('"attention_head_dim": 8', '"attention_head_dim": 4')
+    )
     assert "attention_head_dim is 4, not 8" in refusal(load.sd15, tmp_path, model)
     checkpoints.clip().save_pretrained(tmp_path / "clip")
     config = tmp_path / "clip" / "config.json"
     config.write_text(config.read_text().replace("quick_gelu", "gelu"))
-    assert "hidden_act is gelu, not quick_gelu" in refusal(load.image_encoder, tmp_path / "clip", model)
+    assert "hidden_act is gelu, not quick_gelu" in refusal(
+        load.image_encoder, tmp_path / "clip", model
+    )
 
 
 def test_leftovers_of_a_one_file_checkpoint_are_unknown(model, tmp_path):
     tensors = checkpoints.one_file(checkpoints.image_unet(), checkpoints.autoencoder())
-    tensors |= {"model.diffusion_model.label_emb.0.0.weight": torch.zeros(1), "control_model.x": torch.zeros(1)}
+    tensors |= {
+        "model.diffusion_model.label_emb.0.0.weight": torch.zeros(1),
+        "control_model.x": torch.zeros(1),
+    }
     del tensors["model.diffusion_model.out.0.bias"]
     text = refusal(load.sd15, checkpoints.write(tmp_path / "one.safetensors", tensors), model)
     assert "missing: 1 (unet conv_norm_out.bias)" in text
@@ -208,7 +248,9 @@ def _broken(folder: Path) -> None:
     raise OSError("broken")
 
 
-@pytest.mark.parametrize("write", [_broken, lambda folder: None])  # the second: there is nothing to move into place
+@pytest.mark.parametrize(
+    "write", [_broken, lambda folder: None]
+)  # the second: there is nothing to move into place
 def test_a_save_that_fails_leaves_the_old_model(write, model, tmp_path, monkeypatch):
     build.save(model, tmp_path / "model")
     before = sorted(tmp_path.rglob("*"))

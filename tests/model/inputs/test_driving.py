@@ -1,4 +1,6 @@
-"""What drives a portrait, frame by frame: against the official program's numbers, and against pictures drawn here."""
+"""What drives a portrait, frame by frame: against the official program's numbers, and against
+pictures drawn here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def face_points():
 
 
 def test_the_square_crop_is_the_official_one(golden):
-    """The first detection of each picture counts; the official driving crop took those of the picture before."""
+    """The first detection of each picture counts; the official driving crop took those of the
+    picture before.
+    """
     ids, rects = golden["in.image_ids"].numpy(), golden["in.rects"].numpy()
     first = np.stack([rects[ids == picture][0] for picture in range(6)])
     frames = golden["in.frames_u8"].float()
@@ -47,7 +51,9 @@ def test_the_square_crop_is_the_official_one(golden):
 
 
 def test_the_face_alone_is_the_official_one(golden):
-    """Frame 2 has no detection: the official program takes that of frame 1, which it has made taller already."""
+    """Frame 2 has no detection: the official program takes that of frame 1, which it has made
+    taller already.
+    """
     boxes = golden["in.rects2"].numpy()[[0, 1, 1, 2, 3]].astype(np.float64)
     height = boxes[2, 3] - boxes[2, 1]
     boxes[2] += [0, -0.4 * height, 0, 0.1 * height]
@@ -76,7 +82,10 @@ def test_a_square_holds_every_box_it_can_and_lies_inside():
         size = draw.integers(40, 300, 2)
         low = draw.uniform(0, size - 20, (3, 2))
         boxes = np.concatenate([low, np.minimum(low + draw.uniform(5, 60, (3, 2)), size)], axis=1)
-        extent, largest = (boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)).max(), min(size) // 2 * 2
+        extent, largest = (
+            (boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)).max(),
+            min(size) // 2 * 2,
+        )
         for margin in (None, 1.0, 2.3):
             part = square(boxes, (int(size[0]), int(size[1])), margin)
             assert min(part.left, part.top) >= 0
@@ -91,7 +100,9 @@ def test_a_square_holds_every_box_it_can_and_lies_inside():
 def test_a_margin_leaves_that_much_room():
     boxes = np.array([[100.0, 100, 140, 150], [120, 110, 160, 160]])
     assert square(boxes, (1000, 800)) == Square(0, 0, 260)
-    assert square(boxes, (1000, 800), margin=2.0) == Square(75, 75, 110)  # 60 px that both span, and one face of 50
+    assert square(boxes, (1000, 800), margin=2.0) == Square(
+        75, 75, 110
+    )  # 60 px that both span, and one face of 50
     assert square(boxes[:1], (1000, 800), margin=3.0) == Square(45, 50, 150)
     assert square(boxes[:1], (125, 160), margin=3.0).side == 124
 
@@ -116,19 +127,24 @@ def test_pictures_shrink_without_flicker():
     """Stripes of one px: smoothed they are grey, taken singly they beat."""
     stripes = torch.zeros(1, 3, 96, 96)
     stripes[..., ::2] = 1
-    smooth, beating = (cropped(stripes, Square(0, 0, 96), 36, antialias=flag)[..., 3:-3] for flag in (True, False))
+    smooth, beating = (
+        cropped(stripes, Square(0, 0, 96), 36, antialias=flag)[..., 3:-3] for flag in (True, False)
+    )
     assert smooth.std() < 0.15 < 0.25 < beating.std()
 
 
 def test_the_kept_box_is_square_taller_and_inside():
     boxes = np.array([[30.0, 40, 50, 70], [40, 40, 70, 60], [0, 0, 60, 100]])
-    # 20x30: 5 px wider on both sides, then 12 px above and 3 below; 30x20: 5 px higher; at the border cut off
+    # 20x30: 5 px wider on both sides, then 12 px above and 3 below; 30x20: 5 px higher; at the
+    # border cut off
     assert kept_boxes(boxes, 100).tolist() == [[25, 28, 55, 73], [40, 23, 70, 68], [0, 0, 80, 100]]
 
 
 def test_only_keeps_the_boxes_and_nothing_else():
     frames = torch.ones(2, 3, 20, 30)
-    kept = only(frames, np.array([[[1, 2, 5, 6], [10, 10, 12, 20]], [[0, 0, 30, 1], [0, 0, 1, 20]]]))
+    kept = only(
+        frames, np.array([[[1, 2, 5, 6], [10, 10, 12, 20]], [[0, 0, 30, 1], [0, 0, 1, 20]]])
+    )
     assert kept[0].sum() == 3 * (16 + 20) and kept[0, :, 2:6, 1:5].min() == 1
     assert kept[1].sum() == 3 * (30 + 19)
 
@@ -147,7 +163,9 @@ def test_aligned_moves_one_box_onto_another():
     outside = moved.clone()
     outside[:, :, 29:71, 9:31] = 0
     assert outside.max() == 0
-    assert torch.allclose(aligned(frames, np.array([3.0, 4, 9, 9]), np.array([3.0, 4, 9, 9])), frames, atol=1e-5)
+    assert torch.allclose(
+        aligned(frames, np.array([3.0, 4, 9, 9]), np.array([3.0, 4, 9, 9])), frames, atol=1e-5
+    )
 
 
 def test_contours_are_eyes_mouth_and_brows(face_points):
@@ -165,4 +183,9 @@ def test_patches_reach_an_eighth_around_all_that_was_seen():
         np.array([[100.0, 50], [5, 50], [60, 90], [60, 20]]),
         np.array([[110.0, 52], [6, 60], [64, 99], [60, 20]]),
     )
-    assert patches(low, high, 128).tolist() == [[84, 34, 126, 68], [0, 34, 22, 76], [44, 74, 80, 115], [44, 4, 76, 36]]
+    assert patches(low, high, 128).tolist() == [
+        [84, 34, 126, 68],
+        [0, 34, 22, 76],
+        [44, 74, 80, 115],
+        [44, 4, 76, 36],
+    ]

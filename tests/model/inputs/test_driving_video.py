@@ -1,4 +1,6 @@
-"""A driving video: its frames counted at a constant rate, its face found in all of them, its pictures read in order."""
+"""A driving video: its frames counted at a constant rate, its face found in all of them, its
+pictures read in order.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,13 @@ def test_every_picture_is_a_frame_and_has_its_face(footage):
     assert (footage.size, footage.rate, footage.is_steady) == ((512, 512), 25, True)
     assert footage.shown.tolist() == list(range(COUNT)) and footage.found.all()
     middles = footage.boxes[:, [0, 2]].mean(axis=1)
-    assert middles[-1] - middles[0] == pytest.approx(60, abs=6) and (np.diff(middles) > 0).mean() > 0.9
+    assert (
+        middles[-1] - middles[0] == pytest.approx(60, abs=6) and (np.diff(middles) > 0).mean() > 0.9
+    )
     assert (footage.outline[:2] >= footage.boxes[0, :2] - 1).all()
-    assert (footage.low <= footage.high).all() and np.ptp([footage.low[:, 0], footage.high[:, 0]], axis=0).min() > 45
+    assert (footage.low <= footage.high).all() and np.ptp(
+        [footage.low[:, 0], footage.high[:, 0]], axis=0
+    ).min() > 45
 
 
 def test_where_the_face_is_hidden_its_place_lies_between(tmp_path):
@@ -52,7 +58,10 @@ def test_where_the_face_is_hidden_its_place_lies_between(tmp_path):
     found = look(tmp_path / "a.mp4")
     assert np.flatnonzero(~found.found).tolist() == list(HIDDEN) and len(found.shown) == COUNT
     middles = found.boxes[:, [0, 2]].mean(axis=1)
-    assert middles[10] == pytest.approx(middles[[7, 13]].mean(), abs=1) and middles[13] - middles[7] > 15
+    assert (
+        middles[10] == pytest.approx(middles[[7, 13]].mean(), abs=1)
+        and middles[13] - middles[7] > 15
+    )
     frames = DrivingFrames(found, 64).read(range(COUNT))
     assert all(frames[:, n].max() > 0.1 for n in range(COUNT))
 
@@ -75,14 +84,23 @@ def test_windows_read_what_the_whole_reads(footage, talk):
     source.close()
     assert torch.equal(torch.cat(parts, dim=1), whole) and len(source) == COUNT
     number, part = 17, source.square
-    rgb = list(video.frames(talk))[number][part.top : part.top + part.side, part.left : part.left + part.side]
-    small = torch.from_numpy(cv2.resize(rgb, (48, 48), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)[None] / 255
+    rgb = list(video.frames(talk))[number][
+        part.top : part.top + part.side, part.left : part.left + part.side
+    ]
+    small = (
+        torch.from_numpy(cv2.resize(rgb, (48, 48), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)[
+            None
+        ]
+        / 255
+    )
     lit = whole[:, number] > 0
     assert (whole[:, number] - grey(small)[0])[lit].abs().mean() < 0.02
 
 
 def test_contours_come_to_lie_on_the_portraits(footage):
-    """Moved to a face of another size elsewhere, eyes and mouth are where they would be in that face."""
+    """Moved to a face of another size elsewhere, eyes and mouth are where they would be in that
+    face.
+    """
     side = 256
     here = DrivingFrames(footage, side)
     own = here.square.place(footage.outline, side)
@@ -94,14 +112,18 @@ def test_contours_come_to_lie_on_the_portraits(footage):
     assert 0.02 < (unmoved > 0).float().mean() < 0.9 and (unmoved - plain)[both].abs().max() < 1e-3
     scale = (there[2:] - there[:2]) / (own[2:] - own[:2])
     matrix = np.array([[scale[0], 0, 0], [0, scale[1], 0]])
-    matrix[:, 2] = there[:2] - scale * own[:2] + (scale - 1) / 2  # OpenCV counts from the middles of the px
+    matrix[:, 2] = (
+        there[:2] - scale * own[:2] + (scale - 1) / 2
+    )  # OpenCV counts from the middles of the px
     expected = cv2.warpAffine(unmoved.numpy(), matrix, (side, side))
     assert np.abs(moved.numpy() - expected).max() < 0.03
 
 
 def test_a_second_face_drives_only_where_the_first_is_not():
     times = [n / 12.5 for n in range(100)]
-    first, second, tiny = (np.array([[x, 10.0, x + s, 10 + s]]) for x, s in ((10, 50), (200, 45), (300, 9)))
+    first, second, tiny = (
+        np.array([[x, 10.0, x + s, 10 + s]]) for x, s in ((10, 50), (200, 45), (300, 9))
+    )
     nothing = np.empty((0, 4))
     faces = [first] * 50 + [nothing] * 10 + [second] * 30 + [tiny] * 10
     track = main_face(times, faces)
@@ -145,7 +167,9 @@ def test_a_dropped_picture_is_held_not_a_varying_rate():
 def test_one_picture_is_a_video_too(tmp_path):
     film(tmp_path / "a.mp4", 2, poses(1))
     found = look(tmp_path / "a.mp4")
-    assert (len(found.shown), found.rate) == (1, 25) and DrivingFrames(found, 32).read(range(1)).shape == (3, 1, 32, 32)
+    assert (len(found.shown), found.rate) == (1, 25) and DrivingFrames(found, 32).read(
+        range(1)
+    ).shape == (3, 1, 32, 32)
     assert frame_rate(np.zeros(1), 0.0) == (25, True)
 
 
@@ -189,5 +213,8 @@ def test_real_files(media):
     squats = look(media / "clips" / "c15_squats_5fps_720x1280.mp4")
     assert (squats.rate, len(squats.shown)) == (5, 65) and squats.found.mean() > 0.95
     assert "shows no face" in refused(media / "bad" / "noface_landscape.mp4")
-    for name, word in {"truncated_faststart": "stopped with an error", "audio_only": "no video stream"}.items():
+    for name, word in {
+        "truncated_faststart": "stopped with an error",
+        "audio_only": "no video stream",
+    }.items():
         assert word in refused(media / "bad" / f"{name}.mp4")

@@ -1,4 +1,6 @@
-"""The still picture: every way in which a portrait may be stored gives the same face, and what is none is refused."""
+"""The still picture: every way in which a portrait may be stored gives the same face, and what is
+none is refused.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,16 @@ def test_the_background_is_what_is_neither_person_nor_face(plain):
     assert framed.background[:8, :8].all() and framed.background[:8, -8:].all()
     large = plain.framed(512).background
     assert (
-        cv2.resize(large.astype(np.uint8), (64, 64), interpolation=cv2.INTER_AREA) == framed.background
+        cv2.resize(large.astype(np.uint8), (64, 64), interpolation=cv2.INTER_AREA)
+        == framed.background
     ).mean() > 0.97
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 8])
 def test_a_picture_on_its_side_is_turned_upright(orientation, rgb, plain, tmp_path):
-    stored = {2: rgb[:, ::-1], 3: rgb[::-1, ::-1], 6: np.rot90(rgb), 8: np.rot90(rgb, -1)}[orientation]
+    stored = {2: rgb[:, ::-1], 3: rgb[::-1, ::-1], 6: np.rot90(rgb), 8: np.rot90(rgb, -1)}[
+        orientation
+    ]
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.jpg", quality=95, exif=exif)
@@ -69,7 +74,11 @@ def test_transparency_lies_on_white(rgb, plain, tmp_path):
     alpha[:30] = 0
     Image.fromarray(np.dstack([rgb, alpha])).save(tmp_path / "a.png")
     found = read(tmp_path / "a.png")
-    assert found.rgb[:30].min() == 255 and np.array_equal(found.rgb[30:], rgb[30:]) and far(found, plain) < 3
+    assert (
+        found.rgb[:30].min() == 255
+        and np.array_equal(found.rgb[30:], rgb[30:])
+        and far(found, plain) < 3
+    )
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -104,7 +113,9 @@ def refused(path) -> str:
 def test_no_face_or_a_tiny_one_is_refused(rgb, tmp_path):
     Image.fromarray(np.full((300, 300, 3), 90, np.uint8)).save(tmp_path / "wall.png")
     assert "shows no face" in refused(tmp_path / "wall.png")
-    Image.fromarray(cv2.resize(rgb, (100, 108), interpolation=cv2.INTER_AREA)).save(tmp_path / "tiny.png")
+    Image.fromarray(cv2.resize(rgb, (100, 108), interpolation=cv2.INTER_AREA)).save(
+        tmp_path / "tiny.png"
+    )
     assert "px between the eyes: at least 24 are expected" in refused(tmp_path / "tiny.png")
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(tmp_path / "dot.png")
     assert "shows no face" in refused(tmp_path / "dot.png")
@@ -140,7 +151,11 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
 
 
 def test_real_portraits(media):
-    faces = {"p01_astronaut_512.png": 1, "p05_painting_mona_lisa_720x1280.jpg": 1, "p07_anime_rgba_868.png": 1}
+    faces = {
+        "p01_astronaut_512.png": 1,
+        "p05_painting_mona_lisa_720x1280.jpg": 1,
+        "p07_anime_rgba_868.png": 1,
+    }
     for name, count in faces.items():
         assert read(media / "portraits" / name).faces == count
     assert "3 faces" in refused(media / "portraits" / "p09_group_four_1280x853.jpg")

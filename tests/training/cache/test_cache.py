@@ -1,4 +1,6 @@
-"""What the frozen parts say, kept beside the shards: as without, found again, and never of another model or shard."""
+"""What the frozen parts say, kept beside the shards: as without, found again, and never of another
+model or shard.
+"""
 
 from __future__ import annotations
 
@@ -61,14 +63,23 @@ def windows(clips: ClipSet) -> list[Window]:
     """With a reference that has tokens; the last frame of a clip is among those that are shown."""
     last = int(clips.shelf.frames[1]) - 1
     frames = [np.arange(5), np.arange(last - 4, last + 1)]
-    return [Window(frames[0], np.array([2 * EVERY]), "target"), Window(frames[1], np.array([0]), "swapped")]
+    return [
+        Window(frames[0], np.array([2 * EVERY]), "target"),
+        Window(frames[1], np.array([0]), "swapped"),
+    ]
 
 
 def test_losses_are_those_without_a_cache_and_the_autoencoder_is_not_asked(sample, folder):
     clips, pipeline = clipset(sample), tiny()
     cached = replace(clips, cache=Cache(folder, pipeline, sample))
-    plain, quick = (joined([c.sample(i, w, position=i) for i, w in enumerate(windows(clips))]) for c in (clips, cached))
-    assert quick.latents.shape[:3] == (2, pipeline.unet.config.out_channels, 5) and plain.latents is None
+    plain, quick = (
+        joined([c.sample(i, w, position=i) for i, w in enumerate(windows(clips))])
+        for c in (clips, cached)
+    )
+    assert (
+        quick.latents.shape[:3] == (2, pipeline.unet.config.out_channels, 5)
+        and plain.latents is None
+    )
     task = Task(Frozen(pipeline), Objective(pipeline.scheduler))
     blind = copy.copy(pipeline)
     blind.latents = blind.background = None
@@ -87,7 +98,10 @@ def test_every_frame_is_kept_in_its_place(sample, folder):
     wanted = pipeline.latents.mean(to_floats(shown.target)[0].transpose(0, 1)).transpose(0, 1)[None]
     torch.testing.assert_close(found["latents"].float(), wanted, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
-        found["reference_latents"].float(), pipeline.latents.mean(to_floats(shown.reference)), rtol=1e-3, atol=1e-3
+        found["reference_latents"].float(),
+        pipeline.latents.mean(to_floats(shown.reference)),
+        rtol=1e-3,
+        atol=1e-3,
     )
     torch.testing.assert_close(
         found["tokens"].float(), pipeline.background.encode(shown.clip_pixels), rtol=2e-3, atol=2e-3
@@ -113,13 +127,24 @@ def test_an_interrupted_run_goes_on_with_the_next_shard(sample, folder, tmp_path
     (output / "index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=f"lacks 1 of .* the first is {lost}"):
         Cache(output, tiny(), sample)
-    words = ("model=tiny", "trainer=cpu", "plan=true", "validate_every=0", f"data.input={sample}", f"cache={output}")
+    words = (
+        "model=tiny",
+        "trainer=cpu",
+        "plan=true",
+        "validate_every=0",
+        f"data.input={sample}",
+        f"cache={output}",
+    )
     words += ("optim.trainable=[nothing]",)  # so that no memory is reckoned
     assert f"lacks 1 of 2 shards of {sample}" in faults.call("training.fit", *words).err
     assert filled(sample, output).code == 0
     after = faults.tree(output)
     kept = index["shards"][0]["file"]
-    assert after[kept] == before[kept] and after[lost][0] == before[lost][0] and after.keys() == before.keys()
+    assert (
+        after[kept] == before[kept]
+        and after[lost][0] == before[lost][0]
+        and after.keys() == before.keys()
+    )
     assert after["index.json"][0] == before["index.json"][0]
 
 
@@ -149,7 +174,9 @@ def test_a_shard_that_is_cut_off_is_refused(sample, folder, tmp_path):
         Cache(output, tiny(), sample)
 
 
-@pytest.mark.parametrize(("name", "value"), [("tokens_every", 0), ("workers", -1), ("device", "tpu")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("tokens_every", 0), ("workers", -1), ("device", "tpu")]
+)
 def test_an_option_that_makes_no_sense_is_told(sample, tmp_path, name, value):
     made = filled(sample, tmp_path / "cache", f"{name}={value}")
     assert made.code == 2 and str(value) in made.err and not (tmp_path / "cache").exists()

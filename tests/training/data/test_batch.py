@@ -25,15 +25,24 @@ FRAMES, REFERENCE = [3, 9, 14, 20], 5
 
 def batch(shards, side: int, preparation=None, **options) -> Batch:
     sides = Sides(side, side, side // 8)
-    clips = ClipData(str(shards), sides, preparation or numbered.Preparation(), **options).clipset("train")
+    clips = ClipData(str(shards), sides, preparation or numbered.Preparation(), **options).clipset(
+        "train"
+    )
     return clips.sample(0, Window(np.array(FRAMES), np.array([REFERENCE]), "target"))
 
 
 @pytest.fixture
 def frames(sample, tmp_path) -> torch.Tensor:
     """All frames of the first clip, float [n, 3, 512, 512] in [0, 1]."""
-    (tmp_path / "a.mp4").write_bytes(next(fields["mp4"] for fields in faults.samples(sample).values()))
-    return torch.from_numpy(np.stack(list(video.frames(tmp_path / "a.mp4")))).permute(0, 3, 1, 2).float() / 255
+    (tmp_path / "a.mp4").write_bytes(
+        next(fields["mp4"] for fields in faults.samples(sample).values())
+    )
+    return (
+        torch.from_numpy(np.stack(list(video.frames(tmp_path / "a.mp4"))))
+        .permute(0, 3, 1, 2)
+        .float()
+        / 255
+    )
 
 
 def test_floats_are_exactly_those_of_the_films_frames(sample, frames):
@@ -65,7 +74,10 @@ def test_levels_come_back_and_other_numbers_are_refused():
 
 
 def test_a_batch_may_hold_changed_and_unchanged_samples(sample):
-    plain, changed = batch(sample, 64), batch(sample, 64, jitter=1.0, warp_probability=1.0, reshape=1.0)
+    plain, changed = (
+        batch(sample, 64),
+        batch(sample, 64, jitter=1.0, warp_probability=1.0, reshape=1.0),
+    )
     both = joined([plain, changed])
     assert torch.equal(to_floats(both.target)[:1], to_floats(plain.target))
     assert both.target.dtype == both.driving.dtype == torch.uint8
@@ -80,7 +92,9 @@ def test_the_models_are_given_floats_and_the_loader_none(sample):
     pipeline, asked = tiny(), []
     pictures = batch(sample, pipeline.side, pipeline.feature_extractor)
     told = SimpleNamespace(
-        sample=lambda clip, generator: asked.append(clip) or pipeline.latents.sample(clip, generator),
+        sample=lambda clip, generator: (
+            asked.append(clip) or pipeline.latents.sample(clip, generator)
+        ),
         mean=lambda clip: asked.append(clip) or pipeline.latents.mean(clip),
     )
     models = SimpleNamespace(latents=told, vae=pipeline.vae, background=pipeline.background)

@@ -70,7 +70,9 @@ def test_the_twin_that_is_named_drives(shards):
     for batch in batches(shards, 20, twin_probability=0.7):
         (twin,) = batch.twins
         grey = GREYS[{"target": "mp4"}.get(twin, f"{twin}.mp4")]
-        inside = batch.driving[0, :, :, 70:80, 84:88].float().mean()  # of the face's box, beside the number
+        inside = (
+            batch.driving[0, :, :, 70:80, 84:88].float().mean()
+        )  # of the face's box, beside the number
         assert abs(inside - grey) < 3
         seen.add(twin)
     assert seen == {"target", "swapped", "styled"}
@@ -84,7 +86,9 @@ def test_shapes_ranges_and_background(shards):
     assert batch.clip_pixels.shape == (1, 3, 1, 1)
     levels = {batch.target.dtype, batch.reference.dtype, batch.driving.dtype, batch.mask.dtype}
     assert levels == {torch.uint8}
-    assert {batch.background.dtype, batch.clip_pixels.dtype, batch.landmarks.dtype} == {torch.float32}
+    assert {batch.background.dtype, batch.clip_pixels.dtype, batch.landmarks.dtype} == {
+        torch.float32
+    }
     assert batch.target.max() > 200
     shown = batch.reference[0].float()
     assert batch.background[0, 0, -1, -1] == 1  # the mask is black outside its number
@@ -150,7 +154,9 @@ def test_a_clip_too_short_for_the_stride_is_shown_with_a_smaller_one(shards):
 
 
 def test_clips_shorter_than_a_window_are_refused_at_the_start(shards):
-    with pytest.raises(UserError, match="2 of 3 clips have fewer than 34 frames, a window's.*clip-001 with 33"):
+    with pytest.raises(
+        UserError, match="2 of 3 clips have fewer than 34 frames, a window's.*clip-001 with 33"
+    ):
         clipset(shards, frames=34)
 
 
@@ -159,12 +165,16 @@ def test_references_may_lie_anywhere_or_outside(shards):
 
     def inside(windows: Windows) -> int:
         drawn = [windows.draw(40, [], generator) for _ in range(60)]
-        return sum(window.frames[0] <= window.references[0] <= window.frames[-1] for window in drawn)
+        return sum(
+            window.frames[0] <= window.references[0] <= window.frames[-1] for window in drawn
+        )
 
     assert 20 < inside(Windows(12, 2)) < 50
     assert inside(Windows(12, 2, "outside")) == 0
     assert inside(Windows(40, 1, "outside")) == 60  # the window leaves nothing over
-    assert batches(shards, 1, frames=26, stride=1, reference="outside")[0].reference_frames.shape == (1,)
+    assert batches(shards, 1, frames=26, stride=1, reference="outside")[
+        0
+    ].reference_frames.shape == (1,)
 
 
 def test_dark_frames_are_no_references(tmp_path):
@@ -176,12 +186,17 @@ def test_dark_frames_are_no_references(tmp_path):
 
 
 def test_the_largest_square_is_the_same_for_all_streams(shards):
-    whole, cut = (clipset(shards, crop=crop, twin_probability=1.0)[3] for crop in ("clip", "largest"))
+    whole, cut = (
+        clipset(shards, crop=crop, twin_probability=1.0)[3] for crop in ("clip", "largest")
+    )
     left, top, side = 10, 0, 180  # around the middle of numbered.FACE, (100, 90)
     assert torch.equal(cut.frames, whole.frames)
     assert _apart(cut.target[0], _cut(whole.target[0], drive.Square(left, top, side), SIDE)) < 1
     assert torch.allclose(cut.landmarks[..., 0], (whole.landmarks[..., 0] - left) * SIDE / side)
-    assert _apart(cut.reference, drive.cropped(whole.reference, drive.Square(left, top, side), SIDE)) < 1
+    assert (
+        _apart(cut.reference, drive.cropped(whole.reference, drive.Square(left, top, side), SIDE))
+        < 1
+    )
     mask = drive.cropped(whole.mask.float(), drive.Square(left, top, side), SIDE)
     assert ((cut.mask > 0) != (mask > 127)).float().mean() < 0.01
     driving = _cut(whole.driving[0], drive.Square(left // 2, top // 2, side // 2), SIDE // 2)
@@ -212,7 +227,9 @@ def test_frames_without_a_face_take_the_place_of_the_nearest_that_has_one(shards
     clips = clipset(shards)
     window = clips.windows.draw(26, [], torch.Generator())
     place = next(i for i in range(len(clips.shelf)) if clips.shelf.frames[i] == 26)
-    members = clips.shelf.read(place, ["mp4", "mask.mp4"]) | {"faces.npz": numbered.faces(26, range(10, 26))}
+    members = clips.shelf.read(place, ["mp4", "mask.mp4"]) | {
+        "faces.npz": numbered.faces(26, range(10, 26))
+    }
     reader = _Reader(clips.look, Clip(26, members), window)
     assert reader.faces.landmarks[:, 0, 0].tolist() == [*range(10), *[9.0] * 16]
 
@@ -225,7 +242,10 @@ CHANGES = {
     ),
     "reshape_driving": ({"driving"}, {"reshape_driving": 1.0}),
     "warp": ({"driving"}, {"warp_probability": 1.0}),
-    "flip": ({"target", "reference", "driving", "background", "clip_pixels", "mask", "landmarks"}, {"flip": 1.0}),
+    "flip": (
+        {"target", "reference", "driving", "background", "clip_pixels", "mask", "landmarks"},
+        {"flip": 1.0},
+    ),
 }
 
 
@@ -234,8 +254,19 @@ def test_each_option_changes_what_it_names_and_nothing_else(shards, name):
     changed, options = CHANGES[name]
     plain = clipset(shards, twin_probability=1.0)[0]
     other = clipset(shards, twin_probability=1.0, **options)[0]
-    names = ("frames", "reference_frames", "target", "reference", "driving", "background", "mask", "landmarks")
-    differs = {field for field in names if not torch.equal(getattr(plain, field), getattr(other, field))}
+    names = (
+        "frames",
+        "reference_frames",
+        "target",
+        "reference",
+        "driving",
+        "background",
+        "mask",
+        "landmarks",
+    )
+    differs = {
+        field for field in names if not torch.equal(getattr(plain, field), getattr(other, field))
+    }
     assert other.twins == plain.twins
     assert all(getattr(other, field).dtype == getattr(plain, field).dtype for field in names)
     assert differs == changed - {"clip_pixels"}
@@ -259,7 +290,9 @@ def test_jitter_is_one_for_target_and_reference_and_another_for_driving(shards):
     field = (slice(140, 150), slice(168, 176))  # grey, of the face's box
 
     def grey(pictures: torch.Tensor, scale: int) -> float:
-        return float(pictures[0, :, 0, field[0].start // scale, field[1].start // scale].float().mean())
+        return float(
+            pictures[0, :, 0, field[0].start // scale, field[1].start // scale].float().mean()
+        )
 
     assert abs(grey(other.target, 1) - grey(plain.target, 1)) > 5
     assert abs(grey(other.driving, 2) - grey(other.target, 1)) > 5
@@ -272,7 +305,9 @@ def test_mirrored_points_are_in_the_usual_order(sample):
     for points in (plain.landmarks[0], other.landmarks[0]):
         right, left = points[:, RIGHT_EYE].mean((0, 1)), points[:, LEFT_EYE].mean((0, 1))
         assert right[0] < left[0]  # the person's right eye is on the left of the picture
-    assert torch.allclose(other.landmarks[0, :, RIGHT_EYE, 0], SIDE - plain.landmarks[0, :, LEFT_EYE, 0], atol=1e-3)
+    assert torch.allclose(
+        other.landmarks[0, :, RIGHT_EYE, 0], SIDE - plain.landmarks[0, :, LEFT_EYE, 0], atol=1e-3
+    )
 
 
 def test_reshaped_points_lie_where_the_picture_went():
@@ -291,10 +326,14 @@ def test_reshaped_points_lie_where_the_picture_went():
 
 def test_an_absent_twin_is_never_drawn(tmp_path):
     whole = numbered.sample(tmp_path, "clip", 30, "train")
-    members = [pack.Member.of_bytes(m.field, b"") if m.field == "swapped.mp4" else m for m in whole.members]
+    members = [
+        pack.Member.of_bytes(m.field, b"") if m.field == "swapped.mp4" else m for m in whole.members
+    ]
     pack.pack([replace(whole, members=tuple(members))], tmp_path, {})
     assert {b.twins[0] for b in batches(tmp_path, 12, twin_probability=1.0)} == {"styled"}
-    assert {b.twins[0] for b in batches(tmp_path, 3, twin_probability=1.0, twins=["swapped"])} == {"target"}
+    assert {b.twins[0] for b in batches(tmp_path, 3, twin_probability=1.0, twins=["swapped"])} == {
+        "target"
+    }
 
 
 class Kept:
@@ -304,22 +343,37 @@ class Kept:
         return references[references % 3 == 0]
 
     def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, torch.Tensor]:
-        return {"reference_latents": torch.full((1, 4), reference), "tokens": torch.tensor([int(key[-3:])])}
+        return {
+            "reference_latents": torch.full((1, 4), reference),
+            "tokens": torch.tensor([int(key[-3:])]),
+        }
 
 
 def test_cached_parts_go_into_the_batch(shards):
     cache = Kept()
     found = [clipset(shards, cache=cache)[position] for position in range(6)]
     for batch in found:
-        assert (batch.reference_latents == batch.reference_frames).all() and int(batch.reference_frames) % 3 == 0
+        assert (batch.reference_latents == batch.reference_frames).all() and int(
+            batch.reference_frames
+        ) % 3 == 0
         assert batch.keys == (f"clip-{int(batch.tokens):03d}",)
     assert len({int(batch.reference_frames) for batch in found}) > 1
-    with pytest.raises(UserError, match="cached latents go with whole clips as they are, without jitter, flip, crop"):
+    with pytest.raises(
+        UserError,
+        match="cached latents go with whole clips as they are, without jitter, flip, crop",
+    ):
         data(shards, cache=cache, jitter=0.1, flip=0.5, crop="largest")
 
 
 def test_all_mistakes_of_the_options_are_told_together(shards):
-    wrong = {"frames": 0, "twins": ["painted"], "crop": "round", "jitter": 2, "workers": -1, "balance": "identity"}
+    wrong = {
+        "frames": 0,
+        "twins": ["painted"],
+        "crop": "round",
+        "jitter": 2,
+        "workers": -1,
+        "balance": "identity",
+    }
     with pytest.raises(UserError) as told:
         data(shards, **wrong)
     assert all(name in str(told.value) for name in wrong)
@@ -331,7 +385,13 @@ def test_the_configuration_names_every_option(shards):
     made = ClipData(**given, sides=SIDES, preparation=numbered.Preparation(), seed=3)
     plain = ClipData(str(shards), SIDES, numbered.Preparation(), seed=3)
     assert (made.windows, made.augmentation) == (plain.windows, plain.augmentation)
-    options = set(inspect.signature(ClipData).parameters) - {"sides", "preparation", "seed", "split", "cache"}
+    options = set(inspect.signature(ClipData).parameters) - {
+        "sides",
+        "preparation",
+        "seed",
+        "split",
+        "cache",
+    }
     assert options == set(cfg)
     assert made.clipset("train").order.seed == 3
 
@@ -345,7 +405,11 @@ def test_clips_in_memory_give_the_same_batches(shards):
         for name in ("target", "driving", "reference", "background", "mask", "landmarks"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
     assert len(kept.memory.clips) == len(kept.shelf)
-    larger = [clipset(shards, **options | {"sides": Sides(32, 64, 4)}, memory_mb=each) for each in (0, 64)]
+    larger = [
+        clipset(shards, **options | {"sides": Sides(32, 64, 4)}, memory_mb=each) for each in (0, 64)
+    ]
     assert all(clips[0].mask.shape[-1] == 32 for clips in larger)
     small = clipset(shards, **options, memory_mb=0.3)
-    assert torch.equal(small[0].target, plain[0].target) and len(small.memory.clips) < len(small.shelf)
+    assert torch.equal(small[0].target, plain[0].target) and len(small.memory.clips) < len(
+        small.shelf
+    )

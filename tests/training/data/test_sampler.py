@@ -1,4 +1,6 @@
-"""Nothing lost and nothing doubled, for any ranks and workers, from any position; what cannot be read is replaced."""
+"""Nothing lost and nothing doubled, for any ranks and workers, from any position; what cannot be
+read is replaced.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,19 @@ def shards(tmp_path_factory) -> Path:
 
 
 def data(shards: Path, **options) -> ClipData:
-    given = {"frames": 2, "stride": 1, "preparation": numbered.Preparation(), "sides": SIDES, "batch": BATCH}
+    given = {
+        "frames": 2,
+        "stride": 1,
+        "preparation": numbered.Preparation(),
+        "sides": SIDES,
+        "batch": BATCH,
+    }
     return ClipData(str(shards), **(given | options))
 
 
-def stream(shards: Path, steps: int, world: int = 1, workers: int = 0, start: int = 0, **options) -> list[Batch]:
+def stream(
+    shards: Path, steps: int, world: int = 1, workers: int = 0, start: int = 0, **options
+) -> list[Batch]:
     """Batches of all ranks in the order of their positions."""
     clips = data(shards, **options).clipset("train")
     ranks = [loader(clips, Positions(start, BATCH, rank, world), workers) for rank in range(world)]
@@ -88,9 +98,15 @@ def test_the_position_is_saved_and_restored_by_the_datamodule(shards):
 
 
 def test_epochs_and_seeds_differ(shards):
-    orders = {tuple(Order(40, seed).sample(p + 40 * epoch) for p in range(40)) for seed in (0, 1) for epoch in (0, 1)}
+    orders = {
+        tuple(Order(40, seed).sample(p + 40 * epoch) for p in range(40))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
     assert len(orders) == 4
-    assert {row[2:5] for row in rows(stream(shards, 3, seed=1))} != {row[2:5] for row in rows(stream(shards, 3))}
+    assert {row[2:5] for row in rows(stream(shards, 3, seed=1))} != {
+        row[2:5] for row in rows(stream(shards, 3))
+    }
 
 
 def test_the_global_state_of_random_numbers_is_neither_used_nor_moved(shards):
@@ -104,22 +120,33 @@ def test_the_global_state_of_random_numbers_is_neither_used_nor_moved(shards):
 
 def test_resampling_draws_with_replacement_and_people_evenly(tmp_path):
     people = ["a", "a", "a", "b"]
-    samples = [numbered.sample(tmp_path, f"clip-{i}", 3, "train", identity=who) for i, who in enumerate(people)]
+    samples = [
+        numbered.sample(tmp_path, f"clip-{i}", 3, "train", identity=who)
+        for i, who in enumerate(people)
+    ]
     pack(samples, tmp_path, {})
-    drawn = Counter(data(tmp_path, resample=True).clipset("train").order.sample(p) for p in range(400))
+    drawn = Counter(
+        data(tmp_path, resample=True).clipset("train").order.sample(p) for p in range(400)
+    )
     assert all(abs(drawn[i] - 100) < 30 for i in range(4))
     even = Counter(
-        data(tmp_path, resample=True, balance="identity").clipset("train").order.sample(p) for p in range(400)
+        data(tmp_path, resample=True, balance="identity").clipset("train").order.sample(p)
+        for p in range(400)
     )
     assert abs(even[3] - 200) < 40
 
 
 def test_a_subset_takes_its_samples_alone(tmp_path):
-    samples = [numbered.sample(tmp_path, f"clip-{i}", 3, "train", subsets=["gaze"] if i % 2 else []) for i in range(5)]
+    samples = [
+        numbered.sample(tmp_path, f"clip-{i}", 3, "train", subsets=["gaze"] if i % 2 else [])
+        for i in range(5)
+    ]
     pack(samples, tmp_path, {"select": {"subsets": {"gaze": []}}})
     found = data(tmp_path, subset="gaze").clipset("train", "gaze").shelf
     assert [found.key(i) for i in range(len(found))] == ["clip-1", "clip-3"]
-    with pytest.raises(UserError, match="no samples of subset 'talk' in 'train': the subsets are gaze"):
+    with pytest.raises(
+        UserError, match="no samples of subset 'talk' in 'train': the subsets are gaze"
+    ):
         shelf(tmp_path, "train", subset="talk")
 
 

@@ -40,7 +40,17 @@ def judge(case, store) -> Judge:
 def divided(output: Path, store: Path) -> Path:
     """The small sample with its first person in val."""
     splits = ("select.val_share=0.5", "select.salt=g")
-    made = call("datagen.shards", *SAMPLE, *splits, "--runner", "local", "--store", store, "--output", output)
+    made = call(
+        "datagen.shards",
+        *SAMPLE,
+        *splits,
+        "--runner",
+        "local",
+        "--store",
+        store,
+        "--output",
+        output,
+    )
     assert made.code == 0, made.err
     return output
 
@@ -99,12 +109,18 @@ def test_pairs_use_everyone_and_both_ways(monkeypatch):
 
 
 def test_no_case_comes_twice(shards, monkeypatch):
-    """Where one person and one motion are held out, and where there are two motions for one pair."""
+    """Where one person and one motion are held out, and where there are two motions for one
+    pair.
+    """
     drawn = []
-    monkeypatch.setattr(cross, "_case", lambda pair, source, *_: drawn.append((*pair, source["seed"])) or len(drawn))
+    monkeypatch.setattr(
+        cross, "_case", lambda pair, source, *_: drawn.append((*pair, source["seed"])) or len(drawn)
+    )
     assert cross_cases(shards, count=5) == [1]
     source = cross._held_out(shards)[0]
-    monkeypatch.setattr(cross, "_held_out", lambda _: [source, source | {"seed": source["seed"] + 1}])
+    monkeypatch.setattr(
+        cross, "_held_out", lambda _: [source, source | {"seed": source["seed"] + 1}]
+    )
     assert len(cross_cases(shards, count=5)) == 2 and len({*drawn}) == 2
 
 
@@ -120,7 +136,9 @@ def test_driving_frames_are_the_face_alone_grey_on_black(case):
 
 def test_the_truth_is_perfect(judge):
     row = judge(lambda case: area(case.truth, 64))[0]
-    assert row["psnr"] == 100 and row["ssim"] == 1 and row["leakage"] == 0 and row["face_found"] == 1
+    assert (
+        row["psnr"] == 100 and row["ssim"] == 1 and row["leakage"] == 0 and row["face_found"] == 1
+    )
     assert row["landmarks"] == 0 and row["read_mouth_r"] == row["read_of_truth_mouth_r"]
 
 

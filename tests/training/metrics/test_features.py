@@ -1,4 +1,6 @@
-"""Measures of networks: the Frechet distance by its closed form, LPIPS and csim with small weights in their place."""
+"""Measures of networks: the Frechet distance by its closed form, LPIPS and csim with small weights
+in their place.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,17 @@ def test_features_must_be_torchscript(tmp_path):
 def test_lpips_is_absent_with_a_reason_or_there(tmp_path):
     assert perceptual.BACKBONE in str(Lpips.here(tmp_path))
     torch.manual_seed(0)
-    shapes = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
-    weights = {f"features.{n}.weight": torch.randn(o, i, k, k) / (i * k * k) ** 0.5 for n, (o, i, k) in shapes.items()}
+    shapes = {
+        0: (64, 3, 11),
+        3: (192, 64, 5),
+        6: (384, 192, 3),
+        8: (256, 384, 3),
+        10: (256, 256, 3),
+    }
+    weights = {
+        f"features.{n}.weight": torch.randn(o, i, k, k) / (i * k * k) ** 0.5
+        for n, (o, i, k) in shapes.items()
+    }
     weights |= {f"features.{n}.bias": torch.zeros(o) for n, (o, _, _) in shapes.items()}
     torch.save(weights, tmp_path / perceptual.BACKBONE)
     lpips = Lpips.here(tmp_path)
@@ -81,7 +92,10 @@ def test_lpips_is_the_weighted_distance_of_unit_features(monkeypatch):
     heads = {f"lin{i}.model.1.weight": torch.ones(1, 2, 1, 1) for i in range(5)}
     lpips = Lpips({}, heads)
     monkeypatch.setattr(lpips, "_layer", lambda x, *_: x[:, :2])
-    x, y = torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    x, y = (
+        torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1),
+        torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1),
+    )
     assert float(lpips._distance(x, y)) == pytest.approx(5 * ((0.6 - 1) ** 2 + 0.8**2), rel=1e-6)
 
 

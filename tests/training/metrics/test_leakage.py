@@ -1,4 +1,6 @@
-"""Leakage is 0 for the reference's person, 1 for the driving one, linear between, and blind to other errors."""
+"""Leakage is 0 for the reference's person, 1 for the driving one, linear between, and blind to
+other errors.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def test_estimate_without_truth(large, points):
     zero, one = (leakage.looks(p, colours(f, p)) for f, p in zip(large, points, strict=True))
     still = leakage.looks(points[0][:1], colours(large[0][:1], points[0][:1]))
     assert leakage.of_looks(one, still, one)["leakage_estimate"] == pytest.approx(1)
-    assert leakage.of_looks(zero, still, one)["leakage_estimate"] == pytest.approx(0, abs=0.25)  # of another pose
+    assert leakage.of_looks(zero, still, one)["leakage_estimate"] == pytest.approx(
+        0, abs=0.25
+    )  # of another pose
 
 
 def test_no_face_no_number(large):

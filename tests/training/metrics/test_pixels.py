@@ -16,7 +16,9 @@ from training.metrics.flicker import flicker
 def frames() -> np.ndarray:
     """A turning, talking head of 128 px."""
     step = np.linspace(0, 1, 8)
-    large = np.stack(list(head(2).frames(poses(8, head_yaw=8 * step, mouth=0.5 * step, shift_x=10 * step))))
+    large = np.stack(
+        list(head(2).frames(poses(8, head_yaw=8 * step, mouth=0.5 * step, shift_x=10 * step)))
+    )
     return pixels.area(large, 128)
 
 
@@ -37,8 +39,16 @@ def test_psnr_is_the_mean_of_the_frames_not_of_their_errors():
 def test_ssim_is_that_of_scikit_image(frames):
     rng = np.random.default_rng(0)
     noisy = np.clip(frames + rng.normal(0, 20, frames.shape), 0, 255).astype(np.uint8)
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    others = [structural_similarity(a, b, channel_axis=2, **settings) for a, b in zip(noisy, frames, strict=True)]
+    settings = {
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+        "data_range": 255,
+    }
+    others = [
+        structural_similarity(a, b, channel_axis=2, **settings)
+        for a, b in zip(noisy, frames, strict=True)
+    ]
     assert pixels.ssim(noisy, frames) == pytest.approx(np.mean(others), abs=1e-9)
     assert pixels.ssim(frames, frames) == pytest.approx(1)
 
@@ -53,6 +63,9 @@ def test_flicker_sees_brightness_that_jumps_and_not_motion(frames):
     assert flicker(np.repeat(frames[:1], 4, axis=0)) == 0
     jumping = frames.astype(int) + np.where(np.arange(len(frames)) % 2, 8, -8)[:, None, None, None]
     jumps = flicker(np.clip(jumping, 0, 255).astype(np.uint8))
-    moved = float(np.mean([cv2.absdiff(a, b).mean() for a, b in zip(frames, frames[1:], strict=False)])) / 255
+    moved = (
+        float(np.mean([cv2.absdiff(a, b).mean() for a, b in zip(frames, frames[1:], strict=False)]))
+        / 255
+    )
     assert flicker(frames) < 0.5 * moved
     assert jumps > flicker(frames) + 0.03

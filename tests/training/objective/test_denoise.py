@@ -22,7 +22,9 @@ def test_a_sample_meets_the_same_chance_in_every_batch():
     joint = own.draw([7, 8, 9], SHAPE, CPU)
     for n, position in enumerate([7, 8, 9]):
         alone = own.draw([position], SHAPE, CPU)
-        assert torch.equal(alone.noise[0], joint.noise[n]) and alone.timesteps[0] == joint.timesteps[n]
+        assert (
+            torch.equal(alone.noise[0], joint.noise[n]) and alone.timesteps[0] == joint.timesteps[n]
+        )
         assert alone.without_reference[0] is joint.without_reference[n]
     other = Objective(ddim(), seed=4).draw([7], SHAPE, CPU)
     assert not torch.equal(other.noise[0], joint.noise[0])
@@ -68,13 +70,18 @@ def test_official_noise_ends_without_signal():
 
 def test_the_loss_is_the_mean_of_squares_of_each_clip():
     own, draw = objective(), objective().draw([0, 1], SHAPE, CPU)
-    said, wanted = torch.zeros(2, *SHAPE), torch.stack([torch.full(SHAPE, 2.0), torch.full(SHAPE, 3.0)])
+    said, wanted = (
+        torch.zeros(2, *SHAPE),
+        torch.stack([torch.full(SHAPE, 2.0), torch.full(SHAPE, 3.0)]),
+    )
     assert own.loss(said, wanted, draw).tolist() == [4.0, 9.0]
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_min_snr_weighs_as_its_authors_do(prediction):
-    """min(snr, 5) / snr for noise, / (snr + 1) for velocity, and itself for latents (arXiv 2303.09556)."""
+    """min(snr, 5) / snr for noise, / (snr + 1) for velocity, and itself for latents (arXiv
+    2303.09556).
+    """
     own, timesteps = objective(prediction, min_snr=5.0), torch.tensor([10, 500, 990])
     snr = compute_snr(ddim(prediction=prediction), timesteps)
     weights = {"epsilon": snr.clamp(max=5) / snr, "v_prediction": snr.clamp(max=5) / (snr + 1)}
@@ -94,7 +101,9 @@ def test_errors_of_velocity_weighed_as_those_of_latents():
     assert torch.allclose(found, (meant - latents).square().flatten(1).mean(1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"prediction": "epsilon"}, {"prediction": "v_prediction", "min_snr": 5.0}])
+@pytest.mark.parametrize(
+    "options", [{"prediction": "epsilon"}, {"prediction": "v_prediction", "min_snr": 5.0}]
+)
 def test_errors_of_latents_are_for_velocity_alone(options):
     with pytest.raises(ValueError, match="objective.of_latents"):
         objective(of_latents=True, **options)

@@ -15,15 +15,25 @@ from training.optim.optimizer import _parted, groups, optimizer, train_only
 
 
 def test_singular_values_come_to_about_one():
-    """Wide, tall and square ones, two of which have their shorter side in common, come back each in its place."""
+    """Wide, tall and square ones, two of which have their shorter side in common, come back each in
+    its place.
+    """
     generator = torch.Generator().manual_seed(0)
-    matrices = [torch.randn(*shape, generator=generator) for shape in [(16, 40), (40, 24), (24, 24), (40, 16)]]
+    matrices = [
+        torch.randn(*shape, generator=generator)
+        for shape in [(16, 40), (40, 24), (24, 24), (40, 16)]
+    ]
     for matrix, turned in zip(matrices, orthogonal(matrices), strict=True):
         assert turned.shape == matrix.shape
         left, values, right = torch.linalg.svd(turned.float(), full_matrices=False)
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
         assert values.min() > 0.5 and values.max() < 1.3
-        assert torch.nn.functional.cosine_similarity((left @ right).flatten(), (u @ v).flatten(), dim=0) > 0.99
+        assert (
+            torch.nn.functional.cosine_similarity(
+                (left @ right).flatten(), (u @ v).flatten(), dim=0
+            )
+            > 0.99
+        )
 
 
 def model():
@@ -36,7 +46,9 @@ def loss(net):
 
 
 def grouped(net, **options):
-    matrices, vectors = ([p for p in net.parameters() if (p.ndim > 1) == flag] for flag in (True, False))
+    matrices, vectors = (
+        [p for p in net.parameters() if (p.ndim > 1) == flag] for flag in (True, False)
+    )
     groups = [{"params": matrices, "orthogonal": True}, {"params": vectors, "weight_decay": 0.0}]
     return Muon(groups, lr=0.01, weight_decay=0.1, **options)
 
@@ -92,11 +104,17 @@ def test_state_goes_on_exactly():
     later = grouped(again)
     later.load_state_dict(copy.deepcopy(own.state_dict()))
     stepped(again, later, 3)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True)
+    )
 
 
 def network():
-    parts = {"conv_in": nn.Conv2d(3, 8, 3), "middle": nn.Linear(8, 8), "conv_out": nn.Conv2d(8, 3, 3)}
+    parts = {
+        "conv_in": nn.Conv2d(3, 8, 3),
+        "middle": nn.Linear(8, 8),
+        "conv_out": nn.Conv2d(8, 3, 3),
+    }
     return nn.ModuleDict(parts)
 
 
@@ -104,7 +122,10 @@ def shares(net):
     """Names of the parameters of each group for Muon, with what is told of the group."""
     names = {id(p): name for name, p in net.named_parameters()}
     parted = _parted(net, groups(net))
-    return [({names[id(p)] for p in g["params"]}, g["orthogonal"], g.get("weight_decay")) for g in parted]
+    return [
+        ({names[id(p)] for p in g["params"]}, g["orthogonal"], g.get("weight_decay"))
+        for g in parted
+    ]
 
 
 def test_where_all_parameters_learn_each_is_in_one_group_and_the_inner_matrices_apart():
@@ -120,13 +141,23 @@ def test_where_only_inner_matrices_learn_or_none_no_group_is_empty(path, matrice
     net = network()
     train_only(net, [path])
     *weights, biases = shares(net)
-    assert [is_orthogonal for _, is_orthogonal, _ in weights] == matrices and biases[1:] == (False, 0.0)
+    assert [is_orthogonal for _, is_orthogonal, _ in weights] == matrices and biases[1:] == (
+        False,
+        0.0,
+    )
 
 
 def test_where_nothing_learns_it_is_one_sentence():
     net = network()
     train_only(net, [])
     assert shares(net) == []
-    cfg = {"lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0, "decay_all": False, "muon": True}
+    cfg = {
+        "lr": 0.1,
+        "betas": [0.9, 0.99],
+        "eps": 1e-8,
+        "weight_decay": 0,
+        "decay_all": False,
+        "muon": True,
+    }
     with pytest.raises(UserError, match="optim: optimizer got an empty parameter list"):
         optimizer(net, OmegaConf.create(cfg))

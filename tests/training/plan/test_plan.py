@@ -16,7 +16,14 @@ from training.plan import memory
 from training.plan.memory import Live, estimate, state, step
 from training.plan.report import _weights
 
-TINY = ("model=tiny", "trainer=cpu", "data.workers=0", "data.frames=4", "validate_every=0", "plan=true")
+TINY = (
+    "model=tiny",
+    "trainer=cpu",
+    "data.workers=0",
+    "data.frames=4",
+    "validate_every=0",
+    "plan=true",
+)
 
 
 def settings(**changes):
@@ -24,7 +31,11 @@ def settings(**changes):
         {
             "model": preset("tiny"),
             "trainer": {"precision": "bf16-mixed", "strategy": "auto"},
-            "optim": {"eight_bit": False, "ema": None, "trainable": ["reference_net", "unet", "driven_encoder"]},
+            "optim": {
+                "eight_bit": False,
+                "ema": None,
+                "trainable": ["reference_net", "unet", "driven_encoder"],
+            },
             "data": {"batch": 1, "frames": 4},
             "accumulate": 1,
             "cache": None,
@@ -40,18 +51,33 @@ def plan(*words: object) -> faults.Run:
 
 
 def test_a_plan_says_what_would_be_done_and_writes_nothing(sample, tmp_path):
-    made = plan(f"data.input={sample}", "--output", tmp_path / "run", "max_steps=10", "data.batch=2")
+    made = plan(
+        f"data.input={sample}", "--output", tmp_path / "run", "max_steps=10", "data.batch=2"
+    )
     assert made.code == 0, made.err
     count = sum(p.numel() for p in tiny().animator.parameters())
     assert f"{count / 1e6:.2f} M" in made.out
-    for told in ("samples         2 of", "2, with 1 to 1 samples each, median 1", "steps an epoch  1 on 1 process,"):
+    for told in (
+        "samples         2 of",
+        "2, with 1 to 1 samples each, median 1",
+        "steps an epoch  1 on 1 process,",
+    ):
         assert told in made.out
-    assert "epochs          10" in made.out and "begins anew, 10 steps" in made.out and "twin_probability" in made.out
+    assert (
+        "epochs          10" in made.out
+        and "begins anew, 10 steps" in made.out
+        and "twin_probability" in made.out
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_all_mistakes_are_told_together(tmp_path):
-    words = ("data.input=nowhere", "init_from=nothing", "optim.trainable=[unet.oops]", "optim.decay=line")
+    words = (
+        "data.input=nowhere",
+        "init_from=nothing",
+        "optim.trainable=[unet.oops]",
+        "optim.decay=line",
+    )
     made = plan(*words, "trainer=one_gpu", "--output", tmp_path / "run")
     assert made.code == 2 and made.err.count("\n") == 1
     wanted = ["nowhere", "no model in nothing", "unet.oops", "optim.decay is 'line'"]
@@ -65,8 +91,12 @@ def test_weights_of_another_model_are_told_without_loading_them(tmp_path):
     cfg = settings(init_from=str(tmp_path / "model"))
     told = _weights(cfg, skeleton(cfg.model))
     assert f"{len(tiny().unet.state_dict())} tensors" in told and "CreativeML" in told
-    other = settings(init_from=str(tmp_path / "model"), model__unet__block_out_channels=[96, 64, 96])
-    with pytest.raises(UserError, match=r"unet is not of the model that is trained .*of another shape"):
+    other = settings(
+        init_from=str(tmp_path / "model"), model__unet__block_out_channels=[96, 64, 96]
+    )
+    with pytest.raises(
+        UserError, match=r"unet is not of the model that is trained .*of another shape"
+    ):
         _weights(other, skeleton(other.model))
 
 
@@ -89,8 +119,13 @@ def test_tensors_without_numbers_take_what_real_ones_take(half):
 def test_what_makes_a_step_smaller_or_larger():
     plain = estimate(settings(data__frames=8), False)
     assert estimate(settings(data__frames=8), True).micro_step < 0.8 * plain.micro_step
-    assert estimate(settings(data__frames=8, accumulate=2), False).micro_step > plain.micro_step + plain.gradients / 2
-    motion = settings(data__frames=8, optim__trainable=["unet.*.motion_modules"], trainer__strategy="ddp")
+    assert (
+        estimate(settings(data__frames=8, accumulate=2), False).micro_step
+        > plain.micro_step + plain.gradients / 2
+    )
+    motion = settings(
+        data__frames=8, optim__trainable=["unet.*.motion_modules"], trainer__strategy="ddp"
+    )
     few = estimate(motion, False)
     assert few.gradients == few.reduced < plain.gradients / 2 and few.micro_step < plain.micro_step
 

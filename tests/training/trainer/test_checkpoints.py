@@ -30,11 +30,20 @@ def test_nothing_half_written_stays(kept):
 def test_its_model_is_that_of_the_run_with_the_mean_of_the_weights(kept):
     from model.folder import load
 
-    made, saved = pipeline(checkpoints(kept)[0]).animator.state_dict(), load(kept / "model").animator.state_dict()
-    mean = next(state["mean"] for name, state in fits.state(kept)["callbacks"].items() if name == "Mean")
+    made, saved = (
+        pipeline(checkpoints(kept)[0]).animator.state_dict(),
+        load(kept / "model").animator.state_dict(),
+    )
+    mean = next(
+        state["mean"] for name, state in fits.state(kept)["callbacks"].items() if name == "Mean"
+    )
     assert not list(fits.differences(made, saved, fits.bits_differ))
-    assert not [name for name in mean if fits.bits_differ(mean[name], made[name.removeprefix("animator.")])]
-    assert fits.far(made["unet.conv_in.weight"], fits.state(kept)["state_dict"]["animator.unet.conv_in.weight"])
+    assert not [
+        name for name in mean if fits.bits_differ(mean[name], made[name.removeprefix("animator.")])
+    ]
+    assert fits.far(
+        made["unet.conv_in.weight"], fits.state(kept)["state_dict"]["animator.unet.conv_in.weight"]
+    )
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed"])

@@ -31,19 +31,26 @@ def killed(small: Path, output: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed, count", [(0, 1), *(pytest.param(seed, 4, marks=pytest.mark.slow) for seed in range(1, 6))]
+    "seed, count",
+    [(0, 1), *(pytest.param(seed, 4, marks=pytest.mark.slow) for seed in range(1, 6))],
 )
-def test_a_run_killed_at_any_step_goes_on_as_if_nothing_had_been(small, whole, tmp_path, seed, count):
+def test_a_run_killed_at_any_step_goes_on_as_if_nothing_had_been(
+    small, whole, tmp_path, seed, count
+):
     output = tmp_path / "run"
     for step in deaths(seed, count):
         killed(small, output, step)
-        (output / f".step-{step:08d}.ckpt.part").write_bytes(b"half")  # as if it had died a moment later
+        (output / f".step-{step:08d}.ckpt.part").write_bytes(
+            b"half"
+        )  # as if it had died a moment later
     fits.fit(small, output, *OPTIONS, "max_steps=20")
     fits.assert_same(output, whole, logs=False)
     assert not list(output.glob(".*"))
 
 
-@pytest.mark.parametrize("harm, said", [("remove", "train-000000.tar is missing: "), ("damage", "train-0 (mp4 ")])
+@pytest.mark.parametrize(
+    "harm, said", [("remove", "train-000000.tar is missing: "), ("damage", "train-0 (mp4 ")]
+)
 def test_a_shard_that_is_harmed_between_epochs_ends_the_run_and_mended_it_goes_on(
     small, whole, tmp_path, monkeypatch, harm, said
 ):
@@ -66,7 +73,9 @@ def test_a_rank_that_dies_ends_the_others_with_one_sentence_and_all_go_on(small,
     codes = fits.ranks(2, words, tmp_path / "said", {1: {"FATE": "11 kill "}}, expected=[0])
     assert codes == [2]
     said = (tmp_path / "said-0").read_text()
-    assert said.startswith("error: another process of the training has died") and said.count("\n") == 1
+    assert (
+        said.startswith("error: another process of the training has died") and said.count("\n") == 1
+    )
     assert checkpoints(output)[0].name == "step-00000003.ckpt"
     assert fits.ranks(2, words, tmp_path / "again") == [0, 0]
     fits.fit(small, tmp_path / "alone", *OPTIONS, "data.batch=2", "max_steps=8")
@@ -79,7 +88,9 @@ def disk(tmp_path, whole) -> Iterator[Path]:
     """Room for two checkpoints and a half."""
     folder, size = tmp_path / "disk", int(2.5 * checkpoints(whole)[0].stat().st_size)
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=False
+    ).returncode:
         pytest.skip("mounting a small disk is not permitted here")
     yield folder
     subprocess.run(["umount", folder], check=True)

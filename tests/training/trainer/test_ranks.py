@@ -23,8 +23,17 @@ def one_held(tmp_path_factory) -> Path:
 def pair(one_held, tmp_path_factory) -> Path:
     """8 steps of two ranks."""
     output = tmp_path_factory.mktemp("pair") / "run"
-    more = ("validate_every=5", "validation_cases=3", "validation_steps=1", EMA, "keep=9", "checkpoint_every=4")
-    assert fits.ranks(2, fits.words(one_held, output, *more, "max_steps=8"), output.with_name("said")) == [0, 0]
+    more = (
+        "validate_every=5",
+        "validation_cases=3",
+        "validation_steps=1",
+        EMA,
+        "keep=9",
+        "checkpoint_every=4",
+    )
+    assert fits.ranks(
+        2, fits.words(one_held, output, *more, "max_steps=8"), output.with_name("said")
+    ) == [0, 0]
     return output
 
 
@@ -33,7 +42,9 @@ def test_losses_and_weights_are_those_of_one_process_with_twice_the_batch(one_he
     found, expected = fits.logged(pair), fits.logged(tmp_path / "alone")
     for tag in ("loss/train", "lr", "epoch"):
         assert [step for step, _ in found[tag]] == list(range(8))
-        assert [value for _, value in found[tag]] == pytest.approx([value for _, value in expected[tag]], abs=1e-4), tag
+        assert [value for _, value in found[tag]] == pytest.approx(
+            [value for _, value in expected[tag]], abs=1e-4
+        ), tag
     states = [fits.state(output) for output in (pair, tmp_path / "alone")]
     for part in ("state_dict", "callbacks"):
         assert not list(fits.differences(states[0][part], states[1][part], fits.far)), part
@@ -56,10 +67,15 @@ def test_one_process_goes_on_where_two_ended(one_held, pair, tmp_path):
 
 
 def test_a_signal_to_one_rank_in_the_last_step_is_heard_by_both(one_held, tmp_path):
-    """If each decided for itself whether a model is to be gathered, one would wait for the other under FSDP."""
+    """If each decided for itself whether a model is to be gathered, one would wait for the other
+    under FSDP.
+    """
     output = tmp_path / "run"
     arguments = fits.words(one_held, output, fits.FATE, "max_steps=3")
-    assert fits.ranks(2, arguments, tmp_path / "said", {1: {"FATE": "5 term "}}) == [128 + signal.SIGTERM, 0]
+    assert fits.ranks(2, arguments, tmp_path / "said", {1: {"FATE": "5 term "}}) == [
+        128 + signal.SIGTERM,
+        0,
+    ]
     assert "interrupted after step 3: the same command" in (tmp_path / "said-0").read_text()
     assert not (output / "model").exists() and fits.state(output)["position"] == 6
     fits.fit(one_held, output, fits.FATE, "max_steps=3")
@@ -67,7 +83,9 @@ def test_a_signal_to_one_rank_in_the_last_step_is_heard_by_both(one_held, tmp_pa
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_ends_both_with_one_sentence(one_held, tmp_path):
-    arguments = fits.words(one_held, tmp_path / "run", fits.POISON, "+objective.bad=5", "max_steps=8")
+    arguments = fits.words(
+        one_held, tmp_path / "run", fits.POISON, "+objective.bad=5", "max_steps=8"
+    )
     assert fits.ranks(2, arguments, tmp_path / "said") == [2, 0]
     first, second = ((tmp_path / f"said-{rank}").read_text() for rank in range(2))
     assert first.startswith("error: the loss is not finite at step 2") and first.count("\n") == 1

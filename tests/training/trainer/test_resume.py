@@ -31,7 +31,9 @@ def test_workers_and_accumulation_go_on_too(small, tmp_path):
 
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path, capfd):
     output = tmp_path / "run"
-    arguments = fits.words(small, output, fits.EMA, "data.workers=2", "checkpoint_every=3", "keep=1")
+    arguments = fits.words(
+        small, output, fits.EMA, "data.workers=2", "checkpoint_every=3", "keep=1"
+    )
     process, _ = fits.background([*arguments, "max_steps=10000"], tmp_path / "said")
     faults.until(lambda: checkpoints(output))
     loaders = psutil.Process(process.pid).children(recursive=True)
@@ -51,11 +53,15 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(small, whole, tmp_path,
 def test_a_signal_to_all_processes_ends_with_a_checkpoint_of_the_step(small, tmp_path, number):
     """As a terminal and SLURM send it: to the loader's processes, too."""
     output, said = tmp_path / "run", tmp_path / "said"
-    arguments = fits.words(small, output, "max_steps=100000", "checkpoint_every=5", "data.workers=1")
+    arguments = fits.words(
+        small, output, "max_steps=100000", "checkpoint_every=5", "data.workers=1"
+    )
     process, code = fits.background(arguments, said)
     faults.until(lambda: checkpoints(output))
     os.killpg(process.pid, number)
     assert code.get(timeout=30) == 128 + number
     step = fits.state(output)["global_step"]
-    assert f"interrupted after step {step}: the same command goes on from there." in said.read_text()
+    assert (
+        f"interrupted after step {step}: the same command goes on from there." in said.read_text()
+    )
     assert step > 5 and not (output / "model").exists()

@@ -31,7 +31,9 @@ def found(tmp_path_factory) -> list[dict[str, Any]]:
     """What each rank says."""
     folder, port = tmp_path_factory.mktemp("sharded"), fits.free_port()
     context = fits.server()
-    processes = [context.Process(target=rank_of_two, args=(rank, port, folder)) for rank in range(2)]
+    processes = [
+        context.Process(target=rank_of_two, args=(rank, port, folder)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:

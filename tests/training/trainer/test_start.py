@@ -17,7 +17,13 @@ from tests.conftest import REPOSITORY
 from tests.training import fits
 from training.trainer.checkpoint import checkpoints, pipeline
 
-MANY = ("max_steps=0", "most_bad=-1", "optim.decay=linear", "data.batch=0", "optim.trainable=[unets]")
+MANY = (
+    "max_steps=0",
+    "most_bad=-1",
+    "optim.decay=linear",
+    "data.batch=0",
+    "optim.trainable=[unets]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,23 +74,44 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
         (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean lr?"),
         (["init_from=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
         (["init_from=nowhere"], "nowhere is no model folder"),
-        (["trainer=fsdp", "optim.ema=0.9"], "optim.ema wants whole weights on every rank, which fsdp has not"),
-        (["trainer=deepspeed"], "trainer.strategy wants the package deepspeed: pip install deepspeed"),
+        (
+            ["trainer=fsdp", "optim.ema=0.9"],
+            "optim.ema wants whole weights on every rank, which fsdp has not",
+        ),
+        (
+            ["trainer=deepspeed"],
+            "trainer.strategy wants the package deepspeed: pip install deepspeed",
+        ),
         (["logger=wandb"], "logger wants the package wandb: pip install wandb"),
         (["trainer.strategy=best"], "trainer: "),
         (["trainer.precision=7"], "trainer: "),
-        (["model.unet.residual=[0.1,0.1,0.1,0.1]", "model.scheduler.zero_snr=false"], "residual is for a velocity"),
+        (
+            ["model.unet.residual=[0.1,0.1,0.1,0.1]", "model.scheduler.zero_snr=false"],
+            "residual is for a velocity",
+        ),
         (["data.input=nowhere"], "nowhere"),
         (["logger=null"], "logger=null: one of none, tensorboard, wandb is expected"),
-        (["optim.muon=true", "optim.eight_bit=true"], "optim.muon does not go with optim.eight_bit=true"),
+        (
+            ["optim.muon=true", "optim.eight_bit=true"],
+            "optim.muon does not go with optim.eight_bit=true",
+        ),
         (["optim.muon=true", "trainer=fsdp"], "optim.muon does not go with trainer.strategy=fsdp"),
         (["optim.lr=-1"], "optim.lr is -1, a number above 0 is expected"),
-        (["optim.betas=[0.9,1]"], "optim.betas is [0.9, 1], numbers from 0 to below 1 are expected"),
+        (
+            ["optim.betas=[0.9,1]"],
+            "optim.betas is [0.9, 1], numbers from 0 to below 1 are expected",
+        ),
         (["optim.ema=2"], "optim.ema is 2, a number between 0 and 1 or null is expected"),
         (["objective.high_noise=0"], "objective.high_noise and min_snr are above 0"),
-        (["objective.of_latents=true", "objective.min_snr=5"], "objective.of_latents is for a model that"),
+        (
+            ["objective.of_latents=true", "objective.min_snr=5"],
+            "objective.of_latents is for a model that",
+        ),
         (["data.frames=40"], "frames"),
-        (["data.frames=3", "model.unet.motion_max_seq_length=2"], "data.frames is 3, at most 2 frames are expected"),
+        (
+            ["data.frames=3", "model.unet.motion_max_seq_length=2"],
+            "data.frames is 3, at most 2 frames are expected",
+        ),
         (["data.twin_probability=5"], "twin_probability is 5, a number from 0 to 1 is expected"),
     ],
 )
@@ -94,9 +121,13 @@ def test_mistakes(small, tmp_path, words, said):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("value, plan", [("nan", "true"), ("nan", "false"), ("fast", "false"), ("-1", "false")])
+@pytest.mark.parametrize(
+    "value, plan", [("nan", "true"), ("nan", "false"), ("fast", "false"), ("-1", "false")]
+)
 def test_a_learning_rate_that_is_none_is_told_once(small, tmp_path, value, plan):
-    ended = fits.fit(small, tmp_path / "run", f"optim.lr={value}", f"plan={plan}", "max_steps=1", code=2)
+    ended = fits.fit(
+        small, tmp_path / "run", f"optim.lr={value}", f"plan={plan}", "max_steps=1", code=2
+    )
     told = "'fast'" if value == "fast" else value
     assert ended.sentence == f"error: optim.lr is {told}, a number above 0 is expected."
 
@@ -104,18 +135,26 @@ def test_a_learning_rate_that_is_none_is_told_once(small, tmp_path, value, plan)
 def test_a_run_with_other_settings_asks_to_be_overwritten(small, begun):
     before = checkpoints(begun)
     ended = fits.fit(small, begun, "max_steps=2", "optim.ema=0.5", "seed=1", "optim.lr=0.5", code=2)
-    assert "other settings (optim.lr was 0.001, is 0.5; seed was 0, is 1): choose another --output" in ended.sentence
+    assert (
+        "other settings (optim.lr was 0.001, is 0.5; seed was 0, is 1): choose another --output"
+        in ended.sentence
+    )
     assert checkpoints(begun) == before
 
 
 def test_a_cosine_run_keeps_its_length(small, tmp_path):
     words = ("optim.decay=cosine", "checkpoint_every=2")
     fits.fit(small, tmp_path / "run", *words, "max_steps=2")
-    assert "max_steps was 2, is 3" in fits.fit(small, tmp_path / "run", *words, "max_steps=3", code=2).sentence
+    assert (
+        "max_steps was 2, is 3"
+        in fits.fit(small, tmp_path / "run", *words, "max_steps=3", code=2).sentence
+    )
 
 
 def test_precision_is_no_part_of_where_a_run_goes_on(small, begun):
-    ended = fits.fit(small, begun, "max_steps=3", "optim.ema=0.5", "trainer.precision=bf16-mixed", code=2)
+    ended = fits.fit(
+        small, begun, "max_steps=3", "optim.ema=0.5", "trainer.precision=bf16-mixed", code=2
+    )
     assert "trainer.precision was '32-true', is 'bf16-mixed'" in ended.sentence
 
 
@@ -145,12 +184,17 @@ def test_overwriting_begins_anew(small, tmp_path):
 def test_a_folder_of_other_things_is_left_alone(small, tmp_path):
     (tmp_path / "model").mkdir()
     ended = fits.fit(small, tmp_path, "max_steps=2", "--overwrite", code=2)
-    assert "holds something else than a run (model" in ended.sentence and (tmp_path / "model").is_dir()
+    assert (
+        "holds something else than a run (model" in ended.sentence and (tmp_path / "model").is_dir()
+    )
 
 
 def test_an_output_that_cannot_be_is_refused(small, tmp_path):
     (tmp_path / "file").touch()
-    assert "is, or is in, a file" in fits.fit(small, tmp_path / "file" / "run", "max_steps=1", code=2).sentence
+    assert (
+        "is, or is in, a file"
+        in fits.fit(small, tmp_path / "file" / "run", "max_steps=1", code=2).sentence
+    )
 
 
 @pytest.mark.parametrize("trainer", ["cpu", "one_gpu", "ddp", "fsdp", "deepspeed", "multinode"])
@@ -160,15 +204,27 @@ def test_every_trainer_composes(trainer):
     assert set(cfg) == {"accelerator", "devices", "num_nodes", "strategy", "precision"}
     if trainer == "fsdp":
         strategy = instantiate(cfg.strategy)
-        assert strategy.sharding_strategy.name == "FULL_SHARD" and strategy._state_dict_type == "full"
+        assert (
+            strategy.sharding_strategy.name == "FULL_SHARD" and strategy._state_dict_type == "full"
+        )
 
 
 def test_the_log_has_the_clocks(small, begun):
     values = {tag: [value for _, value in pairs] for tag, pairs in fits.logged(begun).items()}
-    for tag in ("samples_per_s", "time/step_s", "time/waiting_for_data_s", "lr", "gradients/norm", "loss/train"):
+    for tag in (
+        "samples_per_s",
+        "time/step_s",
+        "time/waiting_for_data_s",
+        "lr",
+        "gradients/norm",
+        "loss/train",
+    ):
         assert len(values[tag]) == 2 and all(value >= 0 for value in values[tag]), tag
     assert values["epoch"] == pytest.approx([0.2, 0.4])
     for rate, step, wait in zip(
-        values["samples_per_s"], values["time/step_s"], values["time/waiting_for_data_s"], strict=True
+        values["samples_per_s"],
+        values["time/step_s"],
+        values["time/waiting_for_data_s"],
+        strict=True,
     ):
         assert rate * step == pytest.approx(1, rel=1e-4) and wait < step

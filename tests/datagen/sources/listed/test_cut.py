@@ -1,4 +1,6 @@
-"""Listed clips are cut to the frame, whatever the file: each frame of these videos shows its number."""
+"""Listed clips are cut to the frame, whatever the file: each frame of these videos shows its
+number.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,14 @@ def uneven(count: int) -> list[Fraction]:
 FILES = {
     "constant": dict(suffix=".mp4", times=regular(130, 25)),
     "variable": dict(suffix=".mp4", times=uneven(130)),
-    "many_b": dict(suffix=".mp4", times=regular(130, 30), options={"bf": "8", "g": "250", "b-adapt": "0"}),
-    "open_gop": dict(suffix=".mp4", times=regular(130, 25), options={"x264-params": "open-gop=1:bframes=3:keyint=20"}),
+    "many_b": dict(
+        suffix=".mp4", times=regular(130, 30), options={"bf": "8", "g": "250", "b-adapt": "0"}
+    ),
+    "open_gop": dict(
+        suffix=".mp4",
+        times=regular(130, 25),
+        options={"x264-params": "open-gop=1:bframes=3:keyint=20"},
+    ),
     "offset": dict(suffix=".mp4", times=regular(130, 25, Fraction(7, 2))),
     "rotated": dict(suffix=".mp4", times=regular(130, 25), turned=90),
     "film": dict(suffix=".mp4", times=regular(130, FILM)),
@@ -50,7 +58,9 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """Name of a file -> its folder, where it is the raw file of VIDEO, and the times of its frames; made once."""
+    """Name of a file -> its folder, where it is the raw file of VIDEO, and the times of its frames;
+    made once.
+    """
     made: dict[str, tuple[Path, list[Fraction]]] = {}
 
     def of(name: str) -> tuple[Path, list[Fraction]]:
@@ -76,10 +86,14 @@ def cut(source: Listed, folder: Path) -> tuple[Artefact, list[int], list[float]]
 @pytest.mark.parametrize("start, end", [(0.0, 0.5), (1.0, 2.36), (2.01, 4.04), (1.04, 1.2)])
 def test_seconds_are_cut_to_the_frame(name, start, end, raw, tmp_path):
     folder, times = raw(name)
-    source = celebvhq(folder, {f"{VIDEO}_0": celebvhq_entry(VIDEO, start, end, bbox=ALL)}, min_side=0)
+    source = celebvhq(
+        folder, {f"{VIDEO}_0": celebvhq_entry(VIDEO, start, end, bbox=ALL)}, min_side=0
+    )
     artefact, numbers, shown = cut(source, tmp_path)
     since = [time - times[0] for time in times]
-    wanted = [n for n, time in enumerate(since) if Fraction(str(start)) <= time < Fraction(str(end))]
+    wanted = [
+        n for n, time in enumerate(since) if Fraction(str(start)) <= time < Fraction(str(end))
+    ]
     assert numbers == wanted
     assert shown == pytest.approx([float(since[n] - since[wanted[0]]) for n in wanted], abs=0.00101)
     assert artefact.metrics["cut"]["frames"] == len(wanted)
@@ -91,19 +105,35 @@ def test_seconds_are_cut_to_the_frame(name, start, end, raw, tmp_path):
 def test_frame_numbers_are_cut_to_the_frame(name, first, last, raw, tmp_path):
     folder, times = raw(name)
     fps = round(129 / float(times[-1] - times[0]), 3)
-    texts = {f"Clip+{VIDEO}+P0+C0+F{first}-{last}": vfhq_text(VIDEO, fps, (0, 0, 320, 180), (320, 180))}
+    texts = {
+        f"Clip+{VIDEO}+P0+C0+F{first}-{last}": vfhq_text(VIDEO, fps, (0, 0, 320, 180), (320, 180))
+    }
     artefact, numbers, shown = cut(vfhq(folder, texts, min_side=0), tmp_path)
     assert numbers == list(range(first + 1, last))
-    assert shown == pytest.approx([float(times[n] - times[first + 1]) for n in range(first + 1, last)], abs=0.00101)
+    assert shown == pytest.approx(
+        [float(times[n] - times[first + 1]) for n in range(first + 1, last)], abs=0.00101
+    )
     assert artefact.metrics["cut"]["size"] == [320, 180]
 
 
 @pytest.mark.parametrize(
     ("theirs", "size", "wanted"),
     [
-        (NTSC, (640, 360), range(25, 60)),  # the same pictures, another size: by time, and still the same
-        (2 * NTSC, (320, 180), range(13, 30)),  # they had twice as many: those of 25..59 that are there
-        (NTSC / 2, (320, 180), range(50, 120)),  # they had half as many: both halves of each of 25..59
+        (
+            NTSC,
+            (640, 360),
+            range(25, 60),
+        ),  # the same pictures, another size: by time, and still the same
+        (
+            2 * NTSC,
+            (320, 180),
+            range(13, 30),
+        ),  # they had twice as many: those of 25..59 that are there
+        (
+            NTSC / 2,
+            (320, 180),
+            range(50, 120),
+        ),  # they had half as many: both halves of each of 25..59
         (Fraction(30), (320, 180), range(25, 60)),  # of 30 fps too, as nearly as there are pictures
     ],
 )
@@ -121,7 +151,9 @@ def test_thirty_is_not_taken_for_29_97(tmp_path):
     found = exact.Stream(np.arange(2000) / float(NTSC), (320, 180))
     by_number = exact.seconds_of_frames(1500, 1510, 29.97, (320, 180), found)
     by_time = exact.seconds_of_frames(1500, 1510, 30.0, (320, 180), found)
-    assert by_number[0] == pytest.approx(1499.5 / float(NTSC)) and by_time[0] == pytest.approx(1499.5 / 30, abs=1e-3)
+    assert by_number[0] == pytest.approx(1499.5 / float(NTSC)) and by_time[0] == pytest.approx(
+        1499.5 / 30, abs=1e-3
+    )
 
 
 # --- the part of the picture
@@ -131,7 +163,10 @@ def official(box: exact.Box, width: int, height: int) -> tuple[float, float, flo
     """The published recipe step by step: grow, pixels, square; top, bottom, left, right."""
     left, top, right, bottom = box
     grown = max(top - 0.02, 0), min(bottom + 0.02, 1), max(left - 0.02, 0), min(right + 0.02, 1)
-    px = [round(value * side) for value, side in zip(grown, (height, height, width, width), strict=True)]
+    px = [
+        round(value * side)
+        for value, side in zip(grown, (height, height, width, width), strict=True)
+    ]
     half = min(px[1] - px[0], px[3] - px[2]) // 2
     y, x = (px[0] + px[1]) / 2, (px[2] + px[3]) / 2
     return y - half, y + half, x - half, x + half
@@ -155,8 +190,12 @@ def test_the_square_is_the_published_one():
 
 
 def test_a_box_is_scaled_with_the_picture_and_widened_inside_it():
-    assert exact.scaled_box((100, 50, 400, 350), (640, 360), (1280, 720)) == exact.Region(200, 100, 600, 600)
-    assert exact.scaled_box((100, 50, 400, 350), (640, 360), (1280, 1080)) == exact.Region(200, 150, 600, 900)
+    assert exact.scaled_box((100, 50, 400, 350), (640, 360), (1280, 720)) == exact.Region(
+        200, 100, 600, 600
+    )
+    assert exact.scaled_box((100, 50, 400, 350), (640, 360), (1280, 1080)) == exact.Region(
+        200, 150, 600, 900
+    )
     wide = exact.scaled_box((100, 50, 400, 350), (640, 360), (640, 360), margin=0.1)
     assert wide == exact.Region(70, 20, 360, 340)  # the picture ends below
     odd = exact.scaled_box((1, 1, 102, 104), (640, 360), (640, 360))
@@ -164,20 +203,28 @@ def test_a_box_is_scaled_with_the_picture_and_widened_inside_it():
 
 
 def test_a_region_is_where_it_says(raw, tmp_path):
-    """The blocks of frame 1 are black but for the first: the region shows its lower right corner."""
+    """The blocks of frame 1 are black but for the first: the region shows its lower right
+    corner.
+    """
     folder, _ = raw("constant")
     texts = {f"Clip+{VIDEO}+P0+C0+F0-2": vfhq_text(VIDEO, 25.0, (260, 22, 460, 222), (640, 360))}
     artefact, _, _ = cut(vfhq(folder, texts, min_side=0), tmp_path)
     rgb = next(video.frames(artefact.path))
     assert rgb.shape == (100, 100, 3)
     bright = rgb[..., 1] > 125
-    assert bright[:23, :28].mean() > 0.97 and bright[27:].mean() < 0.01 and bright[:, 32:].mean() < 0.01
+    assert (
+        bright[:23, :28].mean() > 0.97
+        and bright[27:].mean() < 0.01
+        and bright[:, 32:].mean() < 0.01
+    )
 
 
 def test_a_small_download_is_filtered_and_says_how_small(raw, tmp_path):
     folder, _ = raw("constant")
     source = celebvhq(folder, {f"{VIDEO}_0": celebvhq_entry(VIDEO, 0, 1, bbox=ALL)})
-    with pytest.raises(Reject, match="small_picture: .* of 320 x 180 px is 180 px, at least 512") as error:
+    with pytest.raises(
+        Reject, match="small_picture: .* of 320 x 180 px is 180 px, at least 512"
+    ) as error:
         cut(source, tmp_path)
     assert not isinstance(error.value, Invalid)
 
@@ -188,7 +235,12 @@ def test_a_margin_makes_no_square_larger(raw, tmp_path):
     with pytest.raises(Reject, match="is 100 px, at least 120"):
         cut(vfhq(folder, texts, min_side=120, margin=0.3), tmp_path)
     artefact, _, _ = cut(vfhq(folder, texts, min_side=100, margin=0.3), tmp_path)
-    assert artefact.metrics["cut"]["side"] == 100 and artefact.metrics["cut"]["region"] == [70, 10, 160, 160]
+    assert artefact.metrics["cut"]["side"] == 100 and artefact.metrics["cut"]["region"] == [
+        70,
+        10,
+        160,
+        160,
+    ]
 
 
 def test_a_video_that_is_too_short_is_invalid(raw, tmp_path):

@@ -1,4 +1,6 @@
-"""Archives of frames: a clip's pictures in order, whatever the archive's; what is hostile or damaged costs one clip."""
+"""Archives of frames: a clip's pictures in order, whatever the archive's; what is hostile or
+damaged costs one clip.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,17 @@ def huge(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims a large picture."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def source(folder: Path, **options) -> VFHQ:
@@ -56,11 +65,20 @@ def cut(made: VFHQ, name: str, folder: Path) -> list[tuple[float, int]]:
 
 
 def test_interleaved_and_unsorted_members_come_in_order(tmp_path):
-    pictures = {f"{name}/{n:08d}.png": picture(100 * i + n) for n in range(1, 13) for i, name in enumerate(NAMES[:3])}
+    pictures = {
+        f"{name}/{n:08d}.png": picture(100 * i + n)
+        for n in range(1, 13)
+        for i, name in enumerate(NAMES[:3])
+    }
     order = np.random.default_rng(0).permutation(list(pictures))
     archive(tmp_path / "group1.zip", {name: pictures[name] for name in order})
-    jpegs = {f"train/{NAMES[3]}/{n}.jpg": picture(300 + n, "JPEG") for n in range(8, 13)}  # 10 comes after 9
-    archive(tmp_path / "group2.zip", {f"train/{NAMES[3]}/": b"", f"__MACOSX/{NAMES[3]}/._8.jpg": b"", **jpegs})
+    jpegs = {
+        f"train/{NAMES[3]}/{n}.jpg": picture(300 + n, "JPEG") for n in range(8, 13)
+    }  # 10 comes after 9
+    archive(
+        tmp_path / "group2.zip",
+        {f"train/{NAMES[3]}/": b"", f"__MACOSX/{NAMES[3]}/._8.jpg": b"", **jpegs},
+    )
     made = source(tmp_path)
     assert [entry.id for entry in made.entries()] == NAMES and made.count() == 4
     assert [entry.span for entry in made.entries()] == [(1, 12)] * 3 + [(1, 5)]
@@ -96,7 +114,9 @@ def test_the_rate_is_that_of_the_metadata_where_that_knows(tmp_path):
 def test_a_picture_that_is_none_costs_its_clip_alone(reason, second, tmp_path):
     members = {f"{name}/{n}.png": picture(n) for n in range(1, 4) for name in NAMES[:2]}
     members[f"{NAMES[0]}/2.png"] = second
-    archive(tmp_path / "group1.zip", {name: data for name, data in members.items() if data is not None})
+    archive(
+        tmp_path / "group1.zip", {name: data for name, data in members.items() if data is not None}
+    )
     made = source(tmp_path)
     with pytest.raises(Invalid) as error:
         cut(made, NAMES[0], tmp_path)
@@ -121,7 +141,8 @@ def test_a_damaged_member_costs_its_clip_alone(tmp_path):
 def test_names_that_lead_elsewhere_or_are_none_are_refused(tmp_path):
     unsafe = {f"../{NAMES[0]}/1.png": b"", f"/{NAMES[1]}/1.png": b"", f"C:\\{NAMES[2]}/1.png": b""}
     archive(
-        tmp_path / "group1.zip", {**unsafe, f"{NAMES[3]}/1.png": picture(1), "other/1.png": picture(1), "1.png": b""}
+        tmp_path / "group1.zip",
+        {**unsafe, f"{NAMES[3]}/1.png": picture(1), "other/1.png": picture(1), "1.png": b""},
     )
     with zipfile.ZipFile(tmp_path / "group1.zip", "a") as file:
         file.writestr(f"{NAMES[3]}/01.png", picture(1))
@@ -129,7 +150,11 @@ def test_names_that_lead_elsewhere_or_are_none_are_refused(tmp_path):
     assert found[NAMES[0]] == found[NAMES[1]] == "bad_frames:unsafe_name"
     assert found[NAMES[3]] == "bad_frames:repeated_frame"
     assert found["other"] == found[""] == "bad_frames:name"
-    assert set(found.values()) == {"bad_frames:unsafe_name", "bad_frames:repeated_frame", "bad_frames:name"}
+    assert set(found.values()) == {
+        "bad_frames:unsafe_name",
+        "bad_frames:repeated_frame",
+        "bad_frames:name",
+    }
     assert {path.name for path in tmp_path.iterdir()} == {"group1.zip"}
     for clip in source(tmp_path).plan():
         with pytest.raises(Invalid, match="bad_frames"):

@@ -1,4 +1,6 @@
-"""The lists of public datasets: the good is read, the bad refused with its reason, and nothing leaves its folder."""
+"""The lists of public datasets: the good is read, the bad refused with its reason, and nothing
+leaves its folder.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ from datagen.sources.vfhq import VFHQ, entry_of
 from tests.fakes.lists import BOX, celebvhq, celebvhq_entry, celebvhq_json, vfhq, vfhq_text
 
 GOOD, DASH, BAR = "abcDEF123-_", "-abcdefghij", "__abcdefg__"
-ODD = ["../../etc/pw", "a; echo x..", "$(reboot)..", "a b c d e f", "a\nb\nc\nd\ne\nf", "", "-" * 10, "a" * 12]
+ODD = [
+    "../../etc/pw",
+    "a; echo x..",
+    "$(reboot)..",
+    "a b c d e f",
+    "a\nb\nc\nd\ne\nf",
+    "",
+    "-" * 10,
+    "a" * 12,
+]
 ODD += ["é" * 11, "\x00" * 11]
 
 
@@ -49,20 +60,38 @@ BAD = {
     "appearance": dict(attributes=attributes(appearance=[0] * 39)),
     "action": dict(attributes=attributes(action=[0] * 34 + [2])),
     "emotion": dict(attributes=attributes(emotion={"sep_flag": True, "labels": "happy"})),
-    "emotion_incomplete": dict(attributes=attributes(emotion={"sep_flag": True, "labels": [{"emotion": "happy"}]})),
+    "emotion_incomplete": dict(
+        attributes=attributes(emotion={"sep_flag": True, "labels": [{"emotion": "happy"}]})
+    ),
     "video_id": dict(ytb_id="../../passwd"),
 }
 
 
 def test_every_fault_of_an_entry_has_its_reason(tmp_path):
-    clips = {f"x_{reason}": celebvhq_entry(GOOD, 1, 2, **changed) for reason, changed in BAD.items()}
-    clips |= {"good": celebvhq_entry(GOOD, 1, 2), "x_no_entry": None, "../x": celebvhq_entry(GOOD, 1, 2)}
+    clips = {
+        f"x_{reason}": celebvhq_entry(GOOD, 1, 2, **changed) for reason, changed in BAD.items()
+    }
+    clips |= {
+        "good": celebvhq_entry(GOOD, 1, 2),
+        "x_no_entry": None,
+        "../x": celebvhq_entry(GOOD, 1, 2),
+    }
     expected = {f"x_{reason}": f"bad_metadata:{reason}" for reason in (*BAD, "no_entry")}
-    assert problems(celebvhq(tmp_path, clips)) == {**expected, "good": None, "../x": "bad_metadata:key"}
+    assert problems(celebvhq(tmp_path, clips)) == {
+        **expected,
+        "good": None,
+        "../x": "bad_metadata:key",
+    }
 
 
 def test_known_faults_of_emotions_cost_no_clip(tmp_path):
-    parts = [("happy", -1, 2), ("fear", 1, 1), ("Sadness", 0, 1), ("anger", 0.5, 9), ("neutral", 7, 8)]
+    parts = [
+        ("happy", -1, 2),
+        ("fear", 1, 1),
+        ("Sadness", 0, 1),
+        ("anger", 0.5, 9),
+        ("neutral", 7, 8),
+    ]
     labels = [{"emotion": name, "start_sec": start, "end_sec": end} for name, start, end in parts]
     said = attributes(emotion={"sep_flag": True, "labels": labels})
     (entry,) = celebvhq(tmp_path, {"a_0": celebvhq_entry(GOOD, 1, 5, attributes=said)}).entries()
@@ -73,11 +102,21 @@ def test_the_published_layout_is_read(media):
     good = CelebVHQ(raw="raw", metadata=str(media / "meta" / "celebvhq_format_synthetic.json"))
     assert set(problems(good).values()) == {None} and good.count() == 20
     first = next(good.entries())
-    assert (first.id, first.video, first.span) == ("-SYNTHETIC0_0_0", "-SYNTHETIC0", (95.19, 106.37))
+    assert (first.id, first.video, first.span) == (
+        "-SYNTHETIC0_0_0",
+        "-SYNTHETIC0",
+        (95.19, 106.37),
+    )
     assert first.box == (0.3634, 0.0, 0.6412, 0.9181)
-    assert first.labels[:2] == ("blurry", "oval_face") and first.labels[-2:] == ("emotion:happy", "emotion:neutral")
+    assert first.labels[:2] == ("blurry", "oval_face") and first.labels[-2:] == (
+        "emotion:happy",
+        "emotion:neutral",
+    )
     bad = CelebVHQ(raw="raw", metadata=str(media / "meta" / "celebvhq_format_bad_entries.json"))
-    assert {name: (problem or "").removeprefix("bad_metadata:") for name, problem in problems(bad).items()} == {
+    assert {
+        name: (problem or "").removeprefix("bad_metadata:")
+        for name, problem in problems(bad).items()
+    } == {
         "bad_end_before_start_0": "end_before_start",
         "bad_bbox_inverted_0": "box_inverted",
         "bad_bbox_above_one_0": "box_outside",
@@ -96,14 +135,21 @@ def test_the_known_part_of_the_text_files_is_read(media):
     source = VFHQ(raw="raw", metadata=str(media / "meta" / "vfhq_format_synthetic"))
     found = {entry.id: entry for entry in source.entries()}
     assert {
-        e.id.split("+")[1]: (e.problem or "").removeprefix("bad_metadata:") for e in found.values() if e.problem
+        e.id.split("+")[1]: (e.problem or "").removeprefix("bad_metadata:")
+        for e in found.values()
+        if e.problem
     } == {
         "BADBOXOUT01": "box_outside",
         "BADNOFPS001": "no_fps",
         "BADORDER001": "frame_order",
     }
     entry = found["Clip+SYNTHETIC01+P0+C0+F1537-1825"]
-    assert (entry.span, entry.fps, entry.size, entry.box) == ((1538, 1824), 29.97, (1920, 1080), (496, 30, 1210, 744))
+    assert (entry.span, entry.fps, entry.size, entry.box) == (
+        (1538, 1824),
+        29.97,
+        (1920, 1080),
+        (496, 30, 1210, 744),
+    )
     assert [video for video in source.videos()] == ["-SYNTHETIC2", "SYNTHETIC01", "_SYNTHETIC3"]
     assert len(source.videos()["SYNTHETIC01"]) == 3 == source.count() - 5
 
@@ -138,7 +184,12 @@ def test_every_fault_of_a_text_has_its_reason(reason):
 def test_a_text_of_many_frames_is_read_by_its_ends():
     text = vfhq_text(GOOD, 23.976, (1, 2, 700, 701), frames=3000)
     entry = entry_of(NAME, text.encode())
-    assert (entry.problem, entry.span, entry.fps, entry.box) == (None, (11, 199), 23.976, (1, 2, 700, 701))
+    assert (entry.problem, entry.span, entry.fps, entry.box) == (
+        None,
+        (11, 199),
+        23.976,
+        (1, 2, 700, 701),
+    )
 
 
 def test_texts_in_a_zip_come_in_order_of_their_names_whatever_theirs_is(tmp_path):
@@ -177,7 +228,10 @@ def test_ids_of_every_kind_are_planned_or_refused_and_stay_in_the_folder(tmp_pat
     assert [entry.problem is None for entry in source.entries()] == [True] * 3 + [False] * len(ODD)
     planned = list(source.plan())
     assert len({clip.key.lower() for clip in planned}) == len(planned)
-    assert all(is_key(clip.key) and len(clip.key) <= 84 and ".." not in clip.source["path"] for clip in planned)
+    assert all(
+        is_key(clip.key) and len(clip.key) <= 84 and ".." not in clip.source["path"]
+        for clip in planned
+    )
     assert [clip.group for clip in planned][:3] == [f"youtube:{name}" for name in names[:3]]
     for name in ODD:
         with pytest.raises(ValueError):
@@ -193,7 +247,9 @@ def test_safe_names_are_no_options_and_collide_on_no_disk():
 
 
 def test_a_second_entry_of_an_id_is_refused(tmp_path):
-    path = celebvhq_json(tmp_path / "a.json", {"a_0": celebvhq_entry(GOOD, 1, 2), "b_0": celebvhq_entry(GOOD, 1, 2)})
+    path = celebvhq_json(
+        tmp_path / "a.json", {"a_0": celebvhq_entry(GOOD, 1, 2), "b_0": celebvhq_entry(GOOD, 1, 2)}
+    )
     path.write_text(path.read_text().replace("b_0", "a_0"))
     source = CelebVHQ(raw="raw", metadata=str(path))
     assert problems(source) == {"a_0": None, "a_0#2": "bad_metadata:repeated_id"}
@@ -218,9 +274,15 @@ def test_raw_files_are_found_by_safe_name_and_copies_by_id(tmp_path):
 
 
 def test_who_opted_out_is_left_out_by_video_or_clip(tmp_path):
-    (tmp_path / "out.txt").write_text(f"\ufeff# asked by mail\r\n{DASH}  # all of it\r\n\r\nb_0\r\n")
+    (tmp_path / "out.txt").write_text(
+        f"\ufeff# asked by mail\r\n{DASH}  # all of it\r\n\r\nb_0\r\n"
+    )
     assert ids_in(tmp_path / "out.txt", "opt_out") == {DASH, "b_0"}
-    clips = {"a_0": celebvhq_entry(DASH, 1, 2), "b_0": celebvhq_entry(GOOD, 1, 2), "b_1": celebvhq_entry(GOOD, 1, 2)}
+    clips = {
+        "a_0": celebvhq_entry(DASH, 1, 2),
+        "b_0": celebvhq_entry(GOOD, 1, 2),
+        "b_1": celebvhq_entry(GOOD, 1, 2),
+    }
     clips["c_0"] = celebvhq_entry(DASH, 2, 1)
     source = celebvhq(tmp_path, clips, opt_out=str(tmp_path / "out.txt"))
     removed = dict.fromkeys(["a_0", "b_0", "c_0"], "removed:opted_out")
@@ -247,7 +309,13 @@ def test_what_is_missing_says_what_to_fetch(tmp_path):
     for options in (dict(metadata=str(tmp_path / "a.zip")), dict(frames=str(tmp_path))):
         with pytest.raises(UserError, match="a.zip is no whole zip archive"):
             VFHQ(raw="raw", **options).count()
-    for options in (dict(min_side="1"), dict(margin=-1), dict(crf=60), dict(local="no"), dict(opt_out="no")):
+    for options in (
+        dict(min_side="1"),
+        dict(margin=-1),
+        dict(crf=60),
+        dict(local="no"),
+        dict(opt_out="no"),
+    ):
         with pytest.raises(UserError, match=next(iter(options))):
             CelebVHQ(raw="raw", **options)
 
@@ -260,23 +328,39 @@ def test_keys_tell_apart_what_looks_alike():
 
 
 def test_plan_and_videos_agree_with_the_entries(tmp_path):
-    clips = {f"{v}_{i}": celebvhq_entry(v, i, i + 1) for i, v in enumerate([GOOD, DASH, GOOD, BAR, GOOD])}
+    clips = {
+        f"{v}_{i}": celebvhq_entry(v, i, i + 1) for i, v in enumerate([GOOD, DASH, GOOD, BAR, GOOD])
+    }
     source = celebvhq(tmp_path, clips)
     ids = [entry.id for entry in source.entries()]
     assert ids == list(clips) == [clip.source["id"] for clip in source.plan()]
     assert {v: [e.id for e in es] for v, es in source.videos().items()} == {
         v: [name for name in ids if name.startswith(v)] for v in (GOOD, DASH, BAR)
     }
-    assert all(clip.rights["license"] and "internal" in clip.rights["terms"] for clip in source.plan())
+    assert all(
+        clip.rights["license"] and "internal" in clip.rights["terms"] for clip in source.plan()
+    )
 
 
 def test_the_day_on_which_a_video_was_fetched_is_in_its_rights(tmp_path):
     lines = [
-        {"video": "abcdefghijk", "outcome": "kept", "how": "fetched", "at": "2026-11-02T23:59:59+00:00"},
+        {
+            "video": "abcdefghijk",
+            "outcome": "kept",
+            "how": "fetched",
+            "at": "2026-11-02T23:59:59+00:00",
+        },
         {"video": "abcdefghijk", "outcome": "dropped", "at": "2026-11-05T00:00:00+00:00"},
-        {"video": "bbcdefghijk", "outcome": "kept", "how": "found", "at": "2026-11-02T00:00:00+00:00"},
+        {
+            "video": "bbcdefghijk",
+            "outcome": "kept",
+            "how": "found",
+            "at": "2026-11-02T00:00:00+00:00",
+        },
         {"video": "cbcdefghijk", "outcome": "kept", "how": "fetched", "at": "someday"},
     ]
-    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"video": "dbc')
+    (tmp_path / "manifest.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '{"video": "dbc'
+    )
     assert retrieved(tmp_path) == {"abcdefghijk": "2026-11-02"}
     assert retrieved(tmp_path / "nowhere") == {}

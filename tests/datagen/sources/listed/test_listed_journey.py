@@ -1,4 +1,6 @@
-"""From a dataset's list and raw files to shards: the right frames, with their rights; what is lost is in the books."""
+"""From a dataset's list and raw files to shards: the right frames, with their rights; what is lost
+is in the books.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ BOOKS = "planned 5 = kept 2 + filtered 1 + invalid 2 + failed 0"
 
 @pytest.fixture(scope="module")
 def downloaded(tmp_path_factory) -> Path:
-    """A raw file, in which a person talks in part of the picture, and VFHQ's list, in which not all is well."""
+    """A raw file, in which a person talks in part of the picture, and VFHQ's list, in which not all
+    is well.
+    """
     folder = tmp_path_factory.mktemp("vfhq")
     step = np.arange(60) - 30
 
@@ -31,10 +35,15 @@ def downloaded(tmp_path_factory) -> Path:
         picture[128:640, 64:576] = faults.numbered(rgb, index)
         return picture
 
-    motion = faults.poses(60, mouth=0.5 + 0.4 * np.sin(step), head_yaw=0.3 * step, gaze_yaw=np.sin(step / 5) * 10)
+    motion = faults.poses(
+        60, mouth=0.5 + 0.4 * np.sin(step), head_yaw=0.3 * step, gaze_yaw=np.sin(step / 5) * 10
+    )
     faults.film(folder / f"{safe_name(VIDEO)}.mp4", 3, motion, placed)
     texts = {name: vfhq_text(VIDEO, 25.0, BOX, (640, 640)) for name in FRAMES}
-    texts |= {f"Clip+{name}+P0+C0+F0-29": vfhq_text(name, 25.0, BOX, (640, 640)) for name in (ABSENT, REMOVED)}
+    texts |= {
+        f"Clip+{name}+P0+C0+F0-29": vfhq_text(name, 25.0, BOX, (640, 640))
+        for name in (ABSENT, REMOVED)
+    }
     texts[f"Clip+{VIDEO}+P0+C2+F9-8"] = vfhq_text(VIDEO)
     vfhq(folder, texts)
     (folder / "out.txt").write_text(f"{REMOVED}\n")
@@ -51,29 +60,49 @@ def shards(downloaded, store, tmp_path_factory) -> Path:
     for lost in ("filtered      1  removed:opted_out", "invalid       1  not_downloaded"):
         assert f"  {lost}" in lines
     assert "  invalid       1  bad_metadata:frame_order" in lines
-    assert lines[-1].startswith("clips not downloaded yet: 1; `python -m datagen.download source=vfhq`")
+    assert lines[-1].startswith(
+        "clips not downloaded yet: 1; `python -m datagen.download source=vfhq`"
+    )
     return output
 
 
 def words(folder: Path) -> list[str]:
     paths = {"raw": folder, "metadata": folder / "meta_info.zip", "opt_out": folder / "out.txt"}
-    return ["source=vfhq", "--runner", "local", *(f"source.{name}={path}" for name, path in paths.items())]
+    return [
+        "source=vfhq",
+        "--runner",
+        "local",
+        *(f"source.{name}={path}" for name, path in paths.items()),
+    ]
 
 
 def test_the_shards_hold_the_listed_frames_and_say_whose_they_are(shards, tmp_path):
-    samples = {json.loads(fields["json"])["source"]["id"]: fields for fields in faults.samples(shards).values()}
+    samples = {
+        json.loads(fields["json"])["source"]["id"]: fields
+        for fields in faults.samples(shards).values()
+    }
     assert samples.keys() == FRAMES.keys()
     said = {name: json.loads(fields["json"]) for name, fields in samples.items()}
     for name, frames in FRAMES.items():
         path = tmp_path / "clip.mp4"
         path.write_bytes(samples[name]["mp4"])
         assert [faults.number_of(rgb) for rgb in video.frames(path)] == list(frames)
-        assert said[name]["source"]["video"] == VIDEO and said[name]["source"]["span"] == [frames[0], frames[-1]]
+        assert said[name]["source"]["video"] == VIDEO and said[name]["source"]["span"] == [
+            frames[0],
+            frames[-1],
+        ]
         assert said[name]["source"]["cut"]["size"] == [640, 640]
         assert said[name]["source"]["cut"]["region"] == [64, 128, 512, 512]
-        assert "non-commercial" in said[name]["rights"]["license"] and "internal" in said[name]["rights"]["terms"]
+        assert (
+            "non-commercial" in said[name]["rights"]["license"]
+            and "internal" in said[name]["rights"]["terms"]
+        )
     (rights,) = json.loads((shards / "index.json").read_bytes())["rights"]
-    assert rights["samples"] == len(said) and "non-commercial" in rights["license"] and "internal" in rights["terms"]
+    assert (
+        rights["samples"] == len(said)
+        and "non-commercial" in rights["license"]
+        and "internal" in rights["terms"]
+    )
     assert {json_["group"] for json_ in said.values()} == {said[name]["group"] for name in FRAMES}
     assert len({json_["split"] for json_ in said.values()}) == 1
     assert len({json_["source"]["sha256"] for json_ in said.values()}) == 2
@@ -98,7 +127,9 @@ def test_without_the_raw_file_what_was_cut_before_is_enough(shards, downloaded, 
     assert not list((tmp_path / "raw").rglob("*.part"))
 
 
-def test_what_was_cut_with_other_options_is_not_taken_but_a_filter_only_filters(downloaded, tmp_path):
+def test_what_was_cut_with_other_options_is_not_taken_but_a_filter_only_filters(
+    downloaded, tmp_path
+):
     shutil.copytree(downloaded, tmp_path / "raw")
     source = vfhq_of(tmp_path / "raw", min_side=600)
     entry = source.videos()[VIDEO][0]
@@ -136,17 +167,37 @@ def test_the_same_seconds_in_the_other_dataset_are_the_same_clip(downloaded, tmp
         artefact = source.stage()(clip, tmp_path / source.name)
         cuts.append((artefact.path.read_bytes(), artefact.metrics, clip.group))
     assert cuts[0] == cuts[1]
-    options = [f"source.raw={tmp_path / 'raw'}", f"source.metadata={tmp_path / 'raw' / 'celebvhq_info.json'}"]
-    dry = faults.call("datagen.shards", "source=celebvhq", *options, "--store", tmp_path / "s", "--dry-run")
-    assert dry.out.splitlines()[-1] == "planned 1 = kept 0 + filtered 0 + invalid 0 + failed 0 + pending 1"
+    options = [
+        f"source.raw={tmp_path / 'raw'}",
+        f"source.metadata={tmp_path / 'raw' / 'celebvhq_info.json'}",
+    ]
+    dry = faults.call(
+        "datagen.shards", "source=celebvhq", *options, "--store", tmp_path / "s", "--dry-run"
+    )
+    assert (
+        dry.out.splitlines()[-1]
+        == "planned 1 = kept 0 + filtered 0 + invalid 0 + failed 0 + pending 1"
+    )
 
 
 def test_a_listed_clip_may_become_one_clip_for_each_shot(downloaded, tmp_path):
-    dry = faults.call("datagen.shards", *words(downloaded), "source.shots=true", "--store", tmp_path / "s", "--dry-run")
+    dry = faults.call(
+        "datagen.shards",
+        *words(downloaded),
+        "source.shots=true",
+        "--store",
+        tmp_path / "s",
+        "--dry-run",
+    )
     assert "shots           0 there        3 to make" in dry.out.splitlines()
 
 
 def vfhq_of(folder: Path, **options):
     from datagen.sources.vfhq import VFHQ
 
-    return VFHQ(raw=str(folder), metadata=str(folder / "meta_info.zip"), opt_out=str(folder / "out.txt"), **options)
+    return VFHQ(
+        raw=str(folder),
+        metadata=str(folder / "meta_info.zip"),
+        opt_out=str(folder / "out.txt"),
+        **options,
+    )
