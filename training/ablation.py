@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from training.evaluation.cross_cases import CrossCase
-    from training.evaluation.judge import Judge
+    from training.evaluation.evaluator import Evaluator
 
 TWINS = "data.twin_probability=1"
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -38,12 +38,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
 FINISHED = b"finished\n"
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
-SAMPLING = {
-    "steps": 1,
-    "guidance": 1.0,
-    "window": 4,
-    "overlap": 0,
-}  # as conf/experiment/smoke.yaml says
 
 
 @command("ablation")
@@ -74,7 +68,7 @@ def _train(cfg: Any, runs: Sequence[tuple[str, int, Path]]) -> None:
     with ThreadPoolExecutor(cfg.jobs) as pool:
         failed = [path for path, code in pool.map(lambda run: _fit(cfg, *run), runs) if code]
     if failed:
-        raise UserError(f"{len(failed)} trainings failed: {_said(failed[0])} says why.")
+        raise UserError(f"{len(failed)} trainings failed: {_log_path(failed[0])} says why.")
 
 
 def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
@@ -87,22 +81,22 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
         *("data.jitter=0", "data.donor_shape=0"),  # nothing but the data keeps identities apart
     )
     quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
-    told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
-    called = f"{' '.join(told)}\n".encode()
-    said = _said(folder).read_bytes() if _said(folder).exists() else b""
-    if said.startswith(called) and said.endswith(FINISHED):
+    overrides = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
+    header = f"{' '.join(overrides)}\n".encode()
+    log_text = _log_path(folder).read_bytes() if _log_path(folder).exists() else b""
+    if log_text.startswith(header) and log_text.endswith(FINISHED):
         return folder, 0
-    words = [sys.executable, "-m", "training.fit", *told]
-    if said and not said.startswith(called):
+    arguments = [sys.executable, "-m", "training.fit", *overrides]
+    if log_text and not log_text.startswith(header):
         print(f"{folder.name}: was trained with other settings, begins anew", flush=True)
-        words.append("overwrite=true")
+        arguments.append("overwrite=true")
     folder.parent.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with _said(folder).open("wb") as log:
-        log.write(called)
+    with _log_path(folder).open("wb") as log:
+        log.write(header)
         log.flush()
         done = subprocess.run(
-            words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False
+            arguments, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False
         )
         if done.returncode == 0:
             log.seek(0, os.SEEK_END)
@@ -111,19 +105,19 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     return folder, done.returncode
 
 
-def _said(folder: Path) -> Path:
+def _log_path(folder: Path) -> Path:
     """How a training was called, what it printed, and whether it came to its end."""
     return folder.with_name(f"{folder.name}.txt")
 
 
 def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:
     from training.evaluation.cross_cases import cross_cases
-    from training.evaluation.judge import Judge, Settings
+    from training.evaluation.evaluator import EvaluationSettings, Evaluator
 
     cases = cross_cases(Path(str(cfg.input)), cfg.cases, cfg.frames)
     own = [_alone(case) for case in cases]
-    cross = Judge(cases, Settings(mesh=False, folder=Path(str(cfg.readout))))
-    alone = Judge(own, Settings(mesh=False, readout=False))
+    cross = Evaluator(cases, EvaluationSettings(mesh=False, folder=Path(str(cfg.readout))))
+    alone = Evaluator(own, EvaluationSettings(mesh=False, readout=False))
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[np.ndarray]] = {}
     for variant, seed, folder in runs:
@@ -147,16 +141,18 @@ def _alone(case: CrossCase) -> CrossCase:
 
 
 def _scores(
-    folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]
+    folder: Path, cross: Evaluator, alone: Evaluator, pictures: list[np.ndarray]
 ) -> Iterator[Mapping[str, Any]]:
     """A row for each case; `pictures` gets the outputs."""
     from model.folder import load
-    from model.pipeline import Settings
+    from model.pipeline import SamplingSettings
     from training.evaluation.cross_cases import animated
 
     pipeline = load(folder / "model")
     pipeline.animator.eval()
-    settings = Settings(**SAMPLING)  # type: ignore[arg-type]
+    settings = SamplingSettings(
+        steps=1, guidance=1.0, window=4, overlap=0
+    )  # as conf/experiment/smoke.yaml
 
     def animate(case: CrossCase) -> np.ndarray:
         made = animated(pipeline, case, settings)
@@ -199,12 +195,13 @@ def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     cases: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         cases.setdefault(row["key"], []).append(row)
-    told = [
+    overrides = [
         {name: [row[name] for row in own if row.get(name) is not None] for name in SHOWN}
         for own in cases.values()
     ]
     return [
-        {name: sum(values) / len(values) for name, values in row.items() if values} for row in told
+        {name: sum(values) / len(values) for name, values in row.items() if values}
+        for row in overrides
     ]
 
 
@@ -216,8 +213,8 @@ def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     values = np.array([row[score] for row in rows if row.get(score) is not None])
     if not len(values):
         return "none"
-    told = interval(score, values)
-    return f"{told['mean']:.2f} [{told['low']:.2f}, {told['high']:.2f}]"
+    overrides = interval(score, values)
+    return f"{overrides['mean']:.2f} [{overrides['low']:.2f}, {overrides['high']:.2f}]"
 
 
 def _sheet(

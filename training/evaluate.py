@@ -44,10 +44,10 @@ def main(cfg: Any) -> int:
         if cfg.videos is not None
         else _of_checkpoint(cfg, output, features)
     )
-    told, rows, sets = made
+    metadata, rows, sets = made
     for row in rows:
-        _write(output / f"{row['key']}.json", {"scores": row, **told})
-    _report(output, told, rows, _distance(sets) if features else {})
+        _write(output / f"{row['key']}.json", {"scores": row, **metadata})
+    _report(output, metadata, rows, _distance(sets) if features else {})
     return 0
 
 
@@ -103,12 +103,11 @@ Made = tuple[
 
 
 def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
-    from model.pipeline import Settings
+    from model.pipeline import SamplingSettings
     from model.resolve import refuse_window
     from training.evaluation.cross_cases import animated, cross_cases
+    from training.evaluation.evaluator import EvaluationSettings, Evaluator
     from training.evaluation.grid import write_grid
-    from training.evaluation.judge import Judge
-    from training.evaluation.judge import Settings as Judging
     from training.evaluation.self_cases import self_cases
 
     pipeline, weights = _pipeline(cfg)
@@ -118,18 +117,22 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
     else:
         cases = cross_cases(Path(str(cfg.input)), cfg.cases, cfg.frames, cfg.stride, cfg.seed)
     same = {name: cfg[name] for name in ("steps", "seed", "window", "overlap")}
-    settings = Settings(**same, guidance=float(cfg.guidance))
-    judge = Judge(cases, Judging(side=pipeline.side, folder=Path(str(cfg.readout))))
+    settings = SamplingSettings(**same, guidance=float(cfg.guidance))
+    evaluator = Evaluator(
+        cases, EvaluationSettings(side=pipeline.side, folder=Path(str(cfg.readout)))
+    )
     rows, sets = [], _sets()
-    for number, judged in enumerate(judge.cases, 1):
-        made = animated(pipeline, judged.case, settings)
-        rows.append(judged.row(made))
+    for number, evaluated in enumerate(evaluator.cases, 1):
+        made = animated(pipeline, evaluated.case, settings)
+        rows.append(evaluated.row(made))
         output.mkdir(parents=True, exist_ok=True)
-        write_grid(output / f"{judged.case.key}.mp4", judged, made)
-        _add(sets, features, judged.truth, made)
-        print(f"{number} of {len(cases)}: {judged.case.key}", flush=True)
+        write_grid(output / f"{evaluated.case.key}.mp4", evaluated, made)
+        _add(sets, features, evaluated.truth, made)
+        print(f"{number} of {len(cases)}: {evaluated.case.key}", flush=True)
     return (
-        _told(cfg, features, weights=weights, settings=same | {"guidance": float(cfg.guidance)}),
+        _metadata(
+            cfg, features, weights=weights, settings=same | {"guidance": float(cfg.guidance)}
+        ),
         rows,
         sets,
     )
@@ -137,25 +140,25 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
 
 def _of_videos(cfg: Any, features: Features | None) -> Made:
     from model.inputs.portrait import read
-    from training.evaluation.videos import VideoJudge, paired
+    from training.evaluation.videos import VideoEvaluator, paired
 
     pairs = paired(*(Path(path) for path in cfg.videos))
     reference = None if cfg.reference is None else read(Path(str(cfg.reference))).rgb
-    judge, rows, sets = VideoJudge(cfg.against, cfg.frames), [], _sets()
+    evaluator, rows, sets = VideoEvaluator(cfg.against, cfg.frames), [], _sets()
     for key, output, other in pairs:
-        films = judge.films(output, other)
-        rows.append(judge(key, *films, reference))
+        videos = evaluator.read_pair(output, other)
+        rows.append(evaluator(key, *videos, reference))
         if "lengths" in rows[-1]:
             a, b = rows[-1]["lengths"]
             print(f"{key}: {a} and {b} frames; the first {rows[-1]['frames']} are compared.")
-        _add(sets, features, films[1].pictures, films[0].pictures)
+        _add(sets, features, videos[1].frames, videos[0].frames)
     absent = {
         name: why
-        for name, why in {"lpips": judge.lpips, "csim": judge.recogniser}.items()
+        for name, why in {"lpips": evaluator.lpips, "csim": evaluator.recogniser}.items()
         if type(why) is str
     }
     files = {key: {"output": file_sha256(a), "other": file_sha256(b)} for key, a, b in pairs}
-    return _told(cfg, features, absent=absent, files=files, against=cfg.against), rows, sets
+    return _metadata(cfg, features, absent=absent, files=files, against=cfg.against), rows, sets
 
 
 def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
@@ -174,13 +177,15 @@ def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
     return choice.load(), dict(choice.identity())
 
 
-def _told(cfg: Any, features: Features | None, **more: Any) -> dict[str, Any]:
+def _metadata(cfg: Any, features: Features | None, **more: Any) -> dict[str, Any]:
     """What was measured with what: for the JSON of every clip."""
     from model.animate import version_of
 
-    told = {"versions": {name: version_of(name) for name in PACKAGES}, **more}
-    told["measured"] = {name: cfg[name] for name in ("mode", "cases", "frames", "stride", "seed")}
-    return told | ({} if features is None else {"features": features.told})
+    metadata = {"versions": {name: version_of(name) for name in PACKAGES}, **more}
+    metadata["measured"] = {
+        name: cfg[name] for name in ("mode", "cases", "frames", "stride", "seed")
+    }
+    return metadata | ({} if features is None else {"features": features.metadata})
 
 
 def _sets() -> tuple[list[Any], list[Any]]:
@@ -208,7 +213,7 @@ def _distance(sets: tuple[list[Any], list[Any]]) -> dict[str, Any]:
 
 
 def _report(
-    output: Path, told: dict[str, Any], rows: list[dict[str, Any]], distance: dict[str, Any]
+    output: Path, metadata: dict[str, Any], rows: list[dict[str, Any]], distance: dict[str, Any]
 ) -> None:
     from rich.console import Console
 
@@ -217,7 +222,7 @@ def _report(
     means = summary(rows)
     _write(
         output / SUMMARY,
-        {"clips": rows, "means": means, **({"distance": distance} if distance else {}), **told},
+        {"clips": rows, "means": means, **({"distance": distance} if distance else {}), **metadata},
     )
     Console().print(table(f"{len(rows)} clips", means))
     if distance:
@@ -225,7 +230,7 @@ def _report(
             f"Frechet distance {distance['frechet']}, of {distance['real']} and "
             f"{distance['made']} features"
         )
-    for name, why in told.get("absent", {}).items():
+    for name, why in metadata.get("absent", {}).items():
         print(f"{name}: not measured, {why}")
     print(f"{output}/{SUMMARY}")
 
@@ -236,26 +241,26 @@ def _compare(before: Path, after: Path) -> int:
     from training.evaluation.table import differences, table
 
     runs = [_read(folder) for folder in (before, after)]
-    told = differences(*(run["clips"] for run in runs))
-    if not told:
+    metadata = differences(*(run["clips"] for run in runs))
+    if not metadata:
         raise UserError(
             f"{before} and {after} have no clip in common: two evaluations of the same "
             "clips are expected."
         )
-    Console().print(table(f"{after} less {before}", told))
+    Console().print(table(f"{after} less {before}", metadata))
     return 0
 
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        told = json.loads((folder / SUMMARY).read_bytes())
-        rows = told["clips"]
+        metadata = json.loads((folder / SUMMARY).read_bytes())
+        rows = metadata["clips"]
         assert all(isinstance(row["key"], str) for row in rows)
     except (OSError, ValueError, KeyError, TypeError, AssertionError):
         raise UserError(
             f"{folder} holds no {SUMMARY} of training.evaluate: name folders that it wrote."
         ) from None
-    return told
+    return metadata
 
 
 def _write(path: Path, value: Any) -> None:

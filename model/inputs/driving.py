@@ -35,11 +35,11 @@ class Square:
     top: int
     side: int
 
-    def place(self, places: np.ndarray, side: float) -> np.ndarray:
+    def crop_points(self, points: np.ndarray, side: float) -> np.ndarray:
         """Points [..., 2] or boxes [..., 4] of the picture in px of the square when that is `side`
         px.
         """
-        return (places - [self.left, self.top] * (places.shape[-1] // 2)) * (side / self.side)
+        return (points - [self.left, self.top] * (points.shape[-1] // 2)) * (side / self.side)
 
 
 def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None) -> Square:
@@ -85,7 +85,7 @@ def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
     return np.clip(kept, 0, side).astype(int)
 
 
-def only(frames: Tensor, boxes: np.ndarray) -> Tensor:
+def mask_outside(frames: Tensor, boxes: np.ndarray) -> Tensor:
     """Each frame black outside its whole-px boxes int [n, 4], or [n, k, 4] for several."""
     alone = torch.zeros_like(frames)
     for kept, frame, row in zip(

@@ -32,7 +32,7 @@ from training.data.batch import Batch
 from training.optim.ema import trained
 from training.optim.optimizer import optimizer, schedule
 from training.trainer.callbacks import Signals
-from training.trainer.run import Run, _pipeline, _quiet, _trainee, _trainer
+from training.trainer.run import Run, _lightning_module, _pipeline, _quiet, _trainer
 from training.trainer.settings import resolved
 
 WARM = 3  # steps that are not counted
@@ -90,7 +90,10 @@ def bare(cfg: Any) -> float:
     weights.
     """
     pipeline = _pipeline(cfg)
-    module, batch = _trainee(cfg, pipeline), random_batch(pipeline, cfg.data.batch, cfg.data.frames)
+    module, batch = (
+        _lightning_module(cfg, pipeline),
+        random_batch(pipeline, cfg.data.batch, cfg.data.frames),
+    )
     own = optimizer(module.animator, cfg.optim)
     rates, now = schedule(own, cfg.optim, cfg.max_steps), trained(module)
     mean = {name: value.clone() for name, value in now.items()}
@@ -112,9 +115,9 @@ def under_lightning(cfg: Any, clock: Any = time.process_time) -> float:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         cfg = resolved(OmegaConf.merge(cfg, {"output": folder, "logger": {"save_dir": folder}}))
         data: Any = Ready(random_batch(pipeline, cfg.data.batch, cfg.data.frames))
-        run = Run(cfg, pipeline, data, _trainee(cfg, pipeline), None, None)
+        run = Run(cfg, pipeline, data, _lightning_module(cfg, pipeline), None, None)
         trainer = _trainer(cfg, [marks, *run._callbacks(Signals())])
-        trainer.fit(run.trainee, datamodule=data)
+        trainer.fit(run.module, datamodule=data)
     return _median(marks.times[:: cfg.accumulate])
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from datagen.shards import writer as pack
 from tests import faults
 from tests.training import numbered
-from training.objective.denoise import Draw, Objective
+from training.objective.denoise import DenoisingLoss, NoiseSample
 from training.trainer.checkpoint import checkpoints
 
 SMALL = (
@@ -48,7 +48,7 @@ STATE = (
 )
 
 
-class Poisoned(Objective):
+class Poisoned(DenoisingLoss):
     """At the sample with position `bad` the loss is not finite, or with `hidden` its gradient
     alone.
     """
@@ -58,24 +58,30 @@ class Poisoned(Objective):
         self.bad, self.hidden = bad, hidden
         self.positions: Sequence[int] = ()
 
-    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+    def draw(
+        self, positions: Sequence[int], shape: Sequence[int], device: torch.device
+    ) -> NoiseSample:
         self.positions = positions
         return super().draw(positions, shape, device)
 
-    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
-        losses = super().loss(said, wanted, draw)
+    def loss(self, prediction: Tensor, wanted: Tensor, draw: NoiseSample) -> Tensor:
+        losses = super().loss(prediction, wanted, draw)
         if self.bad not in self.positions:
             return losses
-        return losses + (0 * said.sum()).abs().sqrt() if self.hidden else losses * float("nan")
+        return (
+            losses + (0 * prediction.sum()).abs().sqrt() if self.hidden else losses * float("nan")
+        )
 
 
-class Fate(Objective):
+class Fate(DenoisingLoss):
     """At the sample with the position that the environment's FATE begins with, before it is learnt,
     something befalls: `kill` or `term` the process, or `remove` or `damage` the file that is named
     last.
     """
 
-    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+    def draw(
+        self, positions: Sequence[int], shape: Sequence[int], device: torch.device
+    ) -> NoiseSample:
         position, what, path = os.environ.get("FATE", "-1  ").split(" ")
         if int(position) in positions:
             self.befall(what, Path(path))

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from model.build import skeleton
 from model.schedule import official_inference, official_training
 from tests.conftest import REPOSITORY
-from training.objective.denoise import Objective
+from training.objective.denoise import DenoisingLoss
 from training.optim.optimizer import groups, train_only
 from training.trainer.settings import resolved
 
@@ -156,7 +156,9 @@ def test_noise_is_added_by_the_schedule_that_is_named():
         torch.equal(objective.signal, official_training().alphas_cumprod)
         and objective.signal[-1] == 0
     )
-    assert torch.equal(Objective(official_inference()).signal, official_inference().alphas_cumprod)
+    assert torch.equal(
+        DenoisingLoss(official_inference()).signal, official_inference().alphas_cumprod
+    )
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -180,11 +182,11 @@ def test_two_steps_change_what_is_to_learn_and_nothing_else(experiment, official
     more = ("official=true", *NO_TINY_SCHEDULE) if official else ()
     cfg = composed(experiment, *TOY, f"data.input={sample}", f"output={tmp_path / 'run'}", *more)
     run = Run.prepared(cfg)
-    before = {name: p.detach().clone() for name, p in run.trainee.animator.named_parameters()}
+    before = {name: p.detach().clone() for name, p in run.module.animator.named_parameters()}
     assert run.fit() == 0
     changed = {
         name
-        for name, p in run.trainee.animator.named_parameters()
+        for name, p in run.module.animator.named_parameters()
         if not torch.equal(p, before[name])
     }
     modules = {

@@ -73,13 +73,13 @@ class Augmentation:
         """
         return [name for name in ("jitter", "flip", "reshape") if getattr(self, name)]
 
-    def draw(self, generator: torch.Generator) -> Change:
+    def draw(self, generator: torch.Generator) -> AppliedAugmentation:
         """The numbers of one sample."""
         warp = _uniform(3, generator).tolist()
-        ours, driving = (Colours.draw(self.jitter, generator) for _ in range(2))
+        ours, driving = (ColourJitter.draw(self.jitter, generator) for _ in range(2))
         flipped = bool(_uniform(1, generator) < self.flip)
         shape, driving_shape = (
-            Shape.draw(each, generator) for each in (self.reshape, self.reshape_driving)
+            SmoothWarp.draw(each, generator) for each in (self.reshape, self.reshape_driving)
         )
         aspect, scale = (
             low + (high - low) * share
@@ -90,11 +90,11 @@ class Augmentation:
         warped = (aspect, scale) if warp[0] < self.warp_probability else None
         other, donor = _uniform(2, generator).tolist()
         lent = donor if other < self.donor_shape else None
-        return Change(warped, ours, driving, flipped, shape, driving_shape, lent)
+        return AppliedAugmentation(warped, ours, driving, flipped, shape, driving_shape, lent)
 
 
 @dataclass(frozen=True)
-class Colours:
+class ColourJitter:
     """Brightness, contrast and saturation as factors, hue as a turn in radians about grey (YIQ)."""
 
     brightness: float
@@ -103,7 +103,7 @@ class Colours:
     hue: float
 
     @classmethod
-    def draw(cls, strength: float, generator: torch.Generator) -> Colours | None:
+    def draw(cls, strength: float, generator: torch.Generator) -> ColourJitter | None:
         """None where nothing is to change."""
         light, contrast, saturation, hue = ((2 * _uniform(4, generator) - 1) * strength).tolist()
         drawn = cls(1 + LIGHT * light, 1 + LIGHT * contrast, 1 + SATURATION * saturation, HUE * hue)
@@ -126,7 +126,7 @@ class Colours:
 
 
 @dataclass(frozen=True)
-class Shape:
+class SmoothWarp:
     """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1,
     1] coordinates.
 
@@ -137,7 +137,7 @@ class Shape:
     field: Tensor  # 1 2 COARSE COARSE
 
     @classmethod
-    def draw(cls, strength: float, generator: torch.Generator) -> Shape | None:
+    def draw(cls, strength: float, generator: torch.Generator) -> SmoothWarp | None:
         """None where nothing is to change."""
         stretch, *bend = ((2 * _uniform(1 + 2 * COARSE**2, generator) - 1) * strength).tolist()
         aspect = float(np.exp(STRETCH * stretch / 2))
@@ -155,16 +155,16 @@ class Shape:
         """Where points [..., 2] px of pictures of `side` px lie in the result: the inverse, by
         fixed point.
         """
-        wanted = torch.from_numpy(points.reshape(1, -1, 1, 2) * (2 / side) - 1).float()
-        inverse, place = torch.linalg.inv(self.matrix), wanted
+        target = torch.from_numpy(points.reshape(1, -1, 1, 2) * (2 / side) - 1).float()
+        inverse, source = torch.linalg.inv(self.matrix), target
         for _ in range(30):
             bend = F.grid_sample(
-                self.field, place, mode="bilinear", padding_mode="border", align_corners=True
+                self.field, source, mode="bilinear", padding_mode="border", align_corners=True
             )
-            before, place = place, (wanted - bend.permute(0, 2, 3, 1)) @ inverse.T
-            if (place - before).abs().max() * side < NEAR:  # three to ten rounds
+            before, source = source, (target - bend.permute(0, 2, 3, 1)) @ inverse.T
+            if (source - before).abs().max() * side < NEAR:  # three to ten rounds
                 break
-        return ((place + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
+        return ((source + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
 
     def _sources(self, side: int) -> Tensor:
         """[1, side, side, 2], x before y; the field's own points lie at the picture's corners and
@@ -172,23 +172,23 @@ class Shape:
         """
         middles = (2 * torch.arange(side) + 1) / side - 1
         y, x = torch.meshgrid(middles, middles, indexing="ij")
-        places = torch.stack([x, y], dim=-1)[None]
+        grid = torch.stack([x, y], dim=-1)[None]
         bend = F.grid_sample(
-            self.field, places, mode="bilinear", padding_mode="border", align_corners=True
+            self.field, grid, mode="bilinear", padding_mode="border", align_corners=True
         )
-        return places @ self.matrix.T + bend.permute(0, 2, 3, 1)
+        return grid @ self.matrix.T + bend.permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
-class Change:
+class AppliedAugmentation:
     """What happens to one sample."""
 
     warp: tuple[float, float] | None  # aspect, scale
-    colours: Colours | None
-    driving_colours: Colours | None
+    colours: ColourJitter | None
+    driving_colours: ColourJitter | None
     flipped: bool
-    shape: Shape | None
-    driving_shape: Shape | None
+    shape: SmoothWarp | None
+    driving_shape: SmoothWarp | None
     donor: float | None = (
         None  # in [0, 1): which of the other people lends the driving frames a face shape
     )
@@ -207,7 +207,7 @@ class Change:
         """
         if self.driving_colours:
             pictures = to_levels(self.driving_colours(to_floats(pictures)))
-        alone = drive.only(_grey(pictures) if grey else pictures, boxes)
+        alone = drive.mask_outside(_grey(pictures) if grey else pictures, boxes)
         if self.driving_shape or self.warp:
             shown = alone.float().div_(255)
             shown = self.driving_shape(shown) if self.driving_shape else shown

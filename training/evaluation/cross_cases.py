@@ -40,8 +40,8 @@ from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import PersonSegmenter
 from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT
 from datagen.vision.track import Watcher, main_track, tracks
-from model.inputs.driving import Square, cropped, grey, kept_boxes, only
-from model.pipeline import MegActorPipeline, Settings
+from model.inputs.driving import Square, cropped, grey, kept_boxes, mask_outside
+from model.pipeline import MegActorPipeline, SamplingSettings
 
 FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ
 TRIED = 12  # of those
@@ -96,13 +96,13 @@ class CaseFrames:
         rgb = torch.from_numpy(self.case.driving[frames.start : frames.stop]).permute(0, 3, 1, 2)
         whole = Square(0, 0, rgb.shape[-1])
         boxes = kept_boxes(
-            whole.place(self.case.boxes[frames.start : frames.stop], self.side), self.side
+            whole.crop_points(self.case.boxes[frames.start : frames.stop], self.side), self.side
         )
-        alone = only(cropped(rgb, whole, self.side) / 255, boxes)
+        alone = mask_outside(cropped(rgb, whole, self.side) / 255, boxes)
         return (grey(alone) if self.is_grey else alone).transpose(0, 1)
 
 
-def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings) -> np.ndarray:
+def animated(pipeline: MegActorPipeline, case: CrossCase, settings: SamplingSettings) -> np.ndarray:
     """What a model makes of a case: RGB uint8 [f, S, S, 3] of its own side."""
     side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
     whole = Square(0, 0, pixels.shape[-1])
@@ -136,7 +136,7 @@ def cross_cases(
     chosen = ((pair, number % len(motions)) for number, pair in enumerate(pairs))
     # few people and motions come round again: the same case twice would pass for two
     return [
-        _case(pair, motions[place], frames, stride, seed) for pair, place in dict.fromkeys(chosen)
+        _case(pair, motions[index], frames, stride, seed) for pair, index in dict.fromkeys(chosen)
     ]
 
 
@@ -165,8 +165,10 @@ def _held_out(shards: Path) -> list[dict[str, Any]]:
     """Sources of the val split's samples."""
     index = read_index(shards)
     try:
-        told = [parse_json(data) for data in _documents(shards, index)]
-        sources = [sample["source"] for sample in told if sample["source"].get("name") == "sample"]
+        samples = [parse_json(data) for data in _documents(shards, index)]
+        sources = [
+            sample["source"] for sample in samples if sample["source"].get("name") == "sample"
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{shards} holds a damaged sample ({error!r}): python -m datagen.verify names it."
@@ -221,7 +223,7 @@ def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for source in sources:
         rows.append((rank[source["motion"]], KINDS.index(source["motion"]), len(rows)))
         rank[source["motion"]] += 1
-    return [sources[place] for _, _, place in sorted(rows)]
+    return [sources[index] for _, _, index in sorted(rows)]
 
 
 def _case(

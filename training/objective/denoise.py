@@ -13,7 +13,7 @@ from datagen.core.seeds import seed_of
 
 
 @dataclass(frozen=True)
-class Draw:
+class NoiseSample:
     """What chance adds to b clips; the same for a sample wherever and in whatever batch it is
     trained on.
     """
@@ -24,7 +24,7 @@ class Draw:
     without_driving: tuple[bool, ...]  # the driving frames are black
 
 
-class Objective:
+class DenoisingLoss:
     """Denoising of latents x at timestep t: x_t = sqrt(a_t) x + sqrt(1 - a_t) e, a_t from
     `noise_schedule`, or else from the model's own `schedule`, which also says what is predicted.
 
@@ -73,12 +73,14 @@ class Objective:
         )
         self.drop_reference, self.drop_driving = drop_reference, drop_driving
 
-    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+    def draw(
+        self, positions: Sequence[int], shape: Sequence[int], device: torch.device
+    ) -> NoiseSample:
         """For samples at these positions, with latents of `shape` [c, f, h, w]."""
         noise, timesteps, references, drivings = zip(
             *(self._draw_one(p, shape) for p in positions), strict=True
         )
-        return Draw(
+        return NoiseSample(
             torch.stack(noise).to(device),
             torch.tensor(timesteps, device=device),
             references,
@@ -102,12 +104,12 @@ class Objective:
             driving < self.drop_driving,
         )
 
-    def noisy(self, latents: Tensor, draw: Draw) -> Tensor:
+    def noisy(self, latents: Tensor, draw: NoiseSample) -> Tensor:
         """x_t of latents [b, c, f, h, w]."""
         signal = self._signal(draw.timesteps, latents)
         return signal.sqrt() * latents + (1 - signal).sqrt() * draw.noise
 
-    def wanted(self, latents: Tensor, draw: Draw) -> Tensor:
+    def target(self, latents: Tensor, draw: NoiseSample) -> Tensor:
         """The noise, the velocity sqrt(a) e - sqrt(1 - a) x (arXiv 2202.00512), or the latents
         themselves.
         """
@@ -118,9 +120,9 @@ class Objective:
         signal = self._signal(draw.timesteps, latents)
         return signal.sqrt() * draw.noise - (1 - signal).sqrt() * latents
 
-    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor, draw: NoiseSample) -> Tensor:
         """Mean squared error of each clip [b], float32, weighed."""
-        errors = (said.float() - wanted.float()).square().flatten(1).mean(1)
+        errors = (prediction.float() - target.float()).square().flatten(1).mean(1)
         return errors * self._weights(draw.timesteps.to(errors.device))
 
     def _weights(self, timesteps: Tensor) -> Tensor:

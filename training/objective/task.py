@@ -13,11 +13,11 @@ from model.animator import Animator, Reference
 from model.latents import Latents
 from model.pipeline import MegActorPipeline
 from training.data.batch import Batch, to_floats
-from training.objective.denoise import Draw, Objective
+from training.objective.denoise import DenoisingLoss, NoiseSample
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenEncoders:
     """The autoencoder and CLIP, which are not trained and not part of checkpoints."""
 
     pipeline: MegActorPipeline
@@ -69,11 +69,11 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Task:
+class DiffusionTask:
     """Learning to denoise windows of clips that other clips drive."""
 
-    frozen: Frozen
-    objective: Objective
+    frozen: FrozenEncoders
+    objective: DenoisingLoss
 
     def losses(self, animator: Animator, batch: Batch) -> Tensor:
         """[b], float32."""
@@ -83,10 +83,10 @@ class Task:
         draw = self.objective.draw(batch.positions.tolist(), latents.shape[1:], latents.device)
         driving = self._driving(batch, draw)
         noisy = self.objective.noisy(latents, draw)
-        said = animator(noisy, draw.timesteps, driving, reference, draw.without_reference)
-        return self.objective.loss(said, self.objective.wanted(latents, draw), draw)
+        prediction = animator(noisy, draw.timesteps, driving, reference, draw.without_reference)
+        return self.objective.loss(prediction, self.objective.target(latents, draw), draw)
 
-    def _driving(self, batch: Batch, draw: Draw) -> Tensor:
+    def _driving(self, batch: Batch, draw: NoiseSample) -> Tensor:
         keep = torch.tensor(
             [not dropped for dropped in draw.without_driving], device=batch.driving.device
         )

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from model.animator import Animator
 from training.data.batch import Batch
-from training.objective.task import Task
+from training.objective.task import DiffusionTask
 from training.optim.optimizer import optimizer, schedule, vectors
-from training.trainer.nonfinite import blame
+from training.trainer.nonfinite import find_nonfinite_module
 
 
-class Trainee(LightningModule):
+class DiffusionLightningModule(LightningModule):
     """The animator, learning a task. Which of its parameters learn must be settled before
     (optimizer.train_only).
 
@@ -27,7 +27,7 @@ class Trainee(LightningModule):
     def __init__(
         self,
         animator: Animator,
-        task: Task,
+        task: DiffusionTask,
         optim: Any,
         identity: dict[str, Any],
         compiles: bool = False,
@@ -82,7 +82,7 @@ class Trainee(LightningModule):
         """One rank alone must not leave the others waiting for it: its bad gradients reach all, and
         all end there.
         """
-        error = blame(
+        error = find_nonfinite_module(
             self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step
         )
         if self.trainer.world_size == 1:

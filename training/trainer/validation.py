@@ -21,14 +21,14 @@ from torch import Tensor
 
 from datagen.media.video import Writer
 from model.animator import Reference
-from model.pipeline import MegActorPipeline, Settings
+from model.pipeline import MegActorPipeline, SamplingSettings
 from training.data.batch import Batch, to_floats
-from training.data.dataset import ClipSet
+from training.data.dataset import ClipDataset
 from training.data.decode import Unreadable
-from training.data.window import Window
+from training.data.window import FrameWindow
 from training.metrics.pixels import l1, psnr, ssim
 from training.optim.ema import averaged, whole
-from training.trainer.module import Trainee
+from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import gathered
 
 FPS = 25
@@ -36,7 +36,7 @@ SCORES = {"l1": l1, "psnr": psnr, "ssim": ssim}
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationCase:
     """A reference and what drives it; the truth is known where both are of one clip."""
 
     name: str
@@ -46,30 +46,34 @@ class Case:
     has_truth: bool
 
 
-def cases(clips: ClipSet, count: int, frames: int) -> list[Case]:
+def cases(clips: ClipDataset, count: int, frames: int) -> list[ValidationCase]:
     """The first `count` readable clips, each driven by itself and, where there is one, by a clip of
     another person.
     """
     every = _readable(clips, count, frames)
-    found = [Case(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()]
-    who = clips.shelf.identities
-    for number, (place, shown) in enumerate(every.items()):
-        others = [driver for other, driver in every.items() if who[other] != who[place]]
+    found = [
+        ValidationCase(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()
+    ]
+    who = clips.shards.identities
+    for number, (index, shown) in enumerate(every.items()):
+        others = [driver for other, driver in every.items() if who[other] != who[index]]
         if others:
             driver = others[number % len(others)]
             found.append(
-                Case(f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False)
+                ValidationCase(
+                    f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False
+                )
             )
     return found
 
 
-def _readable(clips: ClipSet, count: int, frames: int) -> dict[int, Batch]:
+def _readable(clips: ClipDataset, count: int, frames: int) -> dict[int, Batch]:
     """Place -> the beginning of the clip, of the first `count` that can be read."""
     found: dict[int, Batch] = {}
-    for place in range(len(clips.shelf)):
+    for index in range(len(clips.shards)):
         if len(found) < count:
             with contextlib.suppress(Unreadable):
-                found[place] = clips.sample(place, _window(clips, place, frames))
+                found[index] = clips.sample(index, _window(clips, index, frames))
     return found
 
 
@@ -82,17 +86,17 @@ class Validation(Callback):
 
     def __init__(
         self,
-        clips: ClipSet,
+        clips: ClipDataset,
         every: int,
         count: int,
         frames: int,
-        settings: Settings,
+        settings: SamplingSettings,
         minutes: float,
         to: Path,
     ):
         self.clips, self.every, self.count, self.frames = clips, every, count, frames
         self.settings, self.minutes, self.to = settings, minutes, to
-        self.cases: list[Case] = []
+        self.cases: list[ValidationCase] = []
         self.step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -112,7 +116,7 @@ class Validation(Callback):
             pl_module.animator.train(training)
 
     def _shown(
-        self, trainer: Trainer, module: Trainee
+        self, trainer: Trainer, module: DiffusionLightningModule
     ) -> Iterator[tuple[str, dict[str, float], np.ndarray]]:
         """This rank's cases. Every rank makes as many, so that sharded weights can be gathered in
         step.
@@ -131,9 +135,9 @@ class Validation(Callback):
 
     def _say_left_out(self, trainer: Trainer, done: int) -> None:
         if trainer.is_global_zero:
-            told = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
+            message = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
             print(
-                f"{told}, after {self.minutes:g} minutes (validation_minutes).",
+                f"{message}, after {self.minutes:g} minutes (validation_minutes).",
                 file=sys.stderr,
                 flush=True,
             )
@@ -157,7 +161,10 @@ class Validation(Callback):
 
 
 def animated(
-    pipeline: MegActorPipeline, case: Case, settings: Settings, device: torch.device
+    pipeline: MegActorPipeline,
+    case: ValidationCase,
+    settings: SamplingSettings,
+    device: torch.device,
 ) -> np.ndarray:
     """RGB uint8 [f, S, S, 3]."""
     shown = case.shown.to(device)
@@ -183,18 +190,18 @@ class _Frames:
         return self.frames[:, frames.start : frames.stop]
 
 
-def _window(clips: ClipSet, place: int, frames: int) -> Window:
+def _window(clips: ClipDataset, index: int, frames: int) -> FrameWindow:
     """From the beginning, the last frame being the reference."""
-    count = int(clips.shelf.frames[place])
-    return Window(np.arange(min(frames, count)), np.array([count - 1]), "target")
+    count = int(clips.shards.frames[index])
+    return FrameWindow(np.arange(min(frames, count)), np.array([count - 1]), "target")
 
 
-def _scores(case: Case, made: np.ndarray) -> dict[str, float]:
+def _scores(case: ValidationCase, made: np.ndarray) -> dict[str, float]:
     truth = _pictures(case.shown.target)
     return {name: score(made, truth) for name, score in SCORES.items()} if case.has_truth else {}
 
 
-def _grid(case: Case, made: np.ndarray) -> np.ndarray:
+def _grid(case: ValidationCase, made: np.ndarray) -> np.ndarray:
     """Reference, driving person, output and, where there is one, truth: RGB uint8 [f, S, 3 S or 4
     S, 3].
     """

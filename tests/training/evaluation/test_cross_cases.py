@@ -15,7 +15,7 @@ from datagen.shards.reader import members
 from tests.faults import SAMPLE, call
 from training.evaluation import cross_cases as cross
 from training.evaluation.cross_cases import CaseFrames, CrossCase, cross_cases, difference
-from training.evaluation.judge import Judge, Settings, evaluate_cases
+from training.evaluation.evaluator import EvaluationSettings, Evaluator, evaluate_cases
 from training.metrics.pixels import area
 
 FRAMES = 24
@@ -33,8 +33,8 @@ def case(shards) -> CrossCase:
 
 
 @pytest.fixture(scope="module")
-def judge(case, store) -> Judge:
-    return Judge([case], Settings(folder=store.parent / "readout"))
+def evaluator(case, store) -> Evaluator:
+    return Evaluator([case], EvaluationSettings(folder=store.parent / "readout"))
 
 
 def divided(output: Path, store: Path) -> Path:
@@ -134,50 +134,50 @@ def test_driving_frames_are_the_face_alone_grey_on_black(case):
     assert (coloured[0] - coloured[2]).abs().max() > 0.02
 
 
-def test_the_truth_is_perfect(judge):
-    row = judge(lambda case: area(case.truth, 64))[0]
+def test_the_truth_is_perfect(evaluator):
+    row = evaluator(lambda case: area(case.truth, 64))[0]
     assert (
         row["psnr"] == 100 and row["ssim"] == 1 and row["leakage"] == 0 and row["face_found"] == 1
     )
     assert row["landmarks"] == 0 and row["read_mouth_r"] == row["read_of_truth_mouth_r"]
 
 
-def test_the_readout_reads_true_frames(judge):
+def test_the_readout_reads_true_frames(evaluator):
     """Frames of a motion that it was not fitted on."""
-    row = judge(lambda case: area(case.truth, 64))[0]
+    row = evaluator(lambda case: area(case.truth, 64))[0]
     for name in ("mouth", "head_yaw", "head_roll"):
         value = row[f"read_of_truth_{name}_r"]
         assert value is None or value > 0.94, name
     assert row["read_of_truth_mouth_r"] is not None
 
 
-def test_the_driver_leaks_and_moves(judge):
-    row = judge(lambda case: area(case.driving, 64))[0]
+def test_the_driver_leaks_and_moves(evaluator):
+    row = evaluator(lambda case: area(case.driving, 64))[0]
     assert row["leakage"] == pytest.approx(1) and row["leakage_shape"] == pytest.approx(1)
     assert row["psnr_gain"] < 0 and row["similarity"] < 0.7
     assert row["read_mouth_r"] > 0.85
 
 
-def test_a_copied_reference_neither_leaks_nor_moves(judge):
-    row = judge(lambda case: np.repeat(area(case.reference[None], 64), FRAMES, axis=0))[0]
+def test_a_copied_reference_neither_leaks_nor_moves(evaluator):
+    row = evaluator(lambda case: np.repeat(area(case.reference[None], 64), FRAMES, axis=0))[0]
     assert row["psnr_gain"] == 0 and row["flicker"] == 0 and row["read_mouth_r"] == 0
     assert abs(row["leakage"]) < 0.2
 
 
-def test_the_motion_half_a_syllable_late_is_not_the_motion(judge):
-    row = judge(lambda case: np.roll(area(case.truth, 64), 4, axis=0))[0]
+def test_the_motion_half_a_syllable_late_is_not_the_motion(evaluator):
+    row = evaluator(lambda case: np.roll(area(case.truth, 64), 4, axis=0))[0]
     assert row["read_mouth_r"] < 0.5 < row["read_of_truth_mouth_r"]
 
 
 def test_an_output_without_a_face_has_no_face_scores(case):
-    settings = Settings(readout=False)
+    settings = EvaluationSettings(readout=False)
     row = evaluate_cases(lambda case: np.zeros((FRAMES, 64, 64, 3), np.uint8), [case], settings)[0]
     assert row["face_found"] == 0 and "landmarks" not in row and "similarity" not in row
 
 
-def test_another_number_of_frames_is_refused(judge):
+def test_another_number_of_frames_is_refused(evaluator):
     with pytest.raises(ValueError, match="is expected"):
-        judge(lambda case: area(case.truth, 64)[:-1])
+        evaluator(lambda case: area(case.truth, 64)[:-1])
 
 
 def test_other_sources_have_no_truth(shards, monkeypatch):

@@ -7,14 +7,14 @@ import torch
 from diffusers.training_utils import compute_snr
 
 from model.schedule import ddim, official_training
-from training.objective.denoise import Draw, Objective
+from training.objective.denoise import DenoisingLoss, NoiseSample
 
 SHAPE = (4, 3, 8, 8)
 CPU = torch.device("cpu")
 
 
-def objective(prediction="epsilon", zero_snr=False, **options) -> Objective:
-    return Objective(ddim(zero_snr=zero_snr, prediction=prediction), seed=3, **options)
+def objective(prediction="epsilon", zero_snr=False, **options) -> DenoisingLoss:
+    return DenoisingLoss(ddim(zero_snr=zero_snr, prediction=prediction), seed=3, **options)
 
 
 def test_a_sample_meets_the_same_chance_in_every_batch():
@@ -26,7 +26,7 @@ def test_a_sample_meets_the_same_chance_in_every_batch():
             torch.equal(alone.noise[0], joint.noise[n]) and alone.timesteps[0] == joint.timesteps[n]
         )
         assert alone.without_reference[0] is joint.without_reference[n]
-    other = Objective(ddim(), seed=4).draw([7], SHAPE, CPU)
+    other = DenoisingLoss(ddim(), seed=4).draw([7], SHAPE, CPU)
     assert not torch.equal(other.noise[0], joint.noise[0])
 
 
@@ -56,25 +56,25 @@ def test_noisy_and_wanted_are_those_of_the_scheduler(prediction):
     noisy = own.noisy(latents, draw)
     assert torch.allclose(noisy, schedule.add_noise(latents, draw.noise, draw.timesteps), atol=1e-6)
     velocity = schedule.get_velocity(latents, draw.noise, draw.timesteps)
-    wanted = {"epsilon": draw.noise, "v_prediction": velocity, "sample": latents}[prediction]
-    assert torch.allclose(own.wanted(latents, draw), wanted, atol=1e-6)
+    target = {"epsilon": draw.noise, "v_prediction": velocity, "sample": latents}[prediction]
+    assert torch.allclose(own.target(latents, draw), target, atol=1e-6)
 
 
 def test_official_noise_ends_without_signal():
     schedule = official_training()
-    own = Objective(schedule, seed=0, noise_offset=0.1)
+    own = DenoisingLoss(schedule, seed=0, noise_offset=0.1)
     latents = torch.ones(1, *SHAPE)
-    draw = Draw(torch.full((1, *SHAPE), 0.5), torch.tensor([999]), (False,), (False,))
+    draw = NoiseSample(torch.full((1, *SHAPE), 0.5), torch.tensor([999]), (False,), (False,))
     assert torch.equal(own.noisy(latents, draw), draw.noise)
 
 
 def test_the_loss_is_the_mean_of_squares_of_each_clip():
     own, draw = objective(), objective().draw([0, 1], SHAPE, CPU)
-    said, wanted = (
+    prediction, target = (
         torch.zeros(2, *SHAPE),
         torch.stack([torch.full(SHAPE, 2.0), torch.full(SHAPE, 3.0)]),
     )
-    assert own.loss(said, wanted, draw).tolist() == [4.0, 9.0]
+    assert own.loss(prediction, target, draw).tolist() == [4.0, 9.0]
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -85,7 +85,7 @@ def test_min_snr_weighs_as_its_authors_do(prediction):
     own, timesteps = objective(prediction, min_snr=5.0), torch.tensor([10, 500, 990])
     snr = compute_snr(ddim(prediction=prediction), timesteps)
     weights = {"epsilon": snr.clamp(max=5) / snr, "v_prediction": snr.clamp(max=5) / (snr + 1)}
-    draw = Draw(torch.zeros(3, *SHAPE), timesteps, (False,) * 3, (False,) * 3)
+    draw = NoiseSample(torch.zeros(3, *SHAPE), timesteps, (False,) * 3, (False,) * 3)
     found = own.loss(torch.ones(3, *SHAPE), torch.zeros(3, *SHAPE), draw)
     assert torch.allclose(found, weights.get(prediction, snr.clamp(max=5)).float(), rtol=1e-4)
 
@@ -94,10 +94,10 @@ def test_errors_of_velocity_weighed_as_those_of_latents():
     own = objective("v_prediction", zero_snr=True, of_latents=True)
     draw = own.draw(range(6), SHAPE, CPU)
     latents, error = torch.randn(6, *SHAPE), torch.randn(6, *SHAPE)
-    noisy, said = own.noisy(latents, draw), own.wanted(latents, draw) + error
+    noisy, prediction = own.noisy(latents, draw), own.target(latents, draw) + error
     signal = own.signal[draw.timesteps].view(-1, 1, 1, 1, 1)
-    meant = signal.sqrt() * noisy - (1 - signal).sqrt() * said
-    found = own.loss(said, own.wanted(latents, draw), draw)
+    meant = signal.sqrt() * noisy - (1 - signal).sqrt() * prediction
+    found = own.loss(prediction, own.target(latents, draw), draw)
     assert torch.allclose(found, (meant - latents).square().flatten(1).mean(1), rtol=1e-4)
 
 
@@ -110,6 +110,6 @@ def test_errors_of_latents_are_for_velocity_alone(options):
 
 
 def test_no_signal_is_no_division_by_nothing():
-    own = Objective(ddim(zero_snr=True), seed=0, min_snr=5.0)
-    draw = Draw(torch.zeros(1, *SHAPE), torch.tensor([999]), (False,), (False,))
+    own = DenoisingLoss(ddim(zero_snr=True), seed=0, min_snr=5.0)
+    draw = NoiseSample(torch.zeros(1, *SHAPE), torch.tensor([999]), (False,), (False,))
     assert own.loss(torch.ones(1, *SHAPE), torch.zeros(1, *SHAPE), draw).tolist() == [1.0]
