@@ -16,7 +16,8 @@ from datagen.core.files import canonical, copy_atomically, file_sha256, write_if
 from datagen.core.text import line_of
 from datagen.engine.ledger import read_ledger
 from datagen.engine.store import Record
-from datagen.job import Job, dry_run, exit_code, session
+from datagen.job import Job
+from datagen.session import dry_run, exit_code, session
 from datagen.vision.preview import preview
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.stage import Stage
+from datagen.engine.stage import ClipLimits, Stage
 from datagen.media import video
 from datagen.shots.adaptive import Cutter, Span
 from datagen.vision.crop import STEADY, WATCHED_SIDE, Crop, crop_of
@@ -101,6 +101,9 @@ class Clips(Stage):
 
     def weights(self) -> dict[str, str]:
         return {name: version(name) for name in ("mediapipe", "scenedetect")}
+
+    def clip_limits(self) -> ClipLimits:
+        return ClipLimits(self.max_seconds, self.fps, self.size)
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         source = clip.path("source")

@@ -18,27 +18,27 @@ from typing import Any, Protocol
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
 from datagen.engine.cluster import Cluster
-from datagen.engine.pipeline import Journey, Outcome, guarded
+from datagen.engine.pipeline import Outcome, Pipeline, run_clip_safely
 from datagen.engine.stage import Needs
 from datagen.engine.store import Store
-from datagen.engine.workers import Crew, Hand, Worker, first_line, single_threaded
+from datagen.engine.workers import Worker, WorkerHandle, WorkerPool, first_line, single_threaded
 
 # for the first worker to come up, and for one of a cluster that has lost all; models not counted
 START_S = 300
 
 
-class Pool(Protocol):
+class Executor(Protocol):
     def room(self, needs: Needs) -> bool: ...
     def submit(self, clip: Clip, needs: Needs) -> None: ...
     def wait(self) -> list[Outcome]: ...  # or none, when there may be room now
     def close(self) -> None: ...
 
 
-class LocalPool:
+class LocalExecutor:
     """The same stages in this process, one clip after the other: for debuggers and small tests."""
 
-    def __init__(self, journey: Journey, store: Store):
-        self._journey, self._store = journey, store
+    def __init__(self, pipeline: Pipeline, store: Store):
+        self._pipeline, self._store = pipeline, store
         self._waiting: deque[Clip] = deque()
         single_threaded()
 
@@ -50,7 +50,7 @@ class LocalPool:
 
     def wait(self) -> list[Outcome]:
         clip = self._waiting.popleft()
-        return [guarded(clip, self._journey, self._store, lambda stage: True)]
+        return [run_clip_safely(clip, self._pipeline, self._store, lambda stage: True)]
 
     def close(self) -> None:
         self._waiting.clear()
@@ -59,11 +59,11 @@ class LocalPool:
 @dataclass
 class _Task:
     clip: Clip
-    hand: Hand
+    hand: WorkerHandle
     started: float
 
 
-class RayPool:
+class RayExecutor:
     """Clips at work on Ray actors. Ray is started or reached, and workers are asked for, on first
     use.
 
@@ -74,18 +74,18 @@ class RayPool:
 
     def __init__(
         self,
-        journey: Journey,
+        pipeline: Pipeline,
         store: Store,
         lock: Path,
         workers: int | None,
         deadline_s: float = 900.0,
         ray_options: dict[str, Any] | None = None,
     ):
-        self._journey, self._store, self._deadline = journey, store, deadline_s
+        self._pipeline, self._store, self._deadline = pipeline, store, deadline_s
         self._cluster = Cluster(lock, workers, dict(ray_options or {}))
         self._sign = uuid.uuid4().hex
         self._ray: Any = None
-        self._crew: Crew
+        self._crew: WorkerPool
         self._tasks: dict[Any, _Task] = {}
         self.start_seconds = 0.0  # until the first worker was up
 
@@ -116,7 +116,7 @@ class RayPool:
                 return outcomes
             if not self._tasks and time.monotonic() - began > START_S:
                 raise UserError(
-                    f"Ray did not start {self._crew.plight()}, within {START_S} s: lower --workers."
+                    f"Ray did not start {self._crew.status()}, within {START_S} s: lower --workers."
                 )
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class RayPool:
         self._began = time.perf_counter()
         self._ray = self._cluster.ray()
         self._store.sign(self._sign)
-        self._crew = Crew(self._ray, self._worker, self._cluster.wanted)
+        self._crew = WorkerPool(self._ray, self._worker, self._cluster.wanted)
 
     def _worker(self, needs: Needs) -> Any:
         # where a GPU is needed it alone is counted: the workers without one hold all processors;
@@ -173,4 +173,4 @@ class RayPool:
         remote = self._ray.remote(
             num_cpus=cpus, num_gpus=needs.gpus, max_restarts=0, max_task_retries=0
         )(Worker)
-        return remote.remote(self._journey, self._store, needs, self._sign, str(Path.cwd()))
+        return remote.remote(self._pipeline, self._store, needs, self._sign, str(Path.cwd()))

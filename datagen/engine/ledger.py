@@ -28,7 +28,7 @@ CLASSES = ("kept", "filtered", "invalid", "failed")
 
 
 @dataclass
-class Books:
+class RunCounts:
     """planned = kept + filtered + invalid + failed + pending, always."""
 
     planned: int = 0
@@ -205,12 +205,12 @@ def _is_told(event: dict[str, Any]) -> bool:
     )
 
 
-def unfinished(path: Path) -> Books | None:
+def unfinished(path: Path) -> RunCounts | None:
     """The books of the last run, where that was cut off before its end; else None."""
-    books: Books | None = None
+    books: RunCounts | None = None
     for event in read_ledger(path):
         if event["event"] == "start":
-            books = Books()
+            books = RunCounts()
         elif books is not None and event["event"] == "planned":
             books.planned += event["count"]
         elif books is not None and event["event"] == "clip" and event.get("reason") == DUPLICATE:

@@ -28,7 +28,6 @@ from datagen.engine.artifact_check import MARK
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.remote import Remote
 from datagen.engine.stage import Stage
-from datagen.media.video import encoder_id
 
 SIGN = "tmp/run"  # of the run that is on
 
@@ -61,15 +60,17 @@ class Record:
 class Store:
     """Artefacts under a folder or any fsspec URL; safe for many writers of the same key."""
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, encoder: str = ""):
+        """`encoder`: what encodes videos here, with its version; part of the keys of videos."""
+        self.encoder = encoder
         self._fs, self._base = _filesystem(str(root))
         self.root = str(root) if self._fs else self._base  # absolute: workers may stand elsewhere
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root}
+        return {"root": self.root, "encoder": self.encoder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["root"])  # type: ignore[misc]
+        self.__init__(state["root"], state["encoder"])  # type: ignore[misc]
 
     @property
     def is_local(self) -> bool:
@@ -225,7 +226,7 @@ class Store:
                 "version": stage.version,
                 "parameters": stage.parameters(),
                 "weights": stage.weights(),
-                "encoder": encoder_id() if stage.encodes else "",
+                "encoder": self.encoder if stage.encodes else "",
                 "clip": stage.of_clip(clip),
                 "inputs": inputs,
             }

@@ -4,7 +4,7 @@ face alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -14,12 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject
 from datagen.core.options import refuse_number
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.stage import Needs, Stage, needs
+from datagen.engine.network_stage import NetworkStage
 from datagen.faces.stage import measure, seen_in
 from datagen.media import video
 from datagen.vision.faces import Faces
@@ -33,7 +32,7 @@ SHOWN = 2.0  # side of what FaceMesh is shown over side of the face's box
 
 
 @dataclass
-class InsightFaces(Stage):
+class InsightFaces(NetworkStage):
     """As MeshFaces, for clips with more faces than one: follows the one that is largest and longest
     to be seen.
 
@@ -47,23 +46,21 @@ class InsightFaces(Stage):
     version = 1
     inputs = ("clips",)
 
+    not_in_key = ("model",)
+
     model: str | None = None
     min_confidence: float = 0.5
     same_person: float = 0.35  # cosine of two mean embeddings from which they are one person's
-    gpus: float = 0
 
     def __post_init__(self) -> None:
-        refuse_gpus("faces.gpus", self.gpus)
+        super().__post_init__()
         refuse_number("faces.min_confidence", self.min_confidence, 0, 1)
         refuse_number("faces.same_person", self.same_person, -1, 1)
         self.model = str(place("buffalo_l", self.model))
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    def parameters(self) -> dict[str, Any]:
-        return {"min_confidence": self.min_confidence, "same_person": self.same_person}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("buffalo_l",)
 
     def weights(self) -> dict[str, str]:
         return {"buffalo_l": identity_of(Path(str(self.model))), "mediapipe": version("mediapipe")}

@@ -9,7 +9,6 @@ openness.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +48,18 @@ class GazeStage(Stage):
     rule: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rule not in RULES:
             raise UserError(f"gaze.rule is {self.rule!r}: null or megactor is expected.")
         refuse_number("gaze.open_share", self.open_share, 0)
         refuse_number("gaze.open_least", self.open_least, 0)
 
     def parameters(self) -> dict[str, Any]:
-        """Without a rule as before there were any."""
-        told = dataclasses.asdict(self)
-        return (
-            told if self.rule else {name: value for name, value in told.items() if name != "rule"}
-        )
+        """Without a rule as before there were any: the store's keys stay the same."""
+        parameters = super().parameters()
+        if self.rule is None:
+            del parameters["rule"]
+        return parameters
 
     @abstractmethod
     def camera(self, clip: Path, faces: Faces) -> np.ndarray:

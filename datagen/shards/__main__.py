@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @command("datagen/shards")
 def main(cfg: Any) -> int:
-    from datagen.job import Job, dry_run, exit_code, session
+    from datagen.job import Job
+    from datagen.session import dry_run, exit_code, session
     from datagen.shards.samples import finish
 
     job = Job.of(cfg)

@@ -14,6 +14,7 @@ from datagen.engine.exclude import is_among
 from datagen.weights.registry import licence_of
 
 if TYPE_CHECKING:
+    from datagen.engine.stage import Stage
     from datagen.engine.store import Record, Store
     from datagen.job import Job
     from datagen.shards.selection import Candidate, Selection
@@ -61,6 +62,7 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     del candidates
     samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
+    extra["stages"] = describe_stages(job.pipeline.all_stages)
     extra["rights"] = _rights(rows[key]["rights"] for key in groups)
     gone = {row["key"] for row in rejects if row["reason"] in SAID_NO}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
@@ -118,12 +120,31 @@ def describe(
 
 
 def _maker(record: Record) -> dict[str, Any]:
-    """What made an artefact: backend, its version, its weights with their licences."""
-    weights = {
-        f"{name} {version}": licence_of(name)
-        for name, version in record.identity["weights"].items()
+    """What made an artefact: backend, version, all parameters, its weights with their licences."""
+    identity = record.identity
+    return {
+        "backend": identity["backend"],
+        "version": record.version,
+        "parameters": identity["parameters"],
+        "weights": licences_of(identity["weights"]),
     }
-    return {"backend": record.identity["backend"], "version": record.version, "weights": weights}
+
+
+def licences_of(weights: Mapping[str, str]) -> dict[str, str]:
+    """ "NAME VERSION" -> licence of the weights that a stage names."""
+    return {f"{name} {version}": licence_of(name) for name, version in weights.items()}
+
+
+def describe_stages(stages: Iterable[Stage]) -> dict[str, dict[str, Any]]:
+    """What the index says of every stage: backend, version, all parameters."""
+    return {
+        stage.name: {
+            "backend": type(stage).__name__,
+            "version": stage.version,
+            "parameters": stage.parameters(),
+        }
+        for stage in stages
+    }
 
 
 def _cut(truth: dict[str, Any], clip: dict[str, Any]) -> dict[str, Any]:

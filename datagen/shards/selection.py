@@ -5,15 +5,15 @@ identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Clip
+from datagen.stages import stage_position
 from datagen.vision.fingerprint import near_pairs
 
-MEASURED = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")
 LARGEST = 1e15  # a bound is below; NaN and infinity are not
 
 
@@ -37,11 +37,6 @@ class Rule:
             isinstance(bound, int | float) and abs(bound) < LARGEST for bound in bounds
         ):
             raise UserError(f"rule {self.reason!r} needs a number: least, most, or both.")
-        if self.stage not in MEASURED:
-            raise UserError(
-                f"rule {self.reason!r} asks for {self.metric!r}: a metric of "
-                f"{', '.join(MEASURED)} is expected."
-            )
 
     @property
     def stage(self) -> str:
@@ -107,6 +102,16 @@ class Selection:
             raise UserError(
                 f"select.near_duplicate_bits is {self.near_duplicate_bits}: 0 to 31 is expected."
             )
+
+    def refuse_unknown(self, stages: Collection[str]) -> None:
+        """UserError for a rule on a metric of none of these stages."""
+        for rule in [*self.rules, *(rule for rules in self.subsets.values() for rule in rules)]:
+            if rule.stage not in stages:
+                expected = ", ".join(sorted(stages, key=stage_position))
+                raise UserError(
+                    f"rule {rule.reason!r} asks for {rule.metric!r}: a metric of {expected} "
+                    "is expected."
+                )
 
     def verdict(self, stage: str, clip: Clip) -> Reject | None:
         """The first rule on this stage's metrics that says no."""

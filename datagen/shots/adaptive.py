@@ -95,6 +95,7 @@ class Shots(Stage):
     name: ClassVar[str] = "shots"
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("source",)
+    splits: ClassVar[bool] = True
 
     min_seconds: float = 1.0
     max_seconds: float = 10.0
