@@ -67,7 +67,7 @@ class Session:
 
     @contextlib.contextmanager
     def ended(self, result: RunResult) -> Iterator[None]:
-        """What follows the run itself; its end is written, and its books are told, even if that
+        """What follows the run itself; its end is written, and its books are printed, even if that
         goes wrong.
         """
         try:

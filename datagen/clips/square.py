@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from datagen.core.errors import Reject, UserError
+from datagen.core.json import JsonObject
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import ClipLimits, Stage
 from datagen.media import video
@@ -96,7 +97,7 @@ class Clips(Stage):
                 "are expected."
             )
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> JsonObject:
         return {"span": clip.span}
 
     def weights(self) -> dict[str, str]:
@@ -197,7 +198,7 @@ class Clips(Stage):
             yield square, is_new
 
 
-def _described(scene: Scene, crop: Crop) -> dict[str, Any]:
+def _described(scene: Scene, crop: Crop) -> JsonObject:
     """What the clip shows, for the rules of selection."""
     start, end = scene.span
     corner = np.median(crop.centres, axis=0) - crop.side / 2

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from datagen.core.files import canonical, plain
 from datagen.engine.clip import Artefact, Clip
@@ -19,7 +18,7 @@ class InvalidArtifact(Exception):
     """A stage gave what is no artefact, or harmed what it was given: its code is wrong."""
 
 
-def validate_artifact(given: Any, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
+def validate_artifact(given: object, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
     """What the stage gave, if it is an artefact: a new file of its own with something in it, and
     numbers for JSON. Else InvalidArtifact.
     """
@@ -56,7 +55,7 @@ def validate_artifact(given: Any, stage: Stage, clip: Clip, workdir: Path) -> Ar
     return given
 
 
-def _refuse_strange(metrics: Any, stage: Stage) -> None:
+def _refuse_strange(metrics: object, stage: Stage) -> None:
     try:
         canonical(plain(metrics))
     except (TypeError, ValueError, AttributeError) as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.engine.clip import Clip
 from datagen.engine.cluster import Cluster
 from datagen.engine.pipeline import Outcome, Pipeline, run_clip_safely
@@ -59,7 +60,7 @@ class LocalExecutor:
 @dataclass
 class _Task:
     clip: Clip
-    hand: WorkerHandle
+    handle: WorkerHandle
     started: float
 
 
@@ -79,23 +80,23 @@ class RayExecutor:
         lock: Path,
         workers: int | None,
         deadline_s: float = 900.0,
-        ray_options: dict[str, Any] | None = None,
+        ray_options: JsonObject | None = None,
     ):
         self._pipeline, self._store, self._deadline = pipeline, store, deadline_s
         self._cluster = Cluster(lock, workers, dict(ray_options or {}))
         self._sign = uuid.uuid4().hex
         self._ray: Any = None
-        self._crew: WorkerPool
+        self._workers: WorkerPool
         self._tasks: dict[Any, _Task] = {}
         self.start_seconds = 0.0  # until the first worker was up
 
     def room(self, needs: Needs) -> bool:
         self._start()
-        return self._crew.has_idle(needs)
+        return self._workers.has_idle(needs)
 
     def submit(self, clip: Clip, needs: Needs) -> None:
-        hand = self._crew.lend(needs)
-        self._tasks[hand.actor.work.remote(clip)] = _Task(clip, hand, time.monotonic())
+        handle = self._workers.lend(needs)
+        self._tasks[handle.actor.work.remote(clip)] = _Task(clip, handle, time.monotonic())
 
     def wait(self) -> list[Outcome]:
         """A dead worker gives `crashed`, one whose machine is gone `lost`, an overdue one is killed
@@ -103,20 +104,25 @@ class RayExecutor:
         """
         began = time.monotonic()
         while True:
-            self._crew.ask()
-            done = self._done([*self._tasks, *self._crew.coming])
+            self._workers.ask()
+            done = self._done([*self._tasks, *self._workers.coming])
             outcomes = [self._collect(reference) for reference in done if reference in self._tasks]
             outcomes += [
                 self._stop(ref) for ref, task in list(self._tasks.items()) if self._is_overdue(task)
             ]
             came = any(
-                [self._welcome(reference) for reference in done if reference in self._crew.coming]
+                [
+                    self._welcome(reference)
+                    for reference in done
+                    if reference in self._workers.coming
+                ]
             )
             if outcomes or came:
                 return outcomes
             if not self._tasks and time.monotonic() - began > START_S:
                 raise UserError(
-                    f"Ray did not start {self._crew.status()}, within {START_S} s: lower --workers."
+                    f"Ray did not start {self._workers.status()}, within {START_S} s: "
+                    "lower --workers."
                 )
 
     def close(self) -> None:
@@ -135,25 +141,25 @@ class RayExecutor:
         try:
             outcome = self._ray.get(reference)
         except self._ray.exceptions.OutOfMemoryError as error:
-            self._crew.lose(task.hand)
+            self._workers.lose(task.handle)
             return Outcome(task.clip, "crashed", "out_of_memory", first_line(error))
         except self._ray.exceptions.RayError as error:
-            if self._crew.lose(task.hand, error):
+            if self._workers.lose(task.handle, error):
                 return Outcome(task.clip, "lost", "machine_lost", first_line(error))
             return Outcome(task.clip, "crashed", "crash", first_line(error))
-        self._crew.take_back(task.hand)
+        self._workers.take_back(task.handle)
         return outcome
 
     def _stop(self, reference: Any) -> Outcome:
         task = self._tasks.pop(reference)
-        self._crew.lose(task.hand)
+        self._workers.lose(task.handle)
         return Outcome(task.clip, "failed", "timeout", f"not done after {self._deadline:g} s")
 
     def _is_overdue(self, task: _Task) -> bool:
         return time.monotonic() - task.started > self._deadline
 
     def _welcome(self, reference: Any) -> bool:
-        is_up = self._crew.welcome(reference)
+        is_up = self._workers.welcome(reference)
         if is_up and not self.start_seconds:
             self.start_seconds = time.perf_counter() - self._began
         return is_up
@@ -164,7 +170,7 @@ class RayExecutor:
         self._began = time.perf_counter()
         self._ray = self._cluster.ray()
         self._store.sign(self._sign)
-        self._crew = WorkerPool(self._ray, self._worker, self._cluster.wanted)
+        self._workers = WorkerPool(self._ray, self._worker, self._cluster.wanted)
 
     def _worker(self, needs: Needs) -> Any:
         # where a GPU is needed it alone is counted: the workers without one hold all processors;

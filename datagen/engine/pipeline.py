@@ -8,9 +8,10 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from datagen.core.errors import Reject, Transient, UserError, halting
+from datagen.core.json import JsonObject
 from datagen.engine.artifact_check import InvalidArtifact, validate_artifact
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.exclude import Excluded
@@ -74,7 +75,7 @@ class Outcome:
     records: dict[str, Record] = field(default_factory=dict)
     computed: tuple[str, ...] = ()
 
-    def event(self) -> dict[str, Any]:
+    def event(self) -> JsonObject:
         """As the ledger keeps it: small, and enough to find everything again."""
         return {
             "key": self.clip.key,
@@ -91,7 +92,7 @@ class Outcome:
             **self.costs(),
         }
 
-    def costs(self) -> dict[str, dict[str, Any]]:
+    def costs(self) -> dict[str, JsonObject]:
         """Seconds and bytes of what was made on the way to this outcome, by stage; a file that
         stays where it is costs none.
         """
@@ -119,8 +120,8 @@ def run_clip(
     def outcome(name: str, reason: str = "", detail: str = "", needs: Needs = NO_GPU) -> Outcome:
         return Outcome(clip, name, reason, detail, stage.name, needs, records, tuple(computed))
 
-    if (said := pipeline.excluded.of_clip(clip)) is not None:
-        return Outcome(clip, "filtered", "excluded", f"the list of people who said no names {said}")
+    if (listed := pipeline.excluded.of_clip(clip)) is not None:
+        return Outcome(clip, "filtered", "excluded", f"the list of opt-outs names {listed}")
     for stage in pipeline.of(clip):
         record = store.get(stage, clip)
         if record is None:

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.files import plain
+from datagen.core.json import Json, JsonObject
 from datagen.engine.clip import Artefact, Clip
 
 
@@ -66,7 +67,7 @@ class Stage(ABC):
     def __post_init__(self) -> None:  # noqa: B027  most have nothing to refuse
         """UserError for options that no clip could be made with; bases are asked too."""
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> JsonObject:
         """What the result depends on besides the clip: JSON values.
 
         All fields but those that this class or a base opts out by name in `not_in_key`: a field
@@ -75,7 +76,7 @@ class Stage(ABC):
         out = {name for base in type(self).__mro__ for name in vars(base).get("not_in_key", ())}
         return plain({k: v for k, v in dataclasses.asdict(self).items() if k not in out})
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> JsonObject:
         """What the result depends on of the clip itself besides its artefacts: JSON values."""
         return {}
 
@@ -84,13 +85,13 @@ class Stage(ABC):
         return {}
 
     @classmethod
-    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+    def weight_names(cls, options: Mapping[str, Json]) -> tuple[str, ...]:
         """Names in the registry of the weights that a backend with these options wants; known
         before it can be made.
         """
         return ()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         """Parameters travel to workers; models and whatever else was loaded do not."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 

@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from datagen.core.errors import Reject
 from datagen.core.files import canonical, file_sha256, plain, write_atomically
+from datagen.core.json import JsonObject
 from datagen.engine.artifact_check import MARK
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.remote import Remote
@@ -44,12 +45,12 @@ class Record:
     file: str = ""  # a name beside done.json, or the absolute path of a file that stays where it is
     sha256: str = ""
     bytes: int = 0
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
     outcome: str = "done"  # or "filtered", "invalid"
     reason: str = ""
     detail: str = ""
     seconds: float = 0.0  # that the stage took; informs, is no part of any result
-    identity: dict[str, Any] = field(default_factory=dict)  # what the key was made of
+    identity: JsonObject = field(default_factory=dict)  # what the key was made of
 
     @property
     def is_external(self) -> bool:
@@ -66,10 +67,10 @@ class Store:
         self._fs, self._base = _filesystem(str(root))
         self.root = str(root) if self._fs else self._base  # absolute: workers may stand elsewhere
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         return {"root": self.root, "encoder": self.encoder}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: JsonObject) -> None:
         self.__init__(state["root"], state["encoder"])  # type: ignore[misc]
 
     @property
@@ -217,7 +218,7 @@ class Store:
             else:
                 self._fs.rm_file(f"{self._base}/{SIGN}")
 
-    def _identity(self, stage: Stage, clip: Clip) -> dict[str, Any]:
+    def _identity(self, stage: Stage, clip: Clip) -> JsonObject:
         inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
         return plain(
             {
@@ -277,7 +278,7 @@ class Store:
             self._fs.pipe_file(target, text.encode())
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 

@@ -105,8 +105,8 @@ class WorkerPool:
     def lend(self, needs: Needs) -> WorkerHandle:
         return self._idle[needs].pop()
 
-    def take_back(self, hand: WorkerHandle) -> None:
-        self._idle[hand.needs].append(hand)
+    def take_back(self, handle: WorkerHandle) -> None:
+        self._idle[handle.needs].append(handle)
 
     def ask(self) -> None:
         """Ask Ray for the workers that are missing."""
@@ -133,20 +133,20 @@ class WorkerPool:
                 self._refuse(needs, error)
             return False
 
-    def lose(self, hand: WorkerHandle, error: Exception | None = None) -> bool:
+    def lose(self, handle: WorkerHandle, error: Exception | None = None) -> bool:
         """A worker that is no more, or shall be no more. True if by this error its whole node is
         out of reach, and with it all that idle there.
         """
-        self._dismiss(hand.actor, hand.needs)
-        self._ask_at.pop(hand.needs, None)
+        self._dismiss(handle.actor, handle.needs)
+        self._ask_at.pop(handle.needs, None)
         # of a node that died Ray says "unavailable" at once, and knows better after many seconds
         # without a heartbeat
         is_away = isinstance(error, self._ray.exceptions.ActorUnavailableError) or (
-            error is not None and not self._is_alive(hand.node)
+            error is not None and not self._is_alive(handle.node)
         )
         if is_away:
             for idle in self._idle.values():
-                for other in [other for other in idle if other.node == hand.node]:
+                for other in [other for other in idle if other.node == handle.node]:
                     idle.remove(other)
                     self._dismiss(other.actor, other.needs)
         return is_away

@@ -95,8 +95,8 @@ class InsightFaces(NetworkStage):
                 for every, box in zip(seen, person.boxes, strict=True)
             ]
         )
-        told = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
-        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **told})
+        people = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
+        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **people})
 
     def _stretches(self, seen: Sequence[list[Seen]], fps: float) -> list[Track]:
         """Every face from when it appears until it is lost, the main one first."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.core.options import refuse_number
 from datagen.engine.network_stage import TorchStage
 from datagen.mask.stage import MaskStage
@@ -63,7 +64,7 @@ class DensePoseMask(TorchStage, MaskStage):
         self.model = str(place("densepose", self.model))
         self.config = str(Path(self.config).absolute()) if self.config else None
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> JsonObject:
         return {**super().parameters(), "config": sha256_of(Path(str(self.config)))}
 
     @classmethod
@@ -106,10 +107,10 @@ class DensePoseMask(TorchStage, MaskStage):
         cfg.MODEL.DEVICE = "cuda" if self.gpus > 0 else "cpu"
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = self.least_score
         predictor = DefaultPredictor(cfg)
-        told = predictor.model.load_state_dict(read(Path(str(self.model))), strict=False)
+        report = predictor.model.load_state_dict(read(Path(str(self.model))), strict=False)
         wrong = [
             name
-            for name in (*told.missing_keys, *told.unexpected_keys)
+            for name in (*report.missing_keys, *report.unexpected_keys)
             if not name.startswith("pixel_")
         ]
         if wrong:

@@ -132,8 +132,11 @@ class FarlMask(TorchStage, PolygonMask):
         """[N, labels, S, S] of RGB pictures within 0 to 1 [N, 3, S, S]; the network knows its own
         mean and s.d.
         """
-        told = self._parser(pictures)
-        logits, names = told[0] if isinstance(told, tuple | list) else told, LABELS[self.labels]
+        output = self._parser(pictures)
+        logits, names = (
+            output[0] if isinstance(output, tuple | list) else output,
+            LABELS[self.labels],
+        )
         if logits.ndim != 4 or logits.shape[1] != len(names):
             raise UserError(
                 f"{self.model} gives {list(logits.shape[1:])} for a picture, "

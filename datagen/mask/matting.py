@@ -107,7 +107,7 @@ class MattingMask(TorchStage, MaskStage):
 
         logging.disable_progress_bar()
         try:
-            network, told = AutoModelForSemanticSegmentation.from_pretrained(
+            network, report = AutoModelForSemanticSegmentation.from_pretrained(
                 self._folder,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -115,7 +115,7 @@ class MattingMask(TorchStage, MaskStage):
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise UserError(f"{self._folder}: {' '.join(str(error).split())[:300]}") from error
-        if wrong := sorted(name for names in told.values() for name in map(str, names)):
+        if wrong := sorted(name for names in report.values() for name in map(str, names)):
             raise UserError(f"{self._folder} does not fit its config.json: {', '.join(wrong[:3])}.")
         return network.to(device(self.gpus)).float().eval()
 
@@ -125,12 +125,13 @@ class MattingMask(TorchStage, MaskStage):
         from datagen.weights.tensors import read_json
 
         path = self._folder / "preprocessor_config.json"
-        told = read_json(path) if path.is_file() else {}
-        size = told.get("size", SIDE)
+        options = read_json(path) if path.is_file() else {}
+        size = options.get("size", SIDE)
         size = size if isinstance(size, dict) else {"shortest_edge": size}
         side = int(size.get("shortest_edge", SIDE))
         mean, deviation = (
-            told.get(name, ours) for name, ours in (("image_mean", MEAN), ("image_std", DEVIATION))
+            options.get(name, ours)
+            for name, ours in (("image_mean", MEAN), ("image_std", DEVIATION))
         )
         return (
             (int(size.get("width", side)), int(size.get("height", side))),

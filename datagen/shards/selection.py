@@ -7,9 +7,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from datagen.core.errors import Reject, UserError
+from datagen.core.json import Json, JsonObject
 from datagen.engine.clip import Clip
 from datagen.stages import stage_position
 from datagen.vision.fingerprint import near_pairs
@@ -42,7 +42,7 @@ class Rule:
     def stage(self) -> str:
         return self.metric.partition(".")[0]
 
-    def verdict(self, metrics: Mapping[str, Any]) -> Reject | None:
+    def verdict(self, metrics: Mapping[str, Json]) -> Reject | None:
         """What the rule says to the metrics of its stage."""
         value = self._value(metrics)
         if value is None:
@@ -61,7 +61,7 @@ class Rule:
             )
         return None
 
-    def _value(self, metrics: Any) -> float | None:
+    def _value(self, metrics: Json) -> float | None:
         for word in self.metric.split(".")[1:]:
             if isinstance(metrics, list) and word.isdigit() and int(word) < len(metrics):
                 metrics = metrics[int(word)]
@@ -118,7 +118,7 @@ class Selection:
         rules = (rule for rule in self.rules if rule.stage == stage)
         return next((no for rule in rules if (no := rule.verdict(clip.metrics(stage)))), None)
 
-    def subsets_of(self, metrics: Mapping[str, Any]) -> list[str]:
+    def subsets_of(self, metrics: Mapping[str, Json]) -> list[str]:
         """Names of the subsets that a kept clip is in, by its metrics of all stages."""
         return sorted(
             n
@@ -133,7 +133,7 @@ class Selection:
         digest = hashlib.sha256(f"{self.salt}\x1f{group}".encode()).digest()
         return "val" if int.from_bytes(digest[:8], "big") < self.val_share * 2**64 else "train"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As index.json keeps it: by which rules the shards were chosen."""
         return asdict(self)
 
@@ -176,11 +176,11 @@ def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[st
     return {candidate.key: _root(joined, candidate.names[0]) for candidate in candidates}
 
 
-def _rules(given: Sequence[Any]) -> list[Rule]:
+def _rules(given: Sequence[Json]) -> list[Rule]:
     return [rule if isinstance(rule, Rule) else _rule(rule) for rule in given]
 
 
-def _rule(fields: Mapping[str, Any]) -> Rule:
+def _rule(fields: Mapping[str, Json]) -> Rule:
     try:
         return Rule(**fields)
     except TypeError as error:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
 from datagen.core.errors import Reject
+from datagen.core.json import JsonObject
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
@@ -100,7 +101,7 @@ class Shots(Stage):
     min_seconds: float = 1.0
     max_seconds: float = 10.0
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> JsonObject:
         return {"span": clip.span}
 
     def weights(self) -> dict[str, str]:
