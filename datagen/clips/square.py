@@ -20,7 +20,7 @@ from datagen.core.json import JsonObject
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import ClipLimits, Stage
 from datagen.media import video
-from datagen.shots.adaptive import Cutter, Span
+from datagen.shots.adaptive import ShotDetector, Span
 from datagen.vision.crop import STEADY, WATCHED_SIDE, Crop, crop_of
 from datagen.vision.landmarks import FaceDetector
 from datagen.vision.track import Track, Watcher, main_track, tracks
@@ -31,7 +31,7 @@ LOOK_EVERY = 5  # frames of the clip between looks for other faces in it
 
 
 @dataclass
-class Tally:
+class ClipStatistics:
     """Counts what a clip's frames show while they are written."""
 
     frames: int = 0
@@ -129,8 +129,8 @@ class Clips(Stage):
 
     def _watch(
         self, source: Path, span: Span | None, size: tuple[int, int]
-    ) -> tuple[Cutter, Watcher]:
-        cutter, watcher = Cutter(), Watcher(size, self.every, self.confidence)
+    ) -> tuple[ShotDetector, Watcher]:
+        cutter, watcher = ShotDetector(), Watcher(size, self.every, self.confidence)
         for frame in video.read(source, span, WATCHED_SIDE):
             cutter.add(frame)
             watcher.add(frame)
@@ -171,9 +171,9 @@ class Clips(Stage):
         end = shot[1] if last == times[-1] else last + 1 / self.fps
         return Scene(track, times, faces, (start, end), (end - start) / (shot[1] - shot[0]))
 
-    def _write(self, source: Path, span: Span, crop: Crop, path: Path) -> Tally:
+    def _write(self, source: Path, span: Span, crop: Crop, path: Path) -> ClipStatistics:
         count = max(int((span[1] - span[0]) * self.fps + 1e-3), 1)
-        tally, detector = Tally(), FaceDetector(self.confidence)
+        tally, detector = ClipStatistics(), FaceDetector(self.confidence)
         with video.Writer(path, self.fps, self.crf) as writer:
             for square, is_new in islice(self._squares(source, span, crop), count):
                 writer.write(square)

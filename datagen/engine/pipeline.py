@@ -19,7 +19,7 @@ from datagen.engine.stage import NO_GPU, Needs, Stage
 from datagen.engine.store import Record, Store
 
 
-class Rules(Protocol):
+class SelectionRules(Protocol):
     """Measures in, verdict out; asked after every stage, so that no work goes into a clip that is
     out already.
     """
@@ -33,7 +33,7 @@ class Pipeline:
 
     source: Stage
     stages: Sequence[Stage]
-    rules: Rules
+    rules: SelectionRules
     split: Stage | None = None
     excluded: Excluded = Excluded()
 

@@ -84,7 +84,9 @@ class InsightFaces(NetworkStage):
         stretches = self._stretches(seen, fps)
         if not stretches:
             raise Reject("no_face", "no frame of the cut clip shows a face")
-        person = Person.of(self._looks(path, seen, stretches, fps), self.same_person, len(seen))
+        person = TrackedPerson.of(
+            self._looks(path, seen, stretches, fps), self.same_person, len(seen)
+        )
         faces = self._faces(path, seen, person)
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
@@ -131,7 +133,7 @@ class InsightFaces(NetworkStage):
             found.append(Stretch(first, track.boxes, np.stack(looks)))
         return found
 
-    def _faces(self, path: Path, seen: Sequence[list[Seen]], person: Person) -> Faces:
+    def _faces(self, path: Path, seen: Sequence[list[Seen]], person: TrackedPerson) -> Faces:
         """The person's points in every frame; confidence is the detector's."""
         self._mesh.reset()
         known = person.boxes[np.isfinite(person.boxes[:, 0])]
@@ -170,7 +172,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Person:
+class TrackedPerson:
     """One person's boxes float32 [T, 4] (NaN: not seen), mean embedding float32 [512] of length 1,
     and how like it the least like look is (cosine).
     """
@@ -180,7 +182,7 @@ class Person:
     likeness: float
 
     @classmethod
-    def of(cls, stretches: Sequence[Stretch], same: float, frames: int) -> Person:
+    def of(cls, stretches: Sequence[Stretch], same: float, frames: int) -> TrackedPerson:
         """The person of the first stretch, and of those others that show him or her while none
         before does.
         """

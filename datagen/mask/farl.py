@@ -20,7 +20,7 @@ from datagen.core.device import at_once, device
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_count
 from datagen.engine.network_stage import TorchStage
-from datagen.mask.align import Frame, celebm, lapa
+from datagen.mask.align import HeadFrame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
 from datagen.weights.place import place, refuse_missing, sha256_of
 
@@ -141,6 +141,6 @@ class FarlMask(TorchStage, PolygonMask):
             raise UserError(
                 f"{self.model} gives {list(logits.shape[1:])} for a picture, "
                 f"{len(names)} labels are expected of "
-                f"farl/{self.labels}/{Frame.SIDE}: choose mask.labels to fit the file."
+                f"farl/{self.labels}/{HeadFrame.SIDE}: choose mask.labels to fit the file."
             )
         return logits

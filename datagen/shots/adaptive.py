@@ -26,7 +26,7 @@ MAX_SIDE = 320  # px; cuts show in small frames too
 Span = tuple[float, float]  # [start, end) in seconds of the source video
 
 
-class Cutter:
+class ShotDetector:
     """Collects frames in order of time and says which shots they belong to."""
 
     def __init__(self, threshold: float = 3.0):
@@ -73,7 +73,7 @@ class Cutter:
 
 def shots(path: str | Path, span: Span | None = None, max_side: int = MAX_SIDE) -> list[Span]:
     """Shots [start, end) s of a video or of a span of it, hard cuts exact to the frame."""
-    cutter = Cutter()
+    cutter = ShotDetector()
     for frame in video.read(path, span, max_side):
         cutter.add(frame)
     return cutter.spans()

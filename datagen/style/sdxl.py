@@ -24,7 +24,7 @@ from datagen.media import video
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed
-from datagen.style.diffusion import Painter, Plan, Sheet, dtype
+from datagen.style.diffusion import Painter, RedrawPlan, Sheet, dtype
 from datagen.style.pace import Pace
 from datagen.vision.drift import drift, first_below, watched
 from datagen.vision.faces import Faces
@@ -220,7 +220,7 @@ class SdxlStyle(TorchStage):
             else None
         )
         plan, strayed = self._tempered(
-            Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces
+            RedrawPlan(self.of_clip(clip)["prompt"], self.pace, first), source, faces
         )
         sheets = (
             self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True)
@@ -238,7 +238,9 @@ class SdxlStyle(TorchStage):
         }
         return Artefact(path, made)
 
-    def _tempered(self, plan: Plan, source: Path, faces: Faces) -> tuple[Plan, float | None]:
+    def _tempered(
+        self, plan: RedrawPlan, source: Path, faces: Faces
+    ) -> tuple[RedrawPlan, float | None]:
         """The plan, as strong as `drift` allows, and the drift then (None: not asked, or no
         face).
         """

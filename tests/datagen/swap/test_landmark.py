@@ -63,7 +63,7 @@ def sample_clip(tmp_path, index):
 
 def colour_of(frames, points):
     """Mean CIELAB of the face."""
-    look = agree.Look()
+    look = agree.VideoStatistics()
     assert list(look.watch(frames, points))
     return look.colour
 
