@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
-from typing import Any
 
 from omegaconf import DictConfig
 
 from datagen.core.errors import UserError
 from datagen.core.files import canonical, copy_atomically, file_sha256, write_if_new
+from datagen.core.json import JsonObject
 from datagen.core.text import line_of
 from datagen.engine.ledger import read_ledger
 from datagen.engine.store import Record
-from datagen.job import Job, dry_run, exit_code, session
+from datagen.job import Job
+from datagen.session import dry_run, exit_code, session
 from datagen.vision.preview import preview
 
 
@@ -49,7 +50,7 @@ def output_folder(given: str, output: str | None, verb: str) -> Path:
     return folder.with_name(f"{folder.name}-{verb}")
 
 
-def events(ledger: Path, run: str) -> Iterator[dict[str, Any]]:
+def events(ledger: Path, run: str) -> Iterator[JsonObject]:
     """The clip events of one run, in order of key."""
     rows = (
         event for event in read_ledger(ledger) if event["run"] == run and event["event"] == "clip"
@@ -57,7 +58,7 @@ def events(ledger: Path, run: str) -> Iterator[dict[str, Any]]:
     yield from sorted(rows, key=lambda event: event["key"])
 
 
-def ambiguous(rows: list[dict[str, Any]]) -> set[PurePath]:
+def ambiguous(rows: list[JsonObject]) -> set[PurePath]:
     """Places without suffix that several videos share: a.mp4 and a.mov."""
     first: dict[PurePath, str] = {}
     paths = [row["source"]["path"] for row in rows]
@@ -68,7 +69,7 @@ def ambiguous(rows: list[dict[str, Any]]) -> set[PurePath]:
     }
 
 
-def place(event: dict[str, Any], alike: Collection[PurePath] = ()) -> PurePath:
+def place(event: JsonObject, alike: Collection[PurePath] = ()) -> PurePath:
     """raw/a/b.mp4, third shot -> a/b-002, or a/b.mp4-002 if there is a b.mov too; only ever below
     the output folder.
     """
@@ -80,7 +81,7 @@ def place(event: dict[str, Any], alike: Collection[PurePath] = ()) -> PurePath:
     return relative.with_name(f"{name}-{number}" if number else name)
 
 
-def _line(job: Job, event: dict[str, Any], verb: str, output: Path, name: PurePath) -> str:
+def _line(job: Job, event: JsonObject, verb: str, output: Path, name: PurePath) -> str:
     """Lay out one clip's artefact as `output`/`name` plus its suffix; the summary line."""
     if event["outcome"] != "kept":
         detail = (event["detail"].splitlines() or [""])[0]
@@ -101,7 +102,7 @@ def _line(job: Job, event: dict[str, Any], verb: str, output: Path, name: PurePa
     return f"{made.relative_to(output)}: {summary(record.metrics)}"
 
 
-def summary(metrics: dict[str, Any]) -> str:
+def summary(metrics: JsonObject) -> str:
     """The numbers and words among the metrics."""
     plain = {k: v for k, v in metrics.items() if isinstance(v, int | float | str)}
     return ", ".join(f"{name} {value}" for name, value in plain.items())

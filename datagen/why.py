@@ -12,8 +12,7 @@ from typing import Any
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import line_of
-
-STORY = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", "agree")
+from datagen.stages import stage_position
 
 
 @command("datagen/why")
@@ -62,7 +61,7 @@ def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
     yield f"{last['key']}"
     yield f"  from {source}{span}"
     records = last.get("records") or {}
-    for stage in (name for name in STORY if name in records):
+    for stage in sorted(records, key=stage_position):
         yield from _stage(stage, str(records[stage]), store)
     yield f"  => {verdict(last)}"
     for event in events[:-1]:

@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from datagen.core.files import canonical
+from datagen.core.json import JsonObject
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
@@ -45,7 +45,7 @@ MEASURED += ["mouth_r", "blink_r", "shape", "colour", "similarity"]
 
 
 @dataclass
-class Look:
+class VideoStatistics:
     """What passes by of one video: flicker and mean face colour, gathered while its frames stream
     through.
     """
@@ -94,21 +94,21 @@ class Agreement(Stage):
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         target = Faces.load(clip.path("faces"))
-        own = Look()
+        own = VideoStatistics()
         for _ in own.watch(video.frames(clip.path("clips")), target.landmarks):
             pass
         metrics = {twin: self._twin(clip.path(twin), target, own) for twin in self.twins}
         (workdir / "agree.json").write_text(canonical(metrics))
         return Artefact(workdir / "agree.json", metrics)
 
-    def _twin(self, path: Path, target: Faces, own: Look) -> dict[str, Any]:
-        look = Look()
+    def _twin(self, path: Path, target: Faces, own: VideoStatistics) -> JsonObject:
+        look = VideoStatistics()
         self.mesh.reset()
         seen = Faces.of(self.mesh(rgb) for rgb in look.watch(video.frames(path), target.landmarks))
         both = seen.found & target.found
         flicker = look.flicker / max(own.flicker, 0.05)
         coverage = both.sum() / max(target.found.sum(), 1)
-        metrics: dict[str, Any] = {
+        metrics: JsonObject = {
             "coverage": round(float(coverage), 4),
             "flicker": round(flicker, 3),
         }

@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from datagen.core.errors import Reject, UserError
+from datagen.core.json import JsonObject
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.stage import Stage
+from datagen.engine.stage import ClipLimits, Stage
 from datagen.media import video
-from datagen.shots.adaptive import Cutter, Span
+from datagen.shots.adaptive import ShotDetector, Span
 from datagen.vision.crop import STEADY, WATCHED_SIDE, Crop, crop_of
 from datagen.vision.landmarks import FaceDetector
 from datagen.vision.track import Track, Watcher, main_track, tracks
@@ -30,7 +31,7 @@ LOOK_EVERY = 5  # frames of the clip between looks for other faces in it
 
 
 @dataclass
-class Tally:
+class ClipStatistics:
     """Counts what a clip's frames show while they are written."""
 
     frames: int = 0
@@ -96,11 +97,14 @@ class Clips(Stage):
                 "are expected."
             )
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> JsonObject:
         return {"span": clip.span}
 
     def weights(self) -> dict[str, str]:
         return {name: version(name) for name in ("mediapipe", "scenedetect")}
+
+    def clip_limits(self) -> ClipLimits:
+        return ClipLimits(self.max_seconds, self.fps, self.size)
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         source = clip.path("source")
@@ -125,8 +129,8 @@ class Clips(Stage):
 
     def _watch(
         self, source: Path, span: Span | None, size: tuple[int, int]
-    ) -> tuple[Cutter, Watcher]:
-        cutter, watcher = Cutter(), Watcher(size, self.every, self.confidence)
+    ) -> tuple[ShotDetector, Watcher]:
+        cutter, watcher = ShotDetector(), Watcher(size, self.every, self.confidence)
         for frame in video.read(source, span, WATCHED_SIDE):
             cutter.add(frame)
             watcher.add(frame)
@@ -167,9 +171,9 @@ class Clips(Stage):
         end = shot[1] if last == times[-1] else last + 1 / self.fps
         return Scene(track, times, faces, (start, end), (end - start) / (shot[1] - shot[0]))
 
-    def _write(self, source: Path, span: Span, crop: Crop, path: Path) -> Tally:
+    def _write(self, source: Path, span: Span, crop: Crop, path: Path) -> ClipStatistics:
         count = max(int((span[1] - span[0]) * self.fps + 1e-3), 1)
-        tally, detector = Tally(), FaceDetector(self.confidence)
+        tally, detector = ClipStatistics(), FaceDetector(self.confidence)
         with video.Writer(path, self.fps, self.crf) as writer:
             for square, is_new in islice(self._squares(source, span, crop), count):
                 writer.write(square)
@@ -194,7 +198,7 @@ class Clips(Stage):
             yield square, is_new
 
 
-def _described(scene: Scene, crop: Crop) -> dict[str, Any]:
+def _described(scene: Scene, crop: Crop) -> JsonObject:
     """What the clip shows, for the rules of selection."""
     start, end = scene.span
     corner = np.median(crop.centres, axis=0) - crop.side / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def refuse_gpus(option: str, gpus: Any) -> None:
+def refuse_gpus(option: str, gpus: object) -> None:
     """UserError where the option is no share of a GPU; a worker computes on one at most."""
     refuse_number(option, gpus, 0, 1)
 

@@ -13,7 +13,9 @@ import uuid
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NoReturn
+
+from datagen.core.json import Json
 
 # What zipfile raises where an archive is broken, cut short, locked, or packed in a way that is not
 # known here
@@ -28,17 +30,17 @@ BROKEN_ZIP = (
 )
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """One spelling for equal JSON values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Json:
     """As JSON would give it back: tuples become lists, NumPy numbers Python's."""
     return json.loads(json.dumps(value, default=lambda number: number.item()))
 
 
-def parse_json(text: bytes | str) -> Any:
+def parse_json(text: bytes | str) -> Json:
     """JSON that anybody may have written. ValueError, also for NaN, infinities and what is nested
     without end.
     """
@@ -48,7 +50,7 @@ def parse_json(text: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def _refuse(word: str) -> Any:
+def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number of JSON")
 
 

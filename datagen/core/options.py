@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from datagen.core.errors import UserError
 
 
-def refuse_number(option: str, value: Any, least: float, most: float = math.inf) -> None:
+def refuse_number(option: str, value: object, least: float, most: float = math.inf) -> None:
     """UserError where the option is no number from `least` to `most`."""
-    is_number = (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
-    if not (is_number and least <= value <= most):
+    match value:
+        case bool():
+            fits = False
+        case int() | float():
+            fits = math.isfinite(value) and least <= value <= most
+        case _:
+            fits = False
+    if not fits:
         raise UserError(f"{option} is {value!r}: a number {_range(least, most)} is expected.")
 
 
-def refuse_count(option: str, value: Any, least: int) -> None:
+def refuse_count(option: str, value: object, least: int) -> None:
     """UserError where the option is no whole number from `least`."""
     if type(value) is not int or value < least:
         raise UserError(f"{option} is {value!r}: a whole number from {least} is expected.")

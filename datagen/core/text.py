@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
 
 UNSHOWN = (
     "Cc",
@@ -17,13 +16,13 @@ TURNING = frozenset(
 )
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """Text that can be shown and encoded: no control characters, none that turn the direction."""
     text = str(value)
     return text if text.isprintable() else "".join(c if _is_shown(c) else "\ufffd" for c in text)
 
 
-def line_of(value: Any) -> str:
+def line_of(value: object) -> str:
     """The same in one line."""
     return text_of(value).replace("\n", " ")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from hydra.utils import get_class, instantiate
 from omegaconf.errors import MissingMandatoryValue
 
 from datagen.core.errors import UserError
 from datagen.doctor.machine import gpu
+from datagen.engine.stage import Stage
+from datagen.sources.base import Source
 from datagen.weights.registry import BY_HAND, WEIGHTS, Weight
 
 CONFIG = "datagen/doctor"
@@ -75,23 +76,14 @@ def all_of(cfg: Any, folder: Path) -> Iterator[Backend]:
                 )
 
 
-def needed(choice: str, cfg: Any) -> tuple[Weight, ...]:
-    """Weights of the registry for a choice: one of the items of `needed_by` is words of a command
-    that all hold.
-    """
-    return tuple(
-        w
-        for w in WEIGHTS
-        if any(_holds(item.split(), choice, cfg) for item in w.needed_by.split(","))
-    )
-
-
-def _holds(words: Sequence[str], choice: str, cfg: Any) -> bool:
-    def holds(word: str) -> bool:
-        name, _, value = word.partition("=")
-        return word == choice or ("." in name and str(OmegaConf.select(cfg, name)) == value)
-
-    return choice in words and all(map(holds, words))
+def needed(options: Any) -> tuple[Weight, ...]:
+    """Weights of the registry that a backend with these options names."""
+    try:
+        backend = get_class(options["_target_"])
+        names = backend.weight_names(options) if issubclass(backend, Stage) else ()
+    except (ImportError, MissingMandatoryValue):  # its own check says so
+        return ()
+    return tuple(weight for weight in WEIGHTS if weight.name in names)
 
 
 def _groups(cfg: Any) -> list[str]:
@@ -122,14 +114,14 @@ def _asked(cfg: Any, group: str, folder: Path, is_chosen: bool, name: str = "") 
         is_chosen,
         _what(made),
         problem,
-        needed(choice, cfg) or _carried(made, problem),
+        needed(cfg[group]) or _carried(made, problem),
         folder,
     )
 
 
 def _check(made: Any) -> None:
     """A source says what is wrong with its input when it counts."""
-    if hasattr(made, "count"):
+    if isinstance(made, Source):
         made.count()
         made = made.stage()
     made.check()
@@ -142,7 +134,7 @@ def _check(made: Any) -> None:
 
 def _carried(made: Any, problem: str) -> tuple[Weight, ...]:
     """What the packages of a backend that can run carry."""
-    stage = made.stage() if hasattr(made, "stage") else made
+    stage = made.stage() if isinstance(made, Source) else made
     used = stage.weights() if stage is not None and not problem else {}
     return tuple(weight for weight in WEIGHTS if weight.name in used)
 

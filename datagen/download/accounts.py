@@ -12,7 +12,7 @@ from pathlib import Path
 from datagen.download.answers import RETRIED
 from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
 from datagen.engine.exclude import ids_in
-from datagen.sources.listed.base import OPTED_OUT, Entry, Listed, key_for
+from datagen.sources.listed.base import OPTED_OUT, Entry, ListedSource, key_for
 from datagen.sources.listed.cut import CUTS
 
 CLASSES = (
@@ -49,7 +49,7 @@ class Accounts:
     )  # kept video -> reasons of clips that could not be cut
 
     @classmethod
-    def of(cls, source: Listed) -> Accounts:
+    def of(cls, source: ListedSource) -> Accounts:
         accounts = cls({})
         for entry in source.entries():
             if not entry.problem and not entry.archive:
@@ -137,7 +137,7 @@ class Plan:
     dropped: list[str] = field(default_factory=list)
 
 
-def plan(source: Listed, manifest: Manifest, accounts: Accounts, rules: Rules) -> Plan:
+def plan(source: ListedSource, manifest: Manifest, accounts: Accounts, rules: Rules) -> Plan:
     """Settle in the accounts what is known, and list the rest."""
     result = Plan()
     for number, video in enumerate(accounts.entries):
@@ -169,7 +169,7 @@ def is_opted_out(entry: Entry) -> bool:
     return entry.problem == OPTED_OUT
 
 
-def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
+def opted_out_files(source: ListedSource, accounts: Accounts) -> list[Path]:
     """Raw files and cut clips, with what is told of those, that may not be used because somebody
     said no; never the user's own copies.
     """
@@ -189,7 +189,7 @@ def opted_out_files(source: Listed, accounts: Accounts) -> list[Path]:
     ]
 
 
-def is_raw(source: Listed, path: Path) -> bool:
+def is_raw(source: ListedSource, path: Path) -> bool:
     """Whether it lies in the raw folder itself; copies lie elsewhere."""
     return path.parent.resolve() == Path(source.raw).resolve()
 

@@ -39,7 +39,7 @@ class Got:
 
 
 @dataclass
-class Loop:
+class Scheduler:
     """Fetches videos one after another, `workers` at a time. What comes back is settled in the
     thread that runs it.
     """

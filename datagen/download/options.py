@@ -7,7 +7,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.download.fetch import Options
-from datagen.sources.listed.base import Listed
+from datagen.sources.listed.base import ListedSource
 
 WHOLE = {
     "limit": 1,
@@ -24,7 +24,7 @@ TEXTS = ("cookies", "proxy", "format")  # may be null
 NUMBERS = ("sleep", "max_sleep", "sleep_requests", "retry_sleep", "socket_timeout", "max_gb")
 
 
-def make_source(cfg: Any) -> Listed:
+def make_source(cfg: Any) -> ListedSource:
     """The listed source; UserError for one that has no list of videos."""
     from hydra.utils import instantiate
 
@@ -37,7 +37,7 @@ def make_source(cfg: Any) -> Listed:
         if isinstance(cause, UserError):
             raise cause from None
         raise UserError(f"source: {' '.join(str(cause).split())}") from None
-    if not isinstance(source, Listed):
+    if not isinstance(source, ListedSource):
         kind = type(source).__name__.lower()
         raise UserError(
             f"source={kind} lists no videos to fetch: source=celebvhq or source=vfhq is expected."

@@ -13,22 +13,22 @@ from omegaconf import DictConfig
 from datagen.download.accounts import Accounts, Rules, opted_out_files, plan
 from datagen.download.breaker import Breaker, Clock
 from datagen.download.fetch import Options, fetch
-from datagen.download.loop import Loop
+from datagen.download.loop import Scheduler
 from datagen.download.manifest import Manifest, Way
 from datagen.download.pace import Pace, Room
 from datagen.download.shelf import Shelf
 from datagen.engine.progress import Progress
 from datagen.engine.scheduler import interruptible
-from datagen.sources.listed.base import Listed
+from datagen.sources.listed.base import ListedSource
 
 
-def terms(source: Listed) -> str:
+def terms(source: ListedSource) -> str:
     """Under what conditions the dataset may be used, in one line."""
     told = source.rights
     return f"{source.name}: {told['license']}; {told['terms']} ({told['source']})"
 
 
-def dry_run(cfg: DictConfig, source: Listed) -> int:
+def dry_run(cfg: DictConfig, source: ListedSource) -> int:
     """What would be done; writes nothing and asks no host."""
     accounts = Accounts.of(source)
     todo = plan(source, Manifest(Path(source.raw)), accounts, _rules(cfg))
@@ -47,7 +47,7 @@ def dry_run(cfg: DictConfig, source: Listed) -> int:
     return 0
 
 
-def run(cfg: DictConfig, source: Listed, options: Options) -> int:
+def run(cfg: DictConfig, source: ListedSource, options: Options) -> int:
     """Look, fetch, account. Exit code 1 if the host refused so long that the run gave up."""
     manifest, accounts = Manifest(Path(source.raw)), Accounts.of(source)
     _tell_opted_out(opted_out_files(source, accounts), cfg.purge)
@@ -78,11 +78,11 @@ def run(cfg: DictConfig, source: Listed, options: Options) -> int:
     return int(loop is not None and loop.gave_up)
 
 
-def make_loop(cfg: DictConfig, shelf: Shelf, count: int, fetch: Callable[..., Any]) -> Loop:
+def make_loop(cfg: DictConfig, shelf: Shelf, count: int, fetch: Callable[..., Any]) -> Scheduler:
     """The loop of a configuration."""
     clock = Clock()
     used = sum(path.stat().st_size for path in shelf.folder.iterdir() if path.is_file())
-    return Loop(
+    return Scheduler(
         fetch=fetch,
         shelf=shelf,
         breaker=Breaker(clock, **cfg.breaker),

@@ -16,7 +16,7 @@ from datagen.download.accounts import Accounts, Plan, is_raw
 from datagen.download.answers import Incomplete
 from datagen.download.check import Facts, inspect
 from datagen.download.manifest import Manifest
-from datagen.sources.listed.base import Listed
+from datagen.sources.listed.base import ListedSource
 from datagen.sources.listed.cut import CUTS
 from datagen.sources.listed.raw import safe_name
 
@@ -29,7 +29,7 @@ class Shelf:
     clips are cut.
     """
 
-    source: Listed
+    source: ListedSource
     manifest: Manifest
     accounts: Accounts
     drop: bool = False

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from datagen.core.files import canonical, plain
 from datagen.engine.clip import Artefact, Clip
@@ -15,32 +14,40 @@ from datagen.engine.stage import Stage
 MARK = "done.json"  # beside every artefact in the store
 
 
-class Unsound(Exception):
+class InvalidArtifact(Exception):
     """A stage gave what is no artefact, or harmed what it was given: its code is wrong."""
 
 
-def sound(given: Any, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
+def validate_artifact(given: object, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
     """What the stage gave, if it is an artefact: a new file of its own with something in it, and
-    numbers for JSON. Else Unsound.
+    numbers for JSON. Else InvalidArtifact.
     """
     if not isinstance(given, Artefact):
-        raise Unsound(f"{stage.name} returned {type(given).__name__}: an Artefact is expected.")
+        raise InvalidArtifact(
+            f"{stage.name} returned {type(given).__name__}: an Artefact is expected."
+        )
     path, expected = given.path, f"a file that {stage.name} wrote below its workdir is expected"
     if not os.path.lexists(path):
-        raise Unsound(f"{stage.name} returned {path.name}, which does not exist: {expected}.")
+        raise InvalidArtifact(
+            f"{stage.name} returned {path.name}, which does not exist: {expected}."
+        )
     for name in stage.inputs:
         if clip.path(name).exists() and path.exists() and path.samefile(clip.path(name)):
-            raise Unsound(f"{stage.name} returned its input {name}: {expected}.")
+            raise InvalidArtifact(f"{stage.name} returned its input {name}: {expected}.")
     if not stage.external and (
         path.is_symlink() or not path.resolve().is_relative_to(workdir.resolve())
     ):
-        raise Unsound(f"{stage.name} returned {path}, which is a link or elsewhere: {expected}.")
+        raise InvalidArtifact(
+            f"{stage.name} returned {path}, which is a link or elsewhere: {expected}."
+        )
     if not path.is_file():
-        raise Unsound(f"{stage.name} returned {path.name}, which is no file: {expected}.")
+        raise InvalidArtifact(f"{stage.name} returned {path.name}, which is no file: {expected}.")
     if not path.stat().st_size:
-        raise Unsound(f"{stage.name} wrote nothing into {path.name}: an artefact has bytes.")
+        raise InvalidArtifact(
+            f"{stage.name} wrote nothing into {path.name}: an artefact has bytes."
+        )
     if path.name == MARK:
-        raise Unsound(
+        raise InvalidArtifact(
             f"{stage.name} calls its artefact {MARK}, which is the store's own name: "
             "choose another one."
         )
@@ -48,11 +55,11 @@ def sound(given: Any, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
     return given
 
 
-def _refuse_strange(metrics: Any, stage: Stage) -> None:
+def _refuse_strange(metrics: object, stage: Stage) -> None:
     try:
         canonical(plain(metrics))
     except (TypeError, ValueError, AttributeError) as error:
-        raise Unsound(
+        raise InvalidArtifact(
             f"the metrics of {stage.name} cannot be written as JSON ({error}): numbers "
             "are expected."
         ) from None

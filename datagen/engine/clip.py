@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from datagen.core.json import Json, JsonObject
 from datagen.core.keys import is_key
 
 
@@ -15,7 +15,7 @@ class Artefact:
     """What a stage made for a clip: one small file and a few numbers (JSON values only)."""
 
     path: Path
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
     sha256: str = ""  # filled in by the store
 
 
@@ -29,11 +29,11 @@ class Clip:
     """
 
     key: str
-    source: Mapping[str, Any]
+    source: Mapping[str, Json]
     span: tuple[float, float] | None = None
     identity: str = ""  # the person, where the source knows
     group: str = ""
-    rights: Mapping[str, Any] = field(default_factory=dict)
+    rights: Mapping[str, Json] = field(default_factory=dict)
     artefacts: Mapping[str, Artefact] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -42,7 +42,7 @@ class Clip:
     def path(self, stage: str) -> Path:
         return self.artefacts[stage].path
 
-    def metrics(self, stage: str) -> dict[str, Any]:
+    def metrics(self, stage: str) -> JsonObject:
         return self.artefacts[stage].metrics
 
     def with_artefact(self, stage: str, artefact: Artefact) -> Clip:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.core.seeds import seed_of
 from datagen.engine.stage import Needs
 from datagen.engine.workers import first_line
@@ -37,7 +38,7 @@ class Cluster:
     `lock`'s holder.
     """
 
-    def __init__(self, lock: Path, workers: int | None, options: dict[str, Any]):
+    def __init__(self, lock: Path, workers: int | None, options: JsonObject):
         self._options = {"address": "local", "log_to_driver": False, **options}
         self.is_own = self._options["address"] == "local"
         self._most = len(os.sched_getaffinity(0)) if workers is None and self.is_own else workers
@@ -94,7 +95,7 @@ class Cluster:
     def _resources(self) -> dict[str, float]:
         return self._ray.cluster_resources()
 
-    def _own(self) -> dict[str, Any]:
+    def _own(self) -> JsonObject:
         shutil.rmtree(self._home, ignore_errors=True)
         return {
             "include_dashboard": False,
@@ -103,7 +104,7 @@ class Cluster:
             "object_store_memory": 100 * 2**20,  # keys, paths and numbers only
         } | self._options
 
-    def _others(self) -> dict[str, Any]:
+    def _others(self) -> JsonObject:
         """Workers elsewhere do not inherit this process's environment."""
         given = dict(self._options.get("runtime_env") or {})
         return {

@@ -1,4 +1,4 @@
-"""People who said no: a list of ids that no new shard may show, and that old shards can be searched
+"""Opt-outs: a list of ids that no new shard may show, and that old shards can be searched
 for.
 """
 
@@ -8,9 +8,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datagen.core.errors import UserError
+from datagen.core.json import Json
 from datagen.engine.clip import Clip
 
 MOST_BYTES = 64 * 2**20
@@ -40,10 +40,12 @@ class Excluded:
         """The id for which a clip is out."""
         return self._first(names_of(clip))
 
-    def of_sample(self, said: Mapping[str, Any]) -> str | None:
+    def of_sample(self, metadata: Mapping[str, Json]) -> str | None:
         """The same for the json of a sample, its donor among the names."""
-        source, synthetic = _object(said.get("source")), _object(said.get("synthetic"))
-        key, identity, group = (str(said.get(name, "")) for name in ("key", "identity", "group"))
+        source, synthetic = _object(metadata.get("source")), _object(metadata.get("synthetic"))
+        key, identity, group = (
+            str(metadata.get(name, "")) for name in ("key", "identity", "group")
+        )
         names = _names(key, identity, group, source)
         donor = str(_object(synthetic.get("swapped.mp4")).get("donor", ""))
         return self._first([*names, donor, Path(donor).stem])
@@ -81,11 +83,11 @@ def names_of(clip: Clip) -> set[str]:
     return {*_names(clip.key, clip.identity, clip.group, clip.source)} - {""}
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def _object(value: object) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _names(key: str, identity: str, group: str, source: Mapping[str, Any]) -> Iterator[str]:
+def _names(key: str, identity: str, group: str, source: Mapping[str, Json]) -> Iterator[str]:
     yield from (
         key,
         SHOT.sub("", key),

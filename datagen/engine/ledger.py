@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from datagen.core.files import canonical
+from datagen.core.json import JsonObject
 from datagen.core.limits import lines
 
 DUPLICATE = "duplicate"  # found when all clips are known: the clip was counted as kept before
@@ -28,7 +29,7 @@ CLASSES = ("kept", "filtered", "invalid", "failed")
 
 
 @dataclass
-class Books:
+class RunCounts:
     """planned = kept + filtered + invalid + failed + pending, always."""
 
     planned: int = 0
@@ -57,7 +58,7 @@ class Books:
             parts.append(f"pending {self.pending}")
         return f"planned {self.planned} = " + " + ".join(parts)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         reasons: dict[str, dict[str, int]] = {}
         for (outcome, reason), count in sorted(self.reasons.items()):
             reasons.setdefault(outcome, {})[reason] = count
@@ -92,7 +93,7 @@ class Ledger:
         self._file.close()
 
 
-def read_ledger(path: Path) -> Iterator[dict[str, Any]]:
+def read_ledger(path: Path) -> Iterator[JsonObject]:
     """Events in order; lines that are no whole JSON object (a crash cut them) are skipped."""
     if not path.exists():
         return
@@ -102,7 +103,7 @@ def read_ledger(path: Path) -> Iterator[dict[str, Any]]:
                 yield event
 
 
-class Rows(Mapping[str, dict[str, Any]]):
+class Rows(Mapping[str, JsonObject]):
     """The last `clip` event of each clip of a run, by key, in order of key. Only where they stand
     is kept in memory.
     """
@@ -123,7 +124,7 @@ class Rows(Mapping[str, dict[str, Any]]):
                 at += len(line)
         self._places = dict(sorted(places.items()))
 
-    def __getitem__(self, key: str) -> dict[str, Any]:
+    def __getitem__(self, key: str) -> JsonObject:
         with self.path.open("rb") as file:
             file.seek(self._places[key])
             return json.loads(file.readline())
@@ -168,7 +169,7 @@ def _short(key: str) -> int:
     )
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _event(line: bytes) -> JsonObject | None:
     """A whole line of ours."""
     try:
         event = json.loads(line)
@@ -182,7 +183,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return event if is_ours and _is_told(event) else None
 
 
-def _is_told(event: dict[str, Any]) -> bool:
+def _is_told(event: JsonObject) -> bool:
     """Whether the event says what is read of it, in the right form."""
     if event["event"] == "planned":
         return type(event.get("count")) is int
@@ -205,12 +206,12 @@ def _is_told(event: dict[str, Any]) -> bool:
     )
 
 
-def unfinished(path: Path) -> Books | None:
+def unfinished(path: Path) -> RunCounts | None:
     """The books of the last run, where that was cut off before its end; else None."""
-    books: Books | None = None
+    books: RunCounts | None = None
     for event in read_ledger(path):
         if event["event"] == "start":
-            books = Books()
+            books = RunCounts()
         elif books is not None and event["event"] == "planned":
             books.planned += event["count"]
         elif books is not None and event["event"] == "clip" and event.get("reason") == DUPLICATE:

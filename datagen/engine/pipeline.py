@@ -8,17 +8,18 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from datagen.core.errors import Reject, Transient, UserError, halting
-from datagen.engine.artifact_check import Unsound, sound
+from datagen.core.json import JsonObject
+from datagen.engine.artifact_check import InvalidArtifact, validate_artifact
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.exclude import Excluded
 from datagen.engine.stage import NO_GPU, Needs, Stage
 from datagen.engine.store import Record, Store
 
 
-class Rules(Protocol):
+class SelectionRules(Protocol):
     """Measures in, verdict out; asked after every stage, so that no work goes into a clip that is
     out already.
     """
@@ -27,12 +28,12 @@ class Rules(Protocol):
 
 
 @dataclass(frozen=True)
-class Journey:
+class Pipeline:
     """What happens to every clip. A planned clip without a span goes through `split` first."""
 
     source: Stage
     stages: Sequence[Stage]
-    rules: Rules
+    rules: SelectionRules
     split: Stage | None = None
     excluded: Excluded = Excluded()
 
@@ -45,6 +46,11 @@ class Journey:
                     f"{stage.name} needs {', '.join(sorted(missing))} before it: add that stage."
                 )
             made.add(stage.name)
+
+    @property
+    def all_stages(self) -> list[Stage]:
+        """Source, split and stages: all that may run."""
+        return [self.source, *([self.split] if self.split else []), *self.stages]
 
     def of(self, clip: Clip) -> list[Stage]:
         if self.split is not None and clip.span is None:
@@ -69,7 +75,7 @@ class Outcome:
     records: dict[str, Record] = field(default_factory=dict)
     computed: tuple[str, ...] = ()
 
-    def event(self) -> dict[str, Any]:
+    def event(self) -> JsonObject:
         """As the ledger keeps it: small, and enough to find everything again."""
         return {
             "key": self.clip.key,
@@ -86,7 +92,7 @@ class Outcome:
             **self.costs(),
         }
 
-    def costs(self) -> dict[str, dict[str, Any]]:
+    def costs(self) -> dict[str, JsonObject]:
         """Seconds and bytes of what was made on the way to this outcome, by stage; a file that
         stays where it is costs none.
         """
@@ -95,7 +101,7 @@ class Outcome:
         return {"seconds": {name: record.seconds for name, record in made.items()}, "bytes": sizes}
 
 
-def children(outcome: Outcome) -> list[Clip]:
+def split_clips(outcome: Outcome) -> list[Clip]:
     """The clips that a split video consists of, one per span, numbered in order of time."""
     spans = outcome.records[outcome.stage].metrics["spans"]
     parent = replace(outcome.clip, artefacts={})
@@ -104,7 +110,9 @@ def children(outcome: Outcome) -> list[Clip]:
     ]
 
 
-def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]) -> Outcome:
+def run_clip(
+    clip: Clip, pipeline: Pipeline, store: Store, may_run: Callable[[Stage], bool]
+) -> Outcome:
     """As far as the store and the stages that `may_run` here lead. Errors of stages propagate."""
     records: dict[str, Record] = {}
     computed: list[str] = []
@@ -112,9 +120,9 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
     def outcome(name: str, reason: str = "", detail: str = "", needs: Needs = NO_GPU) -> Outcome:
         return Outcome(clip, name, reason, detail, stage.name, needs, records, tuple(computed))
 
-    if (said := journey.excluded.of_clip(clip)) is not None:
-        return Outcome(clip, "filtered", "excluded", f"the list of people who said no names {said}")
-    for stage in journey.of(clip):
+    if (listed := pipeline.excluded.of_clip(clip)) is not None:
+        return Outcome(clip, "filtered", "excluded", f"the list of opt-outs names {listed}")
+    for stage in pipeline.of(clip):
         record = store.get(stage, clip)
         if record is None:
             if not may_run(stage):
@@ -125,21 +133,21 @@ def walk(clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], 
         if record.outcome != "done":
             return outcome(record.outcome, record.reason, record.detail)
         clip = clip.with_artefact(stage.name, store.artefact(record))
-        reject = journey.rules.verdict(stage.name, clip)
+        reject = pipeline.rules.verdict(stage.name, clip)
         if reject is not None:
             return outcome(reject.outcome, reject.reason, reject.detail)
-    if stage is journey.split:
-        children(
+    if stage is pipeline.split:
+        split_clips(
             ended := outcome("split")
         )  # a split without sense is this clip's failure, not the run's
         return ended
     return outcome("kept")
 
 
-def outlook(clip: Clip, journey: Journey, store: Store) -> dict[str, bool]:
+def cached_stages(clip: Clip, pipeline: Pipeline, store: Store) -> dict[str, bool]:
     """Stage -> whether the store has its artefact, as far as this clip goes; nothing runs."""
     there: dict[str, bool] = {}
-    for stage in journey.of(clip):
+    for stage in pipeline.of(clip):
         record = store.get(stage, clip) if all(there[name] for name in stage.inputs) else None
         there[stage.name] = record is not None
         if record is None:
@@ -147,17 +155,17 @@ def outlook(clip: Clip, journey: Journey, store: Store) -> dict[str, bool]:
         if record.outcome != "done":
             break
         clip = clip.with_artefact(stage.name, store.artefact(record))
-        if journey.rules.verdict(stage.name, clip):
+        if pipeline.rules.verdict(stage.name, clip):
             break
     return there
 
 
-def guarded(
-    clip: Clip, journey: Journey, store: Store, may_run: Callable[[Stage], bool]
+def run_clip_safely(
+    clip: Clip, pipeline: Pipeline, store: Store, may_run: Callable[[Stage], bool]
 ) -> Outcome:
-    """`walk`, with every error turned into an outcome: the one place that catches everything."""
+    """`run_clip`, with every error made an outcome: the one place that catches everything."""
     try:
-        return walk(clip, journey, store, may_run)
+        return run_clip(clip, pipeline, store, may_run)
     except KeyboardInterrupt:
         raise
     except UserError as error:
@@ -190,11 +198,14 @@ def _compute(stage: Stage, clip: Clip, records: Mapping[str, Record], store: Sto
                 f"the input {', '.join(harmed)} of {stage.name} was changed or taken away "
                 "while it was at work"
             )
-            raise Unsound(f"{changed}: a stage may only read it.")
+            raise InvalidArtifact(f"{changed}: a stage may only read it.")
         if isinstance(given, Reject):
             return store.put_reject(stage, clip, given, time.perf_counter() - started)
         return store.put(
-            stage, clip, sound(given, stage, clip, workdir), time.perf_counter() - started
+            stage,
+            clip,
+            validate_artifact(given, stage, clip, workdir),
+            time.perf_counter() - started,
         )
 
 

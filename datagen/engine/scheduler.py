@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
-from datagen.engine.executors import Pool
-from datagen.engine.ledger import CLASSES, Books, Ledger
-from datagen.engine.pipeline import Journey, Outcome, children, guarded
+from datagen.engine.executors import Executor
+from datagen.engine.ledger import CLASSES, Ledger, RunCounts
+from datagen.engine.pipeline import Outcome, Pipeline, run_clip_safely, split_clips
 from datagen.engine.progress import Progress
 from datagen.engine.store import Store
 
@@ -23,10 +23,10 @@ TRIES = {"crashed": 2, "transient": 3, "lost": 5}
 
 
 @dataclass
-class Work:
+class RunResult:
     """What a run did: its books, and where the time went."""
 
-    books: Books = field(default_factory=Books)
+    books: RunCounts = field(default_factory=RunCounts)
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> s, computed in this run
     computed: Counter[str] = field(default_factory=Counter)  # stage -> number of artefacts made
     wall: float = 0.0
@@ -34,15 +34,15 @@ class Work:
 
 
 @dataclass
-class Loop:
+class Scheduler:
     """Feeds clips to a pool and settles what comes back. Holds no more than the clips in flight."""
 
-    journey: Journey
+    pipeline: Pipeline
     store: Store
-    pool: Pool
+    executor: Executor
     ledger: Ledger
     progress: Progress
-    work: Work = field(default_factory=Work)
+    result: RunResult = field(default_factory=RunResult)
     tries: Counter[tuple[str, str]] = field(default_factory=Counter)  # (key, outcome)
     ready: deque[Outcome] = field(default_factory=deque)  # waiting for a worker
     flying: int = 0
@@ -50,46 +50,46 @@ class Loop:
         1  # more, where stages differ in needs: one kind of worker must not starve for another
     )
 
-    def run(self, clips: Iterable[Clip]) -> Work:
+    def run(self, clips: Iterable[Clip]) -> RunResult:
         """All of them, each once; asked of the store in this order."""
         started = time.perf_counter()
         planned = iter(clips)
         try:
             while self._feed(planned) or self.flying:
-                for outcome in self.pool.wait():
+                for outcome in self.executor.wait():
                     self.flying -= 1
                     self._take(outcome)
         finally:
-            self.work.wall = time.perf_counter() - started
-        return self.work
+            self.result.wall = time.perf_counter() - started
+        return self.result
 
     def _feed(self, planned: Iterator[Clip]) -> bool:
         """Give every free worker a clip; what the store already answers is settled on the way."""
         while True:
             outcome = next(
-                (waiting for waiting in self.ready if self.pool.room(waiting.needs)), None
+                (waiting for waiting in self.ready if self.executor.room(waiting.needs)), None
             )
             if outcome is not None:
                 self.ready.remove(outcome)
-                self.pool.submit(outcome.clip, outcome.needs)
+                self.executor.submit(outcome.clip, outcome.needs)
                 self.flying += 1
             elif self.ready and len(self.ready) >= self.most_waiting:
                 return True
             elif (clip := next(planned, None)) is not None:
                 self._plan(1)
-                self._take(guarded(clip, self.journey, self.store, lambda stage: False))
+                self._take(run_clip_safely(clip, self.pipeline, self.store, lambda stage: False))
             else:
                 return bool(self.ready)
 
     def _plan(self, count: int) -> None:
-        self.work.books.planned += count
+        self.result.books.planned += count
         self.ledger.append("planned", count=count)
 
     def _take(self, outcome: Outcome) -> None:
         for stage in outcome.computed:
-            self.work.computed[stage] += 1
-            before = self.work.seconds.get(stage, 0.0)
-            self.work.seconds[stage] = before + outcome.records[stage].seconds
+            self.result.computed[stage] += 1
+            before = self.result.seconds.get(stage, 0.0)
+            self.result.seconds[stage] = before + outcome.records[stage].seconds
         if outcome.computed and outcome.name in ("waiting", "split"):
             records = {stage: outcome.records[stage].key for stage in outcome.computed}
             self.ledger.append("made", key=outcome.clip.key, records=records, **outcome.costs())
@@ -105,11 +105,11 @@ class Loop:
             self._settle(outcome)
 
     def _split(self, outcome: Outcome) -> None:
-        clips = children(outcome)
+        clips = split_clips(outcome)
         self._plan(len(clips) - 1)
         self.progress.grow(len(clips) - 1)
         for clip in clips:
-            self._take(guarded(clip, self.journey, self.store, lambda stage: False))
+            self._take(run_clip_safely(clip, self.pipeline, self.store, lambda stage: False))
 
     def _again(self, outcome: Outcome) -> None:
         tried = (outcome.clip.key, outcome.name)
@@ -123,7 +123,7 @@ class Loop:
         assert outcome.name in CLASSES, outcome.name
         for name in TRIES:
             self.tries.pop((outcome.clip.key, name), None)
-        self.work.books.settle(outcome.name, outcome.reason)
+        self.result.books.settle(outcome.name, outcome.reason)
         self.ledger.append("clip", **outcome.event())
         self.progress.settle(outcome)
 

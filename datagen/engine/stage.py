@@ -1,21 +1,17 @@
-"""What a stage is: a callable that knows one clip, and says what its result depends on."""
+"""What a stage is: a callable that takes one clip and says what its result depends on."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from datagen.core.files import plain
+from datagen.core.json import Json, JsonObject
 from datagen.engine.clip import Artefact, Clip
-
-if TYPE_CHECKING:
-    pass
-
-
-if TYPE_CHECKING:
-    from datagen.engine.workload import Ahead
 
 
 @dataclass(frozen=True)
@@ -29,10 +25,30 @@ class Needs:
 NO_GPU = Needs()
 
 
+@dataclass(frozen=True)
+class ClipLimits:
+    """What the stage that cuts clips makes of a video."""
+
+    max_seconds: float
+    fps: int
+    size: int  # px of the square
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a stage has before it, at most: rules may drop a clip, and shots end within videos."""
+
+    clips: int
+    frames: int
+    longest: int  # frames of one clip
+    side: int  # px of the square clips
+    deadline_s: float  # for one clip
+    is_guess: bool = False  # whether videos were taken to be as long as others
+
+
 @dataclass
 class Stage(ABC):
-    """One step of the journey for one clip.  `stage(clip, workdir) -> Artefact`; may raise Reject,
-    Invalid, Transient.
+    """One step for one clip: `stage(clip, workdir) -> Artefact`; raises Reject, Invalid, Transient.
 
     Subclasses are dataclasses: their fields are the parameters. Models are loaded on first use
     (`cached_property`), so that a plan, a dry run and `--help` load none. A stage knows nothing of
@@ -43,32 +59,45 @@ class Stage(ABC):
     version: ClassVar[int]  # raised by hand whenever the output changes
     inputs: ClassVar[tuple[str, ...]] = ()  # the stages whose artefacts it reads
     needs: ClassVar[Needs] = NO_GPU
-    encodes: ClassVar[bool] = (
-        False  # its artefact is a video: the encoder is part of the store's key
-    )
+    not_in_key: ClassVar[tuple[str, ...]] = ()  # fields that cannot change the result
+    encodes: ClassVar[bool] = False  # it writes a video: the encoder is part of the store's key
     external: ClassVar[bool] = False  # its artefact is somebody else's file and stays where it is
+    splits: ClassVar[bool] = False  # its metric `spans` says which clips a video becomes
 
-    def parameters(self) -> dict[str, Any]:
-        """What the result depends on besides the clip: JSON values, by default the fields."""
-        return dataclasses.asdict(self)
+    def __post_init__(self) -> None:  # noqa: B027  most have nothing to refuse
+        """UserError for options that no clip could be made with; bases are asked too."""
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
-        """What the result depends on of the clip itself besides its artefacts: JSON values, by
-        default nothing.
+    def parameters(self) -> JsonObject:
+        """What the result depends on besides the clip: JSON values.
+
+        All fields but those that this class or a base opts out by name in `not_in_key`: a field
+        that nobody thought of is in the store's key.
         """
+        out = {name for base in type(self).__mro__ for name in vars(base).get("not_in_key", ())}
+        return plain({k: v for k, v in dataclasses.asdict(self).items() if k not in out})
+
+    def of_clip(self, clip: Clip) -> JsonObject:
+        """What the result depends on of the clip itself besides its artefacts: JSON values."""
         return {}
 
     def weights(self) -> dict[str, str]:
         """Name -> version or sha256 of the weights in use."""
         return {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Parameters travel to workers; models and whatever else was loaded does not."""
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Json]) -> tuple[str, ...]:
+        """Names in the registry of the weights that a backend with these options wants; known
+        before it can be made.
+        """
+        return ()
+
+    def __getstate__(self) -> JsonObject:
+        """Parameters travel to workers; models and whatever else was loaded do not."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def check(self) -> None:  # noqa: B027  most have nothing to check
-        """Called once before any work: UserError for what the user got wrong (a missing folder,
-        missing weights).
+        """Called once before any work: UserError for what the user got wrong, such as a missing
+        folder or missing weights.
         """
 
     def check_here(self) -> None:  # noqa: B027
@@ -76,17 +105,16 @@ class Stage(ABC):
         they compute on.
         """
 
-    def announce(self, ahead: Ahead) -> str | None:
-        """A line on what the work ahead costs, told before it starts; UserError where it cannot end
-        well.
+    def clip_limits(self) -> ClipLimits | None:
+        """Of the stage that cuts clips; None of all others."""
+        return None
+
+    def describe_cost(self, workload: Workload) -> str | None:
+        """A line on what the work ahead costs, printed before it starts; UserError where it cannot
+        end well.
         """
         return None
 
     @abstractmethod
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         """Make the clip's artefact below `workdir`."""
-
-
-def needs(gpus: float) -> Needs:
-    """Of a stage that takes this share of a GPU; 0 is none."""
-    return Needs(gpus=gpus)

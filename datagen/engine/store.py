@@ -24,11 +24,11 @@ from typing import IO, Any
 
 from datagen.core.errors import Reject
 from datagen.core.files import canonical, file_sha256, plain, write_atomically
+from datagen.core.json import JsonObject
 from datagen.engine.artifact_check import MARK
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.remote import Remote
 from datagen.engine.stage import Stage
-from datagen.media.video import encoder_id
 
 SIGN = "tmp/run"  # of the run that is on
 
@@ -45,12 +45,12 @@ class Record:
     file: str = ""  # a name beside done.json, or the absolute path of a file that stays where it is
     sha256: str = ""
     bytes: int = 0
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
     outcome: str = "done"  # or "filtered", "invalid"
     reason: str = ""
     detail: str = ""
     seconds: float = 0.0  # that the stage took; informs, is no part of any result
-    identity: dict[str, Any] = field(default_factory=dict)  # what the key was made of
+    identity: JsonObject = field(default_factory=dict)  # what the key was made of
 
     @property
     def is_external(self) -> bool:
@@ -61,15 +61,17 @@ class Record:
 class Store:
     """Artefacts under a folder or any fsspec URL; safe for many writers of the same key."""
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, encoder: str = ""):
+        """`encoder`: what encodes videos here, with its version; part of the keys of videos."""
+        self.encoder = encoder
         self._fs, self._base = _filesystem(str(root))
         self.root = str(root) if self._fs else self._base  # absolute: workers may stand elsewhere
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root}
+    def __getstate__(self) -> JsonObject:
+        return {"root": self.root, "encoder": self.encoder}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["root"])  # type: ignore[misc]
+    def __setstate__(self, state: JsonObject) -> None:
+        self.__init__(state["root"], state["encoder"])  # type: ignore[misc]
 
     @property
     def is_local(self) -> bool:
@@ -216,7 +218,7 @@ class Store:
             else:
                 self._fs.rm_file(f"{self._base}/{SIGN}")
 
-    def _identity(self, stage: Stage, clip: Clip) -> dict[str, Any]:
+    def _identity(self, stage: Stage, clip: Clip) -> JsonObject:
         inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
         return plain(
             {
@@ -225,7 +227,7 @@ class Store:
                 "version": stage.version,
                 "parameters": stage.parameters(),
                 "weights": stage.weights(),
-                "encoder": encoder_id() if stage.encodes else "",
+                "encoder": self.encoder if stage.encodes else "",
                 "clip": stage.of_clip(clip),
                 "inputs": inputs,
             }
@@ -276,7 +278,7 @@ class Store:
             self._fs.pipe_file(target, text.encode())
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
-from datagen.engine.pipeline import Journey, Outcome, guarded
+from datagen.engine.pipeline import Outcome, Pipeline, run_clip_safely
 from datagen.engine.stage import Needs
 from datagen.engine.store import Store
 
@@ -39,8 +39,8 @@ class Worker:
     for.
     """
 
-    def __init__(self, journey: Journey, store: Store, needs: Needs, sign: str, folder: str):
-        self._journey, self._store, self._needs, self._sign = journey, store, needs, sign
+    def __init__(self, pipeline: Pipeline, store: Store, needs: Needs, sign: str, folder: str):
+        self._pipeline, self._store, self._needs, self._sign = pipeline, store, needs, sign
         with contextlib.suppress(
             OSError
         ):  # a path that the user gave is relative to where the command was started
@@ -61,11 +61,13 @@ class Worker:
         return node
 
     def work(self, clip: Clip) -> Outcome:
-        return guarded(clip, self._journey, self._store, lambda stage: stage.needs == self._needs)
+        return run_clip_safely(
+            clip, self._pipeline, self._store, lambda stage: stage.needs == self._needs
+        )
 
 
 @dataclass(frozen=True)
-class Hand:
+class WorkerHandle:
     """A worker that is up."""
 
     actor: Any
@@ -73,7 +75,7 @@ class Hand:
     node: str
 
 
-class Crew:
+class WorkerPool:
     """As many workers of each kind as `wanted` says, which may say another number at any time.
 
     `make` gives the actor for needs. Kinds are known from the first question for one on.
@@ -81,7 +83,7 @@ class Crew:
 
     def __init__(self, ray: Any, make: Callable[[Needs], Any], wanted: Callable[[Needs], int]):
         self._ray, self._make, self._wanted = ray, make, wanted
-        self._idle: dict[Needs, list[Hand]] = {}
+        self._idle: dict[Needs, list[WorkerHandle]] = {}
         self._coming: dict[
             Any, tuple[Any, Needs]
         ] = {}  # Ray's reference to its first answer -> actor
@@ -100,11 +102,11 @@ class Crew:
             self.ask()
         return bool(self._idle[needs])
 
-    def lend(self, needs: Needs) -> Hand:
+    def lend(self, needs: Needs) -> WorkerHandle:
         return self._idle[needs].pop()
 
-    def take_back(self, hand: Hand) -> None:
-        self._idle[hand.needs].append(hand)
+    def take_back(self, handle: WorkerHandle) -> None:
+        self._idle[handle.needs].append(handle)
 
     def ask(self) -> None:
         """Ask Ray for the workers that are missing."""
@@ -122,7 +124,7 @@ class Crew:
         """True if that worker is up now. UserError where none can come up."""
         actor, needs = self._coming.pop(reference)
         try:
-            self._idle[needs].append(Hand(actor, needs, self._ray.get(reference)))
+            self._idle[needs].append(WorkerHandle(actor, needs, self._ray.get(reference)))
             return True
         except self._ray.exceptions.RayError as error:
             self._dismiss(actor, needs)
@@ -131,25 +133,25 @@ class Crew:
                 self._refuse(needs, error)
             return False
 
-    def lose(self, hand: Hand, error: Exception | None = None) -> bool:
+    def lose(self, handle: WorkerHandle, error: Exception | None = None) -> bool:
         """A worker that is no more, or shall be no more. True if by this error its whole node is
         out of reach, and with it all that idle there.
         """
-        self._dismiss(hand.actor, hand.needs)
-        self._ask_at.pop(hand.needs, None)
+        self._dismiss(handle.actor, handle.needs)
+        self._ask_at.pop(handle.needs, None)
         # of a node that died Ray says "unavailable" at once, and knows better after many seconds
         # without a heartbeat
         is_away = isinstance(error, self._ray.exceptions.ActorUnavailableError) or (
-            error is not None and not self._is_alive(hand.node)
+            error is not None and not self._is_alive(handle.node)
         )
         if is_away:
             for idle in self._idle.values():
-                for other in [other for other in idle if other.node == hand.node]:
+                for other in [other for other in idle if other.node == handle.node]:
                     idle.remove(other)
                     self._dismiss(other.actor, other.needs)
         return is_away
 
-    def plight(self) -> str:
+    def status(self) -> str:
         """Why nothing comes up, for the user."""
         free = {
             name: n for name, n in self._ray.available_resources().items() if name in ("CPU", "GPU")

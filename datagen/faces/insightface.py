@@ -4,7 +4,7 @@ face alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -14,12 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject
 from datagen.core.options import refuse_number
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.stage import Needs, Stage, needs
+from datagen.engine.network_stage import NetworkStage
 from datagen.faces.stage import measure, seen_in
 from datagen.media import video
 from datagen.vision.faces import Faces
@@ -33,7 +32,7 @@ SHOWN = 2.0  # side of what FaceMesh is shown over side of the face's box
 
 
 @dataclass
-class InsightFaces(Stage):
+class InsightFaces(NetworkStage):
     """As MeshFaces, for clips with more faces than one: follows the one that is largest and longest
     to be seen.
 
@@ -47,23 +46,21 @@ class InsightFaces(Stage):
     version = 1
     inputs = ("clips",)
 
+    not_in_key = ("model",)
+
     model: str | None = None
     min_confidence: float = 0.5
     same_person: float = 0.35  # cosine of two mean embeddings from which they are one person's
-    gpus: float = 0
 
     def __post_init__(self) -> None:
-        refuse_gpus("faces.gpus", self.gpus)
+        super().__post_init__()
         refuse_number("faces.min_confidence", self.min_confidence, 0, 1)
         refuse_number("faces.same_person", self.same_person, -1, 1)
         self.model = str(place("buffalo_l", self.model))
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    def parameters(self) -> dict[str, Any]:
-        return {"min_confidence": self.min_confidence, "same_person": self.same_person}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("buffalo_l",)
 
     def weights(self) -> dict[str, str]:
         return {"buffalo_l": identity_of(Path(str(self.model))), "mediapipe": version("mediapipe")}
@@ -87,7 +84,9 @@ class InsightFaces(Stage):
         stretches = self._stretches(seen, fps)
         if not stretches:
             raise Reject("no_face", "no frame of the cut clip shows a face")
-        person = Person.of(self._looks(path, seen, stretches, fps), self.same_person, len(seen))
+        person = TrackedPerson.of(
+            self._looks(path, seen, stretches, fps), self.same_person, len(seen)
+        )
         faces = self._faces(path, seen, person)
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
@@ -98,8 +97,8 @@ class InsightFaces(Stage):
                 for every, box in zip(seen, person.boxes, strict=True)
             ]
         )
-        told = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
-        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **told})
+        people = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
+        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **people})
 
     def _stretches(self, seen: Sequence[list[Seen]], fps: float) -> list[Track]:
         """Every face from when it appears until it is lost, the main one first."""
@@ -134,7 +133,7 @@ class InsightFaces(Stage):
             found.append(Stretch(first, track.boxes, np.stack(looks)))
         return found
 
-    def _faces(self, path: Path, seen: Sequence[list[Seen]], person: Person) -> Faces:
+    def _faces(self, path: Path, seen: Sequence[list[Seen]], person: TrackedPerson) -> Faces:
         """The person's points in every frame; confidence is the detector's."""
         self._mesh.reset()
         known = person.boxes[np.isfinite(person.boxes[:, 0])]
@@ -173,7 +172,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Person:
+class TrackedPerson:
     """One person's boxes float32 [T, 4] (NaN: not seen), mean embedding float32 [512] of length 1,
     and how like it the least like look is (cosine).
     """
@@ -183,7 +182,7 @@ class Person:
     likeness: float
 
     @classmethod
-    def of(cls, stretches: Sequence[Stretch], same: float, frames: int) -> Person:
+    def of(cls, stretches: Sequence[Stretch], same: float, frames: int) -> TrackedPerson:
         """The person of the first stretch, and of those others that show him or her while none
         before does.
         """

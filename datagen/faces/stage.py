@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from datagen.core.json import JsonObject
 from datagen.media import video
 from datagen.vision import geometry
 from datagen.vision.faces import Faces
@@ -14,7 +14,7 @@ from datagen.vision.fingerprint import fingerprint
 from datagen.vision.regions import face_colour
 
 
-def measure(faces: Faces) -> dict[str, Any]:
+def measure(faces: Faces) -> JsonObject:
     """coverage (share of frames with a face), face_side px (median), and how far pose, mouth and
     blink range (5th to 95th percentile).
     """
@@ -38,7 +38,7 @@ def _range(values: np.ndarray, digits: int = 1) -> list[float]:
     return [round(float(v), digits) for v in np.percentile(values, [5, 50, 95])]
 
 
-def seen_in(path: Path, faces: Faces, count: int = 3) -> dict[str, Any]:
+def seen_in(path: Path, faces: Faces, count: int = 3) -> JsonObject:
     """From a few frames spread over those that show the face: its codes, and its mean colour in
     CIELAB.
     """

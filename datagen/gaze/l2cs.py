@@ -4,7 +4,7 @@ landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
+from datagen.core.device import at_once, device
 from datagen.core.options import refuse_count, refuse_number
-from datagen.engine.stage import Needs, needs
+from datagen.engine.network_stage import TorchStage
 from datagen.gaze.stage import GazeStage
 from datagen.media import video
 from datagen.vision import geometry
@@ -54,7 +54,7 @@ def cut(rgb: np.ndarray, box: np.ndarray, margin: float = 0.0) -> np.ndarray | N
 
 
 @dataclass
-class L2csGaze(GazeStage):
+class L2csGaze(TorchStage, GazeStage):
     """L2CS-Net (ResNet-50, Gaze360 or MPIIGaze): gaze from the camera; the head's rotation is then
     removed.
 
@@ -63,26 +63,21 @@ class L2csGaze(GazeStage):
     """
 
     tells_camera = True
+    not_in_key = ("model", "batch")
 
     model: str | None = None
     margin: float = 0.0
     batch: int = 16
-    gpus: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_gpus("gaze.gpus", self.gpus)
         refuse_count("gaze.batch", self.batch, 1)
         refuse_number("gaze.margin", self.margin, 0)
         self.model = str(place("l2cs", self.model))
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    def parameters(self) -> dict[str, Any]:
-        own = ("model", "batch", "gpus")
-        return {name: value for name, value in super().parameters().items() if name not in own}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("l2cs",)
 
     def weights(self) -> dict[str, str]:
         return {"l2cs": sha256_of(Path(str(self.model)))}
@@ -92,9 +87,6 @@ class L2csGaze(GazeStage):
 
         refuse_missing("l2cs", Path(str(self.model)), "gaze.model")
         checked(Path(str(self.model)))
-
-    def check_here(self) -> None:
-        refuse_no_gpu("gaze.gpus", self.gpus)
 
     @cached_property
     def _network(self) -> L2cs:

@@ -123,13 +123,13 @@ def checked(path: Path) -> dict[str, Tensor]:
     }
     bins = {len(found[f"{head}.bias"]) for head in HEADS if found.get(f"{head}.bias") is not None}
     if len(bins) != 1 or not bins <= {*LAYOUTS}:
-        told = (
+        heads = (
             f"heads of {' and '.join(map(str, sorted(bins)))} bins"
             if bins
             else f"no heads {' and '.join(HEADS)}"
         )
         raise UserError(
-            f"{path} is no checkpoint of L2CS-Net: it has {told}, 90 (Gaze360) or 28 "
+            f"{path} is no checkpoint of L2CS-Net: it has {heads}, 90 (Gaze360) or 28 "
             "(MPIIGaze) are expected."
         )
     with torch.device("meta"):

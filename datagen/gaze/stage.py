@@ -9,15 +9,15 @@ openness.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.core.options import refuse_number
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
@@ -49,17 +49,18 @@ class GazeStage(Stage):
     rule: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rule not in RULES:
             raise UserError(f"gaze.rule is {self.rule!r}: null or megactor is expected.")
         refuse_number("gaze.open_share", self.open_share, 0)
         refuse_number("gaze.open_least", self.open_least, 0)
 
-    def parameters(self) -> dict[str, Any]:
-        """Without a rule as before there were any."""
-        told = dataclasses.asdict(self)
-        return (
-            told if self.rule else {name: value for name, value in told.items() if name != "rule"}
-        )
+    def parameters(self) -> JsonObject:
+        """Without a rule as before there were any: the store's keys stay the same."""
+        parameters = super().parameters()
+        if self.rule is None:
+            del parameters["rule"]
+        return parameters
 
     @abstractmethod
     def camera(self, clip: Path, faces: Faces) -> np.ndarray:
@@ -103,22 +104,22 @@ class GazeStage(Stage):
 
     def metrics(
         self, faces: Faces, times: np.ndarray, camera: np.ndarray, gaze: np.ndarray
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """amplitude_deg, coverage (share of frames whose gaze is known), yaw and pitch [p5, median,
         p95], map.
         """
         known = ~np.isnan(gaze).any(-1)
-        told: dict[str, Any] = {
+        metrics: JsonObject = {
             "amplitude_deg": round(amplitude(times, gaze), 2),
             "coverage": round(float(known.mean()), 4),
         }
         if known.any():
-            told |= spread(gaze[known])
+            metrics |= spread(gaze[known])
             if self.tells_camera:
                 seen = geometry.direction_angles(camera[known[faces.found]])
-                told |= {f"camera_{name}": values for name, values in spread(seen).items()}
+                metrics |= {f"camera_{name}": values for name, values in spread(seen).items()}
         if self.rule == "megactor":
             every = np.full((len(faces.found), 2), np.nan)
             every[faces.found] = geometry.direction_angles(camera)
-            told |= megactor.statistic(every)
-        return told | {"map": gaze_map(gaze[known])}
+            metrics |= megactor.statistic(every)
+        return metrics | {"map": gaze_map(gaze[known])}

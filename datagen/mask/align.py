@@ -25,7 +25,7 @@ FURTHEST = 0.999  # of that share, where the bent picture still has a place in t
 
 
 @dataclass(frozen=True)
-class Frame:
+class HeadFrame:
     """p in the clip (px, x right, y down) lies at `matrix` (p, 1) in the frame, whose sides go from
     -1 to 1.
     """
@@ -57,14 +57,14 @@ def five(points: np.ndarray) -> np.ndarray:
     return np.stack([*eyes, points[NOSE, :2], *points[list(MOUTH), :2]]).astype(np.float64)
 
 
-def lapa(points: np.ndarray) -> Frame:
+def lapa(points: np.ndarray) -> HeadFrame:
     """farl/lapa/448: the five points on the template; what is outside is bent in, so that the whole
     clip is seen.
     """
-    return Frame(_similarity(five(points), TEMPLATE / 256 - 1), BENT)
+    return HeadFrame(_similarity(five(points), TEMPLATE / 256 - 1), BENT)
 
 
-def celebm(points: np.ndarray) -> Frame:
+def celebm(points: np.ndarray) -> HeadFrame:
     """farl/celebm/448: the square about eyes and mouth in which FFHQ and CelebA-HQ cut their faces;
     nothing is bent.
     """
@@ -75,7 +75,7 @@ def celebm(points: np.ndarray) -> Frame:
     axis *= max(2.0 * np.linalg.norm(across), 1.8 * np.linalg.norm(down)) / np.linalg.norm(axis)
     middle, half = eyes + 0.1 * down, float(axis @ axis)
     turn = np.array([axis, (-axis[1], axis[0])]) / half
-    return Frame(np.concatenate([turn, -(turn @ middle)[:, None]], axis=1))
+    return HeadFrame(np.concatenate([turn, -(turn @ middle)[:, None]], axis=1))
 
 
 def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

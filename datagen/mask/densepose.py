@@ -7,6 +7,7 @@ interfaces, and has not been run against them.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen.core.device import refuse_gpus, refuse_no_gpu
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.core.options import refuse_number
-from datagen.engine.stage import Needs, needs
+from datagen.engine.network_stage import TorchStage
 from datagen.mask.stage import MaskStage
 from datagen.vision.regions import face_polygon
 from datagen.weights.place import place, refuse_missing, sha256_of
@@ -45,29 +46,30 @@ def regions_of(
 
 
 @dataclass
-class DensePoseMask(MaskStage):
+class DensePoseMask(TorchStage, MaskStage):
     """Person: every part of everyone. Face: the head's parts within the landmarks' oval.
 
     `config` is DensePose's own YAML file for the checkpoint, in a copy of detectron2.
     """
 
+    not_in_key = ("model",)
+
     config: str | None = None
     model: str | None = None
     least_score: float = 0.5
-    gpus: float = 0
 
     def __post_init__(self) -> None:
-        refuse_gpus("mask.gpus", self.gpus)
+        super().__post_init__()
         refuse_number("mask.least_score", self.least_score, 0, 1)
         self.model = str(place("densepose", self.model))
         self.config = str(Path(self.config).absolute()) if self.config else None
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
+    def parameters(self) -> JsonObject:
+        return {**super().parameters(), "config": sha256_of(Path(str(self.config)))}
 
-    def parameters(self) -> dict[str, Any]:
-        return {"least_score": self.least_score, "config": sha256_of(Path(str(self.config)))}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("densepose",)
 
     def weights(self) -> dict[str, str]:
         return {"densepose": sha256_of(Path(str(self.model)))}
@@ -90,9 +92,6 @@ class DensePoseMask(MaskStage):
         refuse_missing("densepose", Path(str(self.model)), "mask.model")
         read(Path(str(self.model)))
 
-    def check_here(self) -> None:
-        refuse_no_gpu("mask.gpus", self.gpus)
-
     @cached_property
     def _predictor(self) -> Any:
         from densepose import add_densepose_config
@@ -108,10 +107,10 @@ class DensePoseMask(MaskStage):
         cfg.MODEL.DEVICE = "cuda" if self.gpus > 0 else "cpu"
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = self.least_score
         predictor = DefaultPredictor(cfg)
-        told = predictor.model.load_state_dict(read(Path(str(self.model))), strict=False)
+        report = predictor.model.load_state_dict(read(Path(str(self.model))), strict=False)
         wrong = [
             name
-            for name in (*told.missing_keys, *told.unexpected_keys)
+            for name in (*report.missing_keys, *report.unexpected_keys)
             if not name.startswith("pixel_")
         ]
         if wrong:

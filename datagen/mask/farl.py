@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
+from datagen.core.device import at_once, device
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_count
-from datagen.engine.stage import Needs, needs
-from datagen.mask.align import Frame, celebm, lapa
+from datagen.engine.network_stage import TorchStage
+from datagen.mask.align import HeadFrame, celebm, lapa
 from datagen.mask.polygon import PolygonMask
 from datagen.weights.place import place, refuse_missing, sha256_of
 
@@ -46,23 +47,23 @@ FRAMES = {"lapa": lapa, "celebm": celebm}
 
 
 @dataclass
-class FarlMask(PolygonMask):
+class FarlMask(TorchStage, PolygonMask):
     """Face: skin, brows, eyes, nose, lips, mouth, glasses. Person: what else FaRL names (hair,
     ears, neck, clothes, hat), and MediaPipe's person, because FaRL was never shown a body.
 
     `labels` is lapa (11, the whole picture) or celebm (19, the head's surroundings).
     """
 
+    not_in_key = ("model", "batch")
+
     labels: str = "celebm"
     model: str | None = None
     batch: int = 8
-    gpus: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.labels not in LABELS:
             raise UserError(f"mask.labels is {self.labels!r}: {' or '.join(LABELS)} is expected.")
-        refuse_gpus("mask.gpus", self.gpus)
         refuse_count("mask.batch", self.batch, 1)
         self.model = str(place(self._weight, self.model))
 
@@ -71,15 +72,12 @@ class FarlMask(PolygonMask):
         return f"farl_{self.labels}"
 
     @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    @property
     def at_once(self) -> int:
         return at_once(self.gpus, self.batch)
 
-    def parameters(self) -> dict[str, Any]:
-        return {"labels": self.labels, "person_threshold": self.person_threshold}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return (f"farl_{options['labels']}",)
 
     def weights(self) -> dict[str, str]:
         return {**super().weights(), self._weight: sha256_of(Path(str(self.model)))}
@@ -89,9 +87,6 @@ class FarlMask(PolygonMask):
 
         refuse_missing(self._weight, Path(str(self.model)), "mask.model")
         refuse_no_script(Path(str(self.model)))
-
-    def check_here(self) -> None:
-        refuse_no_gpu("mask.gpus", self.gpus)
 
     @cached_property
     def _parser(self) -> torch.jit.ScriptModule:
@@ -137,12 +132,15 @@ class FarlMask(PolygonMask):
         """[N, labels, S, S] of RGB pictures within 0 to 1 [N, 3, S, S]; the network knows its own
         mean and s.d.
         """
-        told = self._parser(pictures)
-        logits, names = told[0] if isinstance(told, tuple | list) else told, LABELS[self.labels]
+        output = self._parser(pictures)
+        logits, names = (
+            output[0] if isinstance(output, tuple | list) else output,
+            LABELS[self.labels],
+        )
         if logits.ndim != 4 or logits.shape[1] != len(names):
             raise UserError(
                 f"{self.model} gives {list(logits.shape[1:])} for a picture, "
                 f"{len(names)} labels are expected of "
-                f"farl/{self.labels}/{Frame.SIDE}: choose mask.labels to fit the file."
+                f"farl/{self.labels}/{HeadFrame.SIDE}: choose mask.labels to fit the file."
             )
         return logits

@@ -7,7 +7,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen.core.device import at_once, device, refuse_gpus, refuse_no_gpu
+from datagen.core.device import at_once, device
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_count
-from datagen.engine.stage import Needs, needs
+from datagen.engine.network_stage import TorchStage
 from datagen.mask.stage import MaskStage
 from datagen.vision.regions import face_polygon
 from datagen.weights.place import place, refuse_missing, sha256_of
@@ -32,30 +32,28 @@ SIDE = 512  # px, the same
 
 
 @dataclass
-class MattingMask(MaskStage):
+class MattingMask(TorchStage, MaskStage):
     """Person: the pixels whose likeliest label is in `labels`. Face: the landmarks' oval."""
+
+    not_in_key = ("model", "batch")
 
     model: str | None = None
     labels: Sequence[str] = ("person",)
     batch: int = 8
-    gpus: float = 0
 
     def __post_init__(self) -> None:
-        refuse_gpus("mask.gpus", self.gpus)
+        super().__post_init__()
         refuse_count("mask.batch", self.batch, 1)
         self.model = str(place("segformer", self.model))
         self.labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
     @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    @property
     def at_once(self) -> int:
         return at_once(self.gpus, self.batch)
 
-    def parameters(self) -> dict[str, Any]:
-        return {"labels": list(self.labels)}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("segformer",)
 
     def weights(self) -> dict[str, str]:
         name = "segformer" if self._folder == place("segformer") else f"matting {self._folder.name}"
@@ -64,9 +62,6 @@ class MattingMask(MaskStage):
     def check(self) -> None:
         refuse_missing("segformer", Path(str(self.model)), "mask.model")
         _ = self._numbers
-
-    def check_here(self) -> None:
-        refuse_no_gpu("mask.gpus", self.gpus)
 
     @property
     def _folder(self) -> Path:
@@ -112,7 +107,7 @@ class MattingMask(MaskStage):
 
         logging.disable_progress_bar()
         try:
-            network, told = AutoModelForSemanticSegmentation.from_pretrained(
+            network, report = AutoModelForSemanticSegmentation.from_pretrained(
                 self._folder,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -120,7 +115,7 @@ class MattingMask(MaskStage):
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise UserError(f"{self._folder}: {' '.join(str(error).split())[:300]}") from error
-        if wrong := sorted(name for names in told.values() for name in map(str, names)):
+        if wrong := sorted(name for names in report.values() for name in map(str, names)):
             raise UserError(f"{self._folder} does not fit its config.json: {', '.join(wrong[:3])}.")
         return network.to(device(self.gpus)).float().eval()
 
@@ -130,12 +125,13 @@ class MattingMask(MaskStage):
         from datagen.weights.tensors import read_json
 
         path = self._folder / "preprocessor_config.json"
-        told = read_json(path) if path.is_file() else {}
-        size = told.get("size", SIDE)
+        options = read_json(path) if path.is_file() else {}
+        size = options.get("size", SIDE)
         size = size if isinstance(size, dict) else {"shortest_edge": size}
         side = int(size.get("shortest_edge", SIDE))
         mean, deviation = (
-            told.get(name, ours) for name, ours in (("image_mean", MEAN), ("image_std", DEVIATION))
+            options.get(name, ours)
+            for name, ours in (("image_mean", MEAN), ("image_std", DEVIATION))
         )
         return (
             (int(size.get("width", side)), int(size.get("height", side))),

@@ -21,6 +21,7 @@ class PolygonMask(MaskStage):
     person_threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         refuse_number("mask.person_threshold", self.person_threshold, 0)  # above 1: FaRL alone
 
     @cached_property

@@ -43,7 +43,7 @@ _TABLE = re.compile(rb"trak|hdlr|stts|stsz|stz2|stsc|stco|co64|elst|trun|cmov")
 
 
 @dataclass
-class Track:
+class Mp4Track:
     """What the tables of a track say."""
 
     samples: int = 0
@@ -79,7 +79,7 @@ def refuse_claims(file: IO[bytes], name: str) -> None:
 
 def _counts(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
     """(entries of the index, samples, samples of its chunks) of each track and each fragment."""
-    track = Track()
+    track = Mp4Track()
     for name, at in _tables(file, size):
         file.seek(at)
         one, two, three, four = (int.from_bytes(file.read(4), "big") for _ in range(4))
@@ -89,7 +89,7 @@ def _counts(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
             raise Invalid("unreadable", "its header is compressed, which is not read")
         elif name == b"trak":
             yield track.indexed, track.samples, track.longest * track.chunks
-            track = Track()
+            track = Mp4Track()
         elif name == b"hdlr":
             track.is_sound |= three == int.from_bytes(b"soun", "big")
         elif name == b"stts":

@@ -5,7 +5,7 @@ loader needs to.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from datagen.core.errors import UserError
 
 if TYPE_CHECKING:
     from datagen.engine.clip import Clip
-    from datagen.engine.ledger import Books
+    from datagen.engine.ledger import RunCounts
     from datagen.engine.stage import Stage
     from datagen.prepare.official import Cutter, Official, Plan
     from datagen.shards.selection import Selection
@@ -34,6 +34,7 @@ def run(cfg: Any) -> int:
     from datagen.core.lock import locked
     from datagen.prepare import official
     from datagen.shards import writer as pack
+    from datagen.shards.samples import describe_stages
 
     cutter, selection = _checked(cfg)
     tars, output = official.tars_of(Path(cfg.input)), Path(cfg.output)
@@ -46,6 +47,7 @@ def run(cfg: Any) -> int:
             for tar in tars:
                 work.take(tar)
             extra = {"rejects": work.rejects, "select": selection.to_json()}
+            extra["stages"] = describe_stages([work.cutter, *work.stages])
             packed = work.packed()
             sizes = {"shard_samples": cfg.shard_samples, "shard_bytes": cfg.shard_mb * 2**20}
             index = pack.pack(
@@ -103,7 +105,7 @@ class Work:
     cutter: Cutter
     selection: Selection
     scratch: Path
-    books: Books = field(default_factory=lambda: _books())
+    books: RunCounts = field(default_factory=lambda: _books())
     made: dict[str, Made] = field(default_factory=dict)
     rejects: list[dict[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -211,7 +213,7 @@ class Work:
             "synthetic": {
                 name: {"made_by": "the official data's authors"} for name in films if name in TWINS
             },
-            "stages": {stage.name: _maker(stage) for stage in [self.cutter, *self.stages]},
+            "stages": _makers([self.cutter, *self.stages]),
         }
         told["metrics"] |= {stage.name: clip.metrics(stage.name) for stage in self.stages}
         return Made(
@@ -246,17 +248,17 @@ def _told(key: str, source: dict[str, str], fps: int, frames: int, plan: Plan) -
     }
 
 
-def _books() -> Books:
-    from datagen.engine.ledger import Books
+def _books() -> RunCounts:
+    from datagen.engine.ledger import RunCounts
 
-    return Books()
+    return RunCounts()
 
 
-def _maker(stage: Stage) -> dict[str, Any]:
-    from datagen.weights.registry import licence_of
+def _makers(stages: Sequence[Stage]) -> dict[str, Any]:
+    from datagen.shards.samples import describe_stages, licences_of
 
-    weights = {f"{name} {version}": licence_of(name) for name, version in stage.weights().items()}
-    return {"backend": type(stage).__name__, "version": stage.version, "weights": weights}
+    made = describe_stages(stages)
+    return {s.name: made[s.name] | {"weights": licences_of(s.weights())} for s in stages}
 
 
 def _packed(made: Made, group: str, split: str) -> Sample:

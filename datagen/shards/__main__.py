@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
+from datagen.core.json import JsonObject
 
 if TYPE_CHECKING:
+    from datagen.engine.ledger import RunCounts
+    from datagen.engine.scheduler import RunResult
     from datagen.job import Job
 
 
 @command("datagen/shards")
 def main(cfg: Any) -> int:
-    from datagen.job import Job, dry_run, exit_code, session
+    from datagen.job import Job
+    from datagen.session import dry_run, exit_code, session
     from datagen.shards.samples import finish
 
     job = Job.of(cfg)
@@ -26,33 +30,33 @@ def main(cfg: Any) -> int:
         dry_run(job)
         return 0
     with session(job, Path(cfg.output)) as run:
-        work = run.run()
-        with run.ended(work):
-            index = finish(job, run.ledger, work.books)
-    _report(job, work, index)
-    return exit_code(work.books)
+        result = run.run()
+        with run.ended(result):
+            index = finish(job, run.ledger, result.books)
+    _report(job, result, index)
+    return exit_code(result.books)
 
 
-def _report(job: Job, work: Any, index: dict[str, Any]) -> None:
-    for line in _reasons(work.books):
+def _report(job: Job, result: RunResult, index: JsonObject) -> None:
+    for line in _reasons(result.books):
         print(line)
-    print(work.books.line())
+    print(result.books.line())
     total = sum(split["seconds"] for split in index["splits"].values())
     counts = ", ".join(f"{name} {split['samples']}" for name, split in index["splits"].items())
     print(
         f"{job.cfg.output}: {len(index['shards'])} shards, {counts} samples, {total:.0f} s of video"
     )
-    made = sum(work.seconds.values())
+    made = sum(result.seconds.values())
     if made:
         print(
-            f"computed {sum(work.computed.values())} artefacts: {made:.0f} s of work in "
-            f"{work.wall:.0f} s"
+            f"computed {sum(result.computed.values())} artefacts: {made:.0f} s of work in "
+            f"{result.wall:.0f} s"
         )
-    if advice := getattr(job.source, "advice", lambda reasons: None)(work.books.reasons):
+    if advice := getattr(job.source, "advice", lambda reasons: None)(result.books.reasons):
         print(advice)
 
 
-def _reasons(books: Any) -> Iterator[str]:
+def _reasons(books: RunCounts) -> Iterator[str]:
     for (outcome, reason), count in sorted(books.reasons.items()):
         yield f"  {outcome:<8} {count:>6}  {reason}"
 

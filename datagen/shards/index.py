@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import Json, JsonObject
 from datagen.core.limits import MAX_INDEX, read_all
 
-FIELDS = ("faces.npz", "json", "mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
+# A sample's members beside its json, and the stage whose artefact each is
+MEMBERS = {
+    "mp4": "clips",
+    "swapped.mp4": "swap",
+    "styled.mp4": "style",
+    "mask.mp4": "mask",
+    "faces.npz": "gaze",
+}
+FIELDS = tuple(sorted([*MEMBERS, "json"]))
 FORMAT = "megactor-kit shards 1"
 SPLITS = ("train", "val")
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> JsonObject:
     """index.json of a shards folder; UserError where there is none or it is not ours."""
     path = folder / "index.json"
     try:
@@ -33,12 +41,12 @@ def read_index(folder: Path) -> dict[str, Any]:
     entries = index.get("shards")
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
         raise UserError(
-            f"{path} is damaged (its shards are not told as they should be): make the shards again."
+            f"{path} is damaged (its list of shards is not well-formed): make the shards again."
         )
     return index
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: Json) -> bool:
     """What an index says of a shard: every word and number in its right form, the file one beside
     the index.
     """

@@ -8,35 +8,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
+from datagen.core.json import Json, JsonObject
 from datagen.engine.exclude import is_among
+from datagen.shards.index import MEMBERS
 from datagen.weights.registry import licence_of
 
 if TYPE_CHECKING:
+    from datagen.engine.ledger import Ledger, RunCounts
+    from datagen.engine.stage import Stage
     from datagen.engine.store import Record, Store
     from datagen.job import Job
     from datagen.shards.selection import Candidate, Selection
     from datagen.shards.writer import Sample
 
 
-SAID_NO = ("excluded", "removed:opted_out")  # why a sample of an earlier run may go unasked
+OPTED_OUT = ("excluded", "removed:opted_out")  # why a sample of an earlier run may go unasked
 LOST = (
     "key",
     "outcome",
     "reason",
     "stage",
 )  # what the index says of a clip that is not in the shards
-MEMBERS = {
-    "mp4": "clips",
-    "swapped.mp4": "swap",
-    "styled.mp4": "style",
-    "mask.mp4": "mask",
-    "faces.npz": "gaze",
-}
 
 
-def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
+def finish(job: Job, ledger: Ledger, books: RunCounts) -> JsonObject:
     """Duplicates out, splits drawn, shards and index written."""
     from datagen.engine.ledger import DUPLICATE, Rows
     from datagen.shards import selection
@@ -61,8 +58,9 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     del candidates
     samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
+    extra["stages"] = describe_stages(job.pipeline.all_stages)
     extra["rights"] = _rights(rows[key]["rights"] for key in groups)
-    gone = {row["key"] for row in rejects if row["reason"] in SAID_NO}
+    gone = {row["key"] for row in rejects if row["reason"] in OPTED_OUT}
     options = {"shard_samples": job.cfg.shard_samples, "shard_bytes": job.cfg.shard_mb * 2**20}
     return pack.pack(
         samples,
@@ -74,10 +72,10 @@ def finish(job: Job, ledger: Any, books: Any) -> dict[str, Any]:
     )
 
 
-def _rights(told: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _rights(every: Iterable[Mapping[str, Json]]) -> list[JsonObject]:
     """Every licence with its terms, and how many samples are under it."""
     counts = Counter(
-        (str(rights.get("license", "")), str(rights.get("terms", ""))) for rights in told
+        (str(rights.get("license", "")), str(rights.get("terms", ""))) for rights in every
     )
     return [
         {"license": name, "terms": terms, "samples": n}
@@ -86,8 +84,8 @@ def _rights(told: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def describe(
-    row: dict[str, Any], records: dict[str, Record], group: str, selection: Selection
-) -> dict[str, Any]:
+    row: JsonObject, records: dict[str, Record], group: str, selection: Selection
+) -> JsonObject:
     """The sample's json: where it comes from, what may be done with it, what was measured, what
     made it.
     """
@@ -117,16 +115,35 @@ def describe(
     return sample
 
 
-def _maker(record: Record) -> dict[str, Any]:
-    """What made an artefact: backend, its version, its weights with their licences."""
-    weights = {
-        f"{name} {version}": licence_of(name)
-        for name, version in record.identity["weights"].items()
+def _maker(record: Record) -> JsonObject:
+    """What made an artefact: backend, version, all parameters, its weights with their licences."""
+    identity = record.identity
+    return {
+        "backend": identity["backend"],
+        "version": record.version,
+        "parameters": identity["parameters"],
+        "weights": licences_of(identity["weights"]),
     }
-    return {"backend": record.identity["backend"], "version": record.version, "weights": weights}
 
 
-def _cut(truth: dict[str, Any], clip: dict[str, Any]) -> dict[str, Any]:
+def licences_of(weights: Mapping[str, str]) -> dict[str, str]:
+    """ "NAME VERSION" -> licence of the weights that a stage names."""
+    return {f"{name} {version}": licence_of(name) for name, version in weights.items()}
+
+
+def describe_stages(stages: Iterable[Stage]) -> dict[str, JsonObject]:
+    """What the index says of every stage: backend, version, all parameters."""
+    return {
+        stage.name: {
+            "backend": type(stage).__name__,
+            "version": stage.version,
+            "parameters": stage.parameters(),
+        }
+        for stage in stages
+    }
+
+
+def _cut(truth: JsonObject, clip: JsonObject) -> JsonObject:
     """The source's true curves at the moments of the clip's frames."""
     rate, start = truth["fps"], clip["span"][0]
     at = [round((start + frame / clip["fps"]) * rate) for frame in range(clip["frames"])]
@@ -137,11 +154,11 @@ def _cut(truth: dict[str, Any], clip: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _records(store: Store, row: dict[str, Any]) -> dict[str, Record]:
+def _records(store: Store, row: JsonObject) -> dict[str, Record]:
     return {stage: store.read(stage, key) for stage, key in row["records"].items()}
 
 
-def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
+def _candidate(row: JsonObject, records: dict[str, Record]) -> Candidate:
     from datagen.shards.selection import Candidate
 
     known = bool(row["identity"])
@@ -151,7 +168,7 @@ def _candidate(row: dict[str, Any], records: dict[str, Record]) -> Candidate:
     return Candidate(row["key"], records["clips"].sha256, tuple(names), known, prints)
 
 
-def _sample(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> Sample:
+def _sample(job: Job, rows: Mapping[str, JsonObject], key: str, group: str) -> Sample:
     """Hashes and sizes; what is in the members is read when they are written, the json made once
     more.
     """
@@ -177,7 +194,7 @@ def _sample(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) 
     return Sample(key, job.selection.split(group), clip["seconds"], clip["frames"], group, ordered)
 
 
-def _text(job: Job, rows: Mapping[str, dict[str, Any]], key: str, group: str) -> bytes:
+def _text(job: Job, rows: Mapping[str, JsonObject], key: str, group: str) -> bytes:
     from datagen.core.files import canonical
 
     row = rows[key]
@@ -188,7 +205,7 @@ def _opened(store: Store, stage: str, key: str) -> IO[bytes]:
     return store.open(store.read(stage, key))
 
 
-def _event(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
+def _event(row: JsonObject, reason: str, detail: str) -> JsonObject:
     fields = {name: value for name, value in row.items() if name not in ("event", "run", "at")}
     return {
         **fields,

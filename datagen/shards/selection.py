@@ -5,15 +5,15 @@ identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from datagen.core.errors import Reject, UserError
+from datagen.core.json import Json, JsonObject
 from datagen.engine.clip import Clip
+from datagen.stages import stage_position
 from datagen.vision.fingerprint import near_pairs
 
-MEASURED = ("clips", "faces", "mask", "gaze", "swap", "style", "agree")
 LARGEST = 1e15  # a bound is below; NaN and infinity are not
 
 
@@ -37,17 +37,12 @@ class Rule:
             isinstance(bound, int | float) and abs(bound) < LARGEST for bound in bounds
         ):
             raise UserError(f"rule {self.reason!r} needs a number: least, most, or both.")
-        if self.stage not in MEASURED:
-            raise UserError(
-                f"rule {self.reason!r} asks for {self.metric!r}: a metric of "
-                f"{', '.join(MEASURED)} is expected."
-            )
 
     @property
     def stage(self) -> str:
         return self.metric.partition(".")[0]
 
-    def verdict(self, metrics: Mapping[str, Any]) -> Reject | None:
+    def verdict(self, metrics: Mapping[str, Json]) -> Reject | None:
         """What the rule says to the metrics of its stage."""
         value = self._value(metrics)
         if value is None:
@@ -66,7 +61,7 @@ class Rule:
             )
         return None
 
-    def _value(self, metrics: Any) -> float | None:
+    def _value(self, metrics: Json) -> float | None:
         for word in self.metric.split(".")[1:]:
             if isinstance(metrics, list) and word.isdigit() and int(word) < len(metrics):
                 metrics = metrics[int(word)]
@@ -108,12 +103,22 @@ class Selection:
                 f"select.near_duplicate_bits is {self.near_duplicate_bits}: 0 to 31 is expected."
             )
 
+    def refuse_unknown(self, stages: Collection[str]) -> None:
+        """UserError for a rule on a metric of none of these stages."""
+        for rule in [*self.rules, *(rule for rules in self.subsets.values() for rule in rules)]:
+            if rule.stage not in stages:
+                expected = ", ".join(sorted(stages, key=stage_position))
+                raise UserError(
+                    f"rule {rule.reason!r} asks for {rule.metric!r}: a metric of {expected} "
+                    "is expected."
+                )
+
     def verdict(self, stage: str, clip: Clip) -> Reject | None:
         """The first rule on this stage's metrics that says no."""
         rules = (rule for rule in self.rules if rule.stage == stage)
         return next((no for rule in rules if (no := rule.verdict(clip.metrics(stage)))), None)
 
-    def subsets_of(self, metrics: Mapping[str, Any]) -> list[str]:
+    def subsets_of(self, metrics: Mapping[str, Json]) -> list[str]:
         """Names of the subsets that a kept clip is in, by its metrics of all stages."""
         return sorted(
             n
@@ -128,7 +133,7 @@ class Selection:
         digest = hashlib.sha256(f"{self.salt}\x1f{group}".encode()).digest()
         return "val" if int.from_bytes(digest[:8], "big") < self.val_share * 2**64 else "train"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As index.json keeps it: by which rules the shards were chosen."""
         return asdict(self)
 
@@ -171,11 +176,11 @@ def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[st
     return {candidate.key: _root(joined, candidate.names[0]) for candidate in candidates}
 
 
-def _rules(given: Sequence[Any]) -> list[Rule]:
+def _rules(given: Sequence[Json]) -> list[Rule]:
     return [rule if isinstance(rule, Rule) else _rule(rule) for rule in given]
 
 
-def _rule(fields: Mapping[str, Any]) -> Rule:
+def _rule(fields: Mapping[str, Json]) -> Rule:
     try:
         return Rule(**fields)
     except TypeError as error:

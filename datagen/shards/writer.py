@@ -17,10 +17,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from datagen.core.errors import UserError
 from datagen.core.files import canonical, file_sha256, write_atomically
+from datagen.core.json import JsonObject
 from datagen.shards.index import FIELDS, FORMAT, SPLITS, read_index
 
 MARK = ".packing"  # stands while shards are being put in place: those there are ours, whole or not
@@ -85,12 +86,12 @@ class Shard:
 def pack(
     samples: Iterable[Sample],
     output: Path,
-    extra: dict[str, Any],
+    extra: JsonObject,
     shard_samples: int = 1000,
     shard_bytes: int = 512 * 2**20,
     overwrite: bool = False,
     may_go: Callable[[str], bool] = lambda key: False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Write shards and index.json under `output` and return the index; what is right already is not
     touched. Samples of an earlier run whose keys `may_go` are dropped unasked.
     """
@@ -147,7 +148,7 @@ def _write(shard: Shard, part: Path) -> Path:
     return part
 
 
-def _entry(shard: Shard, written: Path) -> dict[str, Any]:
+def _entry(shard: Shard, written: Path) -> JsonObject:
     return {
         "file": shard.file,
         "split": shard.split,
@@ -162,9 +163,7 @@ def _entry(shard: Shard, written: Path) -> dict[str, Any]:
     }
 
 
-def _index(
-    entries: list[dict[str, Any]], shards: Sequence[Shard], extra: dict[str, Any]
-) -> dict[str, Any]:
+def _index(entries: list[JsonObject], shards: Sequence[Shard], extra: JsonObject) -> JsonObject:
     splits = {}
     for split in SPLITS:
         samples = [sample for shard in shards if shard.split == split for sample in shard.samples]
@@ -178,7 +177,7 @@ def _index(
 
 
 def _publish(
-    output: Path, parts: dict[str, Path], entries: list[dict[str, Any]], index: dict[str, Any]
+    output: Path, parts: dict[str, Path], entries: list[JsonObject], index: JsonObject
 ) -> None:
     """Index away, shards in place, strays of ours away, index back: whoever sees an index sees what
     it says.
@@ -201,7 +200,7 @@ def _publish(
 
 def _refuse_loss(
     output: Path,
-    old: dict[str, Any],
+    old: JsonObject,
     shards: Sequence[Shard],
     may_go: Callable[[str], bool],
     overwrite: bool,
@@ -225,11 +224,11 @@ def _refuse_loss(
     )
 
 
-def _old_index(output: Path) -> dict[str, Any]:
+def _old_index(output: Path) -> JsonObject:
     return read_index(output) if (output / "index.json").exists() else {}
 
 
-def _stands(path: Path, entry: dict[str, Any]) -> bool:
+def _stands(path: Path, entry: JsonObject) -> bool:
     return (
         path.exists()
         and path.stat().st_size == entry["bytes"]

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
 from datagen.core.errors import Reject
+from datagen.core.json import JsonObject
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
@@ -25,7 +26,7 @@ MAX_SIDE = 320  # px; cuts show in small frames too
 Span = tuple[float, float]  # [start, end) in seconds of the source video
 
 
-class Cutter:
+class ShotDetector:
     """Collects frames in order of time and says which shots they belong to."""
 
     def __init__(self, threshold: float = 3.0):
@@ -72,7 +73,7 @@ class Cutter:
 
 def shots(path: str | Path, span: Span | None = None, max_side: int = MAX_SIDE) -> list[Span]:
     """Shots [start, end) s of a video or of a span of it, hard cuts exact to the frame."""
-    cutter = Cutter()
+    cutter = ShotDetector()
     for frame in video.read(path, span, max_side):
         cutter.add(frame)
     return cutter.spans()
@@ -95,11 +96,12 @@ class Shots(Stage):
     name: ClassVar[str] = "shots"
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ("source",)
+    splits: ClassVar[bool] = True
 
     min_seconds: float = 1.0
     max_seconds: float = 10.0
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> JsonObject:
         return {"span": clip.span}
 
     def weights(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from datagen.core.errors import UserError
-from datagen.sources.listed.base import BAD, Bad, Entry, Listed
+from datagen.sources.listed.base import BAD, Bad, Entry, ListedSource
 from datagen.sources.listed.exact import Box
 from datagen.sources.listed.raw import is_video
 from datagen.sources.listed.streamed import members
@@ -34,7 +34,7 @@ SIDES = ("left", "top", "right", "bottom")
 
 
 @dataclass
-class CelebVHQ(Listed):
+class CelebVHQ(ListedSource):
     """The list in `metadata`, in its order."""
 
     name: ClassVar[str] = "celebvhq"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datagen.core.errors import Invalid, UserError
+from datagen.core.errors import Invalid, Reject, UserError
 from datagen.core.keys import key_of
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
+from datagen.media import video
+from datagen.sources.base import Source
 
 SUFFIXES = frozenset(
     [".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"]
@@ -26,11 +28,9 @@ class VideoFile(Stage):
     name = "source"
     version = 1
     external = True
+    not_in_key = ("root",)  # the clip says which file
 
     root: str
-
-    def parameters(self) -> dict[str, Any]:
-        return {}
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         """A file that was written again is read again; its content is hashed once."""
@@ -54,16 +54,19 @@ class VideoFile(Stage):
 
 
 @dataclass
-class Folder:
+class FolderSource(Source):
     """Videos below `input`, in order of their names; each becomes one clip per shot of one face."""
 
     input: str
     license: str = "unknown"
     terms: str = "unknown: the owner of the videos decides"
     retrieved: str | None = None  # when they were taken or fetched
-    leave_out: tuple[
-        str, ...
-    ] = ()  # folders below the input that hold no input: the store, the output
+
+    def __post_init__(self) -> None:
+        self._left_out: set[Path] = set()
+
+    def leave_out(self, folders: Sequence[Path]) -> None:
+        self._left_out = {folder.resolve() for folder in folders}
 
     def plan(self) -> Iterator[Clip]:
         rights = {"license": self.license, "terms": self.terms}
@@ -99,10 +102,18 @@ class Folder:
         return sorted(files, key=lambda path: path.relative_to(root).as_posix())
 
     def _walk(self, root: Path) -> Iterator[Path]:
-        closed = {Path(folder).resolve() for folder in self.leave_out}
         for at, folders, names in os.walk(root):
-            folders[:] = [name for name in folders if (Path(at) / name).resolve() not in closed]
+            folders[:] = [
+                name for name in folders if (Path(at) / name).resolve() not in self._left_out
+            ]
             yield from (Path(at) / name for name in names)
+
+    def video_seconds(self, clip: Clip) -> float | None:
+        """None where the file is gone or cannot be opened."""
+        try:
+            return video.probe(Path(self.input) / clip.source["path"]).seconds
+        except (Reject, OSError):
+            return None
 
     def stage(self) -> Stage:
         return VideoFile(str(Path(self.input).absolute()))

@@ -16,6 +16,7 @@ from datagen.core.seeds import seed_of
 from datagen.engine.clip import Artefact, Clip
 from datagen.engine.stage import Stage
 from datagen.media.video import Writer
+from datagen.sources.base import Source
 from datagen.sources.rendering.motion import KINDS, motion
 from datagen.sources.rendering.people import person
 from datagen.sources.rendering.talking_head import TalkingHead
@@ -29,7 +30,7 @@ RIGHTS = {
 
 
 @dataclass
-class Sample:
+class SampleSource(Source):
     """Plans `clips` talking heads of `people` people, `seconds` (min, max) long; a person's clips
     differ in motion.
     """

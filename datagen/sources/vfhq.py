@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from datagen.core.errors import UserError
 from datagen.sources.listed import frames as archive
 from datagen.sources.listed import texts
-from datagen.sources.listed.base import BAD, Bad, Entry, Listed
+from datagen.sources.listed.base import BAD, Bad, Entry, ListedSource
 from datagen.sources.listed.exact import Box
 from datagen.sources.listed.raw import is_video
 
@@ -33,7 +33,7 @@ _NAME = re.compile(r"Clip\+([^+]*)\+P(\d+)\+C(\d+)\+F(\d+)-(\d+)")
 
 
 @dataclass
-class VFHQ(Listed):
+class VFHQ(ListedSource):
     """The text files in `metadata` (a folder or a zip), in order of their names; with `frames` (a
     folder) the clips of the archives there instead, and of `metadata`, if it is given, their rate.
     """

@@ -15,9 +15,10 @@ from typing import Any
 
 from datagen.core.text import text_of
 from datagen.shards.index import SPLITS
+from datagen.stages import stage_position
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
-from datagen.stats.facts import Way, backends, duration, place, rules, tar_bytes, ways
+from datagen.stats.facts import Way, backends, duration, rules, tar_bytes, ways
 from datagen.stats.films import frame_size
 from datagen.stats.measures import TWINS
 from datagen.stats.rows import Row
@@ -372,5 +373,6 @@ def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
         for name, licence, stage in used:
             stages.setdefault((name, licence), set()).add(stage)
     return [
-        (*key, ", ".join(sorted(stages[key], key=place)), n) for key, n in sorted(clips.items())
+        (*key, ", ".join(sorted(stages[key], key=stage_position)), n)
+        for key, n in sorted(clips.items())
     ]

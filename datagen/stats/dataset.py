@@ -14,6 +14,7 @@ from typing import Any
 from datagen.core.errors import UserError
 from datagen.core.text import text_of
 from datagen.shards.index import read_index
+from datagen.stages import stage_position
 from datagen.stats.history import Cost, History, Loss, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
@@ -88,12 +89,12 @@ class Dataset:
         """
         counts = Counter((loss.outcome, loss.stage, loss.reason) for loss in self.losses)
         rows = [(outcome, stage, reason, n) for (outcome, stage, reason), n in counts.items()]
-        return sorted(rows, key=lambda row: (_place(row[1]), -row[3], row[0], row[2]))
+        return sorted(rows, key=lambda row: (stage_position(row[1]), -row[3], row[0], row[2]))
 
     @property
     def costs(self) -> list[tuple[str, Cost]]:
         """(stage, cost), in the order of the journey."""
-        return sorted(self.history.costs.items(), key=lambda cost: _place(cost[0]))
+        return sorted(self.history.costs.items(), key=lambda cost: stage_position(cost[0]))
 
     def to_json(self) -> dict[str, Any]:
         """Everything that the terminal shows, for programs."""
@@ -122,13 +123,6 @@ class Dataset:
             },
             "costs": costs if self.history.found else None,
         }
-
-
-JOURNEY = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", "agree", "select")
-
-
-def _place(stage: str) -> int:
-    return JOURNEY.index(stage) if stage in JOURNEY else len(JOURNEY)
 
 
 def read_dataset(folder: Path, ledger: Path) -> Dataset:

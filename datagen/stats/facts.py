@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from datagen.stats.dataset import JOURNEY, Dataset
+from datagen.stages import stage_position
+from datagen.stats.dataset import Dataset
 from datagen.stats.rows import Row
 
 Way = tuple[
@@ -27,11 +28,6 @@ def tar_bytes(entries: Iterable[Mapping[str, Any]]) -> int:
     return sum(entry["bytes"] for entry in entries)
 
 
-def place(stage: str) -> tuple[int, str]:
-    """Sorts stages in the order of the journey."""
-    return JOURNEY.index(stage) if stage in JOURNEY else len(JOURNEY), stage
-
-
 def ways(rows: Iterable[Row]) -> list[tuple[Way, int]]:
     """Each way in which a stage has worked with the number of its clips, in the order of the
     journey.
@@ -39,7 +35,7 @@ def ways(rows: Iterable[Row]) -> list[tuple[Way, int]]:
     found: Counter[Way] = Counter()
     for row in rows:
         found.update(_way(stage, made) for stage, made in row.stages.items())
-    return sorted(found.items(), key=lambda item: (place(item[0][0]), item))
+    return sorted(found.items(), key=lambda item: (stage_position(item[0][0]), item))
 
 
 def backends(rows: Iterable[Row], stage: str) -> set[str]:

@@ -34,7 +34,7 @@ class Sheet(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class RedrawPlan:
     """What becomes of a clip. Every frame looks at the `anchor`, where there is one."""
 
     prompt: str
@@ -57,14 +57,14 @@ class Painter:
     batch: int = 1
     gpus: float = 0
 
-    def __call__(self, sheets: Iterable[Sheet], plan: Plan) -> Iterator[np.ndarray]:
+    def __call__(self, sheets: Iterable[Sheet], plan: RedrawPlan) -> Iterator[np.ndarray]:
         """The same frames in the look of the prompt, in order."""
         waiting = iter(sheets)
         while batch := list(islice(waiting, self.batch)):
             head = [plan.anchor] if plan.anchor else []
             yield from self._drawn([*head, *batch], plan)[len(head) :]
 
-    def _drawn(self, sheets: list[Sheet], plan: Plan) -> list[np.ndarray]:
+    def _drawn(self, sheets: list[Sheet], plan: RedrawPlan) -> list[np.ndarray]:
         import torch
 
         height, width = sheets[0].rgb.shape[:2]
@@ -89,7 +89,7 @@ class Painter:
             raise FloatingPointError("the model's pictures have pixels that are no numbers")
         return [canvas.take(rgb) for rgb in np.round(planes * 255).astype(np.uint8)]
 
-    def _words(self, plan: Plan) -> list[tuple[str, Any]]:
+    def _words(self, plan: RedrawPlan) -> list[tuple[str, Any]]:
         """The prompt's embeddings [1, ...] by the names of diffusers' options."""
         if plan.prompt not in self._encoded:
             import torch

@@ -43,17 +43,14 @@ class FilterStyle(Stage):
     version = 3
     inputs = ("clips", "faces")
     encodes = True
+    not_in_key = ("looks", "seed")  # they choose: the order of choice is in `of_clip`
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.looks = (self.looks,) if isinstance(self.looks, str) else tuple(self.looks)
         unknown = [look for look in self.looks if look not in LOOKS]
         if unknown or not self.looks:
             raise ValueError(f"style.looks: {unknown or 'empty'}; choose from {', '.join(LOOKS)}")
-
-    def parameters(self) -> dict[str, Any]:
-        return {
-            "drift": self.drift
-        }  # `looks` and `seed` only choose: the order of choice is in `of_clip`
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {"looks": sorted(self.looks, key=lambda look: seed_of(self.seed, clip.key, look))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from datagen.core.device import at_once, refuse_gpus, refuse_no_gpu
+from datagen.core.device import at_once
 from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artefact, Clip
+from datagen.engine.network_stage import TorchStage
 from datagen.engine.provenance import mark
-from datagen.engine.stage import Needs, Stage, needs
-from datagen.engine.workload import Ahead
+from datagen.engine.stage import Workload
 from datagen.media import video
 from datagen.style import checkpoint
 from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed
-from datagen.style.diffusion import Painter, Plan, Sheet, dtype
+from datagen.style.diffusion import Painter, RedrawPlan, Sheet, dtype
 from datagen.style.pace import Pace
 from datagen.vision.drift import drift, first_below, watched
 from datagen.vision.faces import Faces
@@ -38,7 +38,7 @@ SHARES = (1.0, 0.8, 0.65, 0.5)  # of the strength, that are tried
 
 
 @dataclass
-class SdxlStyle(Stage):
+class SdxlStyle(TorchStage):
     """Redraws every frame of a clip from one prompt, that whose hash with the clip's key is least.
 
     With `drift`, the strength is lowered until a few frames' face points move by no more than so
@@ -59,20 +59,20 @@ class SdxlStyle(Stage):
     control_scale: float = 0.5
     drift: float | None = 0.027
     batch: int = 8
-    gpus: float = 0
     calls_per_s: float | None = None
 
     name = "style"
     version = 1
     inputs = ("clips", "faces")
     encodes = True
+    not_in_key = ("model", "prompts", "controlnet", "batch", "calls_per_s")
 
     def __post_init__(self) -> None:
         self.prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
         found = place(self.model) if self.model in REGISTERED else Path(self.model)
         self.model = str(found.absolute())  # workers may stand elsewhere
         self.controlnet = self.controlnet and str(Path(self.controlnet).absolute())
-        refuse_gpus("style.gpus", self.gpus)
+        super().__post_init__()
         refuse_number("style.guidance", self.guidance, 0)
         refuse_number("style.control_scale", self.control_scale, 0)
         mistakes = list(self._mistakes())
@@ -105,10 +105,6 @@ class SdxlStyle(Stage):
                 yield f"style.{option} is {value!r}: a number above 0, or null, is expected"
 
     @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    @property
     def pace(self) -> Pace:
         return Pace.of(self.steps, self.strength)
 
@@ -119,23 +115,18 @@ class SdxlStyle(Stage):
 
     def parameters(self) -> dict[str, Any]:
         """`prompts` only choose: the choice is in `of_clip`. Weights are in `weights`."""
-        names = [
-            "negative",
-            "steps",
-            "strength",
-            "guidance",
-            "seed",
-            "side",
-            "cross_frame",
-            "drift",
-        ]
-        names += ["control", "control_scale"] if self.controlnet else []
-        return {"dtype": dtype(self.gpus), **{name: getattr(self, name) for name in names}}
+        parameters = {**super().parameters(), "dtype": dtype(self.gpus)}
+        unused = () if self.controlnet else ("control", "control_scale")
+        return {name: value for name, value in parameters.items() if name not in unused}
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {
             "prompt": min(self.prompts, key=lambda prompt: seed_of(self.seed, clip.key, prompt))
         }
+
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return (options["model"],) if options["model"] in REGISTERED else ()
 
     def weights(self) -> dict[str, str]:
         folder = Path(self.model)
@@ -162,26 +153,23 @@ class SdxlStyle(Stage):
         if self.controlnet:
             checkpoint.inspect_control(Path(self.controlnet), folder / "unet")
 
-    def check_here(self) -> None:
-        refuse_no_gpu("style.gpus", self.gpus)
-
-    def announce(self, ahead: Ahead) -> str | None:
-        if not ahead.frames:
+    def describe_cost(self, workload: Workload) -> str | None:
+        if not workload.frames:
             return None
-        folder, side = Path(self.model), self.side or ahead.side
+        folder, side = Path(self.model), self.side or workload.side
         shown = (
             1 + 1 / self.at_once if self.cross_frame else 1.0
         )  # the anchor is drawn with every batch
         calls = calls_a_frame(folder, self.pace, self.guidance) * shown
         rate = self.calls_per_s or speed(folder, self.gpus, self.at_once, (side, side))
         if rate:
-            self._refuse_late(ahead, calls, rate)
-        asked = calls * (ahead.frames + (TRIED_FRAMES * ahead.clips if self.drift else 0))
+            self._refuse_late(workload, calls, rate)
+        asked = calls * (workload.frames + (TRIED_FRAMES * workload.clips if self.drift else 0))
         bound, source = (
-            "about" if ahead.is_guess else "at most",
+            "about" if workload.is_guess else "at most",
             "as told" if self.calls_per_s else "measured",
         )
-        told = f"style: {folder.name}, {bound} {ahead.frames} frames, {asked:.0f} UNet calls"
+        told = f"style: {folder.name}, {bound} {workload.frames} frames, {asked:.0f} UNet calls"
         if rate is None:
             return (
                 f"{told}; their time cannot be measured on this machine, style.calls_per_s "
@@ -192,14 +180,14 @@ class SdxlStyle(Stage):
             f"second, {source})."
         )
 
-    def _refuse_late(self, ahead: Ahead, calls: float, rate: float) -> None:
+    def _refuse_late(self, workload: Workload, calls: float, rate: float) -> None:
         """UserError where the longest clip cannot be done in time."""
-        seconds = ahead.longest * calls / rate
-        if seconds > ahead.deadline_s:
+        seconds = workload.longest * calls / rate
+        if seconds > workload.deadline_s:
             raise UserError(
-                f"style: a clip of {ahead.longest} frames takes about {seconds:.0f} s "
+                f"style: a clip of {workload.longest} frames takes about {seconds:.0f} s "
                 f"here ({rate:.2g} UNet calls a "
-                f"second), more than --deadline-s {ahead.deadline_s:g}: raise that, take "
+                f"second), more than --deadline-s {workload.deadline_s:g}: raise that, take "
                 "a GPU (style.gpus=1), or "
                 "fewer style.steps."
             )
@@ -232,7 +220,7 @@ class SdxlStyle(Stage):
             else None
         )
         plan, strayed = self._tempered(
-            Plan(self.of_clip(clip)["prompt"], self.pace, first), source, faces
+            RedrawPlan(self.of_clip(clip)["prompt"], self.pace, first), source, faces
         )
         sheets = (
             self._sheet(*pair) for pair in zip(video.frames(source), faces.landmarks, strict=True)
@@ -250,7 +238,9 @@ class SdxlStyle(Stage):
         }
         return Artefact(path, made)
 
-    def _tempered(self, plan: Plan, source: Path, faces: Faces) -> tuple[Plan, float | None]:
+    def _tempered(
+        self, plan: RedrawPlan, source: Path, faces: Faces
+    ) -> tuple[RedrawPlan, float | None]:
         """The plan, as strong as `drift` allows, and the drift then (None: not asked, or no
         face).
         """

@@ -4,6 +4,7 @@ research only)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen.core.device import refuse_gpus
 from datagen.core.errors import UserError
-from datagen.engine.stage import Needs, needs
+from datagen.engine.network_stage import NetworkStage
 from datagen.swap.donors import Donor
 from datagen.swap.twin import FrameSwap, SwapFrame
 from datagen.vision import geometry
@@ -36,7 +36,7 @@ EMBEDDING = 512
 
 
 @dataclass
-class InSwapper(FrameSwap):
+class InSwapper(NetworkStage, FrameSwap):
     """`model` is the path of inswapper_128.onnx, `faces` a folder with buffalo_l (default: the
     registry's place).
 
@@ -45,20 +45,19 @@ class InSwapper(FrameSwap):
     """
 
     version: ClassVar[int] = 1
+    not_in_key: ClassVar[tuple[str, ...]] = ("model", "faces")
 
     model: str | None = None
     faces: str | None = None
-    gpus: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_gpus("swap.gpus", self.gpus)
         self.model = None if self.model is None else str(Path(self.model).absolute())
         self.faces = str(place("buffalo_l", self.faces))
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("buffalo_l", "inswapper")
 
     def weights(self) -> dict[str, str]:
         return {"inswapper": sha256_of(self._model), "buffalo_l": identity_of(self._folder)}

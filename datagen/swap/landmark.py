@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,9 +41,6 @@ class LandmarkSwap(Swap):
     shape: float = 1.0
     colour: float = 0.85
     drift: float = 0.0185  # `agree`'s figure lies up to 0.0015 above what a few frames say
-
-    def parameters(self) -> dict[str, Any]:
-        return {"shape": self.shape, "colour": self.colour, "drift": self.drift}
 
     def weights(self) -> dict[str, str]:
         return {"mediapipe": version("mediapipe")}  # finds the donor's points and measures drift

@@ -43,11 +43,14 @@ class Swap(Stage):
     inputs: ClassVar[tuple[str, ...]] = ("clips", "faces")
     encodes: ClassVar[bool] = True
 
+    not_in_key: ClassVar[tuple[str, ...]] = ("donors", "seed", "opt_out")
+
     donors: str = "sample"
     seed: int = 0
     opt_out: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.donors != "sample":
             self.donors = str(Path(self.donors).absolute())  # workers may stand elsewhere
         if self.opt_out is not None:
@@ -141,9 +144,6 @@ class FrameSwap(Swap):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_number("swap.most_kept", self.most_kept, 0, 1)
-
-    def parameters(self) -> dict[str, Any]:
-        return {"most_kept": self.most_kept}
 
     @abstractmethod
     def swapper(self, donor: Donor, faces: Faces) -> SwapFrame:

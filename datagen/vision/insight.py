@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.vision import geometry
 from datagen.vision.track import overlap
 from datagen.weights.place import sha256_of
@@ -86,7 +87,7 @@ def five_points(points: np.ndarray) -> np.ndarray:
     return np.stack([*eyes, points[_NOSE, :2], *points[list(_MOUTH), :2]]).astype(np.float32)
 
 
-def session_options(gpus: float) -> dict[str, Any]:
+def session_options(gpus: float) -> JsonObject:
     """What every ONNX session is made with: one thread on the CPU, whatever the machine; or
     CUDA.
     """
@@ -96,12 +97,13 @@ def session_options(gpus: float) -> dict[str, Any]:
     options.log_severity_level = 3
     there = onnxruntime.get_available_providers()
     if gpus and "CUDAExecutionProvider" not in there:
-        told = (
+        problem = (
             f"onnxruntime {onnxruntime.__version__} offers {' and '.join(there)}, a GPU "
             "needs CUDAExecutionProvider"
         )
         raise UserError(
-            f"{told}: `pip uninstall onnxruntime`, then `pip install onnxruntime-gpu`; or gpus=0."
+            f"{problem}: `pip uninstall onnxruntime`, then "
+            "`pip install onnxruntime-gpu`; or gpus=0."
         )
     providers = ["CUDAExecutionProvider"] if gpus else []
     return {"providers": [*providers, "CPUExecutionProvider"], "sess_options": options}
@@ -115,8 +117,8 @@ def needed(package: str) -> Any:
         with quiet():
             return importlib.import_module(package)
     except ImportError as error:
-        told = f"the package {package} cannot be imported ({' '.join(str(error).split())})"
-        raise UserError(f"{told}: `pip install insightface onnxruntime`.") from None
+        problem = f"the package {package} cannot be imported ({' '.join(str(error).split())})"
+        raise UserError(f"{problem}: `pip install insightface onnxruntime`.") from None
 
 
 @contextlib.contextmanager
@@ -140,7 +142,7 @@ def bgr(rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rgb[..., ::-1])
 
 
-def _analysis(folder: Path, options: dict[str, Any]) -> Any:
+def _analysis(folder: Path, options: JsonObject) -> Any:
     """FaceAnalysis with det_10g and w600k_r50."""
     if not folder.is_dir():
         raise UserError(
@@ -153,16 +155,17 @@ def _analysis(folder: Path, options: dict[str, Any]) -> Any:
             ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix == ".onnx"))
             or "no .onnx file"
         )
-        told = f"{folder} holds {others} and not {' and '.join(missing)}"
+        problem = f"{folder} holds {others} and not {' and '.join(missing)}"
         raise UserError(
-            f"{told}: only buffalo_l's detector and recogniser will do, unpack buffalo_l.zip there."
+            f"{problem}: only buffalo_l's detector and recogniser will do, unpack "
+            "buffalo_l.zip there."
         )
     analysis = needed("insightface.app").FaceAnalysis
     try:
         made = analysis(name=str(folder), allowed_modules=["detection", "recognition"], **options)
     except Exception as error:  # ONNX Runtime and insightface have many
-        told = f"insightface cannot load {folder} ({first_line(error)})"
-        raise UserError(f"{told}: unpack buffalo_l.zip there again.") from None
+        problem = f"insightface cannot load {folder} ({first_line(error)})"
+        raise UserError(f"{problem}: unpack buffalo_l.zip there again.") from None
     for task, name in (("detection", DETECTOR), ("recognition", RECOGNISER)):
         taken = Path(getattr(made.models.get(task), "model_file", "nothing")).name
         if taken != name:

@@ -112,7 +112,8 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
 
     from datagen.cli import CONF
-    from datagen.job import Job, session
+    from datagen.job import Job
+    from datagen.session import session
 
     words = [
         f"output={folder}/shards",

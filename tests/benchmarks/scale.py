@@ -29,7 +29,7 @@ from datagen.engine.clip import Clip
 from datagen.engine.ledger import Ledger, Rows, Settled
 from datagen.engine.pipeline import Outcome
 from datagen.engine.progress import Progress
-from datagen.engine.scheduler import Loop
+from datagen.engine.scheduler import Scheduler
 from datagen.engine.stage import NO_GPU, Needs
 from datagen.engine.store import Store
 from datagen.shards.index import read_index
@@ -115,7 +115,7 @@ def _plan(count: int, folder: Path) -> dict[str, float]:
 def _loop(count: int, folder: Path) -> dict[str, float]:
     """All clips, half of them before a kill: the ledger of the rest is cut off below."""
     before, began = _peak(), time.perf_counter()
-    books = _run(clips(count), count, folder, "first").work.books
+    books = _run(clips(count), count, folder, "first").result.books
     assert (
         books.planned == count
         and not books.pending
@@ -170,14 +170,14 @@ def _index(count: int, folder: Path) -> dict[str, float]:
     return {"index s": time.perf_counter() - began}
 
 
-def _run(planned: Iterator[Clip], count: int, folder: Path, run: str) -> Loop:
+def _run(planned: Iterator[Clip], count: int, folder: Path, run: str) -> Scheduler:
     ledger = Ledger(folder / "ledger.jsonl", run)
     progress = Progress(count, enabled=False)
-    loop = Loop(toys.journey(), Store(str(folder / "store")), Instant(), ledger, progress)
-    loop.run(planned)
-    ledger.append("end", books=loop.work.books.to_json())
+    scheduler = Scheduler(toys.journey(), Store(str(folder / "store")), Instant(), ledger, progress)
+    scheduler.run(planned)
+    ledger.append("end", books=scheduler.result.books.to_json())
     ledger.close()
-    return loop
+    return scheduler
 
 
 def _peak() -> float:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.stage import Needs, Stage
+from datagen.engine.network_stage import NetworkStage
+from datagen.engine.stage import Stage
 from datagen.weights.registry import require
 
 
 @dataclass
-class ToySwap(Stage):
-    """Wants the weight `toy` of the registry, or `file`; prints while it looks."""
+class ToySwap(NetworkStage):
+    """Wants the weight `toy`, or `file`, and on a GPU another one; prints while it looks."""
 
     name = "swap"
     version = 1
     inputs = ("clips", "faces")
 
     file: str | None = None
-    gpus: float = 0
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(gpus=self.gpus)
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("toy", "asked", *(["spare"] if options["gpus"] == 1 else []))
 
     def weights(self) -> dict[str, str]:
         return {"toy": "1", "nobody-knows": "1", "mediapipe": "1"}

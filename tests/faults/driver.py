@@ -24,10 +24,11 @@ from omegaconf import OmegaConf
 from datagen.cli import _guarded
 from datagen.engine import ledger
 from datagen.engine.store import Store
-from datagen.job import Job, exit_code, session
+from datagen.job import Job
+from datagen.session import exit_code, session
 from datagen.shards import writer as pack  # noqa: F401
 from datagen.shards.samples import finish
-from datagen.sources.folder import Folder
+from datagen.sources.folder import FolderSource
 from tests.faults import blows, toys
 
 
@@ -61,7 +62,7 @@ def job_of(home: Path, plan: dict[str, Any]) -> Job:
     cfg: Any = SimpleNamespace(**options, store=str(disk / "store"), output=str(disk / "out"))
     return Job(
         cfg,
-        Folder(str(raw)),
+        FolderSource(str(raw)),
         toys.journey(raw, plan["poisons"], plan["apart"]),
         Store(cfg.store),
         toys.SELECTION,

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.pipeline import Journey
-from datagen.engine.workers import Crew
+from datagen.engine.pipeline import Pipeline
+from datagen.engine.workers import WorkerPool
 from tests.datagen.engine import toys
 from tests.faults import SAMPLE, contents, leftovers, nodes, started, until
 
@@ -43,7 +43,7 @@ def test_a_machine_that_dies_and_one_that_joins_late_cost_nothing(cluster, tmp_p
     monkeypatch.chdir(tmp_path)  # nodes were started elsewhere, and yet paths are relative to here
     marks, planned = Path("marks"), toys.clips(*[f"c{i}" for i in range(12)])
     marks.mkdir()
-    held = Journey(
+    held = Pipeline(
         toys.Text(), [Held(marks=str(marks), faults={"c7": "kill"}), toys.Twice()], toys.Nothing()
     )
 
@@ -75,7 +75,7 @@ def test_a_machine_that_dies_and_one_that_joins_late_cost_nothing(cluster, tmp_p
     alone = toys.journey()
     toys.run(
         tmp_path,
-        Journey(alone.source, [Held(marks=str(marks)), toys.Twice()], alone.rules),
+        Pipeline(alone.source, [Held(marks=str(marks)), toys.Twice()], alone.rules),
         planned,
         name="one",
     )
@@ -106,12 +106,12 @@ def test_two_machines_make_the_shards_of_one_though_one_dies(
 def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(
     cluster, tmp_path, capfd, monkeypatch
 ):
-    def refuse(self: Crew, *arguments: Any) -> None:
+    def refuse(self: WorkerPool, *arguments: Any) -> None:
         refused(self, *arguments)
         (tmp_path / "go").touch()
 
-    refused = Crew._refuse
-    monkeypatch.setattr(Crew, "_refuse", refuse)
+    refused = WorkerPool._refuse
+    monkeypatch.setattr(WorkerPool, "_refuse", refuse)
     (tmp_path / "store").mkdir()
     hide = f"mount -t tmpfs none {tmp_path}/store && exec "
     if subprocess.run(["unshare", "-m", "sh", "-c", f"{hide} true"], check=False).returncode:
@@ -120,7 +120,7 @@ def test_a_machine_that_does_not_see_the_store_is_named_and_not_used(
         f"--address={cluster.address}", before=("unshare", "-m", "sh", "-c", f'{hide} "$@"', "sh")
     )
     until(lambda: "Ray runtime started" in (cluster.home / "node-1.log").read_text())
-    held = Journey(toys.Text(), [Held(marks=str(tmp_path))], toys.Nothing())
+    held = Pipeline(toys.Text(), [Held(marks=str(tmp_path))], toys.Nothing())
     work, _ = toys.run(
         tmp_path, held, toys.clips("a", "b", "c"), workers=2, address=cluster.address
     )

@@ -21,7 +21,7 @@ from typing import Any
 from datagen.core.errors import Invalid, Reject, Transient
 from datagen.core.seeds import seed_of
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.pipeline import Journey
+from datagen.engine.pipeline import Pipeline
 from datagen.engine.stage import Needs, Stage
 from datagen.shards.selection import Selection
 from datagen.sources.folder import VideoFile
@@ -122,10 +122,10 @@ class Style(Toy):
 STAGES = (Clips, Faces, Mask, Gaze, Swap, Style)
 
 
-def journey(root: Path, poisons: Poisons, apart: str = "") -> Journey:
+def journey(root: Path, poisons: Poisons, apart: str = "") -> Pipeline:
     """The whole way of a file below `root`; the stage named `apart` has workers of its own."""
     stages = [stage(poisons.get(stage.name, {}), apart == stage.name) for stage in STAGES]
-    return Journey(VideoFile(str(root)), stages, SELECTION, Shots(poisons.get("shots", {})))
+    return Pipeline(VideoFile(str(root)), stages, SELECTION, Shots(poisons.get("shots", {})))
 
 
 SELECTION = Selection([], val_share=0.3, salt="toys", near_duplicate_bits=2)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from datagen.core import npz as arrays
 from datagen.core.errors import UserError
-from datagen.engine.ledger import Books
+from datagen.engine.ledger import RunCounts
 from datagen.shards.index import FIELDS, read_index
 from datagen.shards.reader import members
 from datagen.shards.writer import pack
@@ -214,7 +214,7 @@ def test_no_index_leads_out_of_its_folder(file, folder):
         ended = call(*command)
         assert ended.code == 2 and "is damaged" in ended.sentence
     with pytest.raises(UserError, match="is damaged"):
-        pack([], folder, {"books": Books().to_json(), "rejects": []}, overwrite=True)
+        pack([], folder, {"books": RunCounts().to_json(), "rejects": []}, overwrite=True)
     assert shard_like.read_bytes() == b"mine"
 
 

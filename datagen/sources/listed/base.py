@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
 from datagen.engine.exclude import ids_in
+from datagen.sources.base import Source
 from datagen.sources.listed.cut import Cut
 from datagen.sources.listed.exact import Box
 from datagen.sources.listed.raw import Raw, retrieved, safe_name
 
-__all__ = ["Bad", "Entry", "Listed", "Raw", "key_for", "safe_name"]
+__all__ = ["Bad", "Entry", "ListedSource", "Raw", "key_for", "safe_name"]
 
 BAD = "bad_metadata"
 OPTED_OUT = "removed:opted_out"
@@ -65,13 +66,12 @@ class Entry:
 
 
 @dataclass
-class Listed(ABC):
+class ListedSource(Source):
     """`entries()` in an order that never changes; `plan()` gives a clip for each, also for those
     with a problem.
     """
 
     name: ClassVar[str]
-    rights: ClassVar[Mapping[str, Any]]
 
     raw: str
     local: str | None = None

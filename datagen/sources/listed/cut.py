@@ -38,15 +38,13 @@ class Cut(Stage):
     name: ClassVar[str] = "source"
     version: ClassVar[int] = 2
     encodes: ClassVar[bool] = True
+    not_in_key: ClassVar[tuple[str, ...]] = ("raw", "archives")  # files are known by `of_clip`
 
     raw: Raw
     archives: str = ""  # folder of the archives that `archive` of a clip's source names
     margin: float = 0.0
     min_side: int = 512
     crf: int = 12
-
-    def parameters(self) -> dict[str, Any]:
-        return {"margin": self.margin, "min_side": self.min_side, "crf": self.crf}
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {"cut": _wanted(clip), "raw": self._raw_identity(clip)}

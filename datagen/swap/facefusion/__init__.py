@@ -5,7 +5,7 @@ of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datagen.core.device import refuse_gpus
 from datagen.core.errors import Reject, Transient, UserError
 from datagen.core.options import refuse_count, refuse_number
-from datagen.engine.stage import Needs, needs
+from datagen.engine.network_stage import NetworkStage
 from datagen.swap.donors import Donor
 from datagen.swap.facefusion.resident import Died, Resident
 from datagen.swap.twin import FrameSwap, SwapFrame
@@ -28,7 +27,7 @@ ENVIRONMENT = "data/facefusion-env/bin/python"
 
 
 @dataclass
-class FaceFusion(FrameSwap):
+class FaceFusion(NetworkStage, FrameSwap):
     """`python` is an interpreter with ModelScope; `model` a folder (default: the registry's place).
 
     A worker that dies or does not answer within `frame_s` is started again and given the frame
@@ -36,6 +35,10 @@ class FaceFusion(FrameSwap):
     """
 
     version: ClassVar[int] = 1
+    not_in_key: ClassVar[tuple[str, ...]] = (
+        *("python", "model", "trust_remote_code"),
+        *("frame_s", "start_s", "restarts"),
+    )
 
     python: str | None = None
     model: str | None = None
@@ -44,11 +47,9 @@ class FaceFusion(FrameSwap):
     frame_s: float = 120.0
     start_s: float = 900.0
     restarts: int = 2
-    gpus: float = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_gpus("swap.gpus", self.gpus)
         refuse_count("swap.restarts", self.restarts, 0)
         refuse_number("swap.frame_s", self.frame_s, 1e-3)
         refuse_number("swap.start_s", self.start_s, 1e-3)
@@ -57,12 +58,9 @@ class FaceFusion(FrameSwap):
         )  # a link stays: what it leads to has no packages
         self.model = str(place("facefusion", self.model))
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        return needs(self.gpus)
-
-    def parameters(self) -> dict[str, Any]:
-        return {**super().parameters(), "task": self.task}
+    @classmethod
+    def weight_names(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("facefusion",)
 
     def weights(self) -> dict[str, str]:
         return {"facefusion": sha256_of(Path(str(self.model)))}

@@ -28,11 +28,10 @@ TOY = Weight(
     ("a.bin",),
     2_000_000_000,
 )
-SPARE = replace(TOY, name="spare", needed_by="swap=toy swap.gpus=1, mask=other")
+SPARE = replace(TOY, name="spare")
 ASKED = replace(
     TOY,
     name="asked",
-    needed_by="swap=nothing, swap=toy",
     host=BY_HAND,
     source="https://example.org",
 )
@@ -54,7 +53,7 @@ def doctor(monkeypatch, tmp_path) -> Callable[..., Run]:
         (tmp_path / "conf" / f"{name}.yaml").write_text(text)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for module in ("datagen.weights", "datagen.doctor.backends", "datagen.doctor.report"):
+    for module in ("datagen.weights.registry", "datagen.doctor.backends", "datagen.doctor.report"):
         monkeypatch.setattr(f"{module}.WEIGHTS", (*WEIGHTS, TOY, SPARE, ASKED))
 
     def refuse(*_: object) -> None:

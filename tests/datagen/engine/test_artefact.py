@@ -11,7 +11,7 @@ import pytest
 
 from datagen.core.errors import Reject
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.pipeline import Journey, guarded
+from datagen.engine.pipeline import Pipeline, run_clip_safely
 from datagen.engine.stage import Stage
 from datagen.engine.store import Store
 from datagen.sources.folder import VideoFile
@@ -61,7 +61,9 @@ class Copy(Stage):
 
 def walked(store: Store, source: Stage, fault: str = ""):
     clip = Clip("a", {"path": "a.mp4"}, span=(0.0, 1.0))
-    return guarded(clip, Journey(source, [Copy(fault)], Nothing()), store, lambda stage: True)
+    return run_clip_safely(
+        clip, Pipeline(source, [Copy(fault)], Nothing()), store, lambda stage: True
+    )
 
 
 @pytest.mark.parametrize("fault", DETAILS)
@@ -94,8 +96,8 @@ def test_a_file_elsewhere_is_not_taken(tmp_path):
             return Artefact(tmp_path / "mine")
 
     clip = Clip("a", {}, span=(0.0, 1.0))
-    journey = Journey(Text(), [Elsewhere()], Nothing())
-    outcome = guarded(clip, journey, Store(str(tmp_path / "store")), lambda stage: True)
+    journey = Pipeline(Text(), [Elsewhere()], Nothing())
+    outcome = run_clip_safely(clip, journey, Store(str(tmp_path / "store")), lambda stage: True)
     assert f"copy returned {tmp_path / 'mine'}, which is a link or elsewhere" in outcome.detail
     assert (tmp_path / "mine").read_text() == "mine"
 

@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.faults import call
 
 COMMANDS = ["shards", "clips", "faces", "mask", "gaze", "swap", "style", "stats", "verify", "why"]
-TRAINING = ["fit", "prepare", "cache", "evaluate", "ablation"]
+TRAINING = ["fit", "cache", "evaluate", "ablation"]
 
 
 def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
@@ -148,7 +148,7 @@ def test_help_pays_for_no_heavy_import(name):
         (["datagen.shards", "--shard-samples", "0"], "--shard-samples is 0"),
         (
             ["datagen.shards", "select.rules=[{reason: r, metric: clip.x, least: 1}]"],
-            "a metric of clips, faces",
+            "a metric of source, shots, clips, faces",
         ),
         (["datagen.why", "x", "--store", "nowhere"], "nowhere/ledger.jsonl does not exist"),
         (["datagen.swap", "--input", "conf", "--donors", "nowhere"], "conf holds"),

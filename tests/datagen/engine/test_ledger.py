@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datagen.engine.ledger import Books, Ledger, read_ledger, unfinished
+from datagen.engine.ledger import Ledger, RunCounts, read_ledger, unfinished
 
 
 def test_reads_what_was_written(tmp_path):
@@ -44,7 +44,7 @@ def test_unfinished_run_is_told_with_its_pending_clips(tmp_path):
 
 
 def test_books_balance():
-    books = Books(planned=4)
+    books = RunCounts(planned=4)
     for outcome, reason in [
         ("kept", ""),
         ("kept", ""),

@@ -11,7 +11,7 @@ from datagen.engine.clip import Clip
 from datagen.engine.ledger import Ledger
 from datagen.engine.pipeline import Outcome
 from datagen.engine.progress import Progress
-from datagen.engine.scheduler import Loop
+from datagen.engine.scheduler import Scheduler
 from datagen.engine.stage import Needs
 from datagen.engine.store import Store
 from tests.datagen.engine.toys import Short, Split, artefacts, clips, journey, run
@@ -136,6 +136,8 @@ class Losing:
 @pytest.mark.parametrize("times, line", [(4, "kept 1 + filtered 0"), (5, "kept 0 + filtered 0")])
 def test_lost_machines_cost_no_clip_unless_it_is_always_the_same(tmp_path, times, line):
     store, ledger = Store(str(tmp_path / "store")), Ledger(tmp_path / "ledger.jsonl", "0")
-    work = Loop(journey(), store, Losing(times), ledger, Progress(0, enabled=False)).run(clips("a"))
+    work = Scheduler(journey(), store, Losing(times), ledger, Progress(0, enabled=False)).run(
+        clips("a")
+    )
     ledger.close()
     assert line in work.books.line()

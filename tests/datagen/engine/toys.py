@@ -11,11 +11,11 @@ from typing import Any
 
 from datagen.core.errors import Invalid, Reject, Transient
 from datagen.engine.clip import Artefact, Clip
-from datagen.engine.executors import LocalPool, RayPool
+from datagen.engine.executors import LocalExecutor, RayExecutor
 from datagen.engine.ledger import Ledger, read_ledger
-from datagen.engine.pipeline import Journey
+from datagen.engine.pipeline import Pipeline
 from datagen.engine.progress import Progress
-from datagen.engine.scheduler import Loop, Work
+from datagen.engine.scheduler import RunResult, Scheduler
 from datagen.engine.stage import Needs, Stage
 from datagen.engine.store import Store
 
@@ -118,8 +118,8 @@ class Short:
         return None
 
 
-def journey(rules=None, split: Stage | None = None, cpus: float = 1, **upper) -> Journey:
-    return Journey(Text(), [Upper(**upper), Twice(cpus)], rules or Nothing(), split)
+def journey(rules=None, split: Stage | None = None, cpus: float = 1, **upper) -> Pipeline:
+    return Pipeline(Text(), [Upper(**upper), Twice(cpus)], rules or Nothing(), split)
 
 
 def clips(*keys: str) -> list[Clip]:
@@ -128,26 +128,26 @@ def clips(*keys: str) -> list[Clip]:
 
 def run(
     tmp_path: Path,
-    journey: Journey,
+    journey: Pipeline,
     planned: list[Clip],
     workers: int = 0,
     deadline: float = 60.0,
     name: str = "store",
     **ray: Any,
-) -> tuple[Work, dict[str, dict[str, Any]]]:
+) -> tuple[RunResult, dict[str, dict[str, Any]]]:
     """Runs and returns (work, outcome events by key); without workers, and options of Ray, it is
     the local runner.
     """
     store = Store(str(tmp_path / name))
     on_ray = bool(workers or ray)
     pool = (
-        RayPool(journey, store, tmp_path, workers or None, deadline, ray)
+        RayExecutor(journey, store, tmp_path, workers or None, deadline, ray)
         if on_ray
-        else LocalPool(journey, store)
+        else LocalExecutor(journey, store)
     )
     ledger = Ledger(tmp_path / f"{name}.jsonl", os.urandom(4).hex())
     try:
-        work = Loop(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
+        work = Scheduler(journey, store, pool, ledger, Progress(0, enabled=False)).run(planned)
     finally:
         pool.close()
         ledger.close()

@@ -9,7 +9,7 @@ import pytest
 
 from datagen.core.errors import Reject
 from datagen.engine.clip import Artefact, Clip
-from datagen.faces.insightface import InsightFaces, Person, Stretch
+from datagen.faces.insightface import InsightFaces, Stretch, TrackedPerson
 from datagen.faces.mesh import MeshFaces
 from datagen.media import video
 from datagen.vision import geometry
@@ -114,7 +114,7 @@ def test_the_same_person_is_known_again_and_nobody_else():
 
     main, again = stretch(0, 10, 0, 100), stretch(20, 5, 0, 120)
     beside, later = stretch(4, 8, 0, 300), stretch(14, 4, 1, 200)
-    person = Person.of([main, again, beside, later], 0.35, 30)
+    person = TrackedPerson.of([main, again, beside, later], 0.35, 30)
     known = np.isfinite(person.boxes[:, 0])
     assert np.flatnonzero(known).tolist() == [*range(10), *range(20, 25)]
     assert person.boxes[22, 0] == 120 and person.likeness > 0.99

@@ -15,7 +15,7 @@ from datagen.gaze.iris import IrisGaze
 from datagen.media import video
 from datagen.sources.rendering.motion import KINDS, Motion, motion
 from datagen.sources.rendering.talking_head import rotation
-from datagen.sources.sample import Sample
+from datagen.sources.sample import SampleSource
 from datagen.vision import geometry
 from datagen.vision.faces import Faces, track
 from datagen.vision.gaze_signal import amplitude
@@ -24,7 +24,9 @@ from datagen.vision.landmarks import FaceMesh
 from tests.faults import head
 
 RATES = (12.5, 25, 50)
-PLAN = {clip.key: clip.source for clip in Sample(clips=12, people=6, seconds=(3.0, 3.6)).plan()}
+PLAN = {
+    clip.key: clip.source for clip in SampleSource(clips=12, people=6, seconds=(3.0, 3.6)).plan()
+}
 # One clip of each of the wide motions, of three people; the whole plan is for -m slow.
 FEW = ["sample-0001-person01-sweep", "sample-0002-person02-updown", "sample-0004-person04-look"]
 

@@ -14,7 +14,7 @@ from datagen.sources.rendering.eyes import iris_offset
 from datagen.sources.rendering.motion import HEAD_LIMITS, KINDS, Motion, motion
 from datagen.sources.rendering.people import PEOPLE, look_of, person, portrait
 from datagen.sources.rendering.talking_head import TalkingHead, rotation
-from datagen.sources.sample import Render, Sample
+from datagen.sources.sample import Render, SampleSource
 from datagen.vision.geometry import angles, eye_openness, mouth_openness
 from datagen.vision.landmarks import FaceMesh
 
@@ -51,7 +51,7 @@ def seen(mesh: FaceMesh, head: TalkingHead, moves: Motion) -> np.ndarray:
 
 
 def test_plan_covers_people_and_motions():
-    clips = list(Sample(clips=12, people=6, seconds=(3.0, 3.6)).plan())
+    clips = list(SampleSource(clips=12, people=6, seconds=(3.0, 3.6)).plan())
     keys = [clip.key for clip in clips]
     assert keys == sorted(set(keys)) and len(keys) == 12
     assert min(Counter(clip.source["motion"] for clip in clips).values()) >= 2
@@ -63,7 +63,9 @@ def test_plan_covers_people_and_motions():
 
 
 def test_plan_depends_on_its_seed_alone():
-    first, again, other = (list(Sample(4, 2, (1.0, 2.0), seed=seed).plan()) for seed in (0, 0, 1))
+    first, again, other = (
+        list(SampleSource(4, 2, (1.0, 2.0), seed=seed).plan()) for seed in (0, 0, 1)
+    )
     assert first == again
     assert all(a.source["seed"] != b.source["seed"] for a, b in zip(first, other, strict=True))
 
@@ -177,7 +179,7 @@ def test_truth_is_what_a_detector_sees(index, mesh):
 
 
 def test_render_stage_leaves_video_and_truth(tmp_path):
-    clip = next(Sample(clips=1, people=1, seconds=(0.4, 0.4)).plan())
+    clip = next(SampleSource(clips=1, people=1, seconds=(0.4, 0.4)).plan())
     artefact = Render()(clip, tmp_path)
     frames = list(video.frames(artefact.path))
     truth = artefact.metrics["truth"]

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from datagen.core.files import canonical
-from datagen.engine.ledger import Books, Ledger
+from datagen.engine.ledger import Ledger, RunCounts
 from datagen.media import video
 from datagen.shards.index import FIELDS
 from datagen.shards.selection import Selection
@@ -55,7 +55,7 @@ def shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     losses = [_loss(number, words) for number in range(kept, kept + lost)]
-    books = Books(kept + lost)
+    books = RunCounts(kept + lost)
     for _ in range(kept):
         books.settle("kept")
     for loss in losses:

@@ -24,7 +24,7 @@ from datagen.style.attention import AnchoredAttention
 from datagen.style.canvas import Canvas
 from datagen.style.control import CONTROLS
 from datagen.style.cost import calls_a_frame, speed
-from datagen.style.diffusion import Painter, Plan, Sheet
+from datagen.style.diffusion import Painter, RedrawPlan, Sheet
 from datagen.style.pace import Pace
 from datagen.style.sdxl import SHARES, TRIED_FRAMES, SdxlStyle
 from datagen.vision import geometry as g
@@ -33,7 +33,7 @@ from datagen.weights.registry import licence_of
 from tests.conftest import REPOSITORY
 from tests.fakes.tiny_sdxl import clear_autoencoder, tiny_controlnet, tiny_sdxl
 
-TURBO = Plan("a red man", Pace(4, 2))
+TURBO = RedrawPlan("a red man", Pace(4, 2))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def noise(count: int, height: int = 32, width: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def drawn(painter: Painter, frames: np.ndarray, plan: Plan = TURBO) -> np.ndarray:
+def drawn(painter: Painter, frames: np.ndarray, plan: RedrawPlan = TURBO) -> np.ndarray:
     """int [N, H, W, 3]"""
     return np.stack(list(painter(map(Sheet, frames), plan))).astype(int)
 
@@ -79,7 +79,7 @@ def stage(folder: Path, **options) -> SdxlStyle:
 )
 def test_a_frame_does_not_depend_on_its_batch(tiny, guidance, cross_frame):
     frames = noise(5)
-    plan = Plan("a red man", Pace(4, 2), Sheet(frames[0]) if cross_frame else None)
+    plan = RedrawPlan("a red man", Pace(4, 2), Sheet(frames[0]) if cross_frame else None)
     painters = [
         Painter(tiny, guidance=guidance, cross_frame=cross_frame, batch=batch)
         for batch in (1, 2, 5)
@@ -106,7 +106,7 @@ def test_the_batch_is_no_part_of_a_clip_on_the_cpu(tiny, tmp_path):
 def test_half_precision_draws_the_same_pictures(tiny, monkeypatch, options):
     """What a GPU computes in, with the VAE raised to single precision around its use."""
     frames = noise(3)
-    plan = Plan("a red man", Pace(4, 2), Sheet(frames[0]) if options else None)
+    plan = RedrawPlan("a red man", Pace(4, 2), Sheet(frames[0]) if options else None)
     single = drawn(Painter(tiny, batch=2, **options), frames, plan)
     monkeypatch.setattr(diffusion, "dtype", lambda gpus: "float16")
     painter = Painter(tiny, batch=2, **options)
@@ -137,7 +137,7 @@ def test_red_stays_red(tmp_path):
     painter.pipe.vae.encoder.register_forward_pre_hook(
         lambda module, inputs: entered.append(inputs[0])
     )
-    left, right = drawn(painter, halves[None], Plan("x", Pace(500, 1)))[0, 16, [6, -6]]
+    left, right = drawn(painter, halves[None], RedrawPlan("x", Pace(500, 1)))[0, 16, [6, -6]]
     assert left[0] > left[2] + 50 and right[2] > right[0] + 50
     assert np.allclose(entered[0][0, :, 16, 6], np.array([250, 20, 40]) / 127.5 - 1, atol=1e-5)
 
@@ -150,11 +150,11 @@ def test_frames_look_at_the_anchor_and_at_no_other(tiny, guidance):
     )
     alone, first = (
         drawn(plain, frames),
-        drawn(crossed, frames, Plan("a red man", Pace(4, 2), Sheet(frames[0]))),
+        drawn(crossed, frames, RedrawPlan("a red man", Pace(4, 2), Sheet(frames[0]))),
     )
     assert close(first[0], alone[0]), "the anchor is drawn as without"
     assert np.abs(first[1:] - alone[1:]).mean() > 0.5
-    other = drawn(crossed, frames, Plan("a red man", Pace(4, 2), Sheet(frames[1])))
+    other = drawn(crossed, frames, RedrawPlan("a red man", Pace(4, 2), Sheet(frames[1])))
     assert np.abs(other[2:] - first[2:]).mean() > 0.5 and close(other[1], alone[1])
 
 
@@ -173,7 +173,7 @@ def test_the_calls_that_are_told_are_those_that_are_made(tiny, guidance, steps, 
     painter, pace = Painter(tiny, guidance=guidance, batch=2), Pace.of(steps, strength)
     made = []
     painter.pipe.unet.register_forward_pre_hook(lambda module, inputs: made.append(len(inputs[0])))
-    drawn(painter, noise(3), Plan("x", pace))
+    drawn(painter, noise(3), RedrawPlan("x", pace))
     assert sum(made) == 3 * calls == 3 * calls_a_frame(tiny, pace, guidance)
 
 

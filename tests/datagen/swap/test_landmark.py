@@ -15,7 +15,7 @@ from datagen.engine.clip import Artefact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering import people
-from datagen.sources.sample import Render, Sample
+from datagen.sources.sample import Render, SampleSource
 from datagen.swap import donors, swapper
 from datagen.swap.donors import Donor
 from datagen.swap.landmark import LandmarkSwap
@@ -51,7 +51,7 @@ def clip_of(tmp_path, rgbs, points, **known):
 
 def sample_clip(tmp_path, index):
     """A few frames of one of the sample's clips, and its points as they are tracked."""
-    clip = list(Sample(clips=12, people=6, seconds=(2.0, 2.0), fps=6).plan())[index]
+    clip = list(SampleSource(clips=12, people=6, seconds=(2.0, 2.0), fps=6).plan())[index]
     rendered = Render()(clip, tmp_path)
     found = faces.track(FaceMesh(), video.frames(rendered.path))
     assert found.found.all()
@@ -63,7 +63,7 @@ def sample_clip(tmp_path, index):
 
 def colour_of(frames, points):
     """Mean CIELAB of the face."""
-    look = agree.Look()
+    look = agree.VideoStatistics()
     assert list(look.watch(frames, points))
     return look.colour
 

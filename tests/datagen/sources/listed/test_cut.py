@@ -1,4 +1,4 @@
-"""Listed clips are cut to the frame, whatever the file: each frame of these videos shows its
+"""ListedSource clips are cut to the frame, whatever the file: each frame of these videos shows its
 number.
 """
 
@@ -15,7 +15,7 @@ from datagen.core.errors import Invalid, Reject
 from datagen.engine.clip import Artefact
 from datagen.media import video
 from datagen.sources.listed import exact
-from datagen.sources.listed.base import Listed, safe_name
+from datagen.sources.listed.base import ListedSource, safe_name
 from tests.fakes.lists import celebvhq, celebvhq_entry, film, number_of, vfhq, vfhq_text
 
 cv2.setNumThreads(1)
@@ -74,7 +74,7 @@ def raw(tmp_path_factory):
     return of
 
 
-def cut(source: Listed, folder: Path) -> tuple[Artefact, list[int], list[float]]:
+def cut(source: ListedSource, folder: Path) -> tuple[Artefact, list[int], list[float]]:
     """The only clip of a source: what is cut, the numbers of its frames, their times."""
     (clip,) = source.plan()
     artefact = source.stage()(clip, folder)

@@ -16,7 +16,7 @@ from datagen.core.keys import is_key
 from datagen.engine.exclude import ids_in
 from datagen.sources.celebvhq import CelebVHQ
 from datagen.sources.listed import texts
-from datagen.sources.listed.base import Listed, key_for, safe_name
+from datagen.sources.listed.base import ListedSource, key_for, safe_name
 from datagen.sources.listed.raw import retrieved
 from datagen.sources.vfhq import VFHQ, entry_of
 from tests.fakes.lists import BOX, celebvhq, celebvhq_entry, celebvhq_json, vfhq, vfhq_text
@@ -35,7 +35,7 @@ ODD = [
 ODD += ["é" * 11, "\x00" * 11]
 
 
-def problems(source: Listed) -> dict[str, str | None]:
+def problems(source: ListedSource) -> dict[str, str | None]:
     found = {entry.id: entry.problem for entry in source.entries()}
     assert source.count() == len(found)
     return found
