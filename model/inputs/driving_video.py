@@ -4,11 +4,11 @@ only; then its frames as they drive, decoded as they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from datagen.vision.track import Track, Watcher, main_track, tracks
 from model.inputs.driving import (
     aligned,
     cropped,
+    driving_frames,
     grey,
-    kept_boxes,
     mask_outside,
     middles,
     outline,
@@ -80,15 +80,11 @@ class DrivingFrames:
         antialias: bool = True,
         is_grey: bool = True,
     ):
-        self.tone: Callable[[Tensor], Tensor] = grey if is_grey else lambda picture: picture
-        self.driving_video, self.side, self.contour, self.antialias = (
-            driving_video,
-            side,
-            contour,
-            antialias,
-        )
+        self.driving_video, self.side, self.contour = driving_video, side, contour
+        self.antialias, self.is_grey = antialias, is_grey
         self.square = square(driving_video.boxes[driving_video.found], driving_video.size, margin)
-        self._decoded: Any = video.read(driving_video.path)
+        decoded = video.read(driving_video.path)
+        self._decoded = cast(Generator[video.Frame, None, None], decoded)
         self._pictures = enumerate(self._decoded)
         self._now: tuple[int, Tensor] = (-1, torch.empty(0))
 
@@ -99,31 +95,26 @@ class DrivingFrames:
         self._decoded.close()
 
     def read(self, frames: range) -> Tensor:
-        return torch.cat([self._frame(int(self.driving_video.shown[n])) for n in frames]).transpose(
-            0, 1
-        )
+        numbers = self.driving_video.shown[frames.start : frames.stop].tolist()
+        return torch.cat([self._frame(number) for number in numbers]).transpose(0, 1)
 
     def _frame(self, number: int) -> Tensor:
-        picture = self._picture(number)
-        if self.contour is None:
-            return self.tone(mask_outside(picture, self._kept(number)))
-        source = self.square.crop_points(self.driving_video.outline, self.side)
-        return self.tone(aligned(mask_outside(picture, self._patches()), source, self.contour))
-
-    def _picture(self, number: int) -> Tensor:
-        """[1, 3, side, side] in [0, 1]"""
+        """[1, 3, side, side] of a picture of the file."""
         while self._now[0] < number:
             at, frame = next(self._pictures)
             if at == number:
                 rgb = torch.from_numpy(frame.rgb).permute(2, 0, 1)[None]
-                self._now = at, cropped(rgb, self.square, self.side, self.antialias) / 255
+                self._now = at, self._as_it_drives(rgb, number)
         return self._now[1]
 
-    def _kept(self, number: int) -> np.ndarray:
-        return kept_boxes(
-            self.square.crop_points(self.driving_video.boxes[number : number + 1], self.side),
-            self.side,
-        )
+    def _as_it_drives(self, rgb: Tensor, number: int) -> Tensor:
+        if self.contour is None:
+            boxes = self.driving_video.boxes[number : number + 1]
+            return driving_frames(rgb, self.square, boxes, self.side, self.is_grey, self.antialias)
+        cut = cropped(rgb, self.square, self.side, self.antialias) / 255
+        source = self.square.crop_points(self.driving_video.outline, self.side)
+        moved = aligned(mask_outside(cut, self._patches()), source, self.contour)
+        return grey(moved) if self.is_grey else moved
 
     def _patches(self) -> np.ndarray:
         """The same for all frames."""

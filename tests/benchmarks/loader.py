@@ -148,6 +148,7 @@ def bare(clips: ClipDataset) -> Callable[[int], object]:
         names = ["mp4", "mask.mp4", *([TWINS[twin]] if twin != "target" else [])]
         for field, data in clips.shards.read(place, names).items():
             wanted = frames if field == TWINS.get(twin) else [*frames, reference]
+            wanted = [reference] if field == "mask.mp4" else wanted
             found = decode.pictures(data, wanted)
             shown = [found[i] for i in wanted]
             if field == "mask.mp4":

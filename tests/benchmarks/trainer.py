@@ -25,6 +25,7 @@ from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from datagen.shards.parameters import ClipParameters
 from model.pipeline import MegActorPipeline
 from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
@@ -32,7 +33,14 @@ from training.data.batch import Batch
 from training.optim.ema import trained
 from training.optim.optimizer import optimizer, schedule
 from training.trainer.callbacks import Signals
-from training.trainer.run import Run, _lightning_module, _pipeline, _quiet, _trainer
+from training.trainer.run import (
+    Run,
+    _lightning_module,
+    _pipeline,
+    _quiet,
+    _trainer,
+    model_identity,
+)
 from training.trainer.settings import resolved
 
 WARM = 3  # steps that are not counted
@@ -89,9 +97,10 @@ def bare(cfg: Any) -> float:
     """Median seconds of a step: the same losses, clipping, optimizer, learning rate and mean of the
     weights.
     """
-    pipeline = _pipeline(cfg)
+    identity = model_identity(cfg, ClipParameters())
+    pipeline = _pipeline(cfg, identity)
     module, batch = (
-        _lightning_module(cfg, pipeline),
+        _lightning_module(cfg, pipeline, identity),
         random_batch(pipeline, cfg.data.batch, cfg.data.frames),
     )
     own = optimizer(module.animator, cfg.optim)
@@ -111,11 +120,12 @@ def bare(cfg: Any) -> float:
 
 def under_lightning(cfg: Any, clock: Any = time.process_time) -> float:
     """Median seconds of a step as python -m training.fit takes it, to the end of all callbacks."""
-    pipeline, marks = _pipeline(cfg), Marks(clock)
+    identity = model_identity(cfg, ClipParameters())
+    pipeline, marks = _pipeline(cfg, identity), Marks(clock)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         cfg = resolved(OmegaConf.merge(cfg, {"output": folder, "logger": {"save_dir": folder}}))
         data: Any = Ready(random_batch(pipeline, cfg.data.batch, cfg.data.frames))
-        run = Run(cfg, pipeline, data, _lightning_module(cfg, pipeline), None, None)
+        run = Run(cfg, pipeline, data, _lightning_module(cfg, pipeline, identity), None, None)
         trainer = _trainer(cfg, [marks, *run._callbacks(Signals())])
         trainer.fit(run.module, datamodule=data)
     return _median(marks.times[:: cfg.accumulate])

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -202,12 +201,10 @@ class AppliedAugmentation:
         return self.mirrored(pictures)
 
     def driving(self, pictures: Tensor, boxes: np.ndarray, grey: bool) -> Tensor:
-        """uint8 [n, 1 or 3, H, W] of uint8 [n, 3, H, W]: what is inside the whole-px boxes int [n,
-        4], on black.
-        """
+        """The face alone, uint8 [n, 1 or 3, S, S] of uint8 [n, 3, S, S]; face boxes [n, 4] px."""
         if self.driving_colours:
             pictures = to_levels(self.driving_colours(to_floats(pictures)))
-        alone = drive.mask_outside(_grey(pictures) if grey else pictures, boxes)
+        alone = drive.face_alone(pictures, boxes, grey)
         if self.driving_shape or self.warp:
             shown = alone.float().div_(255)
             shown = self.driving_shape(shown) if self.driving_shape else shown
@@ -231,11 +228,3 @@ class AppliedAugmentation:
 
 def _uniform(count: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator)
-
-
-def _grey(pictures: Tensor) -> Tensor:
-    """uint8 [n, 1, H, W] of uint8 [n, 3, H, W]: the nearest to drive.grey, by OpenCV."""
-    levels = np.empty((len(pictures), *pictures.shape[2:]), np.uint8)
-    for grey, rgb in zip(levels, pictures, strict=True):
-        cv2.cvtColor(cv2.merge(list(rgb.numpy())), cv2.COLOR_RGB2GRAY, dst=grey)
-    return torch.from_numpy(levels)[:, None]

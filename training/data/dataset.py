@@ -34,6 +34,7 @@ DARK = 5.0  # of 255: mean of a frame that cannot be a reference
 REFERENCE_CANDIDATES = 8  # frames that are looked at for a reference that is not dark
 ATTEMPTS = 16  # samples after each other that may be unreadable
 CROPS = ("clip", "largest")
+EXTRAS = ("mask", "landmarks")
 
 
 class LatentSource(Protocol):
@@ -68,6 +69,7 @@ class FrameOptions:
     preparation: Any  # of CLIP's pictures: a pipeline's feature_extractor
     crop: str = "clip"
     grey: bool = True
+    extras: tuple[str, ...] = ()  # of EXTRAS: fields of a Batch that only some losses read
 
 
 @dataclass
@@ -198,9 +200,10 @@ class _Reader:
         side, latent = self.options.resolution.frame, self.options.resolution.latent
         cut = self._cut([self.target[i] for i in self.window.frames.tolist()], side)
         reference = change.pictures(self._cut([self.target[self.reference]], side))[0]
-        levels = change.levels(self._levels())
+        extras = self.options.extras
+        window = self.window.frames.tolist() if "mask" in extras else []
+        levels = change.levels(self._levels([*window, self.reference]))
         background = (levels[-1] == 0).to(torch.uint8)
-        landmarks = self.part.crop_points(self.faces.landmarks[self.window.frames], side)
         return {
             "target": change.pictures(cut).transpose(0, 1),
             "reference": reference,
@@ -209,9 +212,14 @@ class _Reader:
                 background[None, None].float(), (latent, latent), mode="nearest"
             )[0],
             "clip_pixels": self._clip_pixels(reference, background),
-            "mask": levels[:-1],
-            "landmarks": torch.from_numpy(change.landmarks(landmarks, side)).float(),
+            **({"mask": levels[:-1]} if "mask" in extras else {}),
+            **({"landmarks": self._landmarks(change)} if "landmarks" in extras else {}),
         }
+
+    def _landmarks(self, change: AppliedAugmentation) -> Tensor:
+        side = self.options.resolution.frame
+        points = self.part.crop_points(self.faces.landmarks[self.window.frames], side)
+        return torch.from_numpy(change.landmarks(points, side)).float()
 
     def _target(self) -> tuple[int, dict[int, Any]]:
         """The reference's frame, and the decoded frames of the target; mostly one pass."""
@@ -238,9 +246,8 @@ class _Reader:
         whole = torch.from_numpy(decode.rgb(shown, shown[0].width)).permute(0, 3, 1, 2)
         return drive.cropped(whole, self.part, side)
 
-    def _levels(self) -> Tensor:
-        """uint8 [f + 1, S, S] of the window and the reference."""
-        frames = [*self.window.frames.tolist(), self.reference]
+    def _levels(self, frames: list[int]) -> Tensor:
+        """The mask, uint8 [n, S, S], of these frames."""
         found = self.clip.pictures("mask.mp4", frames)
         shown, part = [found[frame] for frame in frames], self.part
         return torch.from_numpy(
@@ -258,9 +265,7 @@ class _Reader:
             boxes = boxes + geometry.box(lent) - geometry.box(points)
             before, after = (self.part.crop_points(each, side) for each in (points, lent))
             driver = to_levels(donor.moved(to_floats(driver), before, after))
-        return change.driving(
-            driver, drive.kept_boxes(self.part.crop_points(boxes, side), side), self.options.grey
-        )
+        return change.driving(driver, self.part.crop_points(boxes, side), self.options.grey)
 
     def _driver(self, target: Tensor) -> Tensor:
         """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there

@@ -17,6 +17,7 @@ from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.limits import MAX_FRAMES
 from datagen.shards.index import FIELDS, read_index
+from datagen.shards.parameters import ClipParameters, agreed_parameters, sample_parameters
 from training.data.decode import Unreadable
 
 HEADER = 512  # bytes before a member, which begin with its name
@@ -37,9 +38,9 @@ class ShardIndex:
     offsets: np.ndarray  # int64 [N, 6], of the members' data, in the order of FIELDS
     sizes: np.ndarray  # int64 [N, 6]; 0: there is no such twin
     frames: np.ndarray  # int32 [N]
-    identities: (
-        np.ndarray
-    )  # int32 [N]: equal numbers are one person, or one group where no person is known
+    # int32 [N]: equal numbers are one person, or one group where no person is known
+    identities: np.ndarray
+    clip_parameters: ClipParameters  # how all of them were cut
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -88,6 +89,7 @@ class _Found:
     offsets: list[int]
     sizes: list[int]
     metadata: dict[str, Any]
+    clips: ClipParameters | None
 
 
 def _gone(path: Path, what: str) -> UserError:
@@ -140,11 +142,15 @@ def _checked_index(
             f"{folder} has no samples of subset {subset!r} in {split!r}: {_subsets(index)}."
         )
     _refuse_short(folder, [found for _, found in rows], least_frames)
-    return _shard_index(folder, entries, rows)
+    parameters = agreed_parameters(folder, index, (found.clips for _, found in rows))
+    return _shard_index(folder, entries, rows, parameters)
 
 
 def _shard_index(
-    folder: Path, entries: list[dict[str, Any]], rows: list[tuple[int, _Found]]
+    folder: Path,
+    entries: list[dict[str, Any]],
+    rows: list[tuple[int, _Found]],
+    parameters: ClipParameters,
 ) -> ShardIndex:
     people = [
         found.metadata.get("identity") or f"group {found.metadata.get('group')}"
@@ -160,6 +166,7 @@ def _shard_index(
         sizes=np.array([found.sizes for _, found in rows], np.int64),
         frames=np.array([found.metadata["frames"] for _, found in rows], np.int32),
         identities=np.unique(people, return_inverse=True)[1].astype(np.int32),
+        clip_parameters=parameters,
     )
 
 
@@ -205,7 +212,8 @@ def _samples(path: Path) -> Iterator[_Found]:
                 )
             file.seek(offsets[FIELDS.index("json")])
             metadata = _metadata(key, file.read(sizes[FIELDS.index("json")]))
-            yield _Found(key, list(offsets), list(sizes), metadata)
+            clips = sample_parameters(metadata)
+            yield _Found(key, list(offsets), list(sizes), _kept(metadata), clips)
 
 
 def _metadata(key: str, data: bytes) -> dict[str, Any]:
@@ -220,11 +228,12 @@ def _metadata(key: str, data: bytes) -> dict[str, Any]:
     subsets = metadata.get("subsets", [])
     if not isinstance(subsets, list) or not all(isinstance(name, str) for name in subsets):
         raise ValueError(f"the subsets of sample {key} are no list of names")
-    return {
-        name: metadata[name]
-        for name in ("frames", "identity", "group", "subsets")
-        if name in metadata
-    }
+    return metadata
+
+
+def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
+    names = ("frames", "identity", "group", "subsets")
+    return {name: metadata[name] for name in names if name in metadata}
 
 
 def _refuse_short(folder: Path, found: list[_Found], least: int) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from datagen.core.errors import UserError
 from training.data.augment import Augmentation
 from training.data.batch import Batch, joined
-from training.data.dataset import CROPS, ClipDataset, FrameOptions, LatentSource, Resolution
+from training.data.dataset import CROPS, EXTRAS, ClipDataset, FrameOptions, LatentSource, Resolution
 from training.data.index import read_shard_index
 from training.data.record import FrameCache
 from training.data.sampler import PositionBatchSampler, SampleOrder, balanced
@@ -49,6 +49,7 @@ class ClipDataModule(LightningDataModule):
         twins: Sequence[str] = ("swapped", "styled"),
         crop: str = "clip",
         grey: bool = True,
+        extras: Sequence[str] = (),
         warp_probability: float = 0.0,
         warp_aspect: Sequence[float] = (0.8, 1.2),
         warp_scale: Sequence[float] = (0.8, 1.2),
@@ -65,7 +66,7 @@ class ClipDataModule(LightningDataModule):
         self.batch, self.workers, self.prefetch = batch, workers, prefetch
         self.resample, self.balance, self.cache = resample, balance, cache
         self.windows = WindowSampler(frames, stride, reference, twin_probability, tuple(twins))
-        self.options = FrameOptions(resolution, preparation, crop, grey)
+        self.options = FrameOptions(resolution, preparation, crop, grey, tuple(extras))
         warps = (warp_probability, tuple(warp_aspect), tuple(warp_scale))
         shapes = (reshape, reshape_driving, donor_shape)
         self.augmentation = Augmentation(*warps, jitter, flip, *shapes)  # type: ignore[arg-type]
@@ -134,6 +135,9 @@ class ClipDataModule(LightningDataModule):
             mistakes.append("memory_mb keeps whole clips: crop=clip is expected")
         if self.options.crop not in CROPS:
             mistakes.append(f"crop is {self.options.crop!r}, {' or '.join(CROPS)} is expected")
+        if not set(self.options.extras) <= set(EXTRAS):
+            found = list(self.options.extras)
+            mistakes.append(f"extras is {found}, some of {', '.join(EXTRAS)} are expected")
         if self.balance not in (None, "identity"):
             mistakes.append(f"balance is {self.balance!r}, identity or null is expected")
         if self.balance and not self.resample:

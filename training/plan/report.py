@@ -29,8 +29,6 @@ from training.trainer.checkpoint import read
 from training.trainer.options import option_mistakes
 from training.trainer.run_folder import RunFolder
 
-FPS = 25  # of all clips in shards
-
 
 @dataclass
 class TrainingPlan:
@@ -97,7 +95,7 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     steps = len(shards) / (cfg.data.batch * cfg.accumulate * processes)
     lines = [
         f"samples         {len(shards)} of {cfg.data.input}, "
-        f"{shards.frames.sum() / FPS / 3600:.3g} h of video",
+        f"{shards.frames.sum() / shards.clip_parameters.fps / 3600:.3g} h of video",
         f"identities      {len(counts)}, with {counts[0]} to {counts[-1]} samples each, "
         f"median {statistics.median(counts):g}",
         f"steps an epoch  {steps:.4g} on {processes} "

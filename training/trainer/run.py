@@ -21,9 +21,10 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
-from datagen.clips.square import Clips
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
+from datagen.shards.index import read_index
+from datagen.shards.parameters import ClipParameters, clip_parameters
 from model.pipeline import MegActorPipeline, SamplingSettings
 from model.resolve import refuse_window
 from training.data.dataset import ClipDataset, Resolution
@@ -41,7 +42,8 @@ from training.trainer.callbacks import (
     StepTimer,
     contained,
 )
-from training.trainer.checkpoint import AtomicCheckpointIO, fill, fresh, identity, read
+from training.trainer.checkpoint import AtomicCheckpointIO, fill, fresh, read
+from training.trainer.checkpoint import identity as checkpoint_identity
 from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import AllRanksError, lost_rank
 from training.trainer.options import option_mistakes, strategy
@@ -66,11 +68,14 @@ class Run:
         """UserError, with all that is wrong, before anything is written."""
         mistakes: list[str] = list(option_mistakes(cfg))
         resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
-        pipeline = _collect(mistakes, lambda: _pipeline(cfg))
-        data = held = module = None
+        clips = _collect(mistakes, lambda: clip_parameters(read_index(Path(str(cfg.data.input)))))
+        identity = _collect(mistakes, lambda: model_identity(cfg, clips or ClipParameters()))
+        pipeline = data = held = module = None
+        if identity is not None:
+            pipeline = _collect(mistakes, lambda: _pipeline(cfg, identity))
         if pipeline is not None:
             data = _collect(mistakes, lambda: _data(cfg, pipeline))
-            module = _collect(mistakes, lambda: _lightning_module(cfg, pipeline))
+            module = _collect(mistakes, lambda: _lightning_module(cfg, pipeline, identity))
         if data is not None and cfg.validate_every:
             held = _collect(mistakes, lambda: data.dataset("val"))
         if mistakes or pipeline is None or data is None or module is None:
@@ -219,21 +224,21 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def _pipeline(cfg: Any) -> MegActorPipeline:
+def _pipeline(cfg: Any, identity: dict[str, Any]) -> MegActorPipeline:
     """With the weights that training begins with."""
-    pipeline = fresh(**_identity(cfg))
+    pipeline = fresh(**identity)
     source = _checkpoint(cfg)
     if source is not None:
         fill(pipeline, read(source), source)
     return pipeline
 
 
-def _identity(cfg: Any) -> dict[str, Any]:
+def model_identity(cfg: Any, clips: ClipParameters) -> dict[str, Any]:
     """What `fresh` makes the model of, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
-    shown = {"grey": cfg.data.grey, "margin": Clips.margin if cfg.data.crop == "clip" else None}
+    shown = {"grey": cfg.data.grey, "margin": clips.margin if cfg.data.crop == "clip" else None}
     if source is not None:
-        return {**identity(read(source), source), "config": config, **shown}
+        return {**checkpoint_identity(read(source), source), "config": config, **shown}
     folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
     return {"config": config, "folder": folder, "seed": cfg.seed, **shown}
 
@@ -262,7 +267,9 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipDataModule:
     return data
 
 
-def _lightning_module(cfg: Any, pipeline: MegActorPipeline) -> DiffusionLightningModule:
+def _lightning_module(
+    cfg: Any, pipeline: MegActorPipeline, identity: dict[str, Any]
+) -> DiffusionLightningModule:
     train_only(pipeline.animator, cfg.optim.trainable)
     refuse(pipeline.animator, cfg.optim)
     if cfg.gradient_checkpointing:
@@ -273,7 +280,7 @@ def _lightning_module(cfg: Any, pipeline: MegActorPipeline) -> DiffusionLightnin
         pipeline.animator,
         DiffusionTask(FrozenEncoders(pipeline), objective(cfg, pipeline.scheduler)),
         cfg.optim,
-        _identity(cfg),
+        identity,
         cfg.compile,
     )
 
@@ -287,5 +294,5 @@ def _collect(mistakes: list[str], make: Callable[[], Any]) -> Any:
     try:
         return make()
     except UserError as error:
-        mistakes.append(str(error))
+        mistakes += [] if str(error) in mistakes else [str(error)]
         return None

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from training.optim.ema import averaged, whole
 from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import gathered
 
-FPS = 25
 SCORES = {"l1": l1, "psnr": psnr, "ssim": ssim}
 
 
@@ -96,6 +96,7 @@ class Validation(Callback):
     ):
         self.clips, self.every, self.count, self.frames = clips, every, count, frames
         self.settings, self.minutes, self.to = settings, minutes, to
+        self.fps = Fraction(clips.shards.clip_parameters.fps).limit_denominator(1001)
         self.cases: list[ValidationCase] = []
         self.step = 0
 
@@ -148,10 +149,10 @@ class Validation(Callback):
         folder = self.to / f"step-{trainer.global_step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, _, grid in found:
-            with Writer(folder / f"{name}.mp4", FPS) as writer:
+            with Writer(folder / f"{name}.mp4", self.fps) as writer:
                 for picture in grid:
                     writer.write(picture)
-            _gif(trainer, f"validation/{name}", grid)
+            _gif(trainer, f"validation/{name}", grid, self.fps)
         for score in SCORES:
             values = [scores[score] for _, scores, _ in found if score in scores]
             if values and trainer.logger:
@@ -220,7 +221,7 @@ def _pictures(levels: Tensor) -> np.ndarray:
     return levels[0].permute(1, 2, 3, 0).cpu().numpy()
 
 
-def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:
+def _gif(trainer: Trainer, name: str, grid: np.ndarray, fps: Fraction) -> None:
     """TensorBoard shows it moving; its own writer of videos wants another package."""
     writer: Any = getattr(trainer.logger, "experiment", None)
     if not hasattr(writer, "_get_file_writer"):
@@ -229,7 +230,7 @@ def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:
 
     pictures, file = [Image.fromarray(picture) for picture in grid], io.BytesIO()
     pictures[0].save(
-        file, "GIF", save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0
+        file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0
     )
     image = Summary.Image(
         height=grid.shape[1],

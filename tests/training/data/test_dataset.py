@@ -22,7 +22,7 @@ from tests.training import numbered
 from tests.training.numbered import GREYS, SIDE
 from training.data import decode
 from training.data.augment import SmoothWarp
-from training.data.batch import Batch
+from training.data.batch import Batch, joined
 from training.data.dataset import DARK, ClipDataset, _Reader
 from training.data.module import ClipDataModule, Resolution
 from training.data.record import ClipReader
@@ -42,6 +42,7 @@ def data(shards: Path, **options) -> ClipDataModule:
         "stride": 2,
         "preparation": numbered.Preparation(),
         "resolution": RESOLUTION,
+        "extras": ["mask", "landmarks"],
     }
     return ClipDataModule(str(shards), **(given | options))
 
@@ -375,6 +376,7 @@ def test_all_mistakes_of_the_options_are_told_together(shards):
         "frames": 0,
         "twins": ["painted"],
         "crop": "round",
+        "extras": ["depth"],
         "jitter": 2,
         "workers": -1,
         "balance": "identity",
@@ -382,6 +384,15 @@ def test_all_mistakes_of_the_options_are_told_together(shards):
     with pytest.raises(UserError) as told:
         data(shards, **wrong)
     assert all(name in str(told.value) for name in wrong)
+
+
+def test_mask_and_landmarks_are_decoded_only_where_they_are_asked_for(shards):
+    plain = dataset(shards, extras=[])[0]
+    assert plain.mask is None and plain.landmarks is None
+    full = dataset(shards)[0]
+    assert torch.equal(plain.background, full.background) and full.mask is not None
+    joint = joined([plain, dataset(shards, extras=[])[1]])
+    assert joint.mask is None and len(joint) == 2
 
 
 def test_the_configuration_names_every_option(shards):
@@ -393,7 +404,7 @@ def test_the_configuration_names_every_option(shards):
     plain = ClipDataModule(str(shards), RESOLUTION, numbered.Preparation(), seed=3)
     assert (made.windows, made.augmentation) == (plain.windows, plain.augmentation)
     options = set(inspect.signature(ClipDataModule).parameters) - {
-        "sides",
+        "resolution",
         "preparation",
         "seed",
         "split",

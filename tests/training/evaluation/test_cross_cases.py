@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from datagen.core.errors import UserError
+from datagen.shards import writer as pack
 from datagen.shards.index import read_index
 from datagen.shards.reader import members
 from tests.faults import SAMPLE, call
+from tests.training import numbered
 from training.evaluation import cross_cases as cross
 from training.evaluation.cross_cases import CaseFrames, CrossCase, cross_cases, difference
 from training.evaluation.evaluator import EvaluationSettings, Evaluator, evaluate_cases
@@ -56,7 +58,7 @@ def divided(output: Path, store: Path) -> Path:
 
 
 def held_out(shards: Path) -> set[int]:
-    return {source["person"] for source in cross._held_out(shards)}
+    return {source["person"] for source in cross._held_out(shards)[0]}
 
 
 def test_people_are_held_out_and_differ(case, shards):
@@ -92,6 +94,19 @@ def test_faces_are_as_large_as_in_clips(case, shards):
     assert 0.9 * min(heights) < found < 1.1 * max(heights)
 
 
+def test_cases_are_framed_as_the_shards_say(tmp_path):
+    source = {"name": "sample", "person": 3, "motion": "talk", "seconds": 1.0, "fps": 25, "seed": 5}
+    parts = {}
+    for margin in (2.3, 3):
+        stages = {"clips": {"parameters": {"size": 512, "fps": 25, "margin": margin}}}
+        clip = numbered.sample(tmp_path, "val-0", 8, "val", source=source, stages=stages)
+        folder = tmp_path / str(margin)
+        folder.mkdir()
+        pack.pack([clip], folder, {"stages": stages})
+        parts[margin] = cross_cases(folder, count=1, frames=4)[0].part
+    assert parts[3].side / parts[2.3].side == pytest.approx(3 / 2.3, rel=0.01)
+
+
 def test_the_same_case_each_time(case, shards):
     again = cross_cases(shards, count=1, frames=2)[0]
     assert (again.reference_points.shape, again.key) == (case.reference_points.shape, case.key)
@@ -117,9 +132,9 @@ def test_no_case_comes_twice(shards, monkeypatch):
         cross, "_case", lambda pair, source, *_: drawn.append((*pair, source["seed"])) or len(drawn)
     )
     assert cross_cases(shards, count=5) == [1]
-    source = cross._held_out(shards)[0]
+    (source, *_), margin = cross._held_out(shards)
     monkeypatch.setattr(
-        cross, "_held_out", lambda _: [source, source | {"seed": source["seed"] + 1}]
+        cross, "_held_out", lambda _: ([source, source | {"seed": source["seed"] + 1}], margin)
     )
     assert len(cross_cases(shards, count=5)) == 2 and len({*drawn}) == 2
 
