@@ -109,7 +109,7 @@ def bare(cfg: Any) -> float:
     times = [time.process_time()]
     for _ in range(cfg.max_steps):
         own.zero_grad()
-        module.task.losses(module.animator, batch).mean().backward()
+        module.task.losses(module.animator, batch)[0].mean().backward()
         torch.nn.utils.clip_grad_norm_(module.animator.parameters(), cfg.optim.clip)
         own.step()
         rates.step()

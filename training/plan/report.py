@@ -22,7 +22,7 @@ from model.resolve import refuse_window
 from training.cache.reader import opened
 from training.data.dataset import Resolution
 from training.data.module import ClipDataModule
-from training.objective.config import objective
+from training.objective.config import configured_loss
 from training.optim.optimizer import refuse, train_only
 from training.plan.memory import MemoryEstimate, estimate
 from training.trainer.checkpoint import read
@@ -192,7 +192,7 @@ def _licences() -> str:
 
 def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Millions by module path; motion modules by themselves."""
-    objective(cfg, pipeline.scheduler)
+    configured_loss(cfg, pipeline.scheduler)
     train_only(pipeline.animator, cfg.optim.trainable)
     refuse(pipeline.animator, cfg.optim)
     total: Counter[str] = Counter()

@@ -236,7 +236,7 @@ class GradientClipping(Callback):
         """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step
         out.
         """
-        end_together([module.trouble] if module.trouble else [])
+        end_together([module.nonfinite] if module.nonfinite else [])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             end_together([describe_nonfinite_gradients(module, self.keys, trainer.global_step)])
 

@@ -35,7 +35,7 @@ class DiffusionLightningModule(LightningModule):
         super().__init__()
         self.animator = animator
         self.task, self.optim, self.identity = task, optim, identity
-        self.trouble = ""  # what this rank has to say of a loss that is not finite
+        self.nonfinite = ""  # what this rank has to say of a loss that is not finite
         self.finished: float | None = (
             None  # s, when the last micro-step and all that hangs on it was over
         )
@@ -44,18 +44,20 @@ class DiffusionLightningModule(LightningModule):
         self.call: tuple[Any] = (torch.compile(animator) if compiles else animator,)
 
     def on_fit_start(self) -> None:
-        self.task.frozen.to(self.device, frozen_dtype(str(self.trainer.precision)))
+        self.task.encoders.to(self.device, frozen_dtype(str(self.trainer.precision)))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        losses = self.task.losses(self.call[0], batch)
+        losses, values = self.task.losses(self.call[0], batch)
         if not torch.isfinite(losses).all():
-            self._complain(batch)
+            self._end_nonfinite(batch)
         position = int(batch.positions[0]) + (self.trainer.world_size - self.global_rank) * len(
             batch
         )
         self._data.start(position)  # of the first sample that no rank has trained on
         loss = losses.mean()
-        self.log("loss/train", loss, sync_dist=True, batch_size=len(batch))
+        for name, value in {"train": loss, **values}.items():
+            mean = value.detach().mean()
+            self.log(f"loss/{name}", mean, sync_dist=True, batch_size=len(batch))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log("epoch", position / self._data.clips.order.count)
         return loss
@@ -78,7 +80,7 @@ class DiffusionLightningModule(LightningModule):
     def _data(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
-    def _complain(self, batch: Batch) -> None:
+    def _end_nonfinite(self, batch: Batch) -> None:
         """One rank alone must not leave the others waiting for it: its bad gradients reach all, and
         all end there.
         """
@@ -87,7 +89,7 @@ class DiffusionLightningModule(LightningModule):
         )
         if self.trainer.world_size == 1:
             raise error
-        self.trouble = self.trouble or str(error)
+        self.nonfinite = self.nonfinite or str(error)
 
 
 def frozen_dtype(precision: str) -> torch.dtype:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datagen.core.errors import UserError
 from training.data.batch import Batch
@@ -17,7 +17,7 @@ class AllRanksError(UserError):
 
 
 def find_nonfinite_module(
-    model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: int
+    model: nn.Module, losses: Callable[[], object], batch: Batch, step: int
 ) -> UserError:
     """The error for losses that are not finite: the forward pass once more, to find the first
     module that says so.

@@ -29,7 +29,7 @@ from model.pipeline import MegActorPipeline, SamplingSettings
 from model.resolve import refuse_window
 from training.data.dataset import ClipDataset, Resolution
 from training.data.module import ClipDataModule
-from training.objective.config import objective
+from training.objective.config import configured_loss
 from training.objective.task import DiffusionTask, FrozenEncoders
 from training.optim.ema import EMA, averaged, whole
 from training.optim.optimizer import refuse, train_only
@@ -278,7 +278,7 @@ def _lightning_module(
     pipeline.animator.train()
     return DiffusionLightningModule(
         pipeline.animator,
-        DiffusionTask(FrozenEncoders(pipeline), objective(cfg, pipeline.scheduler)),
+        DiffusionTask(FrozenEncoders(pipeline), configured_loss(cfg, pipeline.scheduler)),
         cfg.optim,
         identity,
         cfg.compile,

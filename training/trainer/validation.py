@@ -130,7 +130,7 @@ class Validation(Callback):
                 return
             case = self.cases[min(first + rank, len(self.cases) - 1)]
             with trainer.precision_plugin.forward_context():
-                made = animated(module.task.frozen.pipeline, case, self.settings, module.device)
+                made = animated(module.task.encoders.pipeline, case, self.settings, module.device)
             if first + rank < len(self.cases):
                 yield case.name, _scores(case, made), _grid(case, made)
 

@@ -18,6 +18,7 @@ from training.data.batch import Batch, joined, to_floats, to_levels
 from training.data.module import ClipDataModule, Resolution
 from training.data.window import FrameWindow
 from training.objective.denoise import DenoisingLoss
+from training.objective.noise import NoiseSampler
 from training.objective.task import DiffusionTask, FrozenEncoders
 
 FRAMES, REFERENCE = [3, 9, 14, 20], 5
@@ -104,9 +105,9 @@ def test_the_models_are_given_floats_and_the_loader_none(sample):
         raise Seen
 
     with pytest.raises(Seen):
-        DiffusionTask(FrozenEncoders(models), DenoisingLoss(pipeline.scheduler)).losses(
-            animator, pictures
-        )
+        DiffusionTask(
+            FrozenEncoders(models), DenoisingLoss(NoiseSampler(pipeline.scheduler))
+        ).losses(animator, pictures)
     Asked(told, pipeline.background, None, "", torch.device("cpu")).encode(pictures)
     assert len(asked) == 6
     for given in asked:

@@ -103,7 +103,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
             "optim.betas is [0.9, 1], numbers from 0 to below 1 are expected",
         ),
         (["optim.ema=2"], "optim.ema is 2, a number between 0 and 1 or null is expected"),
-        (["objective.high_noise=0"], "objective.high_noise and min_snr are above 0"),
+        (["objective.high_noise=0"], "objective.high_noise is above 0, noise_offset is not below"),
         (
             ["objective.of_latents=true", "objective.min_snr=5"],
             "objective.of_latents is for a model that",
