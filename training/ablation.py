@@ -146,7 +146,7 @@ def _scores(
     """A row for each case; `pictures` gets the outputs."""
     from model.folder import load
     from model.pipeline import SamplingSettings
-    from training.evaluation.cross_cases import animated
+    from training.evaluation.animate_case import animate_case
 
     pipeline = load(folder / "model")
     pipeline.animator.eval()
@@ -155,7 +155,7 @@ def _scores(
     )  # as conf/experiment/smoke.yaml
 
     def animate(case: CrossCase) -> np.ndarray:
-        made = animated(pipeline, case, settings)
+        made = animate_case(pipeline, case, settings)
         pictures.append(made)
         return made
 

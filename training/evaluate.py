@@ -105,7 +105,8 @@ Made = tuple[
 def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
     from model.pipeline import SamplingSettings
     from model.resolve import refuse_window
-    from training.evaluation.cross_cases import animated, cross_cases
+    from training.evaluation.animate_case import animate_case
+    from training.evaluation.cross_cases import cross_cases
     from training.evaluation.evaluator import EvaluationSettings, Evaluator
     from training.evaluation.grid import write_grid
     from training.evaluation.self_cases import self_cases
@@ -123,7 +124,7 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
     )
     rows, sets = [], _sets()
     for number, evaluated in enumerate(evaluator.cases, 1):
-        made = animated(pipeline, evaluated.case, settings)
+        made = animate_case(pipeline, evaluated.case, settings)
         rows.append(evaluated.row(made))
         output.mkdir(parents=True, exist_ok=True)
         write_grid(output / f"{evaluated.case.key}.mp4", evaluated, made)

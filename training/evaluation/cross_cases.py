@@ -40,8 +40,9 @@ from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import PersonSegmenter
 from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT
 from datagen.vision.track import Watcher, main_track, tracks
+from model.animator import Reference
 from model.inputs.driving import Square, cropped, driving_frames
-from model.pipeline import MegActorPipeline, SamplingSettings
+from model.pipeline import MegActorPipeline
 
 FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ
 TRIED = 12  # of those
@@ -78,6 +79,17 @@ class CrossCase:
             [np.interp(np.arange(len(boxes)), known, side[known]) for side in boxes.T], axis=1
         )
 
+    def reference_for(self, pipeline: MegActorPipeline, seed: int) -> Reference:
+        whole, side = Square(0, 0, self.reference.shape[0]), pipeline.side
+        pixels = torch.from_numpy(self.reference).permute(2, 0, 1)[None]
+        picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
+        mask = torch.from_numpy(self.background)[None, None].float()
+        share = cropped(mask, whole, side)[0, 0].numpy()
+        return pipeline.reference(picture, share >= 0.5, seed)
+
+    def driving_for(self, pipeline: MegActorPipeline) -> CaseFrames:
+        return CaseFrames(self, pipeline.driving_side, pipeline.grey)
+
 
 @dataclass(frozen=True)
 class CaseFrames:
@@ -98,24 +110,6 @@ class CaseFrames:
         whole = Square(0, 0, rgb.shape[-1])
         boxes = self.case.boxes[window]
         return driving_frames(rgb, whole, boxes, self.side, self.is_grey).transpose(0, 1)
-
-
-def animated(pipeline: MegActorPipeline, case: CrossCase, settings: SamplingSettings) -> np.ndarray:
-    """What a model makes of a case: RGB uint8 [f, S, S, 3] of its own side."""
-    side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
-    whole = Square(0, 0, pixels.shape[-1])
-    picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
-    share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[
-        0, 0
-    ].numpy()
-    reference = pipeline.reference(picture, share >= 0.5, settings.seed)
-    return np.stack(
-        list(
-            pipeline.animate(
-                reference, CaseFrames(case, pipeline.driving_side, pipeline.grey), settings
-            )
-        )
-    )
 
 
 def cross_cases(

@@ -27,6 +27,7 @@ from training.data.batch import Batch, to_floats
 from training.data.dataset import ClipDataset
 from training.data.decode import Unreadable
 from training.data.window import FrameWindow
+from training.evaluation.animate_case import animate_case
 from training.metrics.pixels import l1, psnr, ssim
 from training.optim.ema import averaged, whole
 from training.trainer.module import DiffusionLightningModule
@@ -44,6 +45,17 @@ class ValidationCase:
     driving: Tensor  # 1 c f D D  as a Batch has it
     driver: Tensor  # 1 3 f S S  likewise
     has_truth: bool
+
+    def reference_for(self, pipeline: MegActorPipeline, seed: int) -> Reference:
+        """The posterior's mean, not a sample: `seed` changes nothing."""
+        shown = self.shown.to(pipeline.device)
+        picture = to_floats(shown.reference)
+        latents = pipeline.latents.mean(picture.to(pipeline.vae.dtype)).float()
+        tokens = pipeline.background.encode(shown.clip_pixels).float()
+        return Reference(picture, latents, latents, shown.background, tokens)
+
+    def driving_for(self, pipeline: MegActorPipeline) -> TensorFrames:
+        return TensorFrames(to_floats(self.driving.to(pipeline.device))[0])
 
 
 def cases(clips: ClipDataset, count: int, frames: int) -> list[ValidationCase]:
@@ -130,7 +142,7 @@ class Validation(Callback):
                 return
             case = self.cases[min(first + rank, len(self.cases) - 1)]
             with trainer.precision_plugin.forward_context():
-                made = animated(module.task.encoders.pipeline, case, self.settings, module.device)
+                made = animate_case(module.task.encoders.pipeline, case, self.settings)
             if first + rank < len(self.cases):
                 yield case.name, _scores(case, made), _grid(case, made)
 
@@ -161,25 +173,8 @@ class Validation(Callback):
                 )
 
 
-def animated(
-    pipeline: MegActorPipeline,
-    case: ValidationCase,
-    settings: SamplingSettings,
-    device: torch.device,
-) -> np.ndarray:
-    """RGB uint8 [f, S, S, 3]."""
-    shown = case.shown.to(device)
-    picture = to_floats(shown.reference)
-    latents = pipeline.latents.mean(picture.to(pipeline.vae.dtype)).float()
-    tokens = pipeline.background.encode(shown.clip_pixels).float()
-    reference = Reference(picture, latents, latents, shown.background, tokens)
-    return np.stack(
-        list(pipeline.animate(reference, _Frames(to_floats(case.driving.to(device))[0]), settings))
-    )
-
-
 @dataclass(frozen=True)
-class _Frames:
+class TensorFrames:
     """model.pipeline.Driving"""
 
     frames: Tensor  # 3 f D D

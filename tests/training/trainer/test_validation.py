@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from model.folder import load
 from model.pipeline import MegActorPipeline, SamplingSettings
@@ -14,7 +13,8 @@ from tests import faults
 from tests.training import fits
 from training.data.dataset import Resolution
 from training.data.module import ClipDataModule
-from training.trainer.validation import _scores, animated, cases
+from training.evaluation.animate_case import animate_case
+from training.trainer.validation import _scores, cases
 
 EMA = "optim.ema=0.9"
 CASES = {f"{kind}-val-{number}" for kind in ("self", "cross") for number in (0, 1)}
@@ -79,7 +79,7 @@ def _score(pipeline: MegActorPipeline, small: Path) -> float:
     )
     pipeline.animator.eval()
     shown = [
-        (case, animated(pipeline, case, SamplingSettings(2, 1.0, 0), torch.device("cpu")))
+        (case, animate_case(pipeline, case, SamplingSettings(2, 1.0, 0)))
         for case in cases(clips, 2, 24)
     ]
     return float(np.mean([_scores(case, made)["l1"] for case, made in shown if case.has_truth]))
