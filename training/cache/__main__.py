@@ -5,16 +5,13 @@ python -m training.cache --input data/shards --output data/cache
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from omegaconf import DictConfig
 
 from datagen.cli import command
 
-if TYPE_CHECKING:
-    pass
-
 
 @command("cache")
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     from training.cache.writer import fill
 
     return fill(cfg)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from datagen.core.errors import UserError
@@ -43,6 +43,15 @@ class TrainingPlan:
             self.text += f"{title}\n{_indented(make())}\n"
         except UserError as error:
             self.mistakes += [] if str(error) in self.mistakes else [str(error)]
+
+
+def show_plan(cfg: DictConfig) -> int:
+    """Print it; UserError with all that keeps the training from beginning."""
+    plan = planned(cfg)
+    print(plan.text)
+    if plan.mistakes:
+        raise UserError("; ".join(mistake.rstrip(".") for mistake in plan.mistakes) + ".")
+    return 0
 
 
 def planned(cfg: Any) -> TrainingPlan:
