@@ -12,7 +12,7 @@ import torch
 
 from datagen.core.errors import UserError
 
-# Motion modules: official MegActor and AnimateDiff, ours (specification, 8).
+# Motion modules: official MegActor and AnimateDiff, ours (docs/model.md, 8).
 MOTION = (
     (".temporal_transformer.", "."),
     (".attention_blocks.0.", ".attn1."),

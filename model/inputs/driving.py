@@ -137,7 +137,7 @@ def _grey_levels(frames: Tensor) -> Tensor:
 
 
 def warp(frames: Tensor, aspect: float, scale: float) -> Tensor:
-    """Training's augmentation (specification, 5.3, step 11): width over height times `aspect` by
+    """Training's augmentation (docs/model.md, 6, step 6): width over height times `aspect` by
     shrinking one of them, then all enlarged by `scale` about the middle, to the nearest px; black
     where nothing is.
     """

@@ -22,7 +22,7 @@ from training.optim.optimizer import groups, train_only
 from training.trainer.settings import resolved
 
 EXPERIMENTS = ("stage1", "stage2", "gaze")
-COMMON = {  # specification, 4, 5.1 and 5.3
+COMMON = {  # docs/model.md, 5, 6 and 9
     "accumulate": 2,
     "max_steps": 500_000,
     "gradient_checkpointing": False,
@@ -163,7 +163,7 @@ def test_noise_is_added_by_the_schedule_that_is_named():
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_what_learns_at_full_size(experiment):
-    """Parameters in millions: specification, 0 and 5.1."""
+    """Parameters in millions: docs/model.md, 1 and 9."""
     cfg = composed(experiment)
     animator = skeleton(cfg.model).animator
     assert all(parameter.is_meta for parameter in animator.parameters())

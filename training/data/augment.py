@@ -32,7 +32,7 @@ class Augmentation:
     """How much is changed; 0 changes nothing. Strengths and probabilities are in [0, 1]."""
 
     warp_probability: float = (
-        0.0  # driving frames: aspect and scale drawn from these ranges (specification, 5.3)
+        0.0  # driving frames: aspect and scale drawn from these ranges (docs/model.md, 6)
     )
     warp_aspect: tuple[float, float] = (0.8, 1.2)
     warp_scale: tuple[float, float] = (0.8, 1.2)

@@ -61,7 +61,7 @@ class Resolution:
 @dataclass(frozen=True)
 class FrameOptions:
     """How a sample is cut out and changed: crop `clip`, the whole clip, or `largest`, the largest
-    square around the middle of all its faces (specification, 5.3, step 7); driving frames grey or
+    square around the middle of all its faces (docs/model.md, 6, step 4); driving frames grey or
     in colour.
     """
 

@@ -43,7 +43,7 @@ class FrozenEncoders:
 
     @torch.no_grad()
     def reference(self, batch: Batch, generators: list[torch.Generator]) -> Reference:
-        """Mean for the ReferenceNet, a sample for the denoiser's input (specification, 4)."""
+        """Mean for the ReferenceNet, a sample for the denoiser's input (docs/model.md, 5)."""
         own: Latents = self.pipeline.latents
         if batch.reference_latents is not None:
             mean = sample = batch.reference_latents.float()
