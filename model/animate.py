@@ -10,15 +10,20 @@ import io
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
 
 from datagen.cli import command
 from datagen.core.errors import UserError, interruption_kept
 from datagen.core.files import canonical, file_sha256
 
 if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
+
     from model.inputs.driving_video import DrivingVideo
     from model.inputs.portrait import Portrait
     from model.pipeline import MegActorPipeline, SamplingSettings
@@ -41,7 +46,7 @@ PACKAGES = ("megactor-kit", "torch", "diffusers", "transformers", "av", "mediapi
 
 
 @command("animate")
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + ".")
     try:
@@ -57,7 +62,7 @@ def main(cfg: Any) -> int:
     return 0
 
 
-def animate(cfg: Any) -> None:
+def animate(cfg: DictConfig) -> None:
     """Look at what is given, then load the model, then write the video."""
     from datagen.media import video
     from model.inputs import portrait
@@ -85,7 +90,7 @@ def animate(cfg: Any) -> None:
 
 
 def _write(
-    cfg: Any,
+    cfg: DictConfig,
     path: Path,
     pipeline: MegActorPipeline,
     still: Portrait,
@@ -113,7 +118,7 @@ def _write(
             bar.set_postfix_str(f"{writer.count} of {len(frames)} frames written", refresh=False)
 
 
-def _mistakes(cfg: Any) -> Iterator[str]:
+def _mistakes(cfg: DictConfig) -> Iterator[str]:
     """A part of a sentence for each mistake that the options alone show."""
     for name, least in LEAST.items():
         most = MOST.get(name, sys.maxsize)
@@ -129,7 +134,7 @@ def _mistakes(cfg: Any) -> Iterator[str]:
     yield from _output_mistakes(Path(str(cfg.output)), cfg)
 
 
-def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
+def _output_mistakes(output: Path, cfg: DictConfig) -> Iterator[str]:
     inputs = (Path(str(cfg.reference)), Path(str(cfg.driving)))
     if output.suffix.lower() != ".mp4":
         yield f"output is {output}, a name that ends with .mp4 is expected"
@@ -141,7 +146,7 @@ def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
         yield f"output {output} exists: add --overwrite to replace it, or choose another name"
 
 
-def _settings(cfg: Any) -> SamplingSettings:
+def _settings(cfg: DictConfig) -> SamplingSettings:
     from model.pipeline import SamplingSettings
 
     same = {name: cfg[name] for name in ("steps", "seed", "window", "overlap", "batch")}
@@ -201,7 +206,7 @@ def _whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
+def _pipeline(cfg: DictConfig, choice: Choice) -> MegActorPipeline:
     from model.schedule import official_inference
 
     pipeline = choice.load()
@@ -210,7 +215,7 @@ def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
     return pipeline
 
 
-def _autocast(choice: Choice) -> Any:
+def _autocast(choice: Choice) -> torch.autocast:
     import torch
 
     return torch.autocast(
@@ -218,7 +223,9 @@ def _autocast(choice: Choice) -> Any:
     )
 
 
-def _metadata(cfg: Any, choice: Choice, still: Portrait, driving: DrivingVideo) -> dict[str, str]:
+def _metadata(
+    cfg: DictConfig, choice: Choice, still: Portrait, driving: DrivingVideo
+) -> dict[str, str]:
     """The file's tags: that it is synthetic and how it was made, as JSON in the comment."""
     comment = {
         "synthetic": True,
@@ -248,14 +255,14 @@ def version_of(package: str) -> str:
 @contextlib.contextmanager
 def _progress(
     pipeline: MegActorPipeline, frames: int, settings: SamplingSettings, progress: bool
-) -> Iterator[Any]:
+) -> Iterator[tqdm]:
     """A bar of denoised pictures: finished frames come late, when most of the work on the first
     windows is done.
     """
     from model.sampling import windows
 
-    def tick(module: Any, inputs: Any, pictures: Any) -> None:
-        bar.update(len(pictures))
+    def tick(module: object, inputs: object, frames: Sized) -> None:
+        bar.update(len(frames))
 
     plan = windows(frames, settings.window, settings.overlap, settings.closed)
     total = settings.steps * sum(map(len, plan))
@@ -267,7 +274,7 @@ def _progress(
             hook.remove()
 
 
-def _bar(progress: bool, **options: Any) -> Any:
+def _bar(progress: bool, **options: Any) -> tqdm:
     """tqdm's bar in a terminal, elsewhere a line now and then."""
     from tqdm import tqdm
 
@@ -292,7 +299,7 @@ def _is_memory(error: BaseException) -> bool:
     ) or "can't allocate memory" in str(error)
 
 
-def _out_of_memory(cfg: Any) -> str:
+def _out_of_memory(cfg: DictConfig) -> str:
     ways = {
         "--batch 1": cfg.batch > 1,
         "--closed false": cfg.closed and not cfg.official,

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPVisionModelWithProjection
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.core.quiet import silence
 from datagen.weights.names import modern, shortened
 from datagen.weights.tensors import NAMES, read_json, shards
@@ -121,7 +122,7 @@ def _compare(folder: Path) -> None:
         )
 
 
-def _refuse_foreign(index: dict[str, Any]) -> None:
+def _refuse_foreign(index: JsonObject) -> None:
     """ValueError for a class of another library, or a file of code, that a folder names as a
     part.
     """

@@ -7,7 +7,9 @@ python -m model.convert --megactor checkpoint-steps9000.ckpt --vae sd-vae-ft-mse
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
 
 from datagen.cli import command
 from datagen.core.errors import UserError
@@ -20,7 +22,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 @command("convert")
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     if (cfg.output is None) == (cfg.export is None):
         raise UserError(
             "--output FOLDER (weights in) or --export FILE --from FOLDER (weights out): "
@@ -31,7 +33,7 @@ def main(cfg: Any) -> int:
     return _import(cfg)
 
 
-def _import(cfg: Any) -> int:
+def _import(cfg: DictConfig) -> int:
     from model.build import preset, skeleton
     from model.convert import build
     from model.convert.sources import SOURCES

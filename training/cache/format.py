@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import JsonObject
 from datagen.core.limits import MAX_INDEX, read_all
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def digest(vae: nn.Module, image_encoder: nn.Module) -> str:
     return found.hexdigest()
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> JsonObject:
     """index.json of a cache; UserError where there is none or it is not ours."""
     path = folder / "index.json"
     try:

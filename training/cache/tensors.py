@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from datagen.core import tar as tars
+from datagen.core.json import JsonObject
 from datagen.core.limits import MAX_JSON
 from datagen.shards.writer import add_member
 
@@ -47,7 +48,7 @@ class TensorFile:
             }
 
 
-def _rows(file: Any, start: int, header: dict[str, Any], numbers: np.ndarray) -> Tensor:
+def _rows(file: Any, start: int, header: JsonObject, numbers: np.ndarray) -> Tensor:
     count, *shape = header["shape"]
     size = 2 * int(np.prod(shape))
     data = bytearray()

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datagen.core.errors import UserError
 from datagen.core.files import clear_parts, file_sha256, write_atomically
+from datagen.core.json import JsonObject
 from datagen.shards.index import SPLITS
 from datagen.shards.index import read_index as read_shards
 from model.background import BackgroundTokens
@@ -53,7 +54,7 @@ class CacheEncoders:
         )[0]
 
 
-def fill(cfg: Any) -> int:
+def fill(cfg: DictConfig) -> int:
     """Exit code 0; samples that cannot be read are told and left out."""
     source, folder = Path(str(cfg.input)), Path(str(cfg.output))
     _refuse_options(cfg)
@@ -72,11 +73,11 @@ def fill(cfg: Any) -> int:
 
 
 def _fill_split(
-    cfg: Any,
+    cfg: DictConfig,
     clips: ClipDataset,
     encoders: CacheEncoders,
-    entries: list[dict[str, Any]],
-    index: dict[str, Any],
+    entries: list[JsonObject],
+    index: JsonObject,
 ) -> None:
     """A shard at a time; the index says after each what there is."""
     folder, known = Path(str(cfg.output)), {e["file"]: e for e in index["shards"]}
@@ -97,7 +98,7 @@ def _fill_split(
 
 
 def _samples(
-    cfg: Any, clips: ClipDataset, encoders: CacheEncoders, where: list[int]
+    cfg: DictConfig, clips: ClipDataset, encoders: CacheEncoders, where: list[int]
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Tokens of a frame that is too dark for a reference are those of another frame, which nobody
     asks for.
@@ -158,7 +159,7 @@ def _clipset(source: Path, split: str, options: FrameOptions) -> ClipDataset:
     return ClipDataset(found, SampleOrder(len(found), 0), WindowSampler(), options, Augmentation())
 
 
-def _cache_encoders(cfg: Any) -> CacheEncoders:
+def _cache_encoders(cfg: DictConfig) -> CacheEncoders:
     """Of a folder, or the configuration's own."""
     shapes = skeleton(cfg.model)
     if cfg.init_from is None:
@@ -193,7 +194,7 @@ def _device(name: str) -> tuple[torch.device, torch.dtype]:
     return torch.device("cuda" if is_gpu else "cpu"), torch.bfloat16 if is_gpu else torch.float32
 
 
-def _begun(cfg: Any, folder: Path, encoders: CacheEncoders) -> dict[str, Any]:
+def _begun(cfg: DictConfig, folder: Path, encoders: CacheEncoders) -> JsonObject:
     """The index so far. UserError where it is of another model and may not be replaced."""
     asked = {
         "format": FORMAT,
@@ -213,11 +214,11 @@ def _begun(cfg: Any, folder: Path, encoders: CacheEncoders) -> dict[str, Any]:
     return asked | {"shards": []} if other else index
 
 
-def _stands(path: Path, entry: dict[str, Any]) -> bool:
+def _stands(path: Path, entry: JsonObject) -> bool:
     return path.is_file() and path.stat().st_size == entry["bytes"]
 
 
-def _refuse_options(cfg: Any) -> None:
+def _refuse_options(cfg: DictConfig) -> None:
     wrong = [
         f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
         for name, least in (("tokens_every", 1), ("workers", 0))

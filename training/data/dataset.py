@@ -23,7 +23,7 @@ from training.data import decode
 from training.data import face_shape as donor
 from training.data.augment import AppliedAugmentation, Augmentation
 from training.data.batch import Batch, to_floats, to_levels
-from training.data.decode import Unreadable
+from training.data.decode import Picture, Unreadable
 from training.data.face_shape import FaceShape, FaceShapeDonors
 from training.data.index import TWINS, ShardIndex
 from training.data.record import ClipReader, DecodedClip, FrameCache
@@ -221,7 +221,7 @@ class _Reader:
         points = self.part.crop_points(self.faces.landmarks[self.window.frames], side)
         return torch.from_numpy(change.landmarks(points, side)).float()
 
-    def _target(self) -> tuple[int, dict[int, Any]]:
+    def _target(self) -> tuple[int, dict[int, Picture]]:
         """The reference's frame, and the decoded frames of the target; mostly one pass."""
         candidates = self.window.references[:REFERENCE_CANDIDATES].tolist()
         frames = [*self.window.frames.tolist(), candidates[0]]
@@ -239,7 +239,7 @@ class _Reader:
         frames = [*self.window.frames.tolist(), self.reference]
         return drive.square(self.faces.boxes[frames], (width, width))
 
-    def _cut(self, shown: list[Any], side: int) -> Tensor:
+    def _cut(self, shown: list[Picture], side: int) -> Tensor:
         """uint8 [n, 3, side, side]; scaled as it is decoded where the whole picture is taken."""
         if self.options.crop == "clip":
             return torch.from_numpy(decode.rgb(shown, side)).permute(0, 3, 1, 2)

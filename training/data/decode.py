@@ -7,11 +7,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import cv2
 import numpy as np
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from datagen.core.errors import Invalid
@@ -39,14 +41,14 @@ class Unreadable(Exception):
     """A sample that training cannot use; the text says why."""
 
 
-def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
+def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Picture]:
     """Index -> decoded picture of one of our own constant-rate videos. Raises Unreadable.
 
     Starts at the keyframe before a stretch of wanted frames. On the way, frames that no other
     refers to and nobody wants are passed over, which changes no pixel.
     """
     wanted = sorted({int(index) for index in indices})
-    found: dict[int, Any] = {}
+    found: dict[int, Picture] = {}
     try:
         file = io.BytesIO(data)
         refuse_claims(file, "it")
@@ -80,7 +82,10 @@ class SmallFrame:
     height: int
 
 
-def small_frames(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, SmallFrame]:
+Picture: TypeAlias = "VideoFrame | SmallFrame"
+
+
+def small_frames(shown: dict[int, Picture], side: int, is_mask: bool) -> dict[int, SmallFrame]:
     """Decoded pictures, all of one size, as they are at `side` px."""
     first = shown[0]
     whole = (0, 0, first.width)
@@ -93,7 +98,7 @@ def small_frames(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, S
     }
 
 
-def rgb(shown: Sequence[Any], side: int) -> np.ndarray:
+def rgb(shown: Sequence[Picture], side: int) -> np.ndarray:
     """Decoded square pictures as uint8 [n, side, side, 3]; Unreadable where they are not square.
 
     In memory they lie as [3, n, side, side]: as models want them, and twice as fast to convert to.
@@ -123,7 +128,7 @@ def _resized(small: np.ndarray, side: int) -> np.ndarray:
     )
 
 
-def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.ndarray:
+def levels(shown: Sequence[Picture], side: int, part: tuple[int, int, int]) -> np.ndarray:
     """The square `part` (left, top, side) of decoded pictures of mask.mp4 as uint8 [n, side, side]:
     0 background, 128 person, 255 face, by majority.
     """
@@ -133,7 +138,7 @@ def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.nd
     return found
 
 
-def _levels(picture: Any, part: tuple[int, int, int], found: np.ndarray) -> None:
+def _levels(picture: Picture, part: tuple[int, int, int], found: np.ndarray) -> None:
     side = len(found)
     if isinstance(picture, SmallFrame):
         cv2.resize(picture.small, (side, side), dst=found, interpolation=cv2.INTER_NEAREST)
@@ -162,7 +167,9 @@ def _stretches(wanted: list[int]) -> Iterator[list[int]]:
             begin = i
 
 
-def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
+def _stretch(
+    container: InputContainer, stream: VideoStream, wanted: list[int]
+) -> dict[int, Picture]:
     if not (stream.average_rate and stream.time_base):
         raise Unreadable("does not say how many frames it has in a second")
     rate, origin = stream.average_rate * stream.time_base, stream.start_time or 0
@@ -172,7 +179,7 @@ def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
         return (2 * (pts - origin) * frames + ticks) // (2 * ticks)
 
     container.seek(origin + round(wanted[0] / rate), stream=stream)
-    found: dict[int, Any] = {}
+    found: dict[int, Picture] = {}
     for picture in _decoded(container, stream, number, set(wanted)):
         if picture.pts is None:
             raise Unreadable("has a frame without a time")
@@ -185,8 +192,8 @@ def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
 
 
 def _decoded(
-    container: Any, stream: Any, number: Callable[[int], int], awaited: set[int]
-) -> Iterator[Any]:
+    container: InputContainer, stream: VideoStream, number: Callable[[int], int], awaited: set[int]
+) -> Iterator[VideoFrame]:
     """Pictures from where the file stands. The decoder is told that nothing follows the last packet
     that is awaited: it would wait for some more before it gives the pictures that it holds back to
     put them in order.

@@ -15,6 +15,7 @@ import numpy as np
 from datagen.core import tar as tars
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import JsonObject
 from datagen.core.limits import MAX_FRAMES
 from datagen.shards.index import FIELDS, read_index
 from datagen.shards.parameters import ClipParameters, agreed_parameters, sample_parameters
@@ -88,7 +89,7 @@ class _Found:
     key: str
     offsets: list[int]
     sizes: list[int]
-    metadata: dict[str, Any]
+    metadata: JsonObject
     clips: ClipParameters | None
 
 
@@ -116,7 +117,7 @@ def read_shard_index(
 
 
 def _checked_index(
-    folder: Path, index: dict[str, Any], split: str, least_frames: int, subset: str | None
+    folder: Path, index: JsonObject, split: str, least_frames: int, subset: str | None
 ) -> ShardIndex:
     entries = [entry for entry in index["shards"] if entry["split"] == split]
     if not entries:
@@ -148,7 +149,7 @@ def _checked_index(
 
 def _shard_index(
     folder: Path,
-    entries: list[dict[str, Any]],
+    entries: list[JsonObject],
     rows: list[tuple[int, _Found]],
     parameters: ClipParameters,
 ) -> ShardIndex:
@@ -170,7 +171,7 @@ def _shard_index(
     )
 
 
-def _checked(folder: Path, entry: dict[str, Any], faults: list[str]) -> list[_Found]:
+def _checked(folder: Path, entry: JsonObject, faults: list[str]) -> list[_Found]:
     """The samples of a shard; what differs from the index goes to `faults`."""
     path = folder / entry["file"]
     try:
@@ -216,7 +217,7 @@ def _samples(path: Path) -> Iterator[_Found]:
             yield _Found(key, list(offsets), list(sizes), _kept(metadata), clips)
 
 
-def _metadata(key: str, data: bytes) -> dict[str, Any]:
+def _metadata(key: str, data: bytes) -> JsonObject:
     """What the loader needs of a sample's json. ValueError where that does not say it."""
     metadata = parse_json(data)
     if (
@@ -231,7 +232,7 @@ def _metadata(key: str, data: bytes) -> dict[str, Any]:
     return metadata
 
 
-def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
+def _kept(metadata: JsonObject) -> JsonObject:
     names = ("frames", "identity", "group", "subsets")
     return {name: metadata[name] for name in names if name in metadata}
 
@@ -247,11 +248,11 @@ def _refuse_short(folder: Path, found: list[_Found], least: int) -> None:
         )
 
 
-def _counts(index: dict[str, Any]) -> str:
+def _counts(index: JsonObject) -> str:
     return ", ".join(f"{split} {counts['samples']}" for split, counts in index["splits"].items())
 
 
-def _subsets(index: dict[str, Any]) -> str:
+def _subsets(index: JsonObject) -> str:
     names = sorted(index.get("select", {}).get("subsets", {}))
     return (
         f"the subsets are {', '.join(names)}" if names else "the shards were packed without subsets"

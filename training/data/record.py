@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from datagen.core import npz as arrays
 from datagen.vision.geometry import POINTS
 from training.data import decode
-from training.data.decode import Unreadable
+from training.data.decode import Picture, Unreadable
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class ClipReader:
         self.count, self.members = count, members
         self.faces = faces_of(members["faces.npz"], count)
 
-    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+    def pictures(self, field: str, frames: Iterable[int]) -> dict[int, Picture]:
         """Index -> picture of a video. Raises Unreadable."""
         try:
             return decode.pictures(self.members[field], frames)
@@ -43,7 +42,7 @@ class DecodedClip:
     def __init__(self, clip: ClipReader, side: int):
         self.faces, every = clip.faces, range(clip.count)
         videos = [field for field in clip.members if field.endswith("mp4")]
-        self.videos: dict[str, dict[int, Any]] = {}
+        self.videos: dict[str, Mapping[int, Picture]] = {}
         self.faults: dict[
             str, Unreadable
         ] = {}  # of a twin, which other samples of the clip do without
@@ -55,7 +54,7 @@ class DecodedClip:
             except Unreadable as error:
                 self.faults[field] = error
 
-    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+    def pictures(self, field: str, frames: Iterable[int]) -> dict[int, Picture]:
         """As Clip's."""
         if field in self.faults:
             raise self.faults[field]

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import JsonObject
 from datagen.core.seeds import seed_of
 from datagen.media.video import Frame
 from datagen.shards.index import read_index
@@ -154,7 +154,7 @@ def taken(moves: Motion, frames: Sequence[int] | slice | np.ndarray) -> Motion:
     return replace(moves, **curves)
 
 
-def _held_out(shards: Path) -> tuple[list[dict[str, Any]], float]:
+def _held_out(shards: Path) -> tuple[list[JsonObject], float]:
     """Sources of the val split's samples, and the margin that the clips were cut with."""
     index = read_index(shards)
     try:
@@ -176,7 +176,7 @@ def _held_out(shards: Path) -> tuple[list[dict[str, Any]], float]:
     return sources, parameters.margin
 
 
-def _documents(shards: Path, index: dict[str, Any]) -> Iterator[bytes]:
+def _documents(shards: Path, index: JsonObject) -> Iterator[bytes]:
     for entry in index["shards"]:
         if entry["split"] == "val":
             yield from (data for _, _, data in readable(shards / entry["file"], {"json"}))
@@ -210,7 +210,7 @@ def _pairs(references: Sequence[int], drivers: Sequence[int], count: int) -> lis
     return chosen
 
 
-def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _varied(sources: Sequence[JsonObject]) -> list[JsonObject]:
     """One clip's motion of each kind, then a second of each, and so on."""
     rank: Counter[str] = Counter()
     rows: list[tuple[int, int, int]] = []
@@ -222,7 +222,7 @@ def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _case(
     pair: tuple[int, int],
-    source: dict[str, Any],
+    source: JsonObject,
     frames: int,
     stride: int,
     seed: int,
@@ -277,7 +277,7 @@ def _placed(points: np.ndarray, part: Square) -> np.ndarray:
     return (points - [part.left, part.top, 0]) * (SIZE / part.side)
 
 
-def _still(who: int, source: dict[str, Any], seed: int) -> np.ndarray:
+def _still(who: int, source: JsonObject, seed: int) -> np.ndarray:
     """A frame of the reference's person with open eyes, of another motion."""
     rng = np.random.default_rng(seed_of("cross reference", seed, who, source["seed"]))
     kind = str(rng.choice([kind for kind in KINDS if kind != source["motion"]]))

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from datagen.core.json import JsonObject
 from datagen.vision.landmarks import FaceMesh
 from training.evaluation.cross_cases import CrossCase
 from training.evaluation.readout import LEAST, Readout, middles_of, poses, subject
@@ -43,14 +43,14 @@ class Evaluator:
         mesh = FaceMesh() if settings.mesh else None
         self.cases = [EvaluatedCase(case, settings, mesh) for case in cases]
 
-    def __call__(self, animate: Animate) -> list[dict[str, Any]]:
+    def __call__(self, animate: Animate) -> list[JsonObject]:
         """One row of scores for each case, `animate`'s output being RGB uint8 [f, S, S, 3]."""
         return [evaluated.row(animate(evaluated.case)) for evaluated in self.cases]
 
 
 def evaluate_cases(
     animate: Animate, cases: Sequence[CrossCase], settings: EvaluationSettings
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """`Evaluator` for one model. ValueError where an output has another number of frames or another
     side than it should.
     """
@@ -70,7 +70,7 @@ class EvaluatedCase:
         self.middles = np.nanmean(middles_of(case.truth_points), axis=0) / case.truth.shape[1]
         self.reader = _reader(case, settings.folder) if settings.readout else None
 
-    def row(self, output: np.ndarray) -> dict[str, Any]:
+    def row(self, output: np.ndarray) -> JsonObject:
         """Scores by name; null where there is nothing to measure."""
         if output.shape != self.truth.shape or output.dtype != np.uint8:
             raise ValueError(
@@ -82,7 +82,7 @@ class EvaluatedCase:
             "reference": self.case.people[0],
             "driving": self.case.people[1],
         }
-        scores: dict[str, Any] = self._pixels(output)
+        scores: JsonObject = self._pixels(output)
         if self.is_cross:
             scores |= leakage.of_pictures(output, self.truth, self.driving, self.region)
         scores |= {"flicker": flicker(output), "flicker_truth": self.own_flicker}
@@ -105,7 +105,7 @@ class EvaluatedCase:
         assert self.mesh is not None
         return seen(self.mesh, self.truth), seen(self.mesh, self.driving)
 
-    def _pixels(self, output: np.ndarray) -> dict[str, Any]:
+    def _pixels(self, output: np.ndarray) -> JsonObject:
         """psnr_gain: dB above the reference picture copied for every frame."""
         copied = pixels.psnr(np.broadcast_to(self.reference, self.truth.shape), self.truth)
         psnr = pixels.psnr(output, self.truth)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.animator import Animator, Reference
+from model.animator import Reference
 from model.latents import Latents
 from model.pipeline import MegActorPipeline
 from training.data.batch import Batch, to_floats
@@ -75,8 +75,12 @@ class DiffusionTask:
     encoders: FrozenEncoders
     loss: Loss
 
-    def losses(self, animator: Animator, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """What the loss gives: (of each clip [b] or of all [], float32; what to log by name)."""
+    def losses(
+        self, animator: Callable[..., Tensor], batch: Batch
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What the loss gives: (of each clip [b] or of all [], float32; what to log by name).
+        `animator` is called like Animator.forward.
+        """
         sampler, positions = self.loss.sampler, batch.positions.tolist()
         generators = [sampler.generator("latents", position) for position in positions]
         latents = self.encoders.latents(batch, generators)

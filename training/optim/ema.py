@@ -30,7 +30,9 @@ class EMA(Callback):
         self.step = trainer.global_step
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step

@@ -27,7 +27,7 @@ class Muon(torch.optim.AdamW):
             group["momentum"] = momentum
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         loss = None
         if closure is not None:  # before groups are put aside: it sets the gradients of all to zero
             with torch.enable_grad():

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from datagen.core.errors import UserError
@@ -59,7 +60,7 @@ def groups(
 
 
 def optimizer(
-    model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None
+    model: nn.Module, cfg: DictConfig, without_decay: frozenset[str] | None = None
 ) -> torch.optim.Optimizer:
     """conf/optim/*.yaml. UserError in torch's words for numbers that it refuses."""
     options = {
@@ -75,7 +76,7 @@ def optimizer(
         raise UserError(f"optim: {error}.") from None
 
 
-def refuse(model: nn.Module, cfg: Any) -> None:
+def refuse(model: nn.Module, cfg: DictConfig) -> None:
     """UserError as `optimizer` raises it, but for what `optim_mistakes` tells already."""
     if not any(optim_mistakes(cfg)):
         optimizer(model, cfg)
@@ -101,7 +102,7 @@ def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, A
     return parted
 
 
-def _class(cfg: Any) -> Any:
+def _class(cfg: DictConfig) -> Any:
     if cfg.muon:
         return Muon
     if not cfg.eight_bit:
@@ -116,7 +117,9 @@ def _class(cfg: Any) -> Any:
     return AdamW8bit
 
 
-def schedule(own: torch.optim.Optimizer, cfg: Any, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+def schedule(
+    own: torch.optim.Optimizer, cfg: DictConfig, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Factors of the learning rate: linear warm-up, then constant, or a half cosine to zero at
     `steps`.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+
+from omegaconf import DictConfig
 
 OPTIM: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr": (lambda x: 0 < x < float("inf"), "a number above 0 is"),
@@ -19,7 +20,7 @@ OPTIM: dict[str, tuple[Callable[[float], bool], str]] = {
 OFF = ("clip", "ema")  # may be null
 
 
-def optim_mistakes(optim: Any) -> Iterator[str]:
+def optim_mistakes(optim: DictConfig) -> Iterator[str]:
     """Numbers that no optimizer is made of."""
     for name, (fits, expected) in OPTIM.items():
         value = optim[name]

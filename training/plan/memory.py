@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -52,7 +53,9 @@ class TensorMemory(TorchDispatchMode):
     def __init__(self, known: nn.Module):
         super().__init__()
         self.now = self.peak = 0
-        self.seen: dict[int, Any] = {p.untyped_storage()._cdata: None for p in known.parameters()}
+        self.seen: dict[int, object] = {
+            p.untyped_storage()._cdata: None for p in known.parameters()
+        }
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -63,7 +66,7 @@ class TensorMemory(TorchDispatchMode):
                 self._add(tensor.untyped_storage())
         return made
 
-    def _add(self, storage: Any) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         """Views share their storage, which counts once."""
         address, size = storage._cdata, storage.nbytes()
         if address not in self.seen:
@@ -76,7 +79,7 @@ class TensorMemory(TorchDispatchMode):
         self.now -= size
 
 
-def estimate(cfg: Any, checkpointing: bool) -> MemoryEstimate:
+def estimate(cfg: DictConfig, checkpointing: bool) -> MemoryEstimate:
     """For conf/fit.yaml. UserError where it describes no model, or names nothing that could be
     trained.
 
@@ -111,7 +114,7 @@ def state(parameters: int, eight_bit: bool) -> int:
 
 
 def _micro_step(
-    pipeline: MegActorPipeline, cfg: Any, checkpointing: bool, half: torch.dtype | None
+    pipeline: MegActorPipeline, cfg: DictConfig, checkpointing: bool, half: torch.dtype | None
 ) -> int:
     for part in (pipeline.unet, pipeline.reference_net):
         (

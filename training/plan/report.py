@@ -54,11 +54,11 @@ def show_plan(cfg: DictConfig) -> int:
     return 0
 
 
-def planned(cfg: Any) -> TrainingPlan:
+def planned(cfg: DictConfig) -> TrainingPlan:
     """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes
     nothing.
     """
-    cfg = OmegaConf.merge(cfg, {"plan": False})  # as the run itself would be told
+    cfg = DictConfig(OmegaConf.merge(cfg, {"plan": False}))  # as the run itself will see it
     plan = TrainingPlan(mistakes=list(option_mistakes(cfg)))
     plan.add("settings", lambda: OmegaConf.to_yaml(cfg).rstrip())
     plan.add("run", lambda: _run(cfg))
@@ -74,13 +74,13 @@ def planned(cfg: Any) -> TrainingPlan:
     return plan
 
 
-def _run(cfg: Any) -> str:
+def _run(cfg: DictConfig) -> str:
     last = RunFolder(Path(str(cfg.output))).resumed(cfg)
     begins = f"goes on from {last}" if last else "begins anew"
     return f"{cfg.name}: {begins}, {cfg.max_steps} steps, to {cfg.output}"
 
 
-def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
+def _data(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
     """Samples, people, hours of video, steps to an epoch."""
     resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     chosen: Any = OmegaConf.to_container(cfg.data)
@@ -115,14 +115,14 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     return "\n".join(lines)
 
 
-def _processes(cfg: Any) -> int:
+def _processes(cfg: DictConfig) -> int:
     """-1 is all GPUs that are here; without any, one is reckoned with."""
     devices = cfg.trainer.devices
     here = devices if type(devices) is int and devices > 0 else max(torch.cuda.device_count(), 1)
     return int(cfg.trainer.num_nodes) * here
 
 
-def _weights(cfg: Any, pipeline: MegActorPipeline) -> str:
+def _weights(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
     """Where they come from, compared by names and shapes, with the licences of the known
     sources.
     """
@@ -199,7 +199,7 @@ def _licences() -> str:
     return _table([(w.name, w.licence, w.page) for w in WEIGHTS if w.files])
 
 
-def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
+def _parameters(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
     """Millions by module path; motion modules by themselves."""
     configured_loss(cfg, pipeline.scheduler)
     train_only(pipeline.animator, cfg.optim.trainable)
@@ -230,7 +230,7 @@ def _by_path(pipeline: MegActorPipeline) -> Iterator[tuple[str, torch.nn.Paramet
         yield from ((part, parameter) for parameter in getattr(pipeline, part).parameters())
 
 
-def _memory(cfg: Any) -> str:
+def _memory(cfg: DictConfig) -> str:
     """With and without gradient checkpointing, GiB."""
     found: dict[bool, MemoryEstimate] = {kind: estimate(cfg, kind) for kind in (False, True)}
     names = {

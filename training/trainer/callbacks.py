@@ -11,8 +11,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,8 +21,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from datagen.core.json import JsonObject
 from training.data.batch import Batch
 from training.trainer.checkpoint import checkpoints, name_of
+from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import describe_nonfinite_gradients, end_together
 
 STOP_EVERY = 10  # steps between the questions to all ranks whether one of them was asked to end
@@ -55,7 +58,9 @@ class Signals(Callback):
             signal.signal(number, self._ask)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         if is_within_step(trainer) or (trainer.world_size > 1 and trainer.global_step % STOP_EVERY):
             return
         if self.agreed(trainer):
@@ -72,7 +77,7 @@ class Signals(Callback):
             self.asked = self.received or signal.SIGTERM
         return bool(self.asked)
 
-    def _ask(self, number: int, frame: Any) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         self.received = number
 
 
@@ -94,7 +99,7 @@ def contained() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _kill(processes: list[Any]) -> None:
+def _kill(processes: list[BaseProcess]) -> None:
     """While torch does not look, which would raise an error of its own for it."""
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in processes:
@@ -112,8 +117,9 @@ class StepTimer(Callback):
         self._reset()
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
+        assert isinstance(pl_module, DiffusionLightningModule)
         self.began = time.perf_counter()
         if pl_module.finished is not None:
             self.waited += self.began - pl_module.finished
@@ -122,7 +128,7 @@ class StepTimer(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: object,
         batch: Batch,
         batch_idx: int,
     ) -> None:
@@ -169,7 +175,7 @@ class BadSamples(Callback):
             )
 
     def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         count = self._total(trainer)
         if count > self.most:
@@ -182,10 +188,10 @@ class BadSamples(Callback):
                 * bool(self.last)
             )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> JsonObject:
         return {"count": self.count}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: JsonObject) -> None:
         self.count = state_dict["count"]
 
     def _total(self, trainer: Trainer) -> int:
@@ -214,7 +220,10 @@ class GradientClipping(Callback):
     ) -> None:
         self.keys = ", ".join(batch.keys)
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, DiffusionLightningModule)
         own = [p for p in pl_module.parameters() if p.grad is not None]
         norm = self._clipped(trainer, own)
         if norm is None:
@@ -232,7 +241,7 @@ class GradientClipping(Callback):
             return trainer.model.clip_grad_norm_(most)
         return torch.nn.utils.clip_grad_norm_(own, most) if own else None
 
-    def _end(self, trainer: Trainer, module: Any) -> None:
+    def _end(self, trainer: Trainer, module: DiffusionLightningModule) -> None:
         """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step
         out.
         """
@@ -254,7 +263,9 @@ class PeriodicCheckpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         step = trainer.global_step
         is_last = trainer.should_stop or step >= trainer.max_steps
         if is_within_step(trainer) or step == self.step or not (is_last or step % self.every == 0):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,17 @@ from model.pipeline import MegActorPipeline
 IDENTITY = ("config", "folder", "seed", "grey", "margin")  # of a model, in this order
 
 
+ModelIdentity = dict[str, Any]  # what `fresh` takes
+Checkpoint = dict[str, Any]  # what torch.save has written: weights, states, settings
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is
     whole.
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+        self, checkpoint: Checkpoint, path: Any, storage_options: Any = None
     ) -> None:
         place = Path(path)
         part = place.with_name(f".{place.name}.part")
@@ -99,7 +102,7 @@ def pipeline(path: Path) -> MegActorPipeline:
     return own
 
 
-def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def identity(checkpoint: Checkpoint, path: Path) -> ModelIdentity:
     """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks
     for more.
     """
@@ -147,7 +150,7 @@ def fresh(
         return own
 
 
-def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> None:
+def fill(own: MegActorPipeline, checkpoint: Checkpoint, path: Path) -> None:
     """The animator's weights, key by key. UserError that names what is missing, left over or of
     another shape.
     """
@@ -163,7 +166,7 @@ def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> No
         ) from None
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Checkpoint:
     """A checkpoint of ours; no code in it is run. UserError if it is none."""
     try:
         if zipfile.is_zipfile(path):
@@ -191,7 +194,7 @@ def read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _mean(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+def _mean(checkpoint: Checkpoint) -> dict[str, Tensor]:
     states = [
         state
         for name, state in checkpoint.get("callbacks", {}).items()

@@ -91,7 +91,7 @@ def lost_rank(error: RuntimeError) -> str | None:
 
 
 def _watch(name: str, found: list[str]) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def hook(module: nn.Module, inputs: object, output: object) -> None:
         parts = output if isinstance(output, tuple | list) else [output]
         if any(torch.is_tensor(part) and not torch.isfinite(part).all() for part in parts):
             found.append(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from training.optim.options import optim_mistakes
 
@@ -25,7 +25,7 @@ SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the tr
 PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
 
 
-def option_mistakes(cfg: Any) -> Iterator[str]:
+def option_mistakes(cfg: DictConfig) -> Iterator[str]:
     """Those of the options alone."""
     for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
         for name in names:
@@ -59,7 +59,7 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
             )
 
 
-def strategy(cfg: Any) -> str:
+def strategy(cfg: DictConfig) -> str:
     """fsdp, deepspeed or what else conf/trainer names."""
     chosen = cfg.trainer.strategy
     name = str(chosen._target_ if OmegaConf.is_config(chosen) else chosen).lower()

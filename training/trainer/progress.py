@@ -26,7 +26,9 @@ class ProgressBar(Callback):
                 total=trainer.max_steps, initial=trainer.global_step, unit=" steps", desc="training"
             )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         if self.bar is None or is_within_step(trainer):
             return
         if "loss/train" in trainer.logged_metrics:

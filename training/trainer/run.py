@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
@@ -56,7 +56,7 @@ from training.trainer.validation import Validation
 class Run:
     """What python -m training.fit is about to do."""
 
-    cfg: Any
+    cfg: DictConfig
     pipeline: MegActorPipeline
     data: ClipDataModule
     module: DiffusionLightningModule
@@ -64,7 +64,7 @@ class Run:
     held: ClipDataset | None  # the clips of the validation; none where it is off
 
     @classmethod
-    def prepared(cls, cfg: Any) -> Run:
+    def prepared(cls, cfg: DictConfig) -> Run:
         """UserError, with all that is wrong, before anything is written."""
         mistakes: list[str] = list(option_mistakes(cfg))
         resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
@@ -151,7 +151,7 @@ class Run:
         return Validation(held, cfg.validate_every, cfg.validation_cases, 24, settings, minutes, to)
 
 
-def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
+def _trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     """UserError in Lightning's words where it cannot do what conf/trainer says."""
     options = {
         name: instantiate(value) if OmegaConf.is_config(value) else value
@@ -224,7 +224,7 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def _pipeline(cfg: Any, identity: dict[str, Any]) -> MegActorPipeline:
+def _pipeline(cfg: DictConfig, identity: dict[str, Any]) -> MegActorPipeline:
     """With the weights that training begins with."""
     pipeline = fresh(**identity)
     source = _checkpoint(cfg)
@@ -233,7 +233,7 @@ def _pipeline(cfg: Any, identity: dict[str, Any]) -> MegActorPipeline:
     return pipeline
 
 
-def model_identity(cfg: Any, clips: ClipParameters) -> dict[str, Any]:
+def model_identity(cfg: DictConfig, clips: ClipParameters) -> dict[str, Any]:
     """What `fresh` makes the model of, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
     shown = {"grey": cfg.data.grey, "margin": clips.margin if cfg.data.crop == "clip" else None}
@@ -243,13 +243,13 @@ def model_identity(cfg: Any, clips: ClipParameters) -> dict[str, Any]:
     return {"config": config, "folder": folder, "seed": cfg.seed, **shown}
 
 
-def _checkpoint(cfg: Any) -> Path | None:
+def _checkpoint(cfg: DictConfig) -> Path | None:
     """init_from, where it is no folder."""
     source = None if cfg.init_from is None else Path(str(cfg.init_from))
     return source if source is not None and source.suffix == ".ckpt" else None
 
 
-def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipDataModule:
+def _data(cfg: DictConfig, pipeline: MegActorPipeline) -> ClipDataModule:
     resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     options: dict[str, Any] = {
         "resolution": resolution,
@@ -268,7 +268,7 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipDataModule:
 
 
 def _lightning_module(
-    cfg: Any, pipeline: MegActorPipeline, identity: dict[str, Any]
+    cfg: DictConfig, pipeline: MegActorPipeline, identity: dict[str, Any]
 ) -> DiffusionLightningModule:
     train_only(pipeline.animator, cfg.optim.trainable)
     refuse(pipeline.animator, cfg.optim)
@@ -285,7 +285,7 @@ def _lightning_module(
     )
 
 
-def _resumable(cfg: Any, output: Path) -> Path | None:
+def _resumable(cfg: DictConfig, output: Path) -> Path | None:
     """The checkpoint that this run goes on from, if there is one; UserError where it may not."""
     return RunFolder(output).resumed(cfg)
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from datagen.core.errors import UserError
 from datagen.core.files import clear_parts, write_atomically
+from datagen.core.json import JsonObject
 from model.pipeline import MegActorPipeline
 from training.trainer.checkpoint import checkpoints, newest
 
@@ -56,7 +57,7 @@ class RunFolder:
     def model(self) -> Path:
         return self.folder / "model"
 
-    def resumed(self, cfg: Any) -> Path | None:
+    def resumed(self, cfg: DictConfig) -> Path | None:
         """The newest whole checkpoint of the same run; UserError where the settings are others and
         `overwrite` is not said, where all are damaged, or where the folder is not a run's.
         """
@@ -77,7 +78,7 @@ class RunFolder:
             )
         return path
 
-    def begin(self, cfg: Any, resumed: Path | None) -> None:
+    def begin(self, cfg: DictConfig, resumed: Path | None) -> None:
         """Make the folder ready to write in; what a run that is not gone on with has left goes."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ class RunFolder:
                 f"({', '.join(names[:3])}): choose another --output."
             )
 
-    def _changed(self, cfg: Any) -> list[str]:
+    def _changed(self, cfg: DictConfig) -> list[str]:
         """Settings that are not FREE and differ from those that the run was begun with."""
         path = self.folder / SETTINGS
         before, now = (
@@ -143,14 +144,14 @@ class RunFolder:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def plain(cfg: Any) -> dict[str, Any]:
+def plain(cfg: DictConfig) -> JsonObject:
     """The configuration as JSON knows it, without Hydra's own part."""
     found = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(found, dict)
     return {str(name): value for name, value in found.items() if name != "hydra"}
 
 
-def _flat(value: Any, above: str = "") -> dict[str, Any]:
+def _flat(value: Any, above: str = "") -> JsonObject:
     """{"optim.lr": 1e-5, ...}"""
     return dict(_pairs(value, above))
 

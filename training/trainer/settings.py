@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 
-def resolved(cfg: Any) -> DictConfig:
+def resolved(cfg: DictConfig) -> DictConfig:
     """The same with every reference replaced by what it says, so that parts of it can be used
     alone; read-only.
     """

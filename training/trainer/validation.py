@@ -116,7 +116,7 @@ class Validation(Callback):
         self.step = trainer.global_step
         self.cases = cases(self.clips, self.count, self.frames)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: object) -> None:
         if trainer.global_step == self.step or trainer.global_step % self.every:
             return
         self.step = trainer.global_step
