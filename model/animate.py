@@ -63,7 +63,7 @@ def main(cfg: DictConfig) -> int:
 
 
 def animate(cfg: DictConfig) -> None:
-    """Look at what is given, then load the model, then write the video."""
+    """Check the inputs, then load the model, then write the video."""
     from datagen.media import video
     from model.inputs import portrait
     from model.resolve import choose, refuse_window
@@ -119,7 +119,7 @@ def _write(
 
 
 def _mistakes(cfg: DictConfig) -> Iterator[str]:
-    """A part of a sentence for each mistake that the options alone show."""
+    """One phrase for each mistake that the options alone show."""
     for name, least in LEAST.items():
         most = MOST.get(name, sys.maxsize)
         if type(cfg[name]) is not int or not least <= cfg[name] <= most:
@@ -161,7 +161,7 @@ def _analyzed(path: Path, progress: bool) -> DrivingVideo:
 
 
 def _remarks(choice: Choice, still: Portrait, driving: DrivingVideo) -> Iterator[str]:
-    """What the user should know before the work."""
+    """What the user should know before the work begins."""
     if choice.folder is None:
         yield (
             f"preset {choice.preset}: RANDOM WEIGHTS, so the new video shows noise; "
@@ -188,9 +188,7 @@ def _rate(driving: DrivingVideo) -> str:
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes it at the end; after an error nothing is
-    left.
-    """
+    """A temporary file beside `path`, renamed to it at the end. An error leaves no file."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +224,7 @@ def _autocast(choice: Choice) -> torch.autocast:
 def _metadata(
     cfg: DictConfig, choice: Choice, still: Portrait, driving: DrivingVideo
 ) -> dict[str, str]:
-    """The file's tags: that it is synthetic and how it was made, as JSON in the comment."""
+    """The file's tags: JSON in the comment that says that it is synthetic and how it was made."""
     comment = {
         "synthetic": True,
         "made_by": "MegActor-Kit, model.animate",
@@ -243,7 +241,7 @@ def _metadata(
 
 
 def version_of(package: str) -> str:
-    """Ours, too, may run from a checkout that is not installed."""
+    """Of an installed package; ours may also run from a checkout."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -256,9 +254,7 @@ def version_of(package: str) -> str:
 def _progress(
     pipeline: MegActorPipeline, frames: int, settings: SamplingSettings, progress: bool
 ) -> Iterator[tqdm]:
-    """A bar of denoised pictures: finished frames come late, when most of the work on the first
-    windows is done.
-    """
+    """A bar that counts denoised frames of all steps, since finished frames come late."""
     from model.sampling import windows
 
     def tick(module: object, inputs: object, frames: Sized) -> None:
@@ -291,7 +287,7 @@ def _bar(progress: bool, **options: Any) -> tqdm:
 
 
 def _is_memory(error: BaseException) -> bool:
-    """Torch says it in a class of its own for a GPU, in a bare RuntimeError for a CPU."""
+    """For a GPU torch raises a class of its own, for a CPU a bare RuntimeError."""
     import torch
 
     return isinstance(

@@ -1,5 +1,5 @@
-"""Does a source of weights fit a model, name by name and shape by shape? What does not is refused
-all at once.
+"""Matches a source of weights with a model, by names and shapes. All mismatches are reported
+together.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class SourceReport:
 
 @dataclass
 class Loaded:
-    """Tensors of a source by part and by our names, shapes checked, still where the file is
-    mapped.
+    """Tensors of a source by part and by our names. Shapes are checked; data stay in the mapped
+    file.
     """
 
     tensors: dict[str, Tensors]

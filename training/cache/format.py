@@ -1,4 +1,4 @@
-"""What a cache is of, and its index."""
+"""What a cache was made of, and its index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = "megactor-kit cache 1"
 
 
 def digest(vae: nn.Module, image_encoder: nn.Module) -> str:
-    """Of the frozen parts' weights, by name, in the precision that they were loaded in."""
+    """A hash of the frozen parts' weights, by name, in the precision they were loaded in."""
     import torch
 
     found = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""A cache read in place of computing."""
+"""Reads a cache instead of computing its contents."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class LatentCache:
             self.tensor_files |= _places(folder, entry)
 
     def among(self, references: np.ndarray) -> np.ndarray:
-        """Those of the candidates for a reference whose tokens are kept."""
+        """The candidates for a reference whose tokens are cached."""
         return references[references % self.every == 0]
 
     def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, Tensor]:
         """Raises Unreadable for a sample that could not be cached. ValueError for a reference that
-        is not `among`.
+        `among` leaves out.
         """
         import numpy as np
 
@@ -64,7 +64,7 @@ class LatentCache:
 
 
 def opened(folder: Path, shards: Path) -> JsonObject:
-    """The index of a cache of these shards. UserError where it is of others, or not whole."""
+    """The index of a cache of these shards. UserError where it is of others, or incomplete."""
     index = read_index(folder)
     _refuse_unfinished(folder, index, shards)
     return index

@@ -1,6 +1,4 @@
-"""Files beside shards: a tar of one safetensors file for each sample, of which single rows are
-read.
-"""
+"""Files beside shards: a tar with one safetensors file for each sample. Single rows are read."""
 
 from __future__ import annotations
 
@@ -28,15 +26,13 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class TensorFile:
-    """Where in which tar a sample's file lies, in bytes."""
+    """Where a sample's file lies: the tar and the offset in bytes."""
 
     path: Path
     offset: int
 
     def rows(self, row_numbers: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so
-        many.
-        """
+        """Tensor name -> its rows with these numbers, float16. IndexError for a missing row."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             length = min(int.from_bytes(file.read(8), "little"), MAX_JSON)
@@ -61,7 +57,7 @@ def _rows(file: Any, start: int, header: JsonObject, numbers: np.ndarray) -> Ten
 
 
 def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[str]:
-    """Write (key, tensors by name) as they come, all of it or nothing; the keys."""
+    """Write (key, tensors by name) as they come, and return the keys. An error leaves no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part, keys = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part"), []
     try:
@@ -79,7 +75,7 @@ def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[
 
 
 def tensor_files(path: Path) -> dict[str, TensorFile]:
-    """Key -> where its file lies."""
+    """Key -> its file."""
     with tars.opened(path) as (_, infos):
         return {
             info.name.removesuffix(SUFFIX): TensorFile(path, info.offset_data) for info in infos

@@ -1,6 +1,4 @@
-"""What lies where in the shards of a split: read once from index.json and the tars' headers, then
-random access.
-"""
+"""Where the samples of a split lie, read once from index.json and the headers of the tars."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ TWINS = {"swapped": "swapped.mp4", "styled": "styled.mp4"}
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """N samples of one split in arrays, so that workers that copy it stay small; in the order of
-    the index.
-    """
+    """N samples of one split, in the order of index.json. Arrays keep copies in workers small."""
 
     folder: Path
     files: tuple[str, ...]
@@ -54,9 +50,10 @@ class ShardIndex:
         return [twin for twin, field in TWINS.items() if self.sizes[index, FIELDS.index(field)]]
 
     def read(self, index: int, fields: list[str]) -> dict[str, bytes]:
-        """Members of a sample. Unreadable where they are damaged; UserError where the shard is no
-        longer what it was at the start: that is no matter of single samples, and what was learnt
-        without them could not be learnt again.
+        """Members of a sample. Raises Unreadable where they are damaged.
+
+        UserError where the shard has changed since the start: training must not go on without its
+        samples, because that could not be repeated.
         """
         number = self.shard[index]
         path = self.folder / self.files[number]
@@ -84,7 +81,7 @@ class ShardIndex:
 
 @dataclass(frozen=True)
 class _Found:
-    """A sample in a tar: where its members are, and its json."""
+    """A sample in a tar: where its members lie, and its json."""
 
     key: str
     offsets: list[int]
@@ -172,7 +169,7 @@ def _shard_index(
 
 
 def _checked(folder: Path, entry: JsonObject, faults: list[str]) -> list[_Found]:
-    """The samples of a shard; what differs from the index goes to `faults`."""
+    """The samples of a shard. Differences from the index are added to `faults`."""
     path = folder / entry["file"]
     try:
         if (size := path.stat().st_size) != entry["bytes"]:
@@ -218,7 +215,7 @@ def _samples(path: Path) -> Iterator[_Found]:
 
 
 def _metadata(key: str, data: bytes) -> JsonObject:
-    """What the loader needs of a sample's json. ValueError where that does not say it."""
+    """A sample's json. ValueError where it lacks what the loader needs."""
     metadata = parse_json(data)
     if (
         not isinstance(metadata, dict)

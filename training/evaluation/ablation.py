@@ -109,7 +109,7 @@ def _fit(cfg: DictConfig, variant: str, seed: int, folder: Path) -> tuple[Path, 
 
 
 def _log_path(folder: Path) -> Path:
-    """How a training was called, what it printed, and whether it came to its end."""
+    """A training's log: its command, its output, and whether it finished."""
     return folder.with_name(f"{folder.name}.txt")
 
 
@@ -134,7 +134,7 @@ def _measure(cfg: DictConfig, runs: Sequence[tuple[str, int, Path]], output: Pat
 
 
 def _alone(case: CrossCase) -> CrossCase:
-    """The same motion, the reference's person driving."""
+    """The same motion, driven by the reference's own person."""
     assert case.numbers is not None
     return replace(
         case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2
@@ -144,7 +144,7 @@ def _alone(case: CrossCase) -> CrossCase:
 def _scores(
     folder: Path, cross: Evaluator, alone: Evaluator, pictures: list[np.ndarray]
 ) -> Iterator[Mapping[str, Json]]:
-    """A row for each case; `pictures` gets the outputs."""
+    """A row for each case; the outputs are added to `pictures`."""
 
     pipeline = load(folder / "model")
     pipeline.animator.eval()
@@ -166,9 +166,7 @@ def _scores(
 
 
 def table(rows: Sequence[Mapping[str, Json]]) -> str:
-    """Markdown: means and 95 % intervals over the cases, of each seed, and of the cases' means over
-    all seeds.
-    """
+    """Markdown: means and 95 % intervals over the cases, for each seed and for all."""
     names = list(dict.fromkeys(row["variant"] for row in rows))
     lines = [
         f"| driving in training | seed | {' | '.join(SHOWN)} |",
@@ -189,7 +187,7 @@ def table(rows: Sequence[Mapping[str, Json]]) -> str:
 
 
 def _over_seeds(rows: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
-    """A row for each case: its seeds are no cases of their own."""
+    """A row for each case, its mean over the seeds."""
     cases: dict[str, list[Mapping[str, Json]]] = {}
     for row in rows:
         cases.setdefault(row["key"], []).append(row)
@@ -215,7 +213,7 @@ def _cell(rows: Sequence[Mapping[str, Json]], score: str) -> str:
 def _sheet(
     cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]], path: Path
 ) -> None:
-    """A row for each case: reference, driving person, truth, then each variant's output at the same
+    """A row for each case: reference, driving person, truth, and each variant's output at the same
     moment.
     """
 

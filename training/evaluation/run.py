@@ -88,7 +88,7 @@ def _mistakes(cfg: DictConfig) -> Iterator[str]:
 
 
 def _clear(output: Path) -> None:
-    """What an earlier evaluation left here, the summary that names it last."""
+    """Remove the files of an earlier evaluation; its summary, which lists them, last."""
     if not (output / SUMMARY).exists():
         return
     with contextlib.suppress(UserError):
@@ -106,7 +106,7 @@ def _features(path: str | None) -> Features | None:
 
 
 FeatureSets = tuple[list[np.ndarray], list[np.ndarray]]  # of real and of made videos
-Made = tuple[JsonObject, list[JsonObject], FeatureSets]  # told, rows, features real and made
+Made = tuple[JsonObject, list[JsonObject], FeatureSets]  # metadata, rows, features
 
 
 def _of_checkpoint(cfg: DictConfig, output: Path, features: Features | None) -> Made:
@@ -161,7 +161,7 @@ def _of_videos(cfg: DictConfig, features: Features | None) -> Made:
 
 
 def _pipeline(cfg: DictConfig) -> tuple[MegActorPipeline, JsonObject]:
-    """The model, and what tells its weights from others'."""
+    """The model, and what identifies its weights."""
 
     path = Path(str(cfg.checkpoint))
     if path.is_file():
@@ -174,7 +174,7 @@ def _pipeline(cfg: DictConfig) -> tuple[MegActorPipeline, JsonObject]:
 
 
 def _metadata(cfg: DictConfig, features: Features | None, **more: Json) -> JsonObject:
-    """What was measured with what: for the JSON of every clip."""
+    """What was measured, and with what: for the JSON of every clip."""
 
     metadata = {"versions": {name: version_of(name) for name in PACKAGES}, **more}
     metadata["measured"] = {

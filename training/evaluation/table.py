@@ -1,6 +1,4 @@
-"""Means over clips with confidence intervals, of one run and of the difference of two; as a
-table.
-"""
+"""Means over clips with confidence intervals, for one run or the difference of two, as a table."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def summary(rows: Sequence[JsonObject]) -> dict[str, dict[str, float]]:
 def differences(
     before: Sequence[JsonObject], after: Sequence[JsonObject]
 ) -> dict[str, dict[str, float]]:
-    """Of the same clips in two runs, second less first: paired, so that what is hard in a clip does
-    not blur it.
-    """
+    """Of the same clips in two runs, second less first. Pairing removes what is hard in a clip."""
     first, second = ({row["key"]: row for row in rows} for rows in (before, after))
     both = sorted(first.keys() & second.keys())
     result = {}

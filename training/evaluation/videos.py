@@ -1,4 +1,4 @@
-"""Anybody's videos against each other, frames matched by index."""
+"""Scores for any two videos; frames are matched by index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters learn, and how."""
+"""Which parameters are trained, and how."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from training.optim.options import optim_mistakes
 
 
 def train_only(model: nn.Module, paths: Sequence[str]) -> None:
-    """Parameters below these module paths learn, all others do not. UserError for a path that names
-    nothing.
+    """Train the parameters below these module paths and freeze all others. UserError for a path
+    that names nothing.
     """
     names = [name for name, _ in model.named_modules()]
     for path in paths:
@@ -36,8 +36,8 @@ def train_only(model: nn.Module, paths: Sequence[str]) -> None:
 
 
 def vectors(model: nn.Module) -> frozenset[str]:
-    """Names of the parameters that are norms and biases; to be asked before FSDP makes vectors of
-    all.
+    """Names of the parameters of norms and biases. To be called before FSDP flattens all of them
+    into vectors.
     """
     return frozenset(name for name, parameter in model.named_parameters() if parameter.ndim < 2)
 
@@ -45,7 +45,7 @@ def vectors(model: nn.Module) -> frozenset[str]:
 def groups(
     model: nn.Module, decay_all: bool = False, without_decay: frozenset[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Trainable parameters; those `without_decay`, by default the vectors, do not decay."""
+    """Groups of trainable parameters; those `without_decay`, by default the vectors, have none."""
     still = frozenset() if decay_all else vectors(model) if without_decay is None else without_decay
     own = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
@@ -77,14 +77,14 @@ def optimizer(
 
 
 def refuse(model: nn.Module, cfg: DictConfig) -> None:
-    """UserError as `optimizer` raises it, but for what `optim_mistakes` tells already."""
+    """The UserErrors of `optimizer`, except for those that `optim_mistakes` already reports."""
     if not any(optim_mistakes(cfg)):
         optimizer(model, cfg)
 
 
 def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Matrices inside the networks apart, for Muon: not those at their ends (arXiv 2502.16982,
-    section 2.1).
+    """For Muon: inner matrices in groups of their own, without those at the networks' ends (arXiv
+    2502.16982, section 2.1).
     """
     ends = {"conv_in", "conv_out", "spatial_conv_out"}
     inner = {

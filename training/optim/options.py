@@ -1,4 +1,4 @@
-"""What can be wrong with the options of an optimizer."""
+"""Mistakes in the options of an optimizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OFF = ("clip", "ema")  # may be null
 
 
 def optim_mistakes(optim: DictConfig) -> Iterator[str]:
-    """Numbers that no optimizer is made of."""
+    """One phrase for each number that no optimizer accepts."""
     for name, (fits, expected) in OPTIM.items():
         value = optim[name]
         for one in value if name == "betas" else [value]:

@@ -1,6 +1,4 @@
-"""How much memory a training step takes, without taking it: its operations on tensors of shapes
-without numbers.
-"""
+"""Estimates the memory of a training step by running it on tensors that have shapes but no data."""
 
 from __future__ import annotations
 
@@ -26,14 +24,14 @@ STEP = 4  # bytes to a parameter that AdamW takes for the time of a step
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on a GPU that holds all of the model, from the second step on."""
+    """Bytes on a GPU that holds the whole model, from the second step on."""
 
     weights: int  # of the animator
     frozen: int  # autoencoder and CLIP
     state: int  # of the optimizer
     ema: int
     gradients: int
-    reduced: int  # buckets in which ranks add up their gradients
+    reduced: int  # buckets in which the ranks reduce their gradients
     micro_step: (
         int  # the most that a micro-step takes at once: activations, halved weights, gradients
     )
@@ -46,9 +44,7 @@ class MemoryEstimate:
 
 
 class TensorMemory(TorchDispatchMode):
-    """Bytes of the tensors that operations make, for as long as somebody holds them: `now`, and
-    their `peak`.
-    """
+    """Counts the bytes of tensors that operations make while they are alive: `now` and `peak`."""
 
     def __init__(self, known: nn.Module):
         super().__init__()
@@ -80,12 +76,10 @@ class TensorMemory(TorchDispatchMode):
 
 
 def estimate(cfg: DictConfig, checkpointing: bool) -> MemoryEstimate:
-    """For conf/fit.yaml. UserError where it describes no model, or names nothing that could be
-    trained.
+    """For conf/fit.yaml. UserError where it describes no model, or nothing that can be trained.
 
-    Counted is what every operation of the step makes and when it is let go; on a CPU's tensors, as
-    a GPU's cannot be made without one: what a GPU's libraries need to work in, and gaps between
-    blocks, come on top.
+    Counts what every operation of the step allocates and frees, on CPU tensors, since GPU tensors
+    need a GPU. Workspaces of a GPU's libraries, and gaps between blocks, come on top.
     """
     pipeline = skeleton(cfg.model)
     train_only(pipeline.animator, cfg.optim.trainable)
@@ -107,8 +101,8 @@ def estimate(cfg: DictConfig, checkpointing: bool) -> MemoryEstimate:
 
 
 def state(parameters: int, eight_bit: bool) -> int:
-    """Bytes of AdamW's two means; of one byte each in blocks of 256 that share a float32, or
-    float32. Muon has less.
+    """Bytes of AdamW's two averages: float32, or with `eight_bit` a byte each, in blocks of 256
+    that share a float32. Muon has less.
     """
     return 2 * parameters + 2 * 4 * (parameters // 256) if eight_bit else 8 * parameters
 

@@ -1,4 +1,4 @@
-"""What a training would do and need, said before it begins, with all that is wrong together."""
+"""What a training would do and need, and all its mistakes, before it begins."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from training.trainer.run_folder import RunFolder
 
 @dataclass
 class TrainingPlan:
-    """What can be said, and why the training would not begin."""
+    """The report, and what keeps the training from beginning."""
 
     text: str = ""
     mistakes: list[str] = field(default_factory=list)
 
     def add(self, title: str, make: Callable[[], str]) -> None:
-        """A section; without it where a mistake stands in its way."""
+        """Add a section, or the mistake that prevents it."""
         try:
             self.text += f"{title}\n{_indented(make())}\n"
         except UserError as error:
@@ -55,7 +55,7 @@ def show_plan(cfg: DictConfig) -> int:
 
 
 def planned(cfg: DictConfig) -> TrainingPlan:
-    """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes
+    """For conf/fit.yaml, composed and resolved. Allocates no tensors, reads only headers, writes
     nothing.
     """
     cfg = DictConfig(OmegaConf.merge(cfg, {"plan": False}))  # as the run itself will see it
@@ -116,16 +116,14 @@ def _data(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
 
 
 def _processes(cfg: DictConfig) -> int:
-    """-1 is all GPUs that are here; without any, one is reckoned with."""
+    """-1 means all GPUs of this machine; without any, one is assumed."""
     devices = cfg.trainer.devices
     here = devices if type(devices) is int and devices > 0 else max(torch.cuda.device_count(), 1)
     return int(cfg.trainer.num_nodes) * here
 
 
 def _weights(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
-    """Where they come from, compared by names and shapes, with the licences of the known
-    sources.
-    """
+    """Where the weights come from, compared by names and shapes, and licences."""
     if cfg.init_from is None:
         return "none are loaded: the model begins with random ones"
     source = Path(str(cfg.init_from))
@@ -156,7 +154,7 @@ def _checkpoint(source: Path, pipeline: MegActorPipeline) -> str:
 
 
 def _held(folder: Path) -> dict[str, tuple[int, ...]]:
-    """By the headers of a part's safetensors; the autoencoder's by their names of today."""
+    """Shapes from the headers of a part's safetensors, by their present names."""
     found: dict[str, tuple[int, ...]] = {}
     for path in sorted(path for path in folder.glob("*.safetensors") if ".fp16" not in path.name):
         try:
@@ -234,10 +232,10 @@ def _memory(cfg: DictConfig) -> str:
     """With and without gradient checkpointing, GiB."""
     found: dict[bool, MemoryEstimate] = {kind: estimate(cfg, kind) for kind in (False, True)}
     names = {
-        "weights": "weights that learn or could",
+        "weights": "weights of the animator",
         "frozen": "autoencoder and CLIP",
         "state": "state of the optimizer",
-        "ema": "mean of the weights",
+        "ema": "average of the weights",
         "reduced": "buckets of ddp",
         "gradients": "gradients",
         "micro_step": "micro-step at its most, gradients included",

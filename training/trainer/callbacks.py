@@ -1,6 +1,4 @@
-"""What happens beside the steps: signals, clocks, bad samples, the guard over gradients,
-checkpoints.
-"""
+"""Callbacks: signals, timing, unreadable samples, gradient clipping, checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ from training.trainer.checkpoint import checkpoints, name_of
 from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import describe_nonfinite_gradients, end_together
 
-STOP_EVERY = 10  # steps between the questions to all ranks whether one of them was asked to end
+STOP_EVERY = 10  # steps after which the ranks agree whether one of them received a signal
 SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -36,24 +34,20 @@ SIGNALS = (
 
 
 class Signals(Callback):
-    """SIGINT, SIGTERM and SIGUSR1 end the training after the step at hand, with a checkpoint of
-    that step.
-    """
+    """SIGINT, SIGTERM and SIGUSR1 end the training after the current step, with a checkpoint."""
 
     def __init__(self) -> None:
-        self.received = 0  # number of the signal that came to this process; 0: none
-        self.asked = 0  # the same, when all ranks know of it
+        self.received = 0  # number of the signal that this process received; 0: none
+        self.agreed_on = 0  # the same, once all ranks know of it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Processes of the loader, which start now, are to stay deaf: the step at hand still waits
-        for their data.
+        """The loader's processes start now and must ignore signals: the current step still needs
+        their data.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After Lightning has set its own handlers, which talk to other ranks from within a
-        handler, and hang.
-        """
+        """Replaces Lightning's handlers, which talk to other ranks inside a handler, and hang."""
         for number in SIGNALS:
             signal.signal(number, self._ask)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -67,15 +61,14 @@ class Signals(Callback):
             trainer.should_stop = True
 
     def agreed(self, trainer: Trainer) -> bool:
-        """Whether one of the ranks was asked to end. Called by all ranks alike, and what follows
-        from it is the same on all: a signal that comes later counts for nothing until they speak
-        again.
+        """Whether one of the ranks received a signal. All ranks must call it, and all get the same
+        answer: a later signal counts from the next call on.
         """
-        if not self.asked and trainer.strategy.reduce_boolean_decision(
+        if not self.agreed_on and trainer.strategy.reduce_boolean_decision(
             bool(self.received), all=False
         ):
-            self.asked = self.received or signal.SIGTERM
-        return bool(self.asked)
+            self.agreed_on = self.received or signal.SIGTERM
+        return bool(self.agreed_on)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.received = number
@@ -83,8 +76,8 @@ class Signals(Callback):
 
 @contextlib.contextmanager
 def contained() -> Iterator[None]:
-    """Afterwards signals are handled as before, and no process of the loader is left: after an
-    error they may still run, and they hear nothing gentler than this.
+    """Restores the signal handlers afterwards, and kills processes of the loader that an error
+    has left: they ignore gentler signals.
     """
     handlers, before = (
         {number: signal.getsignal(number) for number in SIGNALS},
@@ -100,7 +93,7 @@ def contained() -> Iterator[None]:
 
 
 def _kill(processes: list[BaseProcess]) -> None:
-    """While torch does not look, which would raise an error of its own for it."""
+    """Without torch's handler, which would raise an error of its own for it."""
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in processes:
         process.kill()
@@ -109,7 +102,7 @@ def _kill(processes: list[BaseProcess]) -> None:
 
 
 class StepTimer(Callback):
-    """Seconds of a step, how many of them it waits for data, and samples per second, in the log."""
+    """Logs the seconds of a step, those spent waiting for data, and samples per second."""
 
     def __init__(self, every: int):
         self.every = every
@@ -155,8 +148,8 @@ class StepTimer(Callback):
 
 
 class BadSamples(Callback):
-    """Reports samples that could not be read, and ends the training when there are more than `most`
-    of all ranks.
+    """Reports samples that could not be read. More than `most` on all ranks together end the
+    training.
     """
 
     def __init__(self, most: int):
@@ -205,10 +198,10 @@ class BadSamples(Callback):
 
 
 class GradientClipping(Callback):
-    """Clips the norm of the gradients and logs what it was before; one that is not finite ends the
-    training.
+    """Clips the norm of the gradients and logs it as it was before. A norm that is not finite ends
+    the training.
 
-    Lightning calls this after a gradient scaler has been undone. DeepSpeed clips by itself.
+    Lightning calls this after it has unscaled the gradients. DeepSpeed clips by itself.
     """
 
     def __init__(self, clip: float | None):
@@ -233,8 +226,8 @@ class GradientClipping(Callback):
         pl_module.log("gradients/norm", norm)
 
     def _clipped(self, trainer: Trainer, own: list[torch.nn.Parameter]) -> Tensor | None:
-        """The norm of all gradients, of which a rank may have a share only; None where nobody tells
-        it.
+        """The norm of all gradients, of which a rank may hold only a share. None where it is
+        unknown.
         """
         most = float("inf") if self.clip is None else self.clip
         if isinstance(trainer.model, FullyShardedDataParallel):
@@ -242,18 +235,16 @@ class GradientClipping(Callback):
         return torch.nn.utils.clip_grad_norm_(own, most) if own else None
 
     def _end(self, trainer: Trainer, module: DiffusionLightningModule) -> None:
-        """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step
-        out.
-        """
+        """A gradient scaler (fp16) handles single overflows itself: it skips that step."""
         end_together([module.nonfinite] if module.nonfinite else [])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             end_together([describe_nonfinite_gradients(module, self.keys, trainer.global_step)])
 
 
 class PeriodicCheckpoints(Checkpoint):
-    """step-00001000.ckpt every so many steps, and after the last one; the newest `keep` stay.
+    """Writes step-00001000.ckpt every `every` steps and after the last; the newest `keep` stay.
 
-    Lightning calls it after all other callbacks, which have then done their part of the step.
+    Lightning calls it after all other callbacks, so that it saves their state after the step.
     """
 
     def __init__(self, folder: Path, every: int, keep: int):
@@ -278,9 +269,7 @@ class PeriodicCheckpoints(Checkpoint):
 
 
 class OnFitEnd(Callback):
-    """Calls something on all ranks when the training is over, while weights and ranks are still in
-    place.
-    """
+    """Calls a function on all ranks when training is over, while weights and ranks still exist."""
 
     def __init__(self, act: Callable[[Trainer], None]):
         self.act = act

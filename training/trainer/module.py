@@ -1,4 +1,4 @@
-"""Steps, optimizer and logging; what is learnt is the task's affair."""
+"""Steps, optimizer and logging. What is learned is up to the task."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from training.trainer.nonfinite import find_nonfinite_module
 
 
 class DiffusionLightningModule(LightningModule):
-    """The animator, learning a task. Which of its parameters learn must be settled before
-    (optimizer.train_only).
+    """Trains the animator on a task. Call optimizer.train_only before, to choose the parameters.
 
-    `optim` is conf/optim/*.yaml. `identity` goes into checkpoints: what it takes to make the same
-    model again.
+    `optim` is conf/optim/*.yaml. `identity` goes into checkpoints: what the same model can be made
+    from again.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class DiffusionLightningModule(LightningModule):
         super().__init__()
         self.animator = animator
         self.task, self.optim, self.identity = task, optim, identity
-        self.nonfinite = ""  # what this rank has to say of a loss that is not finite
+        self.nonfinite = ""  # this rank's message about a loss that is not finite
         self.finished: float | None = (
             None  # s, when the last micro-step and all that hangs on it was over
         )
@@ -93,8 +92,8 @@ class DiffusionLightningModule(LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _end_nonfinite(self, batch: Batch) -> None:
-        """One rank alone must not leave the others waiting for it: its bad gradients reach all, and
-        all end there.
+        """End the training. With several ranks this one goes on, so that none waits for it: its bad
+        gradients reach all ranks, and all end there.
         """
         error = find_nonfinite_module(
             self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step
@@ -105,5 +104,5 @@ class DiffusionLightningModule(LightningModule):
 
 
 def frozen_dtype(precision: str) -> torch.dtype:
-    """Frozen parts need no master weights: they are in half precision where the work is."""
+    """Frozen parts need no float32 master weights under bfloat16."""
     return torch.bfloat16 if precision.startswith("bf16") else torch.float32

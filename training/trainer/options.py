@@ -1,4 +1,4 @@
-"""What can be wrong with the options of a run, before anything is made of them."""
+"""Mistakes in the options of a run, found before anything is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
 
 
 def option_mistakes(cfg: DictConfig) -> Iterator[str]:
-    """Those of the options alone."""
+    """One phrase for each mistake that the options alone show."""
     for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
         for name in names:
             if type(cfg[name]) is not int or cfg[name] < least:
@@ -67,7 +67,7 @@ def strategy(cfg: DictConfig) -> str:
 
 
 def _model_mistakes(model: Any) -> Iterator[str]:
-    """What a preset's parts do not stand of each other."""
+    """Parts of a preset that do not fit each other."""
     schedule = model.scheduler
     if model.unet.get("residual") and not (
         schedule.get("zero_snr") and schedule.get("prediction") == "v_prediction"

@@ -1,4 +1,4 @@
-"""How far the training is: a bar in a terminal, elsewhere a line now and then."""
+"""Progress of a training: a bar in a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_EVERY = 15.0  # s between lines where there is no terminal
 
 
 class ProgressBar(Callback):
-    """Steps, remaining time and the loss of the last logged step, said by the first rank."""
+    """Steps, remaining time and the last logged loss, printed by the first rank."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None

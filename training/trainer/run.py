@@ -1,6 +1,4 @@
-"""A training run: everything checked and made from its configuration, then fitted, its model
-written at the end.
-"""
+"""A training run: checked, built from its configuration, fitted, and its model written."""
 
 from __future__ import annotations
 
@@ -54,18 +52,18 @@ from training.trainer.validation import Validation
 
 @dataclass
 class Run:
-    """What python -m training.fit is about to do."""
+    """Everything that python -m training.fit needs."""
 
     cfg: DictConfig
     pipeline: MegActorPipeline
     data: ClipDataModule
     module: DiffusionLightningModule
     resumed: Path | None  # the checkpoint to go on from
-    held: ClipDataset | None  # the clips of the validation; none where it is off
+    held: ClipDataset | None  # clips for the validation; None where it is off
 
     @classmethod
     def prepared(cls, cfg: DictConfig) -> Run:
-        """UserError, with all that is wrong, before anything is written."""
+        """UserError with all mistakes, before anything is written."""
         mistakes: list[str] = list(option_mistakes(cfg))
         resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
         clips = _collect(mistakes, lambda: clip_parameters(read_index(Path(str(cfg.data.input)))))
@@ -87,11 +85,11 @@ class Run:
         return RunFolder(Path(str(self.cfg.output)))
 
     def fit(self) -> int:
-        """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the
-        same command goes on.
+        """Exit code: 0 at the end, 128 + the signal's number after an interruption. The same
+        command continues.
 
-        Where all ranks end together, the first alone has words and a code: Lightning would kill it
-        for another's code.
+        Where all ranks end together, only the first prints and has an exit code: Lightning would
+        kill it for the code of another.
         """
         signals = Signals()
         with _quiet():
@@ -102,21 +100,21 @@ class Run:
                 trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resumed, weights_only=True
                 )
-        return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
+        return self._ended(trainer, signals.agreed_on) if trainer.is_global_zero else 0
 
-    def _ended(self, trainer: Trainer, asked: int) -> int:
+    def _ended(self, trainer: Trainer, signal: int) -> int:
         step = trainer.global_step
-        if asked:
+        if signal:
             print(
                 f"interrupted after step {step}: the same command goes on from there.",
                 file=sys.stderr,
             )
-            return 128 + asked
+            return 128 + signal
         print(f"{self.output.folder}: {step} steps, the model is in {self.output.model}")
         return 0
 
     def _save(self, trainer: Trainer) -> None:
-        """The model made anew, because the frozen parts at hand may be in half precision."""
+        """Save a model made anew, because the frozen parts here may be in half precision."""
         with whole(trainer.model), averaged(trainer.callbacks, self.module):  # type: ignore[attr-defined]
             if trainer.is_global_zero:
                 own = fresh(**self.module.identity)
@@ -157,8 +155,7 @@ def _trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
         name: instantiate(value) if OmegaConf.is_config(value) else value
         for name, value in cfg.trainer.items()
     }
-    # an environment of our own: Lightning's, asked to requeue a job, writes a checkpoint in the
-    # middle of a step
+    # our own environment: Lightning's requeues a job with a checkpoint from the middle of a step
     slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     try:
         return Trainer(
@@ -186,8 +183,8 @@ def _trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notes; children that it starts may speak, which inherit the stream that
-    the command mutes.
+    """Without Lightning's notes. Processes that it starts may still print: they inherit the stream
+    that the command mutes.
     """
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         os.dup2(sys.stderr.fileno(), 2)
@@ -206,8 +203,8 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_sentence(trainer: Trainer) -> Iterator[None]:
-    """What ended all ranks is said by the first; what a loader's process raised comes without its
-    traceback.
+    """Only the first rank reports an error of all ranks. Errors of loader processes come without
+    their traceback.
     """
     try:
         yield
@@ -225,7 +222,7 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
 
 
 def _pipeline(cfg: DictConfig, identity: dict[str, Any]) -> MegActorPipeline:
-    """With the weights that training begins with."""
+    """The model with the weights that training begins with."""
     pipeline = fresh(**identity)
     source = _checkpoint(cfg)
     if source is not None:
@@ -234,7 +231,7 @@ def _pipeline(cfg: DictConfig, identity: dict[str, Any]) -> MegActorPipeline:
 
 
 def model_identity(cfg: DictConfig, clips: ClipParameters) -> dict[str, Any]:
-    """What `fresh` makes the model of, frozen parts included."""
+    """The arguments of `fresh`, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
     shown = {"grey": cfg.data.grey, "margin": clips.margin if cfg.data.crop == "clip" else None}
     if source is not None:
@@ -244,7 +241,7 @@ def model_identity(cfg: DictConfig, clips: ClipParameters) -> dict[str, Any]:
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
-    """init_from, where it is no folder."""
+    """init_from where it is a checkpoint, not a folder."""
     source = None if cfg.init_from is None else Path(str(cfg.init_from))
     return source if source is not None and source.suffix == ".ckpt" else None
 
@@ -286,7 +283,7 @@ def _lightning_module(
 
 
 def _resumable(cfg: DictConfig, output: Path) -> Path | None:
-    """The checkpoint that this run goes on from, if there is one; UserError where it may not."""
+    """The checkpoint to continue from, if there is one. UserError where that is not allowed."""
     return RunFolder(output).resumed(cfg)
 
 
