@@ -6,17 +6,27 @@ python -m datagen.why KEY        a key, or the beginning or a part of one
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import line_of
+from datagen.options import REQUIRED, option
 
 STORY = ("source", "shots", "clips", "faces", "mask", "gaze", "swap", "style", "agree")
 
 
-@command("datagen/why")
+@dataclass
+class WhyOptions:
+    key: str = option(
+        REQUIRED, "a clip's key, or a part of it or of its file's name", positional=True
+    )
+    store: str = option("data/store", "the store of the run")
+
+
+@command("datagen/why", WhyOptions)
 def main(cfg: Any) -> int:
     from datagen.job import ledger_path
 

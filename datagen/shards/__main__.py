@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
+from datagen.shards.options import ShardsOptions
 
 if TYPE_CHECKING:
     from datagen.job import Job
 
 
-@command("datagen/shards")
+@command("datagen/shards", ShardsOptions)
 def main(cfg: Any) -> int:
     from datagen.job import Job, dry_run, exit_code, session
     from datagen.shards.samples import finish

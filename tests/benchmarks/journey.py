@@ -113,6 +113,8 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
 
     from datagen.cli import CONF
     from datagen.job import Job, session
+    from datagen.options import register
+    from datagen.shards.options import ShardsOptions
 
     words = [
         f"output={folder}/shards",
@@ -120,6 +122,7 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
         f"workers={workers}",
         "progress=false",
     ]
+    register("datagen/shards", ShardsOptions)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("datagen/shards", [*words, f"source.clips={clips}"])
     job = Job.of(cfg)
