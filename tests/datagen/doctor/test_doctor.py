@@ -54,7 +54,7 @@ def doctor(monkeypatch, tmp_path) -> Callable[..., Run]:
         (tmp_path / "conf" / f"{name}.yaml").write_text(text)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for module in ("datagen.weights", "datagen.doctor.backends", "datagen.doctor.report"):
+    for module in ("datagen.weights.registry", "datagen.doctor.backends", "datagen.doctor.report"):
         monkeypatch.setattr(f"{module}.WEIGHTS", (*WEIGHTS, TOY, SPARE, ASKED))
 
     def refuse(*_: object) -> None:
