@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, parse_json
 from datagen.core.text import line_of
 from datagen.engine.exclude import Excluded
+from datagen.options import option
 from datagen.shards.index import FIELDS, read_index
 from datagen.shards.reader import members
 
@@ -133,7 +135,17 @@ def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
             )
 
 
-@command("datagen/verify")
+@dataclass
+class VerifyOptions:
+    input: str = option("data/shards", "folder of shards")
+    exclude: str | None = option(
+        None,
+        "file of ids, one a line, as --exclude of datagen.shards: samples that still show "
+        "them are named",
+    )
+
+
+@command("datagen/verify", VerifyOptions)
 def main(cfg: Any) -> int:
     folder, excluded = Path(cfg.input), Excluded.read(cfg.exclude)
     found = list(problems(folder))

@@ -6,16 +6,25 @@ python -m datagen.why KEY        a key, or the beginning or a part of one
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import line_of
-from datagen.stages import stage_position
+from datagen.options import REQUIRED, option
 
 
-@command("datagen/why")
+@dataclass
+class WhyOptions:
+    key: str = option(
+        REQUIRED, "a clip's key, or a part of it or of its file's name", positional=True
+    )
+    store: str = option("data/store", "the store of the run")
+
+
+@command("datagen/why", WhyOptions)
 def main(cfg: Any) -> int:
     from datagen.job import ledger_path
 
@@ -53,6 +62,8 @@ def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
 
 def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
     """The last run's account, stage by stage, and one line for each run before."""
+    from datagen.stages import stage_position
+
     last = events[-1]
     span = f", {last['span'][0]:.2f} to {last['span'][1]:.2f} s" if last.get("span") else ""
     source = ", ".join(

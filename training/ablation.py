@@ -12,13 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command, quoted
 from datagen.core.errors import UserError
 from datagen.core.files import write_atomically
+from datagen.options import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,27 @@ SAMPLING = {
 }  # as conf/experiment/smoke.yaml says
 
 
-@command("ablation")
+@dataclass
+class AblationOptions:
+    input: str = option("data/shards", "folder of the sample's shards")
+    output: str = option(
+        "runs/ablation", "folder for the models, summary.json, table.md and pictures.png"
+    )
+    variants: list[str] = option(
+        ["none", "twins"], "what drives, with each seed: see training/ablation.py"
+    )
+    once: list[str] = option(
+        ["swapped", "styled", "none-colour", "twins-colour"], "and with the first seed"
+    )
+    seeds: list[int] = option([0, 1, 2], "a training for each of the variants that drive")
+    steps: int = option(600, "of each training")
+    jobs: int = option(2, "trainings at once, on one thread each")
+    cases: int = option(8, "pairs of people that are measured")
+    frames: int = option(40, "of each case")
+    readout: str = option("data/readout", "folder where pictures for the readout are kept")
+
+
+@command("ablation", AblationOptions)
 def main(cfg: Any) -> int:
     unknown = sorted({*cfg.variants, *cfg.once} - set(VARIANTS))
     if unknown:
@@ -55,9 +76,9 @@ def main(cfg: Any) -> int:
             "are expected."
         )
     for name, least in LEAST.items():
-        if type(cfg[name]) is not int or cfg[name] < least:
-            raise UserError(f"--{name} is {cfg[name]!r}, a whole number from {least} is expected.")
-    if not cfg.seeds or not all(type(seed) is int and seed >= 0 for seed in cfg.seeds):
+        if cfg[name] < least:
+            raise UserError(f"--{name} is {cfg[name]}, a whole number from {least} is expected.")
+    if not cfg.seeds or min(cfg.seeds) < 0:
         raise UserError(f"seeds is {list(cfg.seeds)}, whole numbers from 0 are expected.")
     output = Path(str(cfg.output))
     chosen = [(variant, seed) for seed in cfg.seeds for variant in cfg.variants]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, write_atomically
+from datagen.options import option
 
 if TYPE_CHECKING:
     from model.pipeline import MegActorPipeline
@@ -25,7 +27,54 @@ PACKAGES = ("megactor-kit", "torch", "mediapipe", "opencv-python", "numpy")
 SUMMARY = "summary.json"
 
 
-@command("evaluate")
+@dataclass
+class EvaluateOptions:
+    checkpoint: str | None = option(
+        None, "what to evaluate: a model's folder, or a .ckpt file of the trainer"
+    )
+    mode: str = option(
+        "cross",
+        "cross: pairs of different people of the sample source's val split; self: clips of "
+        "any val split",
+    )
+    input: str = option("data/shards", "folder of shards")
+    videos: tuple[str, str] | None = option(
+        None, "in place of a checkpoint: an output and what it is compared to, files or folders"
+    )
+    against: str = option("truth", "what the second video is: truth or driving")
+    reference: str | None = option(
+        None,
+        "picture of the portrait of --videos: likeness to it, and with against=driving the "
+        "estimated leakage",
+    )
+    compare: tuple[str, str] | None = option(
+        None, "two folders that this command wrote: paired differences, second less first"
+    )
+    output: str = option("data/evaluation/last", "folder for JSON files and videos")
+    cases: int = option(6, "of a checkpoint: pairs of people, or clips")
+    frames: int = option(50, "frames of each case, or the most of a video that are compared")
+    stride: int = option(1, "frames of the source to a frame of the case")
+    steps: int = option(25, "denoising steps")
+    guidance: float = option(
+        4.5, "how strongly the portrait is followed; 1: no second pass without it"
+    )
+    window: int = option(16, "frames that the model sees at once")
+    overlap: int = option(8, "frames that windows share")
+    seed: int = option(42, "of the noise, and of the references")
+    features: str | None = option(
+        None,
+        "TorchScript file: adds the Frechet distance, FID of pictures or FVD of clips, as its "
+        "network takes",
+    )
+    readout: str = option(
+        "data/readout",
+        "folder where pictures for the readout are kept (training/evaluation/readout.py)",
+    )
+    device: str = option("auto", "auto: cuda where there is one, else cpu")
+    overwrite: bool = option(False, "replace an evaluation in the output folder")
+
+
+@command("evaluate", EvaluateOptions)
 def main(cfg: Any) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + " (see --help).")
@@ -53,23 +102,15 @@ def main(cfg: Any) -> int:
 
 def _mistakes(cfg: Any) -> Iterator[str]:
     for name, least in LEAST.items():
-        if type(cfg[name]) is not int or cfg[name] < least:
-            yield f"--{name} is {cfg[name]!r}, a whole number from {least} is expected"
-    if (
-        not isinstance(cfg.guidance, int | float)
-        or isinstance(cfg.guidance, bool)
-        or not 1 <= cfg.guidance < 1e6
-    ):
-        yield f"--guidance is {cfg.guidance!r}, a number from 1 is expected"
-    if type(cfg.window) is int and type(cfg.overlap) is int and cfg.window <= cfg.overlap:
+        if cfg[name] < least:
+            yield f"--{name} is {cfg[name]}, a whole number from {least} is expected"
+    if not 1 <= cfg.guidance < 1e6:
+        yield f"--guidance is {cfg.guidance:g}, a number from 1 is expected"
+    if cfg.window <= cfg.overlap:
         yield f"--overlap is {cfg.overlap}, less than the window of {cfg.window} is expected"
     for name, choices in CHOICES.items():
         if cfg[name] not in choices:
             yield f"{name} is {cfg[name]!r}, {' or '.join(choices)} is expected"
-    for name in ("videos", "compare"):
-        two = cfg[name]
-        if two is not None and (isinstance(two, str | int | float) or len(two) != 2):
-            yield f"--{name} is {two!r}, two are expected: --{name} A B"
     given = [name for name in ("checkpoint", "videos", "compare") if cfg[name] is not None]
     if len(given) != 1:
         yield (

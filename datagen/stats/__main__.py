@@ -6,17 +6,40 @@ python -m datagen.stats --input data/shards
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
+from datagen.options import option
 
 if TYPE_CHECKING:
     from datagen.stats.dataset import Dataset
 
 
-@command("datagen/stats")
+@dataclass
+class StatsOptions:
+    input: str = option("data/shards", "folder of shards")
+    store: str = option(
+        "data/store",
+        "the store of the run that made them: pictures of what was lost, and what each stage cost",
+    )
+    compare: tuple[str, str] | None = option(None, "two folders of shards side by side")
+    json: bool = option(False, "the same numbers for programs; writes no files")
+    report: bool = option(True, "write report.html")
+    card: bool = option(True, "write README.md, the dataset card")
+    output: str | None = option(None, "folder for both; by default the input")
+    shown: int = option(
+        16, "clips in the gallery of the report, besides the worst and best of every score"
+    )
+    overwrite: bool = option(
+        False,
+        "replace a report.html or README.md that this command did not write, or that was edited",
+    )
+
+
+@command("datagen/stats", StatsOptions)
 def main(cfg: Any) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + " (see --help).")
@@ -38,19 +61,12 @@ def _mistakes(cfg: Any) -> Iterator[str]:
         {} if cfg.output is None else {"output": cfg.output}
     )
     for name, value in folders.items():
-        if not _is_text(value):
-            yield f"--{name} is {value!r}, a folder is expected"
-    if type(cfg.shown) is not int or cfg.shown < 0:
-        yield f"--shown is {cfg.shown!r}, a whole number from 0 is expected"
-    two = cfg.compare
-    if two is not None and (
-        isinstance(two, str | int | float) or len(two) != 2 or not all(map(_is_text, two))
-    ):
-        yield f"--compare is {two!r}, two folders are expected: --compare A B"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+        if not value:
+            yield f"--{name} is empty, a folder is expected"
+    if cfg.shown < 0:
+        yield f"--shown is {cfg.shown}, a whole number from 0 is expected"
+    if cfg.compare is not None and not all(cfg.compare):
+        yield f"--compare is {cfg.compare}, two folders are expected: --compare A B"
 
 
 def _read(cfg: Any, folder: str) -> Dataset:

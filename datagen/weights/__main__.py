@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
+from datagen.options import option
 from datagen.weights.check import has_checksums, problems, there
 from datagen.weights.registry import WEIGHTS, Weight, find
 
 
-@command("datagen/weights")
+@dataclass
+class WeightsOptions:
+    action: str = option("list", "list, fetch or verify; the first word")
+    name: str | None = option(None, "of one weight, as in the list", positional=True)
+    folder: str = option("data/weights", "where they lie, each in a folder of its name")
+
+
+@command("datagen/weights", WeightsOptions)
 def run(cfg: Any) -> int:
     chosen = WEIGHTS if cfg.name is None else (find(str(cfg.name)),)
     if cfg.action not in ACTIONS:
@@ -29,7 +38,7 @@ def run(cfg: Any) -> int:
 def main(argv: list[str] | None = None) -> None:
     """The first word is the action."""
     words = sys.argv[1:] if argv is None else argv
-    run([f"action={words[0]}", *words[1:]] if words and words[0] in ACTIONS else words)  # type: ignore[call-arg]
+    run([f"action={words[0]}", *words[1:]] if words and words[0] in ACTIONS else words)
 
 
 def _list(weights: Sequence[Weight], folder: Path) -> int:

@@ -134,13 +134,14 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--shown", "many"], "--shown is 'many', a whole number from 0 is expected"),
+        (["--shown", "many"], "--shown is 'many', a whole number is expected"),
         (["--shown", "-1"], "--shown is -1"),
         (
-            ["input=null", "store=5"],
-            "--input is None, a folder is expected; --store is 5, a folder is expected",
+            ["input=null", "store=[5]"],
+            "--input is null, a text is expected; --store is [5], a text is expected",
         ),
-        (["compare=[a]"], "--compare is ['a'], two folders are expected: --compare A B"),
+        (["--input=", "--store="], "--input is empty, a folder is expected; --store is empty"),
+        (["compare=[a]"], "--compare is ['a'], two values are expected: --compare A B"),
         (["--compare=a"], "--compare needs a value, or one more"),
         (["--compare", "a", "--json"], "--compare needs a value, or one more"),
         (["--input", __file__], "holds no index.json"),

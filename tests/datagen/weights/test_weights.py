@@ -20,8 +20,10 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
+from datagen.options import options_of
 from datagen.weights.registry import WEIGHTS, Weight, find, require
 from datagen.weights.tensors import locate
+from model.convert.__main__ import ConvertOptions
 from tests.conftest import REPOSITORY
 from tests.fakes import checkpoints
 from tests.faults import Run, call
@@ -312,14 +314,14 @@ def test_what_comes_with_a_package_needs_no_fetching():
 
 
 def test_the_registry_fits_the_command_that_converts(tmp_path):
-    options = (REPOSITORY / "conf" / "convert.yaml").read_text()
+    options = options_of(ConvertOptions)
     for weight in WEIGHTS:
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in weight.sha256.values())
         assert {*weight.sha256} <= {*weight.files}
         assert all(not Path(name).is_absolute() and ".." not in name for name in weight.files)
         if weight.needed_by.startswith("model.convert"):
             option = weight.needed_by.split("--")[1].replace("-", "_")
-            assert re.search(rf"^{option}: null", options, re.M)
+            assert options[option].default is None
             for name in weight.files:
                 (tmp_path / weight.name / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / weight.name / name).touch()

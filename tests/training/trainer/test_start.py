@@ -11,10 +11,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from datagen.clips.square import Clips
+from datagen.options import register
 from model.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
 from tests.training import fits
+from training.fit import FitOptions
 from training.trainer.checkpoint import checkpoints, pipeline
 
 MANY = (
@@ -199,6 +201,7 @@ def test_an_output_that_cannot_be_is_refused(small, tmp_path):
 
 @pytest.mark.parametrize("trainer", ["cpu", "one_gpu", "ddp", "fsdp", "deepspeed", "multinode"])
 def test_every_trainer_composes(trainer):
+    register("fit", FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         cfg = compose("fit", [f"trainer={trainer}"]).trainer
     assert set(cfg) == {"accelerator", "devices", "num_nodes", "strategy", "precision"}
