@@ -73,7 +73,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
     "words, said",
     [
         (["trainer=ddp"], "there is no GPU here: say trainer=cpu"),
-        (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean lr?"),
+        (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean optim.lr?"),
         (["init_from=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
         (["init_from=nowhere"], "nowhere is no model folder"),
         (
