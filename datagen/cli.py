@@ -175,7 +175,7 @@ def _composed(
     import hydra
     from omegaconf import OmegaConf
 
-    register(name, declared)
+    register(declared)
     sys.argv = [sys.argv[0], *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print one sentence
     results: list[int] = []

@@ -101,12 +101,14 @@ def _option(found: Any, hint: Any) -> Option:
     return Option(found.name, hint, default, told["help"], told["positional"])
 
 
-def register(name: str, declared: type) -> None:
-    """Let `conf/<name>.yaml` take its options from `/options/<name>@_global_`."""
+def register(declared: type) -> None:
+    """Let the YAML file of a command take in its options: `/options/CutOptions@_global_`; and that
+    of a command whose options it extends.
+    """
     from hydra.core.config_store import ConfigStore
 
-    group, _, leaf = f"options/{name}".rpartition("/")
-    ConfigStore.instance().store(leaf, _node(declared), group)
+    for kind in filter(is_dataclass, declared.__mro__):
+        ConfigStore.instance().store(kind.__name__, _node(kind), "options")
 
 
 def mistakes(declared: type, overrides: list[Override]) -> Iterator[str]:

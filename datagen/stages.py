@@ -1,4 +1,4 @@
-"""The order of the stages, in one place: conf/datagen/pipeline.yaml.
+"""The order of the stages, in one place: conf/datagen/shards.yaml.
 
 What each stage reads (`Stage.inputs`) must come before it; the rest of the order is the file's.
 """
@@ -20,7 +20,7 @@ NO_STAGES = ("select",)  # groups of the file that are no stage
 @lru_cache(maxsize=1)
 def stage_names() -> tuple[str, ...]:
     """All stages of the whole pipeline, `source` first."""
-    defaults = yaml.safe_load((CONF / "datagen" / "pipeline.yaml").read_text())["defaults"]
+    defaults = yaml.safe_load((CONF / "datagen" / "shards.yaml").read_text())["defaults"]
     groups = [name.strip("/") for entry in defaults if isinstance(entry, dict) for name in entry]
     return tuple(name for name in groups if "@" not in name and name not in NO_STAGES)
 

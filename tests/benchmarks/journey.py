@@ -123,7 +123,7 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
         f"workers={workers}",
         "progress=false",
     ]
-    register("datagen/shards", ShardsOptions)
+    register(ShardsOptions)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("datagen/shards", [*words, f"source.clips={clips}"])
     job = Job.of(cfg)

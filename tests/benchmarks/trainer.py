@@ -81,7 +81,7 @@ def full_size(stage: str, saves: bool) -> None:
 
 
 def settings(*words: str) -> Any:
-    register("fit", FitOptions)
+    register(FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         return resolved(
             compose("fit", [*words, "progress=false", "validate_every=0", "output=unset"])

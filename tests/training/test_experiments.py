@@ -114,7 +114,7 @@ NO_TINY_SCHEDULE = (
 
 
 def composed(experiment: str, *more: str) -> Any:
-    register("fit", FitOptions)
+    register(FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         return resolved(compose("fit", [f"+experiment={experiment}", *more]))
 

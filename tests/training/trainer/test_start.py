@@ -73,7 +73,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
     "words, said",
     [
         (["trainer=ddp"], "there is no GPU here: say trainer=cpu"),
-        (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean lr?"),
+        (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean optim.lr?"),
         (["init_from=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
         (["init_from=nowhere"], "nowhere is no model folder"),
         (
@@ -201,7 +201,7 @@ def test_an_output_that_cannot_be_is_refused(small, tmp_path):
 
 @pytest.mark.parametrize("trainer", ["cpu", "one_gpu", "ddp", "fsdp", "deepspeed", "multinode"])
 def test_every_trainer_composes(trainer):
-    register("fit", FitOptions)
+    register(FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         cfg = compose("fit", [f"trainer={trainer}"]).trainer
     assert set(cfg) == {"accelerator", "devices", "num_nodes", "strategy", "precision"}
