@@ -87,9 +87,9 @@ def load_donors(folder: str | Path) -> list[Donor]:
 
 def builtin_donors() -> list[Lazy]:
     """Made-up people who play in none of the sample's clips, so that no split meets them; drawn when asked for."""
-    from datagen.sources.people import PEOPLE, person
+    from datagen.sources.people import donor
 
-    return [_builtin(person(len(PEOPLE) + index)) for index in range(BUILTIN)]
+    return [_builtin(donor(index)) for index in range(BUILTIN)]
 
 
 def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
