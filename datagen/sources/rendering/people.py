@@ -92,12 +92,20 @@ _BRIDGE = 6  # on the nose between the eyes, the still middle of the face
 
 
 def person(index: int) -> Person:
-    """The person with this number: the first ones by hand, the others varied from them."""
-    if index < len(PEOPLE):
-        return PEOPLE[index]
-    rng = np.random.default_rng(seed_of("person", index))
+    """The person of the sample with this number: the first by hand, the others varied from them."""
+    return PEOPLE[index] if index < len(PEOPLE) else _varied("person", index)
+
+
+def donor(index: int) -> Person:
+    """Somebody who is no `person`, whatever the number: donors play in none of the sample's clips."""
+    return _varied("donor", index)
+
+
+def _varied(family: str, index: int) -> Person:
+    """Number `index` of a family of people that no other family shares."""
+    rng = np.random.default_rng(seed_of(family, index))
     shape, colours, scene = (PEOPLE[i] for i in rng.integers(len(PEOPLE), size=3))
-    changes: dict[str, Any] = {"name": f"person{index:02d}", "suit": scene.suit}
+    changes: dict[str, Any] = {"name": f"{family}{index:02d}", "suit": scene.suit}
     for name in ("width", "jaw", "chin", "nose", "mouth"):
         changes[name] = float(np.clip(getattr(shape, name) + rng.normal(0, 0.035), -0.15, 0.25))
     for name in ("skin", "hair", "iris", "lip_red", "brow_dark", "stubble"):

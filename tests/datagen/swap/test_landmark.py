@@ -322,6 +322,13 @@ def test_builtin_donors_are_named_without_being_drawn():
     assert people.look_of.cache_info().misses == 0
 
 
+def test_builtin_donors_are_nobody_of_the_sample():
+    names = {donor.name for donor in donors.builtin_donors()}
+    assert not names & {people.person(index).name for index in range(2000)}
+    looks = [replace(people.donor(index), name="") for index in range(donors.BUILTIN)]
+    assert not any(replace(people.person(index), name="") in looks for index in range(200))
+
+
 def test_donor_has_clearly_another_skin_where_there_is_one():
     def lazy(name, skin):
         return donors.Lazy(name, name, name, skin, lambda: np.zeros((1, 1, 3), np.uint8))
