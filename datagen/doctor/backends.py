@@ -66,13 +66,13 @@ def all_of(cfg: Any, folder: Path) -> Iterator[Backend]:
             if name == HydraConfig.get().runtime.choices[group]:
                 yield _asked(cfg, group, folder, True)
             else:
-                words = [
-                    w
-                    for w in HydraConfig.get().overrides.task
-                    if not re.match(rf"[+~]*{group}[.=]", w)
+                overrides = [
+                    override
+                    for override in HydraConfig.get().overrides.task
+                    if not re.match(rf"[+~]*{group}[.=]", override)
                 ]
                 yield _asked(
-                    compose(CONFIG, [*words, f"{group}={name}"]), group, folder, False, name
+                    compose(CONFIG, [*overrides, f"{group}={name}"]), group, folder, False, name
                 )
 
 
@@ -159,4 +159,4 @@ def _sentence(error: BaseException) -> str:
 
 def _commands(sentence: str) -> list[str]:
     """What stands between backticks and is a command."""
-    return [words for words in re.findall(r"`([^`]+)`", sentence) if " " in words]
+    return [text for text in re.findall(r"`([^`]+)`", sentence) if " " in text]

@@ -19,7 +19,7 @@ SHORT = 90  # characters on a backend that is not chosen
 
 
 @dataclass(frozen=True)
-class Report:
+class MachineReport:
     facts: Sequence[Fact]
     packages: Sequence[Package]
     backends: Sequence[Backend]
@@ -42,7 +42,7 @@ class Report:
         return list(dict.fromkeys(wanted))
 
     def json(self) -> str:
-        told = {
+        findings = {
             "ready": self.is_ready,
             "machine": [asdict(fact) for fact in self.facts],
             "packages": [{**asdict(p), "state": p.state, "mend": p.mend} for p in self.packages],
@@ -50,7 +50,7 @@ class Report:
             "weights": [self._weight(weight) for weight in WEIGHTS],
             "mend": self.mend,
         }
-        return json.dumps(told, indent=1)
+        return json.dumps(findings, indent=1)
 
     def text(self) -> str:
         parts = {
@@ -85,16 +85,16 @@ class Report:
                 yield f"{backend.choice}: see above"
 
     def _lines(self, backend: Backend) -> Iterator[str]:
-        state, words = (
+        state, text = (
             ("cannot run", backend.problem) if backend.problem else ("ready", backend.what)
         )
         if not backend.is_chosen:
             yield (
                 f"{backend.choice:<20} {state} (not chosen): "
-                f"{shorten(words, SHORT, placeholder='...')}"
+                f"{shorten(text, SHORT, placeholder='...')}"
             )
             return
-        yield f"{backend.choice:<20} {state}: {words}"
+        yield f"{backend.choice:<20} {state}: {text}"
         for weight in backend.weights:
             yield f"    {weight.name}: {there(weight, self.weights)}; licence: {weight.licence}"
         yield from (f"    $ {line}" for line in backend.mend)
@@ -117,10 +117,10 @@ class Report:
         }
 
 
-def examined(cfg: Any) -> Report:
+def examined(cfg: Any) -> MachineReport:
     """For conf/datagen/doctor.yaml."""
     backends = list(all_of(cfg, FOLDER)) if cfg.all else chosen(cfg, FOLDER)
-    return Report(facts(cfg, FOLDER), packages(), backends, FOLDER)
+    return MachineReport(facts(cfg, FOLDER), packages(), backends, FOLDER)
 
 
 def _columns(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -22,7 +22,7 @@ Watch = Callable[[str, int], None]  # name of a file under way, its bytes; may r
 
 
 @dataclass(frozen=True)
-class Options:
+class FetchOptions:
     """How videos are asked for; sizes in pixels, times in seconds, rates in bytes a second."""
 
     url: str
@@ -72,7 +72,9 @@ class Options:
         return found
 
 
-def fetch(options: Options, video: str, folder: Path, watch: Watch) -> tuple[Path, dict[str, Any]]:
+def fetch(
+    options: FetchOptions, video: str, folder: Path, watch: Watch
+) -> tuple[Path, dict[str, Any]]:
     """Download a whole video into `folder`; the file, and what the host says of it. Raises what
     yt-dlp raises.
     """
@@ -104,7 +106,7 @@ def ffmpeg() -> str | None:
         return None
 
 
-def _params(folder: Path, options: Options, watch: Watch) -> dict[str, Any]:
+def _params(folder: Path, options: FetchOptions, watch: Watch) -> dict[str, Any]:
     merger = ffmpeg()
     params: dict[str, Any] = {
         "quiet": True,
@@ -199,8 +201,8 @@ def _downloader() -> Any:
 
     plugin_dirs.value = []
 
-    class Downloader(YoutubeDL):
-        def __init__(self, params: dict[str, Any], options: Options):
+    class GuardedYoutubeDL(YoutubeDL):
+        def __init__(self, params: dict[str, Any], options: FetchOptions):
             self._options = options
             super().__init__(params)
 
@@ -222,4 +224,4 @@ def _downloader() -> Any:
             if reason:
                 raise RequestError(f"not asked: {reason}")
 
-    return Downloader
+    return GuardedYoutubeDL

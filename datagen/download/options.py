@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datagen.core.errors import UserError
-from datagen.download.fetch import Options
+from datagen.download.fetch import FetchOptions
 from datagen.sources.listed.base import ListedSource
 
 WHOLE = {
@@ -62,9 +62,9 @@ def check(cfg: Any) -> None:
         raise UserError("; ".join(found) + ".")
 
 
-def fetching(cfg: Any) -> Options:
+def fetching(cfg: Any) -> FetchOptions:
     """How videos are asked for, checked; nothing is loaded where nothing will be asked."""
-    options = Options(
+    options = FetchOptions(
         url=str(cfg.url),
         height=cfg.height,
         format=cfg.format,

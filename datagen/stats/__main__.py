@@ -70,10 +70,10 @@ def _compare(cfg: Any) -> int:
     return 0
 
 
-def _print_json(told: dict[str, Any]) -> int:
+def _print_json(value: dict[str, Any]) -> int:
     import json
 
-    print(json.dumps(told, indent=1, allow_nan=False))
+    print(json.dumps(value, indent=1, allow_nan=False))
     return 0
 
 

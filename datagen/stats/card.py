@@ -130,7 +130,7 @@ def _pages() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters.update(size=size, duration=duration, literal=lambda words: Markup(ascii(words)))
+    pages.filters.update(size=size, duration=duration, literal=lambda text: Markup(ascii(text)))
     return pages
 
 
@@ -138,7 +138,7 @@ def head(dataset: Dataset) -> str:
     """The card's YAML."""
     from huggingface_hub import DatasetCardData
 
-    told = {
+    metadata = {
         "pretty_name": "Portrait animation shards",
         **_licence(row.rights.get("license", "") for row in dataset.rows),
         "task_categories": TASKS,
@@ -150,11 +150,11 @@ def head(dataset: Dataset) -> str:
     }
     if splits := _entries(dataset):
         files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in splits]
-        told |= {
+        metadata |= {
             "configs": [{"config_name": "default", "data_files": files}],
             "dataset_info": _info(dataset),
         }
-    return DatasetCardData(**told).to_yaml(original_order=list(told))
+    return DatasetCardData(**metadata).to_yaml(original_order=list(metadata))
 
 
 def shown(value: Any) -> Any:
@@ -168,24 +168,24 @@ def shown(value: Any) -> Any:
     return value if hasattr(value, "__html__") else _escaped("-" if value is None else str(value))
 
 
-def _escaped(words: str) -> str:
-    line = " ".join(text_of(words).split())
+def _escaped(text: str) -> str:
+    line = " ".join(text_of(text).split())
     short = line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
     html = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return SPECIAL.sub(r"\\\g<0>", html)
 
 
-def _licence(said: Iterable[str]) -> dict[str, Any]:
+def _licence(licences: Iterable[str]) -> dict[str, Any]:
     """Hugging Face's identifiers where all clips' licences have one, else "other" with a name."""
-    words = sorted({word.strip() or "unknown" for word in said})
-    known = sorted({"-".join(word.lower().split()) for word in words})
-    if not words:
+    names = sorted({name.strip() or "unknown" for name in licences})
+    known = sorted({"-".join(name.lower().split()) for name in names})
+    if not names:
         return {}
     if HUB_LICENCES.issuperset(known):
         return {"license": known[0] if len(known) == 1 else known}
     slug = (
-        re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60]
-        if len(words) == 1
+        re.sub(r"[^a-z0-9.]+", "-", names[0].lower()).strip("-.")[:60]
+        if len(names) == 1
         else "several"
     )
     return {"license": "other", "license_name": slug or "see-the-card"}
@@ -314,15 +314,15 @@ def _shows(dataset: Dataset) -> list[dict[str, Any]]:
 
 def _scores(dataset: Dataset) -> list[dict[str, Any]]:
     """Every score of the swapped and the styled twin side by side."""
-    place = {measure.name: i for i, measure in enumerate(dataset.measures)}
+    index_of = {measure.name: i for i, measure in enumerate(dataset.measures)}
     pairs = zip(TWINS["swap"], TWINS["style"], strict=True)
     return [
         {
             "key": swap.path.rpartition(".")[2],
             "measure": swap,
             "title": swap.title.partition(": ")[2],
-            "swap": distribution(dataset.summary.column(place[swap.name])),
-            "style": distribution(dataset.summary.column(place[style.name])),
+            "swap": distribution(dataset.summary.column(index_of[swap.name])),
+            "style": distribution(dataset.summary.column(index_of[style.name])),
         }
         for swap, style in pairs
     ]
@@ -330,14 +330,14 @@ def _scores(dataset: Dataset) -> list[dict[str, Any]]:
 
 def _subsets(dataset: Dataset) -> list[dict[str, Any]]:
     clips = dataset.summary.clips_of.get("subset", Counter())
-    words: dict[str, list[str]] = {name: [] for name in clips}
+    wanted: dict[str, list[str]] = {name: [] for name in clips}
     for rule in rules(dataset):
         if rule["subset"] is not None:
             asked = f"{rule['measure'].title} {rule['bound']} {rule['measure'].unit}".strip()
-            words.setdefault(rule["subset"], []).append(asked)
+            wanted.setdefault(rule["subset"], []).append(asked)
     return [
         {"name": name, "clips": clips[name], "rules": "; ".join(asked)}
-        for name, asked in sorted(words.items())
+        for name, asked in sorted(wanted.items())
     ]
 
 

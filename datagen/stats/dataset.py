@@ -15,7 +15,7 @@ from datagen.core.errors import UserError
 from datagen.core.text import text_of
 from datagen.shards.index import read_index
 from datagen.stages import stage_position
-from datagen.stats.history import Cost, History, Loss, history
+from datagen.stats.history import Cost, Loss, RunHistory, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
@@ -30,7 +30,7 @@ class Dataset:
     index: Mapping[str, Any]
     measures: Sequence[Measure]
     shards: Mapping[str, Sequence[Row]]  # file -> rows
-    history: History
+    history: RunHistory
 
     @property
     def rows(self) -> list[Row]:

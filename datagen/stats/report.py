@@ -45,7 +45,7 @@ SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; a page with more would not 
 MOMENTS, FEW = 3, 1  # of each clip in the gallery, and of the other pictured ones
 LOST_SHOWN = 12  # clips of each reason, or as many as have a picture
 DETAIL_LENGTH = 300  # letters of a loss's detail; a traceback can have thousands
-WORDS = {  # column of the table -> kind of its filter
+TEXT_COLUMNS = {  # column of the table -> kind of its filter
     "key": "key",
     "outcome": "word",
     "stage": "word",
@@ -58,7 +58,7 @@ WORDS = {  # column of the table -> kind of its filter
     "licence": "word",
     "shard": "word",
 }
-NUMBERS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
+NUMBER_COLUMNS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
 
 
 def write_report(
@@ -121,8 +121,8 @@ def table(dataset: Dataset) -> dict[str, Any]:
     chosen = [
         index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"
     ]
-    columns = [_column(name, name, kind=kind) for name, kind in WORDS.items()]
-    columns += [_column(name, name) for name in NUMBERS]
+    columns = [_column(name, name, kind=kind) for name, kind in TEXT_COLUMNS.items()]
+    columns += [_column(name, name) for name in NUMBER_COLUMNS]
     columns += [
         _column(m.name, m.title, m.unit, m.about)
         for m in (dataset.measures[index] for index in chosen)
@@ -211,8 +211,8 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
 
 def _ends(values: np.ndarray) -> tuple[int, list[str]]:
     """(how many there are, each of ENDS in words) of values [n]."""
-    told = distribution(values)
-    return told["count"], [number(told[name]) for name in ENDS]
+    spread = distribution(values)
+    return spread["count"], [number(spread[name]) for name in ENDS]
 
 
 def _most(item: tuple[str, int]) -> tuple[int, str]:
@@ -268,7 +268,7 @@ def _column(
 
 
 def _kept_cells(row: Row) -> list[Any]:
-    words = [
+    texts = [
         row.key,
         "kept",
         "",
@@ -281,11 +281,11 @@ def _kept_cells(row: Row) -> list[Any]:
         _licence(row),
         row.shard,
     ]
-    return [*words, _rounded(row.seconds), row.frames, _rounded(row.fps)]
+    return [*texts, _rounded(row.seconds), row.frames, _rounded(row.fps)]
 
 
 def _lost_cells(loss: Loss) -> list[Any]:
-    words = [
+    texts = [
         loss.key,
         loss.outcome,
         loss.stage,
@@ -298,7 +298,7 @@ def _lost_cells(loss: Loss) -> list[Any]:
         "",
         "",
     ]
-    return [*words, None if loss.seconds is None else _rounded(loss.seconds), None, None]
+    return [*texts, None if loss.seconds is None else _rounded(loss.seconds), None, None]
 
 
 def _licence(row: Row) -> str:

@@ -89,29 +89,29 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
 
 
 def _row(
-    key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]
+    key: str, shard: str, sizes: dict[str, int], sample: dict[str, Any], measures: Sequence[Measure]
 ) -> Row:
     if not is_key(key):
         raise UserError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
-    metrics = said["metrics"]
+    metrics = sample["metrics"]
     return Row(
         key=key,
         shard=shard,
-        split=text_of(said["split"]),
-        group=text_of(said["group"]),
-        identity=text_of(said["identity"]),
-        source=text_of(said["source"].get("path") or said["source"].get("name", "")),
-        rights={text_of(name): text_of(value) for name, value in said["rights"].items()},
+        split=text_of(sample["split"]),
+        group=text_of(sample["group"]),
+        identity=text_of(sample["identity"]),
+        source=text_of(sample["source"].get("path") or sample["source"].get("name", "")),
+        rights={text_of(name): text_of(value) for name, value in sample["rights"].items()},
         seconds=number(metrics["clips"]["seconds"], "clips.seconds", 0),
-        frames=whole(said["frames"], "frames"),
-        fps=number(said["fps"], "fps", 0),
-        subsets=tuple(map(text_of, said.get("subsets", ()))),
+        frames=whole(sample["frames"], "frames"),
+        fps=number(sample["fps"], "fps", 0),
+        subsets=tuple(map(text_of, sample.get("subsets", ()))),
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
         gaze_map=[_cell(*cell) for cell in metrics.get("gaze", {}).get("map", ())],
         stages={
             text_of(n): {**made, "weights": dict(made.get("weights", {}))}
-            for n, made in said["stages"].items()
+            for n, made in sample["stages"].items()
         },
     )
 

@@ -60,8 +60,8 @@ def _shard(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _reject(row: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(row["key"], str):
         raise UserError(f"{str(row['key'])[:60]!r} is no key")
-    words = {name: text_of(row[name]) for name in ("outcome", "reason")}
-    return {**words, "key": row["key"], "stage": text_of(row.get("stage", ""))}
+    texts = {name: text_of(row[name]) for name in ("outcome", "reason")}
+    return {**texts, "key": row["key"], "stage": text_of(row.get("stage", ""))}
 
 
 def _balanced(
@@ -76,9 +76,9 @@ def _balanced(
         raise UserError(
             f"planned {books['planned']}, {kept} in shards, {len(rejects)} named as lost"
         )
-    for name, words in (
+    for name, texts in (
         ("shard", [e["file"] for e in shards]),
         ("key", [k for e in shards for k in e["keys"]]),
     ):
-        if len(set(words)) != len(words):
+        if len(set(texts)) != len(texts):
             raise UserError(f"a {name} is named twice")

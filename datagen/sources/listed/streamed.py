@@ -33,10 +33,10 @@ def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, Any]]:
-    for count, (place, name) in enumerate(_names(text, inside)):
+    for count, (parent, name) in enumerate(_names(text, inside)):
         if count == MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES} members")
-        yield place, name, text.value()
+        yield parent, name, text.value()
 
 
 def _names(text: _Text, inside: str) -> Iterator[tuple[str, str]]:
