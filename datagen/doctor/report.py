@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+
+from omegaconf import DictConfig
 
 from datagen.doctor.backends import Backend, all_of, chosen
 from datagen.doctor.machine import Fact, facts
@@ -99,7 +100,7 @@ class MachineReport:
             yield f"    {weight.name}: {there(weight, self.weights)}; licence: {weight.licence}"
         yield from (f"    $ {line}" for line in backend.mend)
 
-    def _backend(self, backend: Backend) -> dict[str, Any]:
+    def _backend(self, backend: Backend) -> dict[str, object]:
         return {
             "choice": backend.choice,
             "chosen": backend.is_chosen,
@@ -110,14 +111,14 @@ class MachineReport:
             "mend": backend.mend,
         }
 
-    def _weight(self, weight: Weight) -> dict[str, Any]:
+    def _weight(self, weight: Weight) -> dict[str, object]:
         fields = ("name", "what", "licence", "page", "bytes", "needed_by", "host")
         return {name: getattr(weight, name) for name in fields} | {
             "there": there(weight, self.weights)
         }
 
 
-def examined(cfg: Any) -> MachineReport:
+def examined(cfg: DictConfig) -> MachineReport:
     """For conf/datagen/doctor.yaml."""
     backends = list(all_of(cfg, FOLDER)) if cfg.all else chosen(cfg, FOLDER)
     return MachineReport(facts(cfg, FOLDER), packages(), backends, FOLDER)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import av
+from av.container import InputContainer
 
 from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
@@ -28,7 +28,7 @@ class VideoFacts:
     codec: str
     suffix: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {name: value for name, value in asdict(self).items() if name != "suffix"}
 
 
@@ -56,7 +56,7 @@ def inspect(path: Path, announced: float | None = None) -> VideoFacts:
     return facts
 
 
-def _facts(path: Path, container: Any, announced: float | None) -> VideoFacts:
+def _facts(path: Path, container: InputContainer, announced: float | None) -> VideoFacts:
     stream = container.streams.video[0]
     start, end, packets = None, 0.0, 0
     for packet in container.demux():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -106,9 +106,9 @@ def ffmpeg() -> str | None:
         return None
 
 
-def _params(folder: Path, options: FetchOptions, watch: Watch) -> dict[str, Any]:
+def _params(folder: Path, options: FetchOptions, watch: Watch) -> dict[str, object]:
     merger = ffmpeg()
-    params: dict[str, Any] = {
+    params: dict[str, object] = {
         "quiet": True,
         "noprogress": True,
         "logger": _Silent(),
@@ -158,7 +158,7 @@ def _hook(status: dict[str, Any], watch: Watch) -> None:
             raise Incomplete("the file's length is not as announced")
 
 
-def _refuse_live(info: dict[str, Any], *, incomplete: bool) -> None:
+def _refuse_live(info: Mapping[str, object], *, incomplete: bool) -> None:
     """A live stream has no end."""
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
         raise Incomplete("a live event that is not over")
@@ -202,7 +202,7 @@ def _downloader() -> Any:
     plugin_dirs.value = []
 
     class GuardedYoutubeDL(YoutubeDL):
-        def __init__(self, params: dict[str, Any], options: FetchOptions):
+        def __init__(self, params: dict[str, object], options: FetchOptions):
             self._options = options
             super().__init__(params)
 

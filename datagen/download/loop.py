@@ -6,7 +6,7 @@ import queue
 import shutil
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ class Downloader:
     sentence: str = ""  # why it ended before its time
     tries: Counter[str] = field(default_factory=Counter)
     _jobs: queue.Queue[str | None] = field(default_factory=queue.Queue)
-    _results: queue.Queue[tuple[str, Any]] = field(default_factory=queue.Queue)
+    _results: queue.Queue[tuple[str, FetchedVideo | BaseException]] = field(
+        default_factory=queue.Queue
+    )
     _stop: threading.Event = field(default_factory=threading.Event)
     _in_flight: int = 0
     _began: dict[str, int] = field(
@@ -117,7 +119,7 @@ class Downloader:
                 "(the last reason is above); wait some hours, or give --cookies or another --proxy."
             )
 
-    def _take(self, video: str, result: Any, waiting: deque[str]) -> None:
+    def _take(self, video: str, result: FetchedVideo | BaseException, waiting: deque[str]) -> None:
         self._in_flight -= 1
         if isinstance(result, FetchedVideo):
             self.breaker.works()
@@ -176,7 +178,7 @@ class Downloader:
         return FetchedVideo(path, inspect(path, info.get("duration")), info)
 
 
-def _of_host(info: dict[str, Any]) -> dict[str, Any]:
+def _of_host(info: Mapping[str, object]) -> dict[str, object]:
     """What the host says of a video that is worth remembering."""
     names = {"format_id": "format", "upload_date": "uploaded", "duration": "announced"}
     return {

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datagen.core.errors import UserError
 from datagen.core.files import canonical
@@ -53,7 +53,7 @@ class VideoState:
     reason: str = ""
     tries: int = 0  # of a video whose failures may pass
     routes: dict[str, set[str]] = field(default_factory=lambda: {"proxy": set(), "cookies": set()})
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
     def is_open(self, route: AccessRoute, tries: int) -> bool:
         """Whether it is tried again by itself."""
@@ -75,7 +75,7 @@ class Manifest:
         for line in _lines(self.path):
             self._apply(line)
 
-    def kept(self, video: str, file: str, facts: dict[str, Any], how: str) -> None:
+    def kept(self, video: str, file: str, facts: Mapping[str, object], how: str) -> None:
         """`how`: fetched, imported or found."""
         self._append({"video": video, "outcome": KEPT, "how": how, "file": file, **facts})
 
@@ -152,12 +152,12 @@ def _read(cookies: str) -> bytes:
         ) from None
 
 
-def _ends_whole(file: Any) -> bool:
+def _ends_whole(file: IO[bytes]) -> bool:
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
 
 
-def _seconds(at: Any) -> float:
+def _seconds(at: object) -> float:
     try:
         return datetime.fromisoformat(str(at)).timestamp()
     except ValueError:

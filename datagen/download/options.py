@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from omegaconf import DictConfig
 
 from datagen.core.errors import UserError
 from datagen.download.fetch import FetchOptions
@@ -24,7 +25,7 @@ TEXTS = ("cookies", "proxy", "format")  # may be null
 NUMBERS = ("sleep", "max_sleep", "sleep_requests", "retry_sleep", "socket_timeout", "max_gb")
 
 
-def make_source(cfg: Any) -> ListedSource:
+def make_source(cfg: DictConfig) -> ListedSource:
     """The listed source; UserError for one that has no list of videos."""
     from hydra.utils import instantiate
 
@@ -45,7 +46,7 @@ def make_source(cfg: Any) -> ListedSource:
     return source
 
 
-def check(cfg: Any) -> None:
+def check(cfg: DictConfig) -> None:
     """UserError that lists every mistake."""
     mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [
         _number(cfg, name) for name in NUMBERS
@@ -62,7 +63,7 @@ def check(cfg: Any) -> None:
         raise UserError("; ".join(found) + ".")
 
 
-def fetching(cfg: Any) -> FetchOptions:
+def fetching(cfg: DictConfig) -> FetchOptions:
     """How videos are asked for, checked; nothing is loaded where nothing will be asked."""
     options = FetchOptions(
         url=str(cfg.url),
@@ -85,28 +86,28 @@ def fetching(cfg: Any) -> FetchOptions:
     return options
 
 
-def _whole(cfg: Any, name: str, least: int) -> str:
+def _whole(cfg: DictConfig, name: str, least: int) -> str:
     value = cfg[name]
     if (value is None and name in MAY_BE_NULL) or (type(value) is int and value >= least):
         return ""
     return f"--{name.replace('_', '-')} is {value!r}, a whole number from {least} is expected"
 
 
-def _number(cfg: Any, name: str) -> str:
+def _number(cfg: DictConfig, name: str) -> str:
     value = cfg[name]
     if (value is None and name in MAY_BE_NULL) or (_is_number(value) and value >= 0):
         return ""
     return f"--{name.replace('_', '-')} is {value!r}, a number from 0 is expected"
 
 
-def _text(cfg: Any, name: str) -> str:
+def _text(cfg: DictConfig, name: str) -> str:
     value = cfg[name]
     if isinstance(value, str) or (value is None and name in TEXTS):
         return ""
     return f"--{name} is {value!r}, a text is expected"
 
 
-def _runtimes(cfg: Any) -> str:
+def _runtimes(cfg: DictConfig) -> str:
     value = cfg.runtimes
     if (
         isinstance(value, Sequence)
@@ -117,7 +118,7 @@ def _runtimes(cfg: Any) -> str:
     return f"runtimes is {value!r}, a list of names like [deno, node] is expected"
 
 
-def _breaker(cfg: Any, name: str) -> str:
+def _breaker(cfg: DictConfig, name: str) -> str:
     value = cfg.breaker[name]
     fits = (
         _is_number(value) and value >= 0
@@ -132,5 +133,5 @@ def _breaker(cfg: Any, name: str) -> str:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

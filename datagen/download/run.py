@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from datagen.download.accounts import Accounts, RetryPolicy, opted_out_files, plan
 from datagen.download.breaker import CircuitBreaker, SystemClock
 from datagen.download.fetch import FetchOptions, fetch
-from datagen.download.loop import Downloader
+from datagen.download.loop import Downloader, Fetch
 from datagen.download.manifest import AccessRoute, Manifest
 from datagen.download.pace import DiskBudget, RateLimiter
 from datagen.download.shelf import RawVideoFolder
@@ -81,7 +79,7 @@ def run(cfg: DictConfig, source: ListedSource, options: FetchOptions) -> int:
 
 
 def make_downloader(
-    cfg: DictConfig, raw_folder: RawVideoFolder, count: int, fetch: Callable[..., Any]
+    cfg: DictConfig, raw_folder: RawVideoFolder, count: int, fetch: Fetch
 ) -> Downloader:
     """The loop of a configuration."""
     clock = SystemClock()

@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 from datagen.core.errors import UserError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from datagen.engine.clip import Clip
     from datagen.engine.ledger import RunCounts
     from datagen.engine.stage import Stage
@@ -26,7 +28,7 @@ LEAST_COVERAGE = 0.97  # share of the frames that must show the face, as in conf
 SCRATCH = ".preparing"  # below the output: what was made of the samples, until it is in shards
 
 
-def run(cfg: Any) -> int:
+def run(cfg: DictConfig) -> int:
     """Make shards of all tars in `cfg.input`; exit code 1 where a tar could not be read to its
     end.
     """
@@ -63,7 +65,7 @@ def run(cfg: Any) -> int:
     return int(bool(work.faults))
 
 
-def _checked(cfg: Any) -> tuple[OfficialCutter, Selection]:
+def _checked(cfg: DictConfig) -> tuple[OfficialCutter, Selection]:
     """UserError that lists all mistakes of the options."""
     from datagen.prepare.official import OfficialCutter
     from datagen.shards.selection import Rule, Selection
@@ -256,7 +258,7 @@ def _books() -> RunCounts:
     return RunCounts()
 
 
-def _makers(stages: Sequence[Stage]) -> dict[str, Any]:
+def _makers(stages: Sequence[Stage]) -> dict[str, object]:
     from datagen.shards.samples import describe_stages, licences_of
 
     made = describe_stages(stages)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.sources.listed.base import BAD, BadEntry, Entry, ListedSource
@@ -38,7 +38,7 @@ class CelebVHQ(ListedSource):
     """The list in `metadata`, in its order."""
 
     name: ClassVar[str] = "celebvhq"
-    rights: ClassVar[Mapping[str, Any]] = RIGHTS
+    rights: ClassVar[Mapping[str, str]] = RIGHTS
 
     metadata: str = "data/raw/celebvhq/celebvhq_info.json"
 
@@ -69,7 +69,7 @@ class CelebVHQ(ListedSource):
             raise UserError(f"{self.metadata} lists no clips: celebvhq_info.json is expected.")
         return count
 
-    def _clips(self) -> Iterator[tuple[str, Any]]:
+    def _clips(self) -> Iterator[tuple[str, object]]:
         if not self._path.is_file():
             raise UserError(
                 f"{self._path} is not here: fetch celebvhq_info.json from {RIGHTS['source']} "
@@ -80,7 +80,7 @@ class CelebVHQ(ListedSource):
     @cached_property
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Names of appearances and actions, in order; none where the file does not say them."""
-        value: Any = next(
+        value: object = next(
             (
                 value
                 for inside, name, value in members(self._path, "clips")
@@ -88,22 +88,23 @@ class CelebVHQ(ListedSource):
             ),
             {},
         )
-        found = {}
+        found: dict[str, tuple[str, ...]] = {}
         for kind, length in LENGTHS.items():
-            names: Any = value.get(f"{kind}_mapping") if isinstance(value, dict) else None
-            good = (
+            names: object = value.get(f"{kind}_mapping") if isinstance(value, dict) else None
+            found[kind] = ()
+            if (
                 isinstance(names, list)
                 and len(names) == length
                 and all(isinstance(n, str) for n in names)
-            )
-            found[kind] = tuple(n.lower() for n in names) if good else ()
+            ):
+                found[kind] = tuple(n.lower() for n in names)
         return found
 
     @property
     def _path(self) -> Path:
         return Path(self.metadata)
 
-    def _entry(self, name: str, value: Any) -> Entry:
+    def _entry(self, name: str, value: object) -> Entry:
         """Raises BadEntry."""
         if not isinstance(value, dict):
             raise BadEntry("no_entry", f"{value!r:.40} where an object is expected")
@@ -116,7 +117,7 @@ class CelebVHQ(ListedSource):
         return Entry(name, value["ytb_id"], span=span, box=box, labels=labels)
 
 
-def span_of(value: Any) -> tuple[float, float]:
+def span_of(value: object) -> tuple[float, float]:
     """(start, end) s. Raises BadEntry."""
     if not isinstance(value, dict):
         raise BadEntry("duration", f"duration is {value!r:.40}")
@@ -128,7 +129,7 @@ def span_of(value: Any) -> tuple[float, float]:
     return start, end
 
 
-def box_of(value: Any) -> Box:
+def box_of(value: object) -> Box:
     """(left, top, right, bottom) in shares of the picture. Raises BadEntry."""
     if not isinstance(value, dict):
         raise BadEntry("box", f"bbox is {value!r:.40}")
@@ -145,39 +146,36 @@ def box_of(value: Any) -> Box:
     return left, top, right, bottom
 
 
-def labels_of(value: Any, names: Mapping[str, Sequence[str]], seconds: float) -> tuple[str, ...]:
+def labels_of(value: object, names: Mapping[str, Sequence[str]], seconds: float) -> tuple[str, ...]:
     """What the clip shows: appearances, actions, and emotions as emotion:NAME. Raises BadEntry."""
     if not isinstance(value, dict):
         raise BadEntry("attributes", f"attributes are {value!r:.40}")
     found = []
     for kind, length in LENGTHS.items():
-        flags: Any = value.get(kind)
-        good = (
+        flags: object = value.get(kind)
+        if not (
             isinstance(flags, list)
             and len(flags) == length
             and all(type(f) is int and f in (0, 1) for f in flags)
-        )
-        if not good:
+        ):
             raise BadEntry(kind, f"{kind} is no list of {length} times 0 or 1")
         found += [name for name, flag in zip(names[kind], flags, strict=False) if flag]
     emotions = _emotions(value.get("emotion"), seconds)
     return (*found, *(f"emotion:{name}" for name in sorted(emotions)))
 
 
-def _emotions(value: Any, seconds: float) -> set[str]:
+def _emotions(value: object, seconds: float) -> set[str]:
     """One for all of the clip, or those of its parts; parts of no length, of which the list has
     some, are left out.
     """
-    labels: Any = value.get("labels") if isinstance(value, dict) else None
-    one = isinstance(labels, str) and value.get("sep_flag") is False
-    if not one and not (
-        isinstance(labels, list) and all(isinstance(part, dict) for part in labels)
-    ):
+    emotion = value if isinstance(value, dict) else {}
+    labels: object = emotion.get("labels")
+    if isinstance(labels, str) and emotion.get("sep_flag") is False:
+        return {labels.lower()} & set(EMOTIONS)
+    if not (isinstance(labels, list) and all(isinstance(part, dict) for part in labels)):
         raise BadEntry(
             "emotion", "emotion is neither a word, with sep_flag false, nor a list of parts"
         )
-    if one:
-        return {labels.lower()} & set(EMOTIONS)
     found = set()
     for part in labels:
         start, end = (_number(part.get(name), "emotion", name) for name in ("start_sec", "end_sec"))
@@ -186,7 +184,7 @@ def _emotions(value: Any, seconds: float) -> set[str]:
     return found & set(EMOTIONS)
 
 
-def _number(value: Any, reason: str, name: str) -> float:
+def _number(value: object, reason: str, name: str) -> float:
     if value is None:
         raise BadEntry(f"{reason}_incomplete", f"{name} is missing")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.sources.listed import frames as archive
@@ -39,7 +39,7 @@ class VFHQ(ListedSource):
     """
 
     name: ClassVar[str] = "vfhq"
-    rights: ClassVar[Mapping[str, Any]] = RIGHTS
+    rights: ClassVar[Mapping[str, str]] = RIGHTS
 
     metadata: str | None = "data/raw/vfhq/meta_info.zip"
     frames: str | None = None

@@ -53,7 +53,7 @@ def separation(a: np.ndarray, b: np.ndarray) -> float | None:
     return round(float(np.abs(shares[0] - shares[1]).max()), 4)
 
 
-def _side(dataset: Dataset) -> dict[str, Any]:
+def _side(dataset: Dataset) -> dict[str, object]:
     numbers = dataset.to_json()
     every = {
         name: value
@@ -63,7 +63,7 @@ def _side(dataset: Dataset) -> dict[str, Any]:
     return {name: numbers[name] for name in ("folder", "books", "losses", "bytes")} | {"all": every}
 
 
-def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, object]]]:
     columns = [
         {m.name: d.summary.column(i) for i, m in enumerate(d.measures)} for d in (first, second)
     ]
@@ -72,7 +72,7 @@ def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, Any]
         yield name, {"a": distribution(a), "b": distribution(b), "separation": separation(a, b)}
 
 
-def _overlap(first: Dataset, second: Dataset) -> dict[str, Any]:
+def _overlap(first: Dataset, second: Dataset) -> dict[str, object]:
     """What is in both; across splits it is a leak."""
     rows = (first.rows, second.rows)
     keys = [{row.key for row in side} for side in rows]
@@ -132,7 +132,7 @@ def _measures(numbers: Mapping[str, Any], dataset: Dataset, has_room: bool) -> T
     return made
 
 
-def _cells(spread: Mapping[str, Any]) -> tuple[str, str]:
+def _cells(spread: Mapping[str, float | None]) -> tuple[str, str]:
     if not spread["count"]:
         return "-", ""
     return short(spread["median"]), f"{short(spread['p5'])} to {short(spread['p95'])}"

@@ -82,7 +82,7 @@ class VideoReader:
         size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
         return picture.reformat(*size, format="rgb24", interpolation=SCALING).to_ndarray()
 
-    def _keyframe(self, index: int, fps: float) -> Any:
+    def _keyframe(self, index: int, fps: float) -> av.VideoFrame | None:
         """The picture, where it is a keyframe: from its packet alone."""
         self._seek(index, fps)
         packet = next(self.container.demux(self.stream))
@@ -91,7 +91,7 @@ class VideoReader:
         codec = self.stream.codec_context
         return next(iter([*codec.decode(packet), *codec.decode(None)]), None)
 
-    def _decoded(self, index: int, fps: float) -> Any:
+    def _decoded(self, index: int, fps: float) -> av.VideoFrame | None:
         self._seek(index, fps)
         pictures = self.container.decode(self.stream)
         return next((picture for picture in pictures if self._is_at(picture.pts, index, fps)), None)

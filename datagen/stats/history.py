@@ -121,7 +121,7 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
 
 
 def _accounts(
-    ledger: Path, run: str, fates: Mapping[str, Any]
+    ledger: Path, run: str, fates: Mapping[str, object]
 ) -> tuple[dict[str, LedgerEvent], dict[str, Cost]]:
     """(what the run says of each clip, what its artefacts took: every one once, whatever run made
     it).

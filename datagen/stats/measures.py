@@ -39,9 +39,9 @@ class Measure:
     def label(self) -> str:
         return f"{self.title} [{self.unit}]" if self.unit else self.title
 
-    def of(self, metrics: Mapping[str, Any]) -> float:
+    def of(self, metrics: Mapping[str, object]) -> float:
         """NaN where the clip has none; UserError where there is something that is no number."""
-        value: Any = metrics
+        value: object = metrics
         for name in self.path.split("."):
             if isinstance(value, Mapping):
                 value = value.get(name)

@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -23,7 +22,7 @@ from datagen.core.errors import UserError
 from datagen.engine.store import Store
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
-from datagen.stats.facts import duration, rules, tar_bytes, ways
+from datagen.stats.facts import backend_uses, duration, rules, tar_bytes
 from datagen.stats.films import frame_size
 from datagen.stats.history import Loss
 from datagen.stats.measures import TWINS, Measure
@@ -91,7 +90,7 @@ def page(dataset: Dataset, store: Store, shown: int = SHOWN) -> str:
             **_lost(dataset, thumbnails(dataset, store)),
             plots=_grouped(plots(dataset)),
             table=table(dataset),
-            ways=ways(dataset.rows),
+            backend_uses=backend_uses(dataset.rows),
             rules=rules(dataset),
         )
     )
@@ -112,7 +111,7 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def table(dataset: Dataset) -> dict[str, Any]:
+def table(dataset: Dataset) -> dict[str, object]:
     """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all
     clips, kept and lost.
 
@@ -191,7 +190,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _counts(dataset: Dataset) -> dict[str, Any]:
+def _counts(dataset: Dataset) -> dict[str, object]:
     summary = dataset.summary
     return {
         "name": dataset.folder.resolve().name,
@@ -212,7 +211,7 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
 def _ends(values: np.ndarray) -> tuple[int, list[str]]:
     """(how many there are, each of ENDS in words) of values [n]."""
     spread = distribution(values)
-    return spread["count"], [number(spread[name]) for name in ENDS]
+    return len(values), [number(spread[name]) for name in ENDS]
 
 
 def _most(item: tuple[str, int]) -> tuple[int, str]:
@@ -226,7 +225,7 @@ def _grouped(made: Iterable[Plot]) -> dict[str, list[Plot]]:
     return groups
 
 
-def _pictures(dataset: Dataset, shown: int) -> dict[str, Any]:
+def _pictures(dataset: Dataset, shown: int) -> dict[str, object]:
     """The gallery, the worst and best of each score, and the pictures that these need besides."""
     chosen, ends = gallery(dataset, shown), extremes(dataset)
     far = {key for worst, best in ends.values() for key in (*worst, *best)}
@@ -256,7 +255,7 @@ def _of_no_twin(measure: Measure) -> bool:
     return measure not in (*TWINS["swap"], *TWINS["style"])
 
 
-def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, Any]:
+def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, object]:
     values = dict(zip((measure.name for measure in measures), row.values.tolist(), strict=True))
     return {"row": row, "sheets": pictures, "values": values}
 
@@ -267,7 +266,7 @@ def _column(
     return {"name": name, "title": title, "unit": unit, "about": about, "kind": kind}
 
 
-def _kept_cells(row: Row) -> list[Any]:
+def _kept_cells(row: Row) -> list[object]:
     texts = [
         row.key,
         "kept",
@@ -284,7 +283,7 @@ def _kept_cells(row: Row) -> list[Any]:
     return [*texts, _rounded(row.seconds), row.frames, _rounded(row.fps)]
 
 
-def _lost_cells(loss: Loss) -> list[Any]:
+def _lost_cells(loss: Loss) -> list[object]:
     texts = [
         loss.key,
         loss.outcome,
@@ -313,7 +312,7 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any]:
+def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, object]:
     """A group for each line of the funnel, with some of its clips: those that have a picture
     first.
     """
@@ -330,7 +329,9 @@ def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any
     return {"lost": made, "pictured": sum(map(bool, pictures.values()))}
 
 
-def _loss_cards(losses: Sequence[Loss], pictures: Mapping[str, str | None]) -> list[dict[str, Any]]:
+def _loss_cards(
+    losses: Sequence[Loss], pictures: Mapping[str, str | None]
+) -> list[dict[str, object]]:
     """The first of a group; "left_out" where a picture was not even looked for."""
     seen = max(LOST_SHOWN, sum(bool(pictures.get(loss.key)) for loss in losses))
     return [

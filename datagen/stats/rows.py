@@ -18,7 +18,7 @@ from datagen.core.files import parse_json
 from datagen.core.keys import is_key
 from datagen.core.text import text_of
 from datagen.stats.measures import Measure
-from datagen.stats.trust import number, whole
+from datagen.stats.trust import ShardEntry, number, whole
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Row:
     stages: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
+def read_rows(path: Path, entry: ShardEntry, measures: Sequence[Measure]) -> Iterator[Row]:
     """The rows of a shard that `entry` of the index describes; UserError where it is not what the
     index says.
     """
@@ -116,5 +116,5 @@ def _row(
     )
 
 
-def _cell(yaw: Any, pitch: Any, frames: Any) -> tuple[int, int, int]:
+def _cell(yaw: object, pitch: object, frames: object) -> tuple[int, int, int]:
     return whole(yaw, "gaze.map", -180), whole(pitch, "gaze.map", -180), whole(frames, "gaze.map")

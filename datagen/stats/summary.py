@@ -105,7 +105,7 @@ def total(summaries: Iterable[Summary]) -> Summary:
     return sum(summaries, start=Summary())
 
 
-def distribution(values: np.ndarray) -> dict[str, Any]:
+def distribution(values: np.ndarray) -> dict[str, float | None]:
     """count, mean, sd, min, p5, median, p95, max of values [n]; nulls but for the count where there
     is none.
     """
@@ -120,7 +120,7 @@ def distribution(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _measure_json(values: np.ndarray, measure: Measure) -> dict[str, Any]:
+def _measure_json(values: np.ndarray, measure: Measure) -> dict[str, object]:
     counts, edges = histogram(values, measure, BINS)
     return {
         **distribution(values),

@@ -72,7 +72,7 @@ def table(title: str, *columns: str, text_columns: int = 1) -> Table:
     return made
 
 
-def cell_text(value: Any) -> Text:
+def cell_text(value: object) -> Text:
     """Words from data: no markup, no control characters."""
     return Text(text_of(value))
 

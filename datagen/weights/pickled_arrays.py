@@ -8,7 +8,6 @@ import importlib
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ class _Refused(pickle.UnpicklingError):
 
 
 class _Arrays(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module in MODULES and name in ALLOWED:
             owner = importlib.import_module(
                 "numpy" if module == "numpy" else "numpy._core.multiarray"
@@ -60,7 +59,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _arrays(arrays: Any) -> Iterator[tuple[str, Tensor]]:
+def _arrays(arrays: object) -> Iterator[tuple[str, Tensor]]:
     for name, value in arrays.items() if isinstance(arrays, dict) else ():
         if isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
             yield name, torch.from_numpy(np.array(value))

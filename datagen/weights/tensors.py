@@ -198,7 +198,7 @@ def _pickle(path: Path) -> dict[str, Tensor]:
     return _named(path, loaded)
 
 
-def _named(path: Path, loaded: Any) -> dict[str, Tensor]:
+def _named(path: Path, loaded: object) -> dict[str, Tensor]:
     """The tensors of a state dict, bare or under "state_dict"; what else is there (epoch, step) is
     no weight.
     """

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
@@ -188,7 +188,7 @@ class ListedSource(Source):
             rights=self._rights(entry),
         )
 
-    def _rights(self, entry: Entry) -> Mapping[str, Any]:
+    def _rights(self, entry: Entry) -> Mapping[str, object]:
         day = self._retrieved.get(entry.video)
         return self.rights if day is None else {**self.rights, "retrieved": day}
 

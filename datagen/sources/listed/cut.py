@@ -8,11 +8,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,15 @@ from datagen.sources.listed.raw import RawFiles
 CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
 OUTCOMES = {"filtered": Reject, "invalid": Invalid}
 _DECIDES = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  # of a clip's source
+
+
+class _Footage(NamedTuple):
+    """What a cut is made from: (time, RGB) of each frame, the part to take, the nominal rate."""
+
+    frames: Iterator[tuple[float, np.ndarray]]
+    region: exact.Region
+    rate: Fraction
+    metrics: dict[str, Any]
 
 
 @dataclass
@@ -46,7 +55,7 @@ class Cut(Stage):
     min_side: int = 512
     crf: int = 12
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> dict[str, object]:
         return {"cut": _wanted(clip), "raw": self._raw_identity(clip)}
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
@@ -110,9 +119,7 @@ class Cut(Stage):
         span = [round(first, 6), round(last, 6)]
         return {"cut": {**metrics, "region": rectangle, "frames": writer.count, "first_last": span}}
 
-    def _from_video(
-        self, source: Any, file: Path
-    ) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
+    def _from_video(self, source: Mapping[str, Any], file: Path) -> _Footage:
         """(time and picture of each frame, the part to take, usual rate, what is known of the
         file).
         """
@@ -139,11 +146,9 @@ class Cut(Stage):
             "fps": round(found.fps, 3),
             "side": own.side,
         }
-        return shown, region, rate(found.fps), metrics
+        return _Footage(shown, region, rate(found.fps), metrics)
 
-    def _from_archive(
-        self, source: Any, file: Path
-    ) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
+    def _from_archive(self, source: Mapping[str, Any], file: Path) -> _Footage:
         """The crop is made already; the rate is the listed one."""
         fps = rate(source["fps"])
         rgb = next(frames.pictures(file, source["id"]))
@@ -156,7 +161,7 @@ class Cut(Stage):
             "fps": source["fps"],
             "side": region.side,
         }
-        return shown, region, fps, metrics
+        return _Footage(shown, region, fps, metrics)
 
     def _file(self, clip: Clip) -> Path | None:
         archive = clip.source.get("archive")
@@ -165,7 +170,7 @@ class Cut(Stage):
         path = Path(self.archives) / archive
         return path if path.is_file() else None
 
-    def _raw_identity(self, clip: Clip) -> Any:
+    def _raw_identity(self, clip: Clip) -> object:
         if "problem" in clip.source:
             return None
         if file := self._file(clip):
@@ -214,12 +219,12 @@ def rate(fps: float) -> Fraction:
     return next((r for r in rates if r and abs(float(r) / fps - 1) < 2e-4), near or Fraction(1))
 
 
-def _wanted(clip: Clip) -> dict[str, Any]:
+def _wanted(clip: Clip) -> dict[str, object]:
     """All that decides what is cut, besides the raw file."""
     return {name: clip.source.get(name) for name in _DECIDES}
 
 
-def _appearance(parameters: dict[str, Any]) -> dict[str, Any]:
+def _appearance(parameters: Mapping[str, object]) -> dict[str, object]:
     """Those that decide how a cut looks, not whether it is taken."""
     return {name: value for name, value in parameters.items() if name != "min_side"}
 

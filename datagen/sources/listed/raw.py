@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 SUFFIXES = (".mp4", ".webm", ".mkv")
 _VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")  # of YouTube
@@ -84,7 +83,7 @@ class RawFiles:
                     found.setdefault(video, path)
         return found
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, str | None]:
         return {"folder": self.folder, "local": self.local}
 
 
