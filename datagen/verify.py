@@ -76,9 +76,9 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
         samples.setdefault(key, []).append(field)
         if field != "json":
             continue
-        said = _told(key, data)
-        frames += said["frames"]
-        if said.get("split") != entry["split"]:
+        sample = _sample_json(key, data)
+        frames += sample["frames"]
+        if sample.get("split") != entry["split"]:
             yield f"{path.name}: sample {key} is not marked {entry['split']}"
     for name, found in (("samples", len(samples)), ("frames", frames)):
         if entry[name] != found:
@@ -100,12 +100,12 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
         yield f"{path.name}: sample {min(extra)} is not in the index"
 
 
-def _told(key: str, data: bytes) -> dict[str, Any]:
+def _sample_json(key: str, data: bytes) -> dict[str, Any]:
     """A sample's json. ValueError where it is none."""
-    said = parse_json(data)
-    if not isinstance(said, dict) or type(said.get("frames")) is not int:
+    sample = parse_json(data)
+    if not isinstance(sample, dict) or type(sample.get("frames")) is not int:
         raise ValueError(f"the json of sample {key} does not say how many frames it has")
-    return said
+    return sample
 
 
 def _leaks(index: dict[str, Any]) -> Iterator[str]:
@@ -116,16 +116,18 @@ def _leaks(index: dict[str, Any]) -> Iterator[str]:
         yield f"index.json: {group} is in train and in val"
 
 
-def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
+def _excluded_samples(folder: Path, excluded: Excluded) -> Iterator[str]:
     """A line for each sample that shows somebody on the list, or whose group does."""
-    told: list[tuple[str, str, str, str | None]] = []
+    samples: list[tuple[str, str, str, str | None]] = []
     for entry in read_index(folder)["shards"]:
         with contextlib.suppress(tarfile.TarError, OSError, ValueError):  # told among the problems
             for key, _, data in members(folder / entry["file"], {"json"}):
-                said = _told(key, data)
-                told.append((entry["file"], key, str(said.get("group")), excluded.of_sample(said)))
-    groups = {group: name for _, _, group, name in told if name is not None}
-    for file, key, group, name in told:
+                sample = _sample_json(key, data)
+                samples.append(
+                    (entry["file"], key, str(sample.get("group")), excluded.of_sample(sample))
+                )
+    groups = {group: name for _, _, group, name in samples if name is not None}
+    for file, key, group, name in samples:
         if name is not None:
             yield f"{file}: sample {key} shows {name}"
         elif group in groups:
@@ -151,7 +153,7 @@ def main(cfg: Any) -> int:
     found = list(problems(folder))
     for problem in found:
         print(line_of(problem))
-    shown = list(_shown(folder, excluded)) if excluded.ids else []
+    shown = list(_excluded_samples(folder, excluded)) if excluded.ids else []
     for line in shown:
         print(line_of(line))
     if found:
@@ -160,11 +162,13 @@ def main(cfg: Any) -> int:
             "that made them."
         )
     if shown:
-        told = (
+        advice = (
             "make the shards again with it; add the keys of those who may be the same person "
             "and are"
         )
-        print(f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {told}.")
+        print(
+            f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {advice}."
+        )
     if found or shown:
         return 1
     index = read_index(folder)

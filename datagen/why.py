@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import line_of
 from datagen.options import REQUIRED, option
+
+if TYPE_CHECKING:
+    from datagen.engine.store import Store
 
 
 @dataclass
@@ -60,7 +63,7 @@ def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
     return {wanted: histories[wanted]} if wanted in histories else histories
 
 
-def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
+def story(events: list[dict[str, Any]], store: Store) -> Iterator[str]:
     """The last run's account, stage by stage, and one line for each run before."""
     from datagen.stages import stage_position
 
@@ -88,7 +91,7 @@ def verdict(event: dict[str, Any]) -> str:
     return f"{event['outcome']}{at}{reason}{detail}"
 
 
-def _stage(stage: str, key: str, store: Any) -> Iterator[str]:
+def _stage(stage: str, key: str, store: Store) -> Iterator[str]:
     try:
         record = store.read(stage, key)
     except (OSError, ValueError, TypeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 from datagen.core.errors import UserError
@@ -54,29 +55,29 @@ class Backend:
         )
 
 
-def chosen(cfg: Any, folder: Path) -> list[Backend]:
+def chosen(cfg: DictConfig, folder: Path) -> list[Backend]:
     """The backends of the configuration, in its order."""
     return [_asked(cfg, group, folder, True) for group in _groups(cfg)]
 
 
-def all_of(cfg: Any, folder: Path) -> Iterator[Backend]:
+def all_of(cfg: DictConfig, folder: Path) -> Iterator[Backend]:
     """Every backend of every group, those of the configuration as it has them."""
     for group in _groups(cfg):
         for name in GlobalHydra.instance().config_loader().get_group_options(group):
             if name == HydraConfig.get().runtime.choices[group]:
                 yield _asked(cfg, group, folder, True)
             else:
-                words = [
-                    w
-                    for w in HydraConfig.get().overrides.task
-                    if not re.match(rf"[+~]*{group}[.=]", w)
+                overrides = [
+                    override
+                    for override in HydraConfig.get().overrides.task
+                    if not re.match(rf"[+~]*{group}[.=]", override)
                 ]
                 yield _asked(
-                    compose(CONFIG, [*words, f"{group}={name}"]), group, folder, False, name
+                    compose(CONFIG, [*overrides, f"{group}={name}"]), group, folder, False, name
                 )
 
 
-def needed(options: Any) -> tuple[Weight, ...]:
+def needed(options: Mapping[str, Any]) -> tuple[Weight, ...]:
     """Weights of the registry that a backend with these options names."""
     try:
         backend = get_class(options["_target_"])
@@ -86,7 +87,7 @@ def needed(options: Any) -> tuple[Weight, ...]:
     return tuple(weight for weight in WEIGHTS if weight.name in names)
 
 
-def _groups(cfg: Any) -> list[str]:
+def _groups(cfg: DictConfig) -> list[str]:
     """Of the configuration's backends: what is made of a target, but for the rules of selection,
     which need nothing.
     """
@@ -96,7 +97,7 @@ def _groups(cfg: Any) -> list[str]:
     ]
 
 
-def _asked(cfg: Any, group: str, folder: Path, is_chosen: bool, name: str = "") -> Backend:
+def _asked(cfg: DictConfig, group: str, folder: Path, is_chosen: bool, name: str = "") -> Backend:
     choice = f"{group}={name or HydraConfig.get().runtime.choices[group]}"
     made, problem = None, ""
     try:
@@ -119,7 +120,7 @@ def _asked(cfg: Any, group: str, folder: Path, is_chosen: bool, name: str = "") 
     )
 
 
-def _check(made: Any) -> None:
+def _check(made: Stage | Source) -> None:
     """A source says what is wrong with its input when it counts."""
     if isinstance(made, Source):
         made.count()
@@ -132,14 +133,14 @@ def _check(made: Any) -> None:
         )
 
 
-def _carried(made: Any, problem: str) -> tuple[Weight, ...]:
+def _carried(made: Stage | Source | None, problem: str) -> tuple[Weight, ...]:
     """What the packages of a backend that can run carry."""
     stage = made.stage() if isinstance(made, Source) else made
     used = stage.weights() if stage is not None and not problem else {}
     return tuple(weight for weight in WEIGHTS if weight.name in used)
 
 
-def _what(made: Any) -> str:
+def _what(made: Stage | Source | None) -> str:
     return (type(made).__doc__ or "").strip().partition("\n")[0] if made is not None else ""
 
 
@@ -159,4 +160,4 @@ def _sentence(error: BaseException) -> str:
 
 def _commands(sentence: str) -> list[str]:
     """What stands between backticks and is a command."""
-    return [words for words in re.findall(r"`([^`]+)`", sentence) if " " in words]
+    return [text for text in re.findall(r"`([^`]+)`", sentence) if " " in text]

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from omegaconf import DictConfig
 
 from datagen.doctor.packages import python_range
 
@@ -27,7 +28,7 @@ class Fact:
     problem: str = ""
 
 
-def facts(cfg: Any, weights: Path) -> list[Fact]:
+def facts(cfg: DictConfig, weights: Path) -> list[Fact]:
     """Of the machine, and of the folders that the configuration names."""
     return [
         _python(),

@@ -75,11 +75,11 @@ def _asked() -> Iterator[tuple[str, str]]:
         for extra, texts in project.get("optional-dependencies", {}).items():
             yield from ((text, extra) for text in texts if extra != FOR_DEVELOPERS)
         return
-    told = metadata(PROJECT)
-    for text in told.get_all("Requires-Dist", []):
+    installed = metadata(PROJECT)
+    for text in installed.get_all("Requires-Dist", []):
         marker = str(Requirement(text).marker or "")
         extra = next(
-            (e for e in told.get_all("Provides-Extra", []) if f'extra == "{e}"' in marker), ""
+            (e for e in installed.get_all("Provides-Extra", []) if f'extra == "{e}"' in marker), ""
         )
         if extra != FOR_DEVELOPERS:
             yield text, extra

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+
+from omegaconf import DictConfig
 
 from datagen.doctor.backends import Backend, all_of, chosen
 from datagen.doctor.machine import Fact, facts
@@ -19,7 +20,7 @@ SHORT = 90  # characters on a backend that is not chosen
 
 
 @dataclass(frozen=True)
-class Report:
+class MachineReport:
     facts: Sequence[Fact]
     packages: Sequence[Package]
     backends: Sequence[Backend]
@@ -42,7 +43,7 @@ class Report:
         return list(dict.fromkeys(wanted))
 
     def json(self) -> str:
-        told = {
+        findings = {
             "ready": self.is_ready,
             "machine": [asdict(fact) for fact in self.facts],
             "packages": [{**asdict(p), "state": p.state, "mend": p.mend} for p in self.packages],
@@ -50,7 +51,7 @@ class Report:
             "weights": [self._weight(weight) for weight in WEIGHTS],
             "mend": self.mend,
         }
-        return json.dumps(told, indent=1)
+        return json.dumps(findings, indent=1)
 
     def text(self) -> str:
         parts = {
@@ -85,21 +86,21 @@ class Report:
                 yield f"{backend.choice}: see above"
 
     def _lines(self, backend: Backend) -> Iterator[str]:
-        state, words = (
+        state, text = (
             ("cannot run", backend.problem) if backend.problem else ("ready", backend.what)
         )
         if not backend.is_chosen:
             yield (
                 f"{backend.choice:<20} {state} (not chosen): "
-                f"{shorten(words, SHORT, placeholder='...')}"
+                f"{shorten(text, SHORT, placeholder='...')}"
             )
             return
-        yield f"{backend.choice:<20} {state}: {words}"
+        yield f"{backend.choice:<20} {state}: {text}"
         for weight in backend.weights:
             yield f"    {weight.name}: {there(weight, self.weights)}; licence: {weight.licence}"
         yield from (f"    $ {line}" for line in backend.mend)
 
-    def _backend(self, backend: Backend) -> dict[str, Any]:
+    def _backend(self, backend: Backend) -> dict[str, object]:
         return {
             "choice": backend.choice,
             "chosen": backend.is_chosen,
@@ -110,17 +111,17 @@ class Report:
             "mend": backend.mend,
         }
 
-    def _weight(self, weight: Weight) -> dict[str, Any]:
+    def _weight(self, weight: Weight) -> dict[str, object]:
         fields = ("name", "what", "licence", "page", "bytes", "needed_by", "host")
         return {name: getattr(weight, name) for name in fields} | {
             "there": there(weight, self.weights)
         }
 
 
-def examined(cfg: Any) -> Report:
+def examined(cfg: DictConfig) -> MachineReport:
     """For conf/datagen/doctor.yaml."""
     backends = list(all_of(cfg, FOLDER)) if cfg.all else chosen(cfg, FOLDER)
-    return Report(facts(cfg, FOLDER), packages(), backends, FOLDER)
+    return MachineReport(facts(cfg, FOLDER), packages(), backends, FOLDER)
 
 
 def _columns(rows: Iterable[Sequence[str]]) -> list[str]:

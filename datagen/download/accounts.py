@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datagen.download.answers import RETRIED
-from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
+from datagen.download.manifest import DROPPED, KEPT, AccessRoute, Manifest
 from datagen.engine.exclude import ids_in
 from datagen.sources.listed.base import OPTED_OUT, Entry, ListedSource, key_for
 from datagen.sources.listed.cut import CUTS
@@ -115,19 +115,19 @@ class Accounts:
 
 
 @dataclass(frozen=True)
-class Rules:
+class RetryPolicy:
     """Which videos are tried: `limit` the first N of the list, `again` also those that are out for
     good.
     """
 
-    way: Way
+    route: AccessRoute
     tries: int = 5
     limit: int | None = None
     again: bool = False
 
 
 @dataclass
-class Plan:
+class DownloadPlan:
     """What there is to do. `found` are files that the manifest does not know, `dropped` videos of
     which only clips are left: both are looked at before they count.
     """
@@ -137,9 +137,11 @@ class Plan:
     dropped: list[str] = field(default_factory=list)
 
 
-def plan(source: ListedSource, manifest: Manifest, accounts: Accounts, rules: Rules) -> Plan:
+def plan(
+    source: ListedSource, manifest: Manifest, accounts: Accounts, policy: RetryPolicy
+) -> DownloadPlan:
     """Settle in the accounts what is known, and list the rest."""
-    result = Plan()
+    result = DownloadPlan()
     for number, video in enumerate(accounts.entries):
         path, state = source.video_path(video), manifest.states.get(video)
         outcome = state.outcome if state else ""
@@ -157,10 +159,10 @@ def plan(source: ListedSource, manifest: Manifest, accounts: Accounts, rules: Ru
             accounts.settle(video, outcome, state.reason)
         may = (
             outcome not in RETRIED
-            or rules.again
-            or (state and state.is_open(rules.way, rules.tries))
+            or policy.again
+            or (state and state.is_open(policy.route, policy.tries))
         )
-        if may and (rules.limit is None or number < rules.limit):
+        if may and (policy.limit is None or number < policy.limit):
             result.fetch.append(video)
     return result
 
@@ -174,9 +176,10 @@ def opted_out_files(source: ListedSource, accounts: Accounts) -> list[Path]:
     said no; never the user's own copies.
     """
     videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
-    said = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
+    opted_out_ids = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
     paths = (
-        source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys())
+        source.video_path(video)
+        for video in sorted((videos | opted_out_ids) - accounts.entries.keys())
     )
     cuts = sorted(Path(source.raw, CUTS).glob("*.*"))
     gone = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datagen.download.answers import Answer
 
 
-class Clock:
+class SystemClock:
     """The time of day in seconds, and waiting; tests bring their own."""
 
     def now(self) -> float:
@@ -19,7 +19,7 @@ class Clock:
 
 
 @dataclass
-class Breaker:
+class CircuitBreaker:
     """Closed, it lets all through. After `after` troubles in a row it opens: nothing starts for
     `wait_s`, twice that the next time, and not less than the host asks for, but at most
     `max_wait_s`. Then one may try; a video that comes closes it, trouble opens it again. An answer
@@ -28,7 +28,7 @@ class Breaker:
     it is `spent`.
     """
 
-    clock: Clock
+    clock: SystemClock
     after: int = 5
     wait_s: float = 60.0
     max_wait_s: float = 3600.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import av
+from av.container import InputContainer
 
 from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
@@ -15,7 +15,7 @@ from datagen.sources.listed.raw import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Facts:
+class VideoFacts:
     """What a raw file is: size in pixels as coded, frames a second, seconds, bytes, and the suffix
     of its raw file.
     """
@@ -28,11 +28,11 @@ class Facts:
     codec: str
     suffix: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {name: value for name, value in asdict(self).items() if name != "suffix"}
 
 
-def inspect(path: Path, announced: float | None = None) -> Facts:
+def inspect(path: Path, announced: float | None = None) -> VideoFacts:
     """Facts of a whole video file; Incomplete where it does not open, shows nothing, or ends before
     its end.
 
@@ -56,7 +56,7 @@ def inspect(path: Path, announced: float | None = None) -> Facts:
     return facts
 
 
-def _facts(path: Path, container: Any, announced: float | None) -> Facts:
+def _facts(path: Path, container: InputContainer, announced: float | None) -> VideoFacts:
     stream = container.streams.video[0]
     start, end, packets = None, 0.0, 0
     for packet in container.demux():
@@ -79,9 +79,11 @@ def _facts(path: Path, container: Any, announced: float | None) -> Facts:
     own = ".mp4" if "mov" in container.format.name else ".mkv"
     suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else own
     name = stream.codec_context.name
-    return Facts(stream.width, stream.height, round(rate, 4), round(seconds, 3), size, name, suffix)
+    return VideoFacts(
+        stream.width, stream.height, round(rate, 4), round(seconds, 3), size, name, suffix
+    )
 
 
-def _compare(seconds: float, said: float, tolerance: float, who: str) -> None:
-    if said and seconds < said - tolerance:
+def _compare(seconds: float, expected: float, tolerance: float, who: str) -> None:
+    if expected and seconds < expected - tolerance:
         raise Incomplete(f"too short: less than {who}")

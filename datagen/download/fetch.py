@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ Watch = Callable[[str, int], None]  # name of a file under way, its bytes; may r
 
 
 @dataclass(frozen=True)
-class Options:
+class FetchOptions:
     """How videos are asked for; sizes in pixels, times in seconds, rates in bytes a second."""
 
     url: str
@@ -72,7 +72,9 @@ class Options:
         return found
 
 
-def fetch(options: Options, video: str, folder: Path, watch: Watch) -> tuple[Path, dict[str, Any]]:
+def fetch(
+    options: FetchOptions, video: str, folder: Path, watch: Watch
+) -> tuple[Path, dict[str, Any]]:
     """Download a whole video into `folder`; the file, and what the host says of it. Raises what
     yt-dlp raises.
     """
@@ -104,9 +106,9 @@ def ffmpeg() -> str | None:
         return None
 
 
-def _params(folder: Path, options: Options, watch: Watch) -> dict[str, Any]:
+def _params(folder: Path, options: FetchOptions, watch: Watch) -> dict[str, object]:
     merger = ffmpeg()
-    params: dict[str, Any] = {
+    params: dict[str, object] = {
         "quiet": True,
         "noprogress": True,
         "logger": _Silent(),
@@ -156,7 +158,7 @@ def _hook(status: dict[str, Any], watch: Watch) -> None:
             raise Incomplete("the file's length is not as announced")
 
 
-def _refuse_live(info: dict[str, Any], *, incomplete: bool) -> None:
+def _refuse_live(info: Mapping[str, object], *, incomplete: bool) -> None:
     """A live stream has no end."""
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
         raise Incomplete("a live event that is not over")
@@ -199,8 +201,8 @@ def _downloader() -> Any:
 
     plugin_dirs.value = []
 
-    class Downloader(YoutubeDL):
-        def __init__(self, params: dict[str, Any], options: Options):
+    class GuardedYoutubeDL(YoutubeDL):
+        def __init__(self, params: dict[str, object], options: FetchOptions):
             self._options = options
             super().__init__(params)
 
@@ -222,4 +224,4 @@ def _downloader() -> Any:
             if reason:
                 raise RequestError(f"not asked: {reason}")
 
-    return Downloader
+    return GuardedYoutubeDL

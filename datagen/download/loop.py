@@ -6,18 +6,18 @@ import queue
 import shutil
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datagen.core.errors import UserError, halting
 from datagen.download.answers import Answer, causes, classify
-from datagen.download.breaker import Breaker, Clock
-from datagen.download.check import Facts, inspect
-from datagen.download.manifest import Way
-from datagen.download.pace import Full, Pace, Room
-from datagen.download.shelf import PARTS, Shelf
+from datagen.download.breaker import CircuitBreaker, SystemClock
+from datagen.download.check import VideoFacts, inspect
+from datagen.download.manifest import AccessRoute
+from datagen.download.pace import DiskBudget, OverDiskBudget, RateLimiter
+from datagen.download.shelf import PARTS, RawVideoFolder
 from datagen.engine.progress import Progress
 from datagen.sources.listed.raw import safe_name
 
@@ -30,35 +30,37 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Got:
+class FetchedVideo:
     """A whole, checked file below the parts folder."""
 
     part: Path
-    facts: Facts
+    facts: VideoFacts
     info: dict[str, Any]
 
 
 @dataclass
-class Scheduler:
+class Downloader:
     """Fetches videos one after another, `workers` at a time. What comes back is settled in the
     thread that runs it.
     """
 
     fetch: Fetch
-    shelf: Shelf
-    breaker: Breaker
-    pace: Pace
-    room: Room
+    raw_folder: RawVideoFolder
+    breaker: CircuitBreaker
+    rate_limiter: RateLimiter
+    disk_budget: DiskBudget
     progress: Progress
-    clock: Clock
-    way: Way
+    clock: SystemClock
+    route: AccessRoute
     workers: int = 1
     sentence: str = ""  # why it ended before its time
     tries: Counter[str] = field(default_factory=Counter)
     _jobs: queue.Queue[str | None] = field(default_factory=queue.Queue)
-    _results: queue.Queue[tuple[str, Any]] = field(default_factory=queue.Queue)
+    _results: queue.Queue[tuple[str, FetchedVideo | BaseException]] = field(
+        default_factory=queue.Queue
+    )
     _stop: threading.Event = field(default_factory=threading.Event)
-    _flying: int = 0
+    _in_flight: int = 0
     _began: dict[str, int] = field(
         default_factory=dict
     )  # video -> how often the breaker had opened
@@ -72,7 +74,7 @@ class Scheduler:
         for _ in range(min(self.workers, len(videos))):
             threading.Thread(target=self._work, daemon=True).start()
         try:
-            while (waiting and not self.sentence) or self._flying:
+            while (waiting and not self.sentence) or self._in_flight:
                 self._step(waiting)
         finally:
             self._stop.set()
@@ -82,13 +84,13 @@ class Scheduler:
 
     def _step(self, waiting: deque[str]) -> None:
         """Start the next, or wait for what there is to wait for."""
-        self._look_around()
-        delay = max(self.breaker.delay(), self.pace.delay())
+        self._stop_if_exhausted()
+        delay = max(self.breaker.delay(), self.rate_limiter.delay())
         most = self.workers if self.breaker.is_closed else 1
-        if self.sentence or not waiting or self._flying >= most:
-            if self._flying:
+        if self.sentence or not waiting or self._in_flight >= most:
+            if self._in_flight:
                 self._take(*self._results.get(), waiting)
-        elif delay and self._flying:
+        elif delay and self._in_flight:
             try:
                 self._take(*self._results.get(timeout=delay), waiting)
             except queue.Empty:
@@ -96,18 +98,18 @@ class Scheduler:
         elif delay:
             self.clock.sleep(delay)
         else:
-            self.pace.start()
-            self._flying += 1
+            self.rate_limiter.start()
+            self._in_flight += 1
             video = waiting.popleft()
             self._began[video] = self.breaker.opened
             self._jobs.put(video)
 
-    def _look_around(self) -> None:
+    def _stop_if_exhausted(self) -> None:
         if self.sentence:
             return
-        if self.room.is_full:
+        if self.disk_budget.is_full:
             self.sentence = (
-                f"stopped: {self.room.used / 1e9:.1f} GB of raw files, and --max-gb has no "
+                f"stopped: {self.disk_budget.used / 1e9:.1f} GB of raw files, and --max-gb has no "
                 "room for the next."
             )
         elif self.breaker.spent:
@@ -117,24 +119,24 @@ class Scheduler:
                 "(the last reason is above); wait some hours, or give --cookies or another --proxy."
             )
 
-    def _take(self, video: str, result: Any, waiting: deque[str]) -> None:
-        self._flying -= 1
-        if isinstance(result, Got):
+    def _take(self, video: str, result: FetchedVideo | BaseException, waiting: deque[str]) -> None:
+        self._in_flight -= 1
+        if isinstance(result, FetchedVideo):
             self.breaker.works()
-            size = self.shelf.place(video, result.part, result.facts, **_of_host(result.info))
-            self.room.settle(video, size)
+            size = self.raw_folder.add(video, result.part, result.facts, **_of_host(result.info))
+            self.disk_budget.settle(video, size)
             self.progress.count("kept")
             return
-        self.room.settle(video)
-        if isinstance(result, Full | Stopped):
+        self.disk_budget.settle(video)
+        if isinstance(result, OverDiskBudget | Stopped):
             return
         if sentence := next(filter(None, map(halting, causes(result))), None):
             raise UserError(sentence)
         self._answer(video, classify(result), waiting)
 
     def _answer(self, video: str, answer: Answer, waiting: deque[str]) -> None:
-        self.shelf.manifest.answered(video, answer, self.way)
-        self.shelf.accounts.settle(video, answer.outcome, answer.reason)
+        self.raw_folder.manifest.answered(video, answer, self.route)
+        self.raw_folder.accounts.settle(video, answer.outcome, answer.reason)
         if self.breaker.take(answer, self._began.pop(video)) and not self.breaker.spent:
             self.progress.say(
                 f"the host refuses ({answer.reason}): waiting {self.breaker.delay():.0f} s"
@@ -152,7 +154,7 @@ class Scheduler:
 
     @property
     def _parts(self) -> Path:
-        return self.shelf.folder / PARTS
+        return self.raw_folder.folder / PARTS
 
     def _work(self) -> None:
         """One thread: a video in, a checked file or an error out."""
@@ -162,7 +164,7 @@ class Scheduler:
             except BaseException as error:  # whatever it is, it is the answer for this video
                 self._results.put((video, error))
 
-    def _attempt(self, video: str) -> Got:
+    def _attempt(self, video: str) -> FetchedVideo:
         folder = self._parts / safe_name(video)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -170,13 +172,13 @@ class Scheduler:
         def watch(file: str, size: int) -> None:
             if self._stop.is_set():
                 raise Stopped
-            self.room.take(video, file, size)
+            self.disk_budget.take(video, file, size)
 
         path, info = self.fetch(video, folder, watch)
-        return Got(path, inspect(path, info.get("duration")), info)
+        return FetchedVideo(path, inspect(path, info.get("duration")), info)
 
 
-def _of_host(info: dict[str, Any]) -> dict[str, Any]:
+def _of_host(info: Mapping[str, object]) -> dict[str, object]:
     """What the host says of a video that is worth remembering."""
     names = {"format_id": "format", "upload_date": "uploaded", "duration": "announced"}
     return {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from omegaconf import DictConfig
 
 from datagen.core.errors import UserError
-from datagen.download.fetch import Options
+from datagen.download.fetch import FetchOptions
 from datagen.sources.listed.base import ListedSource
 
 WHOLE = {
@@ -21,7 +21,7 @@ BREAKER = {"after": 1, "wait_s": 0, "max_wait_s": 0, "openings": 1}
 NUMBERS = ("sleep", "max_sleep", "sleep_requests", "retry_sleep", "socket_timeout", "max_gb")
 
 
-def make_source(cfg: Any) -> ListedSource:
+def make_source(cfg: DictConfig) -> ListedSource:
     """The listed source; UserError for one that has no list of videos."""
     from hydra.utils import instantiate
 
@@ -42,7 +42,7 @@ def make_source(cfg: Any) -> ListedSource:
     return source
 
 
-def check(cfg: Any) -> None:
+def check(cfg: DictConfig) -> None:
     """UserError that lists every mistake."""
     mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [
         _number(cfg, name) for name in NUMBERS
@@ -53,9 +53,9 @@ def check(cfg: Any) -> None:
         raise UserError("; ".join(found) + ".")
 
 
-def fetching(cfg: Any) -> Options:
+def fetching(cfg: DictConfig) -> FetchOptions:
     """How videos are asked for, checked; nothing is loaded where nothing will be asked."""
-    options = Options(
+    options = FetchOptions(
         url=str(cfg.url),
         height=cfg.height,
         format=cfg.format,
@@ -76,15 +76,15 @@ def fetching(cfg: Any) -> Options:
     return options
 
 
-def _whole(cfg: Any, name: str, least: int) -> str:
+def _whole(cfg: DictConfig, name: str, least: int) -> str:
     return _below(f"--{name.replace('_', '-')}", cfg[name], least, "a whole number")
 
 
-def _number(cfg: Any, name: str) -> str:
+def _number(cfg: DictConfig, name: str) -> str:
     return _below(f"--{name.replace('_', '-')}", cfg[name], 0, "a number")
 
 
-def _breaker(cfg: Any, name: str) -> str:
+def _breaker(cfg: DictConfig, name: str) -> str:
     return _below(f"breaker.{name}", cfg.breaker[name], BREAKER[name], "a number")
 
 

@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 
-from datagen.download.breaker import Clock
+from datagen.download.breaker import SystemClock
 
 HOUR = 3600.0
 
 
-class Pace:
+class RateLimiter:
     """When the next video may start. `before` are starts of earlier runs, in seconds since 1970."""
 
     def __init__(
         self,
-        clock: Clock,
+        clock: SystemClock,
         sleep: float,
         max_sleep: float,
         per_hour: int | None,
@@ -46,12 +46,12 @@ class Pace:
         self._next = self._clock.now() + random.uniform(*self._sleep)
 
 
-class Full(Exception):
+class OverDiskBudget(Exception):
     """This video does not fit into the disk space that the run may use."""
 
 
 @dataclass
-class Room:
+class DiskBudget:
     """Bytes of raw files on disk, those under way included; safe for several threads."""
 
     limit: int | None
@@ -73,7 +73,7 @@ class Room:
             total = self.used + sum(sum(files.values()) for files in self._under_way.values())
         if self.limit is not None and total > self.limit:
             self.closed = True
-            raise Full
+            raise OverDiskBudget
 
     def settle(self, video: str, size: int = 0) -> None:
         """The video is done, or given up; `size` bytes of it stay."""

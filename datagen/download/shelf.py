@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datagen.core.errors import Invalid, Reject
-from datagen.download.accounts import Accounts, Plan, is_raw
+from datagen.download.accounts import Accounts, DownloadPlan, is_raw
 from datagen.download.answers import Incomplete
-from datagen.download.check import Facts, inspect
+from datagen.download.check import VideoFacts, inspect
 from datagen.download.manifest import Manifest
 from datagen.sources.listed.base import ListedSource
 from datagen.sources.listed.cut import CUTS
@@ -24,7 +24,7 @@ PARTS = ".parts"  # below the raw folder: what is under way
 
 
 @dataclass
-class Shelf:
+class RawVideoFolder:
     """The raw files of a source, and what is known of them. `drop`: they leave as soon as their
     clips are cut.
     """
@@ -44,7 +44,7 @@ class Shelf:
         for part in (self.folder / CUTS).glob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
-    def place(self, video: str, part: Path, facts: Facts, **more: object) -> int:
+    def add(self, video: str, part: Path, facts: VideoFacts, **more: object) -> int:
         """Move a checked file to its place, then write it down: a crash between the two costs a
         check, no fetch.
 
@@ -57,36 +57,34 @@ class Shelf:
         os.replace(part, target)
         if before and before != target and is_raw(self.source, before):
             before.unlink()
-        self._write_down(video, target, facts, "fetched", **more)
-        return 0 if self._dropped(video) else facts.bytes
+        self._record(video, target, facts, "fetched", **more)
+        return 0 if self._drop_if_cut(video) else facts.bytes
 
-    def look(self, todo: Plan) -> list[str]:
+    def check_files(self, todo: DownloadPlan) -> list[str]:
         """Check what is here and not known; what is not as it should be is fetched. A sentence for
         each of those.
         """
-        said = []
+        complaints = []
         for video, path in todo.found:
             try:
                 facts = inspect(path)
-                self._write_down(
-                    video, path, facts, "found" if is_raw(self.source, path) else "local"
-                )
+                self._record(video, path, facts, "found" if is_raw(self.source, path) else "local")
             except Incomplete as error:
-                said.append(f"{path} does not count: {error}.")
+                complaints.append(f"{path} does not count: {error}.")
                 todo.fetch.append(video)
         for video in todo.dropped:
             if not self._has_clips(video):
-                said.append(
+                complaints.append(
                     f"the clips of {video} are not as they are wanted now, and its raw "
                     "file is gone."
                 )
                 self.accounts.settle(video, "pending")
                 todo.fetch.append(video)
         for video in self.accounts.entries:
-            self._dropped(video)
-        return said
+            self._drop_if_cut(video)
+        return complaints
 
-    def _dropped(self, video: str) -> bool:
+    def _drop_if_cut(self, video: str) -> bool:
         """Cut the clips and let the raw file go, if that is wanted; one of which a clip could not
         be cut stays.
         """
@@ -94,17 +92,17 @@ class Shelf:
         kept = self.accounts.now[video][0] == "kept"
         if not (self.drop and kept and path and is_raw(self.source, path)):
             return False
-        said = Counter(self.source.keep(entry) for entry in self.accounts.entries[video])
-        if self._uncut(video, said):
+        results = Counter(self.source.keep(entry) for entry in self.accounts.entries[video])
+        if self._note_uncut(video, results):
             return False
         self.manifest.dropped(video)
         path.unlink()
         return True
 
-    def _uncut(self, video: str, said: Counter[str]) -> bool:
+    def _note_uncut(self, video: str, results: Counter[str]) -> bool:
         """Whether any clip could not be cut, written into the account."""
         self.accounts.uncut[video] = Counter(
-            {reason: clips for reason, clips in said.items() if reason != "done"}
+            {reason: clips for reason, clips in results.items() if reason != "done"}
         )
         return bool(self.accounts.uncut[video])
 
@@ -112,7 +110,7 @@ class Shelf:
         """Whether each clip was cut, or its cutting refused, as it is wanted now."""
         stage = self.source.stage()
         (self.folder / PARTS).mkdir(exist_ok=True)
-        said: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
         for entry in self.accounts.entries[video]:
             with tempfile.TemporaryDirectory(dir=self.folder / PARTS) as folder:
                 try:
@@ -120,10 +118,10 @@ class Shelf:
                 except Reject as reject:
                     if reject.reason == "not_downloaded":
                         return False
-                    said[reject.reason] += isinstance(reject, Invalid)
-        self._uncut(video, +said)
+                    refused[reject.reason] += isinstance(reject, Invalid)
+        self._note_uncut(video, +refused)
         return True
 
-    def _write_down(self, video: str, path: Path, facts: Facts, how: str, **more: object) -> None:
+    def _record(self, video: str, path: Path, facts: VideoFacts, how: str, **more: object) -> None:
         self.manifest.kept(video, path.name, {**facts.to_json(), **more}, how)
         self.accounts.settle(video, "kept")

@@ -25,7 +25,7 @@ PICKLE = ".pyd"
 
 
 @dataclass(frozen=True)
-class Official:
+class OfficialSample:
     """A sample: its videos by our field names, files of a folder that the next sample takes over.
 
     With a `fault`, why the tar cannot be read to its end: the sample that is cut off; its key is
@@ -48,7 +48,7 @@ def tars_of(folder: Path) -> list[Path]:
     )
 
 
-def samples(tar: Path, folder: Path) -> Iterator[Official]:
+def samples(tar: Path, folder: Path) -> Iterator[OfficialSample]:
     """The samples of a tar one after the other; members of a sample lie together, as WebDataset
     asks.
     """
@@ -59,7 +59,7 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
             for info in infos:
                 name, field = _parted(info.name)
                 if key and name != key:
-                    yield Official(tar, key, films, pickles)
+                    yield OfficialSample(tar, key, films, pickles)
                     films, pickles = {}, 0
                 key, pickles = name, pickles + info.name.endswith(PICKLE)
                 if field in FIELDS:
@@ -67,10 +67,10 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
                         opened, info, folder / f"official.{FIELDS[field]}"
                     )
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-        yield Official(tar, key, {}, pickles, fault=str(error))
+        yield OfficialSample(tar, key, {}, pickles, fault=str(error))
         return
     if key:
-        yield Official(tar, key, films, pickles)
+        yield OfficialSample(tar, key, films, pickles)
 
 
 def _parted(member: str) -> tuple[str, str]:
@@ -95,7 +95,7 @@ def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CutPlan:
     """Which square of a target is taken from when to when, s."""
 
     crop: Crop
@@ -103,23 +103,23 @@ class Plan:
 
 
 @dataclass
-class Cutter(Clips):
+class OfficialCutter(Clips):
     """Cuts a target as datagen.clips does, or takes it whole where it is square, and its twins just
     like it.
     """
 
-    def plan(self, target: Path) -> Plan:
+    def plan(self, target: Path) -> CutPlan:
         """Raises Reject("no_face" | "too_short")."""
         probe = video.probe(target)
         size = (probe.width, probe.height)
         if probe.width == probe.height:
             middle = np.array([[probe.width / 2, probe.height / 2]])
-            return Plan(Crop(probe.width, np.zeros(1), middle, size), (0.0, self.max_seconds))
+            return CutPlan(Crop(probe.width, np.zeros(1), middle, size), (0.0, self.max_seconds))
         cutter, watcher = self._watch(target, None, size)
         scene = self._scene(cutter.spans(), watcher)
-        return Plan(crop_of(scene.track.smooth(STEADY), size, self.margin), scene.span)
+        return CutPlan(crop_of(scene.track.smooth(STEADY), size, self.margin), scene.span)
 
-    def cut(self, film: Path, plan: Plan, path: Path) -> int:
+    def cut(self, film: Path, plan: CutPlan, path: Path) -> int:
         """Write the square; how many frames it has."""
         most = int((plan.span[1] - plan.span[0]) * self.fps + 1e-3)
         with video.Writer(path, self.fps, self.crf) as writer:
@@ -129,7 +129,7 @@ class Cutter(Clips):
                 writer.write(square)
             return writer.count
 
-    def _cut(self, film: Path, plan: Plan) -> Iterator[np.ndarray]:
+    def _cut(self, film: Path, plan: CutPlan) -> Iterator[np.ndarray]:
         """A picture of another size than the target's (styled ones are 512 px square) is stretched
         over it.
         """
@@ -144,8 +144,8 @@ class Cutter(Clips):
 
 
 def cut_all(
-    cutter: Cutter, films: dict[str, Path], folder: Path
-) -> tuple[dict[str, Path], int, Plan]:
+    cutter: OfficialCutter, films: dict[str, Path], folder: Path
+) -> tuple[dict[str, Path], int, CutPlan]:
     """Our field -> cut video of target and usable twins, their number of frames. Raises Reject:
     "no_target", "no_twin", and what the target's own cut raises. A twin counts as absent where it
     cannot be read or is shorter.
@@ -169,7 +169,7 @@ def cut_all(
     return cut, count, plan
 
 
-def _twin_length(cutter: Cutter, film: Path, plan: Plan, path: Path) -> int:
+def _twin_length(cutter: OfficialCutter, film: Path, plan: CutPlan, path: Path) -> int:
     try:
         return cutter.cut(film, plan, path)
     except Reject:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datagen.core.errors import Invalid, Reject, UserError
 from datagen.core.keys import key_of
@@ -32,7 +31,7 @@ class VideoFile(Stage):
 
     root: str
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> dict[str, object]:
         """A file that was written again is read again; its content is hashed once."""
         path = self._path(clip)
         try:

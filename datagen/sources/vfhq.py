@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.sources.listed import frames as archive
 from datagen.sources.listed import texts
-from datagen.sources.listed.base import BAD, Bad, Entry, ListedSource
+from datagen.sources.listed.base import BAD, BadEntry, Entry, ListedSource
 from datagen.sources.listed.exact import Box
 from datagen.sources.listed.raw import is_video
 
@@ -39,7 +39,7 @@ class VFHQ(ListedSource):
     """
 
     name: ClassVar[str] = "vfhq"
-    rights: ClassVar[Mapping[str, Any]] = RIGHTS
+    rights: ClassVar[Mapping[str, str]] = RIGHTS
 
     metadata: str | None = "data/raw/vfhq/meta_info.zip"
     frames: str | None = None
@@ -102,7 +102,7 @@ class VFHQ(ListedSource):
         file, clip, problem, count = row
         try:
             video, _, _ = numbers_of(clip)
-        except Bad as bad:
+        except BadEntry as bad:
             return Entry(clip, "", f"{BAD_FRAMES}:{bad.reason}", f"{file}: {bad.detail}")
         if problem:
             return Entry(
@@ -130,36 +130,36 @@ def entry_of(name: str, text: bytes | str) -> Entry:
     try:
         video, start, end = numbers_of(name)
         if isinstance(text, str):
-            raise Bad(text, "its text file cannot be read")
-        said = fields(text)
-        size = (whole(said, "W"), whole(said, "H"))
-        fps = number(said.get("FPS", [])[-1:], "fps")
+            raise BadEntry(text, "its text file cannot be read")
+        lines = fields(text)
+        size = (whole(lines, "W"), whole(lines, "H"))
+        fps = number(lines.get("FPS", [])[-1:], "fps")
         if not 1 <= fps <= 240:
-            raise Bad("fps", f"FPS is {fps:g}")
-        if said.get("VIDEO", [video])[-1:] != [video]:
-            raise Bad("other_video", f"the text is about the video {said['VIDEO'][-1:]}")
+            raise BadEntry("fps", f"FPS is {fps:g}")
+        if lines.get("VIDEO", [video])[-1:] != [video]:
+            raise BadEntry("other_video", f"the text is about the video {lines['VIDEO'][-1:]}")
         return Entry(
             name,
             video,
             span=(start + 1, end - 1),
             fps=fps,
             size=size,
-            box=box_of(said.get("CROP", []), size),
+            box=box_of(lines.get("CROP", []), size),
         )
-    except Bad as bad:
+    except BadEntry as bad:
         return Entry(name, video, f"{BAD}:{bad.reason}", bad.detail)
 
 
 def numbers_of(name: str) -> tuple[str, int, int]:
-    """(video, F of its first frame, F of its last) out of a clip's name. Raises Bad."""
+    """(video, F of its first frame, F of its last) out of a clip's name. Raises BadEntry."""
     match = _NAME.fullmatch(name)
     if not match:
-        raise Bad("name", f"{name!r:.80} is no Clip+VIDEO+PERSON+CLIP+FRAMES")
+        raise BadEntry("name", f"{name!r:.80} is no Clip+VIDEO+PERSON+CLIP+FRAMES")
     if not is_video(match[1]):
-        raise Bad("video_id", f"{match[1]!r:.80} is no id of a video")
+        raise BadEntry("video_id", f"{match[1]!r:.80} is no id of a video")
     start, end = (int(digits[:12]) for digits in match.groups()[3:])
     if end - start < 2:
-        raise Bad("frame_order", f"no frame lies between {start} and {end}")
+        raise BadEntry("frame_order", f"no frame lies between {start} and {end}")
     return match[1], start, end
 
 
@@ -176,14 +176,16 @@ def fields(text: bytes) -> dict[str, list[str]]:
 
 
 def box_of(words: list[str], size: tuple[int, int]) -> Box:
-    """(left, top, right, bottom) px. Raises Bad."""
+    """(left, top, right, bottom) px. Raises BadEntry."""
     if len(words) < 4:
-        raise Bad("no_box", "CROP BBOX is missing")
+        raise BadEntry("no_box", "CROP BBOX is missing")
     left, top, right, bottom = (number([word], "box") for word in words[-4:])
     if not (left < right and top < bottom):
-        raise Bad("box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}")
+        raise BadEntry(
+            "box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}"
+        )
     if min(left, top) < 0 or right > size[0] or bottom > size[1]:
-        raise Bad(
+        raise BadEntry(
             "box_outside",
             f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves {size[0]} x "
             f"{size[1]} px",
@@ -191,22 +193,22 @@ def box_of(words: list[str], size: tuple[int, int]) -> Box:
     return left, top, right, bottom
 
 
-def whole(said: dict[str, list[str]], name: str) -> int:
-    """A side of the picture, px. Raises Bad."""
-    value = number(said.get(name, [])[-1:], "size")
+def whole(lines: dict[str, list[str]], name: str) -> int:
+    """A side of the picture, px. Raises BadEntry."""
+    value = number(lines.get(name, [])[-1:], "size")
     if value != int(value) or not 16 <= value <= 16384:
-        raise Bad("size", f"{name} is {value:g}")
+        raise BadEntry("size", f"{name} is {value:g}")
     return int(value)
 
 
 def number(words: list[str], reason: str) -> float:
-    """Raises Bad."""
+    """Raises BadEntry."""
     try:
         value = float(words[0])
     except IndexError:
-        raise Bad(f"no_{reason}", f"{reason} is missing") from None
+        raise BadEntry(f"no_{reason}", f"{reason} is missing") from None
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Bad(f"{reason}_no_number", f"{reason} is {words[0]!r:.40}")
+        raise BadEntry(f"{reason}_no_number", f"{reason} is {words[0]!r:.40}")
     return value

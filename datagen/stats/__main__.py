@@ -5,7 +5,7 @@ python -m datagen.stats --input data/shards
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from datagen.core.errors import UserError
 from datagen.options import option
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from datagen.stats.dataset import Dataset
 
 
@@ -56,7 +58,7 @@ def main(cfg: Any) -> int:
     return 0
 
 
-def _mistakes(cfg: Any) -> Iterator[str]:
+def _mistakes(cfg: DictConfig) -> Iterator[str]:
     folders = {"input": cfg.input, "store": cfg.store} | (
         {} if cfg.output is None else {"output": cfg.output}
     )
@@ -69,14 +71,14 @@ def _mistakes(cfg: Any) -> Iterator[str]:
         yield f"--compare is {cfg.compare}, two folders are expected: --compare A B"
 
 
-def _read(cfg: Any, folder: str) -> Dataset:
+def _read(cfg: DictConfig, folder: str) -> Dataset:
     from datagen.job import ledger_path
     from datagen.stats.dataset import read_dataset
 
     return read_dataset(Path(folder), ledger_path(cfg.store))
 
 
-def _compare(cfg: Any) -> int:
+def _compare(cfg: DictConfig) -> int:
     from datagen.stats import compare
 
     first, second = (_read(cfg, folder) for folder in cfg.compare)
@@ -86,14 +88,14 @@ def _compare(cfg: Any) -> int:
     return 0
 
 
-def _print_json(told: dict[str, Any]) -> int:
+def _print_json(value: Mapping[str, object]) -> int:
     import json
 
-    print(json.dumps(told, indent=1, allow_nan=False))
+    print(json.dumps(value, indent=1, allow_nan=False))
     return 0
 
 
-def _write(cfg: Any, dataset: Dataset) -> list[str]:
+def _write(cfg: DictConfig, dataset: Dataset) -> list[str]:
     """Card and report where they are wanted; a line for each."""
     from datagen.core.lock import make_folder
 

@@ -11,19 +11,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.core.text import text_of
 from datagen.shards.index import SPLITS
 from datagen.stages import stage_position
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
-from datagen.stats.facts import Way, backends, duration, rules, tar_bytes, ways
+from datagen.stats.facts import BackendUse, backend_uses, backends, duration, rules, tar_bytes
 from datagen.stats.films import frame_size
 from datagen.stats.measures import TWINS
 from datagen.stats.rows import Row
 from datagen.stats.summary import Summary, distribution, total
 from datagen.stats.terminal import size
+from datagen.stats.trust import ShardEntry
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PAGE = Path(__file__).parent / "page"
 DEFAULTS = {
@@ -118,7 +122,7 @@ def card(dataset: Dataset) -> str:
     return f"---\n{head(dataset)}\n---\n\n{text}"
 
 
-def _pages() -> Any:
+def _pages() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -130,7 +134,7 @@ def _pages() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters.update(size=size, duration=duration, literal=lambda words: Markup(ascii(words)))
+    pages.filters.update(size=size, duration=duration, literal=lambda text: Markup(ascii(text)))
     return pages
 
 
@@ -138,7 +142,7 @@ def head(dataset: Dataset) -> str:
     """The card's YAML."""
     from huggingface_hub import DatasetCardData
 
-    told = {
+    metadata: dict[str, Any] = {
         "pretty_name": "Portrait animation shards",
         **_licence(row.rights.get("license", "") for row in dataset.rows),
         "task_categories": TASKS,
@@ -150,14 +154,14 @@ def head(dataset: Dataset) -> str:
     }
     if splits := _entries(dataset):
         files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in splits]
-        told |= {
+        metadata |= {
             "configs": [{"config_name": "default", "data_files": files}],
             "dataset_info": _info(dataset),
         }
-    return DatasetCardData(**told).to_yaml(original_order=list(told))
+    return DatasetCardData(**metadata).to_yaml(original_order=list(metadata))
 
 
-def shown(value: Any) -> Any:
+def shown(value: object) -> object:
     """A value as Markdown: words as they are whatever they hold, numbers with three digits or
     separated thousands.
     """
@@ -168,30 +172,30 @@ def shown(value: Any) -> Any:
     return value if hasattr(value, "__html__") else _escaped("-" if value is None else str(value))
 
 
-def _escaped(words: str) -> str:
-    line = " ".join(text_of(words).split())
+def _escaped(text: str) -> str:
+    line = " ".join(text_of(text).split())
     short = line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
     html = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return SPECIAL.sub(r"\\\g<0>", html)
 
 
-def _licence(said: Iterable[str]) -> dict[str, Any]:
+def _licence(licences: Iterable[str]) -> dict[str, str | list[str]]:
     """Hugging Face's identifiers where all clips' licences have one, else "other" with a name."""
-    words = sorted({word.strip() or "unknown" for word in said})
-    known = sorted({"-".join(word.lower().split()) for word in words})
-    if not words:
+    names = sorted({name.strip() or "unknown" for name in licences})
+    known = sorted({"-".join(name.lower().split()) for name in names})
+    if not names:
         return {}
     if HUB_LICENCES.issuperset(known):
         return {"license": known[0] if len(known) == 1 else known}
     slug = (
-        re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60]
-        if len(words) == 1
+        re.sub(r"[^a-z0-9.]+", "-", names[0].lower()).strip("-.")[:60]
+        if len(names) == 1
         else "several"
     )
     return {"license": "other", "license_name": slug or "see-the-card"}
 
 
-def _info(dataset: Dataset) -> dict[str, Any]:
+def _info(dataset: Dataset) -> dict[str, object]:
     """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails
     where others differ.
 
@@ -209,7 +213,7 @@ def _info(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _features() -> list[dict[str, Any]]:
+def _features() -> list[Mapping[str, object]]:
     videos = ("mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
     return [
         {"name": "__key__", "dtype": "string"},
@@ -223,15 +227,15 @@ def _features() -> list[dict[str, Any]]:
     ]
 
 
-def _array(shape: Sequence[int]) -> dict[str, Any]:
+def _array(shape: Sequence[int]) -> dict[str, object]:
     """float32 [T, *shape] as Hugging Face writes it."""
-    inner: Any = "float32"
+    inner: object = "float32"
     for length in reversed(shape):
         inner = {"list": inner, "length": length}
     return {"list": inner}
 
 
-def _counts(dataset: Dataset) -> dict[str, Any]:
+def _counts(dataset: Dataset) -> dict[str, object]:
     """What the template shows of the numbers."""
     entries = _entries(dataset)
     return {
@@ -251,11 +255,12 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _made(dataset: Dataset) -> dict[str, Any]:
+def _made(dataset: Dataset) -> dict[str, object]:
     """What the template shows of how the clips came to be, and under which terms."""
     rows = dataset.rows
     terms = Counter(map(_rights, rows))
-    found = ways(rows)
+    by_count = sorted(terms.items(), key=lambda item: (-item[1], item[0]))
+    found = backend_uses(rows)
     return {
         "rules": [rule for rule in rules(dataset) if rule["subset"] is None],
         "subsets": _subsets(dataset),
@@ -266,7 +271,7 @@ def _made(dataset: Dataset) -> dict[str, Any]:
         "backends": {stage: sorted(backends(rows, stage)) for stage in DEFAULTS},
         "makers": _table(_makers(found)),
         "weights": _table(_weights(rows)),
-        "rights": _table(sorted(terms.items(), key=lambda item: (-item[1], item[0]))),
+        "rights": _table(by_count),
         "unknown": sum(
             count for (licence, *_), count in terms.items() if licence.lower() == "unknown"
         ),
@@ -274,24 +279,24 @@ def _made(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _entries(dataset: Dataset) -> dict[str, list[Mapping[str, Any]]]:
+def _entries(dataset: Dataset) -> dict[str, list[ShardEntry]]:
     """split -> what the index says of its shards, for the splits that are there."""
     shards = dataset.index["shards"]
     found = {split: [entry for entry in shards if entry["split"] == split] for split in SPLITS}
     return {split: entries for split, entries in found.items() if entries}
 
 
-def _sum(dataset: Dataset, entries: Iterable[Mapping[str, Any]]) -> Summary:
+def _sum(dataset: Dataset, entries: Iterable[ShardEntry]) -> Summary:
     return total(dataset.summaries[entry["file"]] for entry in entries)
 
 
-def _split(name: str, entries: Sequence[Mapping[str, Any]], summary: Summary) -> dict[str, Any]:
+def _split(name: str, entries: Sequence[ShardEntry], summary: Summary) -> dict[str, object]:
     counts = {what: len(summary.clips_of.get(what, ())) for what in ("identity", "group")}
     sums = {"bytes": tar_bytes(entries), "seconds": summary.seconds, "frames": summary.frames}
     return {"name": name, "files": len(entries), "clips": summary.clips, **sums, **counts}
 
 
-def _shared(dataset: Dataset, entries: Mapping[str, Sequence[Mapping[str, Any]]], what: str) -> int:
+def _shared(dataset: Dataset, entries: Mapping[str, Sequence[ShardEntry]], what: str) -> int:
     """Number of identities, or of groups, that are in more than one split."""
     names = Counter(
         name for found in entries.values() for name in _sum(dataset, found).clips_of[what]
@@ -299,45 +304,45 @@ def _shared(dataset: Dataset, entries: Mapping[str, Sequence[Mapping[str, Any]]]
     return sum(n > 1 for n in names.values())
 
 
-def _table(rows: Iterable[Any]) -> dict[str, Any]:
+def _table(rows: Iterable[object]) -> dict[str, object]:
     """The first rows, and how many more there are."""
     everything = iter(rows)
     return {"rows": list(islice(everything, MOST)), "more": sum(1 for _ in everything)}
 
 
-def _shows(dataset: Dataset) -> list[dict[str, Any]]:
+def _shows(dataset: Dataset) -> list[dict[str, object]]:
     chosen = [(i, measure) for i, measure in enumerate(dataset.measures) if measure.name in SHOWN]
     return [
         {"measure": measure, **distribution(dataset.summary.column(i))} for i, measure in chosen
     ]
 
 
-def _scores(dataset: Dataset) -> list[dict[str, Any]]:
+def _scores(dataset: Dataset) -> list[dict[str, object]]:
     """Every score of the swapped and the styled twin side by side."""
-    place = {measure.name: i for i, measure in enumerate(dataset.measures)}
+    index_of = {measure.name: i for i, measure in enumerate(dataset.measures)}
     pairs = zip(TWINS["swap"], TWINS["style"], strict=True)
     return [
         {
             "key": swap.path.rpartition(".")[2],
             "measure": swap,
             "title": swap.title.partition(": ")[2],
-            "swap": distribution(dataset.summary.column(place[swap.name])),
-            "style": distribution(dataset.summary.column(place[style.name])),
+            "swap": distribution(dataset.summary.column(index_of[swap.name])),
+            "style": distribution(dataset.summary.column(index_of[style.name])),
         }
         for swap, style in pairs
     ]
 
 
-def _subsets(dataset: Dataset) -> list[dict[str, Any]]:
+def _subsets(dataset: Dataset) -> list[dict[str, object]]:
     clips = dataset.summary.clips_of.get("subset", Counter())
-    words: dict[str, list[str]] = {name: [] for name in clips}
+    wanted: dict[str, list[str]] = {name: [] for name in clips}
     for rule in rules(dataset):
         if rule["subset"] is not None:
             asked = f"{rule['measure'].title} {rule['bound']} {rule['measure'].unit}".strip()
-            words.setdefault(rule["subset"], []).append(asked)
+            wanted.setdefault(rule["subset"], []).append(asked)
     return [
         {"name": name, "clips": clips[name], "rules": "; ".join(asked)}
-        for name, asked in sorted(words.items())
+        for name, asked in sorted(wanted.items())
     ]
 
 
@@ -349,7 +354,7 @@ def _rights(row: Row) -> tuple[str, str, str, str, bool]:
     return licence or "unknown", terms, credit, source, row.rights.get("synthetic") == "True"
 
 
-def _makers(found: Iterable[tuple[Way, int]]) -> list[tuple[str, str, str, int]]:
+def _makers(found: Iterable[tuple[BackendUse, int]]) -> list[tuple[str, str, str, int]]:
     """(stage, backend, version, clips), in the order of the journey; several versions are several
     rows.
     """

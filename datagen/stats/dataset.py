@@ -15,11 +15,11 @@ from datagen.core.errors import UserError
 from datagen.core.text import text_of
 from datagen.shards.index import read_index
 from datagen.stages import stage_position
-from datagen.stats.history import Cost, History, Loss, history
+from datagen.stats.history import Cost, Loss, RunHistory, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
-from datagen.stats.trust import checked
+from datagen.stats.trust import ShardEntry, checked
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Dataset:
     index: Mapping[str, Any]
     measures: Sequence[Measure]
     shards: Mapping[str, Sequence[Row]]  # file -> rows
-    history: History
+    history: RunHistory
 
     @property
     def rows(self) -> list[Row]:
@@ -60,7 +60,7 @@ class Dataset:
         return total(self.summaries.values())
 
     @property
-    def books(self) -> Mapping[str, Any]:
+    def books(self) -> Mapping[str, int]:
         return self.index["books"]
 
     @property
@@ -71,7 +71,7 @@ class Dataset:
     @property
     def splits(self) -> dict[str, tuple[int, int, Summary]]:
         """split -> (shards, bytes of their files, statistics)."""
-        entries: dict[str, list[Mapping[str, Any]]] = {}
+        entries: dict[str, list[ShardEntry]] = {}
         for entry in self.index["shards"]:
             entries.setdefault(entry["split"], []).append(entry)
         return {

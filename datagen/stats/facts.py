@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 from datagen.stages import stage_position
 from datagen.stats.dataset import Dataset
+from datagen.stats.measures import Measure
 from datagen.stats.rows import Row
+from datagen.stats.trust import ShardEntry
 
-Way = tuple[
-    str, str, str, tuple[tuple[str, str], ...]
-]  # stage, backend, version, (weights, licence) of each
+
+class BackendUse(NamedTuple):
+    """How a stage was run: its backend, and (weights, licence) of each model that it used."""
+
+    stage: str
+    backend: str
+    version: str
+    weights: tuple[tuple[str, str], ...]
+
+
+class AppliedRule(TypedDict):
+    """A rule of the selection. `bound` is in words; `lost` counts the clips that it removed."""
+
+    reason: str
+    measure: Measure
+    bound: str
+    subset: str | None
+    lost: int
 
 
 def duration(seconds: float) -> str:
@@ -23,18 +40,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / length:,.1f} {unit}"
 
 
-def tar_bytes(entries: Iterable[Mapping[str, Any]]) -> int:
+def tar_bytes(entries: Iterable[ShardEntry]) -> int:
     """What the files of these shards take."""
     return sum(entry["bytes"] for entry in entries)
 
 
-def ways(rows: Iterable[Row]) -> list[tuple[Way, int]]:
+def backend_uses(rows: Iterable[Row]) -> list[tuple[BackendUse, int]]:
     """Each way in which a stage has worked with the number of its clips, in the order of the
     journey.
     """
-    found: Counter[Way] = Counter()
+    found: Counter[BackendUse] = Counter()
     for row in rows:
-        found.update(_way(stage, made) for stage, made in row.stages.items())
+        found.update(_use(stage, made) for stage, made in row.stages.items())
     return sorted(found.items(), key=lambda item: (stage_position(item[0][0]), item))
 
 
@@ -43,7 +60,7 @@ def backends(rows: Iterable[Row], stage: str) -> set[str]:
     return {str(row.stages.get(stage, {}).get("backend", "")) for row in rows}
 
 
-def rules(dataset: Dataset) -> list[dict[str, Any]]:
+def rules(dataset: Dataset) -> list[AppliedRule]:
     """Each rule's reason, measure and bounds in words, its subset or None, and the clips that it
     took out.
     """
@@ -67,6 +84,8 @@ def bound(rule: Mapping[str, Any]) -> str:
     return " and ".join(ends) + (", and measured at all" if rule.get("required") else "")
 
 
-def _way(stage: str, made: Mapping[str, Any]) -> Way:
+def _use(stage: str, made: Mapping[str, Any]) -> BackendUse:
     weights = sorted((str(name), str(licence)) for name, licence in made.get("weights", {}).items())
-    return stage, str(made.get("backend", "?")), str(made.get("version", "?")), tuple(weights)
+    return BackendUse(
+        stage, str(made.get("backend", "?")), str(made.get("version", "?")), tuple(weights)
+    )

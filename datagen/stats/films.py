@@ -34,7 +34,7 @@ EARLY, LATE = 0.25, 0.75  # frames: how far from its moment a picture may be sho
 
 
 @dataclass(frozen=True)
-class Film:
+class VideoMember:
     """A video in a shard. `start` and `size` in bytes."""
 
     shard: Path
@@ -43,7 +43,7 @@ class Film:
     size: int
 
     @contextmanager
-    def opened(self) -> Iterator[Reader]:
+    def opened(self) -> Iterator[VideoReader]:
         """ValueError where another member, or none, lies there."""
         with open(self.shard, "rb") as tar:
             head = os.pread(tar.fileno(), BLOCK, self.start - BLOCK)
@@ -55,7 +55,7 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Reader:
+class VideoReader:
     """An open video of constant rate."""
 
     container: Any
@@ -82,7 +82,7 @@ class Reader:
         size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
         return picture.reformat(*size, format="rgb24", interpolation=SCALING).to_ndarray()
 
-    def _keyframe(self, index: int, fps: float) -> Any:
+    def _keyframe(self, index: int, fps: float) -> av.VideoFrame | None:
         """The picture, where it is a keyframe: from its packet alone."""
         self._seek(index, fps)
         packet = next(self.container.demux(self.stream))
@@ -91,7 +91,7 @@ class Reader:
         codec = self.stream.codec_context
         return next(iter([*codec.decode(packet), *codec.decode(None)]), None)
 
-    def _decoded(self, index: int, fps: float) -> Any:
+    def _decoded(self, index: int, fps: float) -> av.VideoFrame | None:
         self._seek(index, fps)
         pictures = self.container.decode(self.stream)
         return next((picture for picture in pictures if self._is_at(picture.pts, index, fps)), None)
@@ -111,44 +111,48 @@ class Reader:
 
 
 @contextmanager
-def reader(handle: int, start: int, size: int) -> Iterator[Reader]:
+def reader(handle: int, start: int, size: int) -> Iterator[VideoReader]:
     """The MP4 in these bytes of an open file; ValueError, Invalid or FFmpeg's error where there is
     none.
     """
-    words: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
-    part = Part(handle, start, size)
+    options: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
+    part = FileSlice(handle, start, size)
     refuse_claims(part, "it")  # type: ignore[arg-type]  # as much of a file as is asked for
-    with av.open(part, **words) as container:
+    with av.open(part, **options) as container:
         stream = container.streams.video[0]
         if not 0 < stream.width * stream.height <= MAX_PIXELS:
             raise ValueError(f"{stream.width} x {stream.height} pixels")
-        yield Reader(container, bounded(stream, "it"))
+        yield VideoReader(container, bounded(stream, "it"))
 
 
-class Part:
+class FileSlice:
     """A part of an open file, as a file for PyAV. `start` and `size` in bytes."""
 
     def __init__(self, handle: int, start: int, size: int):
-        self._handle, self._start, self._size, self._place = handle, start, size, 0
+        self._handle, self._start, self._size, self._position = handle, start, size, 0
 
     def read(self, count: int) -> bytes:
         data = os.pread(
-            self._handle, max(min(count, self._size - self._place), 0), self._start + self._place
+            self._handle,
+            max(min(count, self._size - self._position), 0),
+            self._start + self._position,
         )
-        self._place += len(data)
+        self._position += len(data)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[
+        self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[
             whence
         ] + offset
-        return self._place
+        return self._position
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
 
-def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[str, Film]]]:
+def video_members(
+    dataset: Dataset, keys: Collection[str]
+) -> Iterator[tuple[Row, dict[str, VideoMember]]]:
     """Each of these clips, and field -> where it lies, by the sizes and the order that reading the
     shards has found.
     """
@@ -160,11 +164,11 @@ def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[s
                 starts[field] = end + BLOCK
                 end += BLOCK + -(-size // BLOCK) * BLOCK
             if row.key in keys:
-                place = dataset.folder / file
+                shard = dataset.folder / file
                 yield (
                     row,
                     {
-                        f: Film(place, f"{row.key}.{f}", start, row.sizes[f])
+                        f: VideoMember(shard, f"{row.key}.{f}", start, row.sizes[f])
                         for f, start in starts.items()
                     },
                 )
@@ -173,7 +177,7 @@ def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[s
 def frame_size(dataset: Dataset) -> tuple[int, int] | None:
     """Width and height in px of the first target; None where there is none that can be read."""
     first = next((row.key for row in dataset.rows), "")
-    for _, found in films(dataset, {first}):
+    for _, found in video_members(dataset, {first}):
         with suppress(Exception), found["mp4"].opened() as target:
             return target.size
     return None

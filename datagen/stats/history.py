@@ -50,7 +50,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class History:
+class RunHistory:
     """`found` is False where the ledger does not know these shards."""
 
     losses: tuple[Loss, ...]
@@ -59,7 +59,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Told:
+class LedgerEvent:
     """One event of the ledger about a clip, or a run's start."""
 
     event: str
@@ -78,7 +78,7 @@ class Told:
     )  # stage -> what it took, of what was made here
 
 
-def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
+def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> RunHistory:
     """Of the run that made the shards of this index: the last that accounts for its clips just as
     it does.
     """
@@ -87,9 +87,11 @@ def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
     fates |= {key: (row["outcome"], row["reason"]) for key, row in lost.items()}
     run = _run(ledger, folder, fates)
     if run is None:
-        return History(tuple(_loss(row, None) for row in lost.values()))
-    told, costs = _accounts(ledger, run, fates)
-    return History(tuple(_loss(row, told.get(key)) for key, row in lost.items()), costs, found=True)
+        return RunHistory(tuple(_loss(row, None) for row in lost.values()))
+    events, costs = _accounts(ledger, run, fates)
+    return RunHistory(
+        tuple(_loss(row, events.get(key)) for key, row in lost.items()), costs, found=True
+    )
 
 
 def _run(ledger: Path, folder: Path, fates: Mapping[str, tuple[str, str]]) -> str | None:
@@ -119,8 +121,8 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
 
 
 def _accounts(
-    ledger: Path, run: str, fates: Mapping[str, Any]
-) -> tuple[dict[str, Told], dict[str, Cost]]:
+    ledger: Path, run: str, fates: Mapping[str, object]
+) -> tuple[dict[str, LedgerEvent], dict[str, Cost]]:
     """(what the run says of each clip, what its artefacts took: every one once, whatever run made
     it).
     """
@@ -129,20 +131,20 @@ def _accounts(
     }  # a video's key is its shots' without number
     made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
-    told: dict[str, Told] = {}
+    events: dict[str, LedgerEvent] = {}
     for event in _events(ledger):
         made |= {(stage, event.records[stage]): cost for stage, cost in event.made.items()}
         if event.run == run or (event.event == "made" and event.key in videos):
             used.update(event.records.items())
         if event.run == run and event.event == "clip":
-            told[event.key] = event
+            events[event.key] = event
     costs: dict[str, Cost] = {}
     for stage, key in used:
         costs[stage] = costs.get(stage, Cost()) + made.get((stage, key), Cost(1, unknown=1))
-    return told, costs
+    return events, costs
 
 
-def _events(ledger: Path) -> Iterator[Told]:
+def _events(ledger: Path) -> Iterator[LedgerEvent]:
     """Those of clips and starts; what is no event of ours is left out, the ledger only adds
     detail.
     """
@@ -151,19 +153,19 @@ def _events(ledger: Path) -> Iterator[Told]:
     for event in read_ledger(ledger):
         if event["event"] in ("start", "clip", "made"):
             try:
-                told = _told(event)
+                parsed = _ledger_event(event)
             except (KeyError, TypeError, AttributeError, IndexError, UserError):
                 continue
-            yield told
+            yield parsed
 
 
-def _told(event: Mapping[str, Any]) -> Told:
+def _ledger_event(event: Mapping[str, Any]) -> LedgerEvent:
     if event["event"] == "start":
-        return Told("start", event["run"], output=text_of(event.get("output", "")))
+        return LedgerEvent("start", event["run"], output=text_of(event.get("output", "")))
     source, span = event.get("source", {}), event.get("span")
     records = {text_of(stage): text_of(key) for stage, key in event["records"].items()}
     sizes = event.get("bytes", {})
-    return Told(
+    return LedgerEvent(
         event=event["event"],
         run=event["run"],
         key=text_of(event["key"]),
@@ -179,17 +181,17 @@ def _told(event: Mapping[str, Any]) -> Told:
     )
 
 
-def _loss(row: Mapping[str, str], told: Told | None) -> Loss:
-    told = told or Told("clip", "")
-    stage = row["stage"] or told.stage
+def _loss(row: Mapping[str, str], event: LedgerEvent | None) -> Loss:
+    event = event or LedgerEvent("clip", "")
+    stage = row["stage"] or event.stage
     key = text_of(row["key"])
     return Loss(
         key,
         row["outcome"],
         row["reason"],
         stage,
-        told.detail,
-        told.source,
-        told.seconds,
-        told.records,
+        event.detail,
+        event.source,
+        event.seconds,
+        event.records,
     )

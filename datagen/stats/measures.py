@@ -39,14 +39,14 @@ class Measure:
     def label(self) -> str:
         return f"{self.title} [{self.unit}]" if self.unit else self.title
 
-    def of(self, metrics: Mapping[str, Any]) -> float:
+    def of(self, metrics: Mapping[str, object]) -> float:
         """NaN where the clip has none; UserError where there is something that is no number."""
-        value: Any = metrics
-        for word in self.path.split("."):
+        value: object = metrics
+        for name in self.path.split("."):
             if isinstance(value, Mapping):
-                value = value.get(word)
-            elif isinstance(value, list) and word.isdigit() and int(word) < len(value):
-                value = value[int(word)]
+                value = value.get(name)
+            elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+                value = value[int(name)]
             elif value is not None:
                 raise UserError(
                     f"{self.path} is not there: {str(value)[:60]!r} was found on the way."
@@ -108,12 +108,12 @@ MOTION = (
 )
 
 
-def _twin(name: str, word: str) -> tuple[Measure, ...]:
+def _twin(twin: str, label: str) -> tuple[Measure, ...]:
     def measure(
         key: str, title: str, unit: str, low: float, high: float, better: str, about: str = ""
     ) -> Measure:
         return Measure(
-            f"agree.{name}.{key}", f"{word}: {title}", unit, low, high, better, about=about
+            f"agree.{twin}.{key}", f"{label}: {title}", unit, low, high, better, about=about
         )
 
     distance = "of interocular"

@@ -24,7 +24,7 @@ import numpy as np
 from datagen.engine.store import Record, Store
 from datagen.media import video
 from datagen.stats.dataset import Dataset
-from datagen.stats.films import Film, Reader, films, reader
+from datagen.stats.films import VideoMember, VideoReader, reader, video_members
 from datagen.stats.history import Loss
 from datagen.stats.rows import Row
 
@@ -69,7 +69,7 @@ def sheets(dataset: Dataset, moments: Mapping[str, int], side: int = 128) -> dic
     Keys that the dataset lacks are left out; where there is no picture, a panel is grey and
     crossed.
     """
-    clips = {row.key: (row, found) for row, found in films(dataset, moments.keys())}
+    clips = {row.key: (row, found) for row, found in video_members(dataset, moments.keys())}
     keys = [key for key in moments if key in clips]
     with _workers() as workers:
         return dict(
@@ -109,7 +109,7 @@ def _ends(bad: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return worst, up[~np.isin(up, worst)][:count]
 
 
-def _sheet(row: Row, found: Mapping[str, Film], moments: int, side: int) -> list[str]:
+def _sheet(row: Row, found: Mapping[str, VideoMember], moments: int, side: int) -> list[str]:
     with contextlib.ExitStack() as stack:
         readers = [_opened(stack, found.get(field)) for field in PANELS]
         promised = readers[0].frames if readers[0] else 0
@@ -120,9 +120,9 @@ def _sheet(row: Row, found: Mapping[str, Film], moments: int, side: int) -> list
         ]
 
 
-def _opened(stack: contextlib.ExitStack, film: Film | None) -> Reader | None:
+def _opened(stack: contextlib.ExitStack, member: VideoMember | None) -> VideoReader | None:
     with contextlib.suppress(Exception):  # whatever it is, the cross tells
-        return stack.enter_context(film.opened()) if film else None
+        return stack.enter_context(member.opened()) if member else None
     return None
 
 
@@ -135,7 +135,7 @@ def spread(frames: int, moments: int) -> list[int]:
     return near if len(set(near)) == moments and max(near, default=0) < frames else even
 
 
-def _panel(reader: Reader | None, index: int, fps: float, side: int) -> np.ndarray:
+def _panel(reader: VideoReader | None, index: int, fps: float, side: int) -> np.ndarray:
     """The frame with this index, RGB uint8 [side, side, 3]; grey and crossed where there is
     none.
     """

@@ -32,10 +32,10 @@ from datagen.stats.svg import (
     RED,
     SKY,
     WIDTH,
+    note,
     shown,
     style,
     svg,
-    words,
 )
 from datagen.vision.gaze_signal import MAP_DEG
 
@@ -97,7 +97,7 @@ class Series:
     apart.
     """
 
-    word: str
+    label: str
     measure: Measure
     values: np.ndarray
     bounds: Sequence[Bound]
@@ -137,12 +137,12 @@ def _steps(funnel: Sequence[tuple[str, str, str, int]]) -> list[tuple[str, str, 
     """(outcome, words, clips) of each loss; where there are too many, the smallest are one."""
     order = sorted(funnel, key=lambda row: -row[3])
     few = set(order if len(order) <= STEPS else order[: STEPS - 1])
-    steps = [(row[0], _loss_words(*row[:3]), row[3]) for row in funnel if row in few]
+    steps = [(row[0], _loss_label(*row[:3]), row[3]) for row in funnel if row in few]
     rest = [row[3] for row in funnel if row not in few]
     return [*steps, ("", f"{len(rest)} more reasons", sum(rest))] if rest else steps
 
 
-def _loss_words(outcome: str, stage: str, reason: str) -> str:
+def _loss_label(outcome: str, stage: str, reason: str) -> str:
     return f"{shown(': '.join(filter(None, (stage, reason))), 27)} ({shown(outcome, 10)})"
 
 
@@ -164,11 +164,11 @@ def _gaze(dataset: Dataset) -> Plot:
     """Where the eyes look in the head, in the cells of `gaze_map`, each clip from its own
     middle.
     """
-    place = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
+    heading = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
     angles, frames = from_middle(dataset.rows)
     total = frames.sum()
     if not total:
-        return Plot.of(*place, words("nothing measured"), "nothing measured")
+        return Plot.of(*heading, note("nothing measured"), "nothing measured")
     farthest = np.abs(angles).max(1)
     far = int(np.clip(farthest.max(), NEAR, FARTHEST) // MAP_DEG)  # cells from the middle
     shares = np.zeros((2 * far + 1, 2 * far + 1))
@@ -181,7 +181,7 @@ def _gaze(dataset: Dataset) -> Plot:
     )
     if beyond := frames[farthest > far * MAP_DEG].sum():
         about += f"; {beyond:,} beyond {far * MAP_DEG} deg are at the edge"
-    return Plot.of(*place, gaze_map(shares, (far + 0.5) * MAP_DEG), about)
+    return Plot.of(*heading, gaze_map(shares, (far + 0.5) * MAP_DEG), about)
 
 
 def _single(dataset: Dataset, measure: Measure) -> Plot:
@@ -202,21 +202,24 @@ def _pair(dataset: Dataset, pair: tuple[Measure, Measure]) -> Plot:
     )
 
 
-def _series(dataset: Dataset, measure: Measure, word: str) -> Series:
+def _series(dataset: Dataset, measure: Measure, label: str) -> Series:
     values = dataset.summary.column(list(dataset.measures).index(measure))
-    return Series(word, measure, values, list(_bounds(dataset, measure, word)))
+    return Series(label, measure, values, list(_bounds(dataset, measure, label)))
 
 
-def _bounds(dataset: Dataset, measure: Measure, word: str) -> Iterator[Bound]:
+def _bounds(dataset: Dataset, measure: Measure, label: str) -> Iterator[Bound]:
     for rule in dataset.rules:
         if str(rule["metric"]) != measure.path or measure.span:
             continue
         subset = f"{shown(str(rule['subset']), 14)} subset" if "subset" in rule else ""
-        colour = BLUE if word == "swapped" else "black" if subset else RED
+        colour = BLUE if label == "swapped" else "black" if subset else RED
         for end in ("least", "most"):
             if rule.get(end) is not None and math.isfinite(float(rule[end])):
                 yield Bound(
-                    ", ".join(filter(None, (word, subset))) or "rule", end, float(rule[end]), colour
+                    ", ".join(filter(None, (label, subset))) or "rule",
+                    end,
+                    float(rule[end]),
+                    colour,
                 )
 
 
@@ -233,13 +236,13 @@ def _histogram(name: str, title: str, group: str, series: Sequence[Series]) -> P
         for one in series
         if len(one.values) and 0 < one.measure.high - one.measure.low < math.inf
     ]
-    figure = _draw(known) if known else words("nothing measured")
+    figure = _draw(known) if known else note("nothing measured")
     return Plot.of(name, title, group, figure, "; ".join(map(_about, series)))
 
 
 def _about(series: Series) -> str:
     start, values, measure = (
-        f"{series.word}: " if series.word else "",
+        f"{series.label}: " if series.label else "",
         series.values,
         series.measure,
     )
@@ -253,14 +256,14 @@ def _about(series: Series) -> str:
             else f"at {low:.4g}"
         )
     unit = f" {measure.unit}" if measure.unit in ("s", "px", "fps", "deg") else ""
-    said = [f"{start}{len(values):,} {'clip' if len(values) == 1 else 'clips'} {between}{unit}"]
-    said += [
+    parts = [f"{start}{len(values):,} {'clip' if len(values) == 1 else 'clips'} {between}{unit}"]
+    parts += [
         f"{bound} ({bound.met(values):,} of {len(values):,})" for bound in series.bounds[:BOUNDS]
     ]
-    said += [
+    parts += [
         f"{n:,} {side} {end:g} in the outermost bin" for n, side, end in _beyond(measure, values)
     ]
-    return "; ".join(said)
+    return "; ".join(parts)
 
 
 def _beyond(measure: Measure, values: np.ndarray) -> list[tuple[int, str, float]]:
@@ -271,7 +274,7 @@ def _beyond(measure: Measure, values: np.ndarray) -> list[tuple[int, str, float]
 
 def _draw(known: Sequence[Series]) -> Figure:
     bounds = [bound for one in known for bound in one.bounds][:BOUNDS]
-    twins = bool(known[0].word)
+    twins = bool(known[0].label)
     above, wide = ROW * (len(bounds) + twins) + 0.1, WIDTH - LEFT - RIGHT
     high = BOTTOM + HEIGHT + above
     figure = Figure(figsize=(WIDTH, high))
@@ -298,12 +301,12 @@ def _bars(axes: Axes, series: Series) -> None:
     counts, edges = histogram(
         series.values, series.measure, _parts(series.measure, (24, 25, 20, 30, 32, 16))
     )
-    if series.word == "styled":
+    if series.label == "styled":
         axes.stairs(
-            np.where(counts, counts, np.nan), edges, color=RED, linewidth=1.8, label=series.word
+            np.where(counts, counts, np.nan), edges, color=RED, linewidth=1.8, label=series.label
         )
     else:
-        axes.stairs(counts, edges, fill=True, color=SKY, label=series.word)
+        axes.stairs(counts, edges, fill=True, color=SKY, label=series.label)
 
 
 def _parts(measure: Measure, counts: Sequence[int]) -> int:

@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -23,7 +22,7 @@ from datagen.core.errors import UserError
 from datagen.engine.store import Store
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
-from datagen.stats.facts import duration, rules, tar_bytes, ways
+from datagen.stats.facts import backend_uses, duration, rules, tar_bytes
 from datagen.stats.films import frame_size
 from datagen.stats.history import Loss
 from datagen.stats.measures import TWINS, Measure
@@ -45,7 +44,7 @@ SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; a page with more would not 
 MOMENTS, FEW = 3, 1  # of each clip in the gallery, and of the other pictured ones
 LOST_SHOWN = 12  # clips of each reason, or as many as have a picture
 DETAIL_LENGTH = 300  # letters of a loss's detail; a traceback can have thousands
-WORDS = {  # column of the table -> kind of its filter
+TEXT_COLUMNS = {  # column of the table -> kind of its filter
     "key": "key",
     "outcome": "word",
     "stage": "word",
@@ -58,7 +57,7 @@ WORDS = {  # column of the table -> kind of its filter
     "licence": "word",
     "shard": "word",
 }
-NUMBERS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
+NUMBER_COLUMNS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
 
 
 def write_report(
@@ -91,7 +90,7 @@ def page(dataset: Dataset, store: Store, shown: int = SHOWN) -> str:
             **_lost(dataset, thumbnails(dataset, store)),
             plots=_grouped(plots(dataset)),
             table=table(dataset),
-            ways=ways(dataset.rows),
+            backend_uses=backend_uses(dataset.rows),
             rules=rules(dataset),
         )
     )
@@ -112,7 +111,7 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def table(dataset: Dataset) -> dict[str, Any]:
+def table(dataset: Dataset) -> dict[str, object]:
     """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all
     clips, kept and lost.
 
@@ -121,8 +120,8 @@ def table(dataset: Dataset) -> dict[str, Any]:
     chosen = [
         index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"
     ]
-    columns = [_column(name, name, kind=kind) for name, kind in WORDS.items()]
-    columns += [_column(name, name) for name in NUMBERS]
+    columns = [_column(name, name, kind=kind) for name, kind in TEXT_COLUMNS.items()]
+    columns += [_column(name, name) for name in NUMBER_COLUMNS]
     columns += [
         _column(m.name, m.title, m.unit, m.about)
         for m in (dataset.measures[index] for index in chosen)
@@ -191,7 +190,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _counts(dataset: Dataset) -> dict[str, Any]:
+def _counts(dataset: Dataset) -> dict[str, object]:
     summary = dataset.summary
     return {
         "name": dataset.folder.resolve().name,
@@ -211,8 +210,8 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
 
 def _ends(values: np.ndarray) -> tuple[int, list[str]]:
     """(how many there are, each of ENDS in words) of values [n]."""
-    told = distribution(values)
-    return told["count"], [number(told[name]) for name in ENDS]
+    spread = distribution(values)
+    return len(values), [number(spread[name]) for name in ENDS]
 
 
 def _most(item: tuple[str, int]) -> tuple[int, str]:
@@ -226,7 +225,7 @@ def _grouped(made: Iterable[Plot]) -> dict[str, list[Plot]]:
     return groups
 
 
-def _pictures(dataset: Dataset, shown: int) -> dict[str, Any]:
+def _pictures(dataset: Dataset, shown: int) -> dict[str, object]:
     """The gallery, the worst and best of each score, and the pictures that these need besides."""
     chosen, ends = gallery(dataset, shown), extremes(dataset)
     far = {key for worst, best in ends.values() for key in (*worst, *best)}
@@ -256,7 +255,7 @@ def _of_no_twin(measure: Measure) -> bool:
     return measure not in (*TWINS["swap"], *TWINS["style"])
 
 
-def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, Any]:
+def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, object]:
     values = dict(zip((measure.name for measure in measures), row.values.tolist(), strict=True))
     return {"row": row, "sheets": pictures, "values": values}
 
@@ -267,8 +266,8 @@ def _column(
     return {"name": name, "title": title, "unit": unit, "about": about, "kind": kind}
 
 
-def _kept_cells(row: Row) -> list[Any]:
-    words = [
+def _kept_cells(row: Row) -> list[object]:
+    texts = [
         row.key,
         "kept",
         "",
@@ -281,11 +280,11 @@ def _kept_cells(row: Row) -> list[Any]:
         _licence(row),
         row.shard,
     ]
-    return [*words, _rounded(row.seconds), row.frames, _rounded(row.fps)]
+    return [*texts, _rounded(row.seconds), row.frames, _rounded(row.fps)]
 
 
-def _lost_cells(loss: Loss) -> list[Any]:
-    words = [
+def _lost_cells(loss: Loss) -> list[object]:
+    texts = [
         loss.key,
         loss.outcome,
         loss.stage,
@@ -298,7 +297,7 @@ def _lost_cells(loss: Loss) -> list[Any]:
         "",
         "",
     ]
-    return [*words, None if loss.seconds is None else _rounded(loss.seconds), None, None]
+    return [*texts, None if loss.seconds is None else _rounded(loss.seconds), None, None]
 
 
 def _licence(row: Row) -> str:
@@ -313,7 +312,7 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any]:
+def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, object]:
     """A group for each line of the funnel, with some of its clips: those that have a picture
     first.
     """
@@ -330,7 +329,9 @@ def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any
     return {"lost": made, "pictured": sum(map(bool, pictures.values()))}
 
 
-def _loss_cards(losses: Sequence[Loss], pictures: Mapping[str, str | None]) -> list[dict[str, Any]]:
+def _loss_cards(
+    losses: Sequence[Loss], pictures: Mapping[str, str | None]
+) -> list[dict[str, object]]:
     """The first of a group; "left_out" where a picture was not even looked for."""
     seen = max(LOST_SHOWN, sum(bool(pictures.get(loss.key)) for loss in losses))
     return [

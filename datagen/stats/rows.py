@@ -18,7 +18,7 @@ from datagen.core.files import parse_json
 from datagen.core.keys import is_key
 from datagen.core.text import text_of
 from datagen.stats.measures import Measure
-from datagen.stats.trust import number, whole
+from datagen.stats.trust import ShardEntry, number, whole
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Row:
     stages: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
+def read_rows(path: Path, entry: ShardEntry, measures: Sequence[Measure]) -> Iterator[Row]:
     """The rows of a shard that `entry` of the index describes; UserError where it is not what the
     index says.
     """
@@ -89,32 +89,32 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
 
 
 def _row(
-    key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]
+    key: str, shard: str, sizes: dict[str, int], sample: dict[str, Any], measures: Sequence[Measure]
 ) -> Row:
     if not is_key(key):
         raise UserError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
-    metrics = said["metrics"]
+    metrics = sample["metrics"]
     return Row(
         key=key,
         shard=shard,
-        split=text_of(said["split"]),
-        group=text_of(said["group"]),
-        identity=text_of(said["identity"]),
-        source=text_of(said["source"].get("path") or said["source"].get("name", "")),
-        rights={text_of(name): text_of(value) for name, value in said["rights"].items()},
+        split=text_of(sample["split"]),
+        group=text_of(sample["group"]),
+        identity=text_of(sample["identity"]),
+        source=text_of(sample["source"].get("path") or sample["source"].get("name", "")),
+        rights={text_of(name): text_of(value) for name, value in sample["rights"].items()},
         seconds=number(metrics["clips"]["seconds"], "clips.seconds", 0),
-        frames=whole(said["frames"], "frames"),
-        fps=number(said["fps"], "fps", 0),
-        subsets=tuple(map(text_of, said.get("subsets", ()))),
+        frames=whole(sample["frames"], "frames"),
+        fps=number(sample["fps"], "fps", 0),
+        subsets=tuple(map(text_of, sample.get("subsets", ()))),
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
         gaze_map=[_cell(*cell) for cell in metrics.get("gaze", {}).get("map", ())],
         stages={
             text_of(n): {**made, "weights": dict(made.get("weights", {}))}
-            for n, made in said["stages"].items()
+            for n, made in sample["stages"].items()
         },
     )
 
 
-def _cell(yaw: Any, pitch: Any, frames: Any) -> tuple[int, int, int]:
+def _cell(yaw: object, pitch: object, frames: object) -> tuple[int, int, int]:
     return whole(yaw, "gaze.map", -180), whole(pitch, "gaze.map", -180), whole(frames, "gaze.map")

@@ -77,9 +77,9 @@ class Summary:
     def bytes(self) -> int:
         return self.sizes.total()
 
-    def column(self, number: int) -> np.ndarray:
+    def column(self, index: int) -> np.ndarray:
         """All known values of one measure, float64 [n]."""
-        parts = [part[:, number] for part in self.values]
+        parts = [part[:, index] for part in self.values]
         values = np.concatenate(parts) if parts else np.empty(0)
         return values[~np.isnan(values)]
 
@@ -96,7 +96,7 @@ class Summary:
             "subsets": dict(sorted(self.clips_of.get("subset", Counter()).items())),
             "fps": dict(sorted(self.clips_of.get("fps", Counter()).items())),
             "licenses": dict(sorted(self.clips_of.get("license", Counter()).items())),
-            "measures": {m.name: _told(self.column(i), m) for i, m in enumerate(measures)},
+            "measures": {m.name: _measure_json(self.column(i), m) for i, m in enumerate(measures)},
             "gaze_map": [[yaw, pitch, n] for (yaw, pitch), n in sorted(self.gaze_map.items())],
         }
 
@@ -105,7 +105,7 @@ def total(summaries: Iterable[Summary]) -> Summary:
     return sum(summaries, start=Summary())
 
 
-def distribution(values: np.ndarray) -> dict[str, Any]:
+def distribution(values: np.ndarray) -> dict[str, float | None]:
     """count, mean, sd, min, p5, median, p95, max of values [n]; nulls but for the count where there
     is none.
     """
@@ -120,7 +120,7 @@ def distribution(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _told(values: np.ndarray, measure: Measure) -> dict[str, Any]:
+def _measure_json(values: np.ndarray, measure: Measure) -> dict[str, object]:
     counts, edges = histogram(values, measure, BINS)
     return {
         **distribution(values),

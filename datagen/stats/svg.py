@@ -77,7 +77,7 @@ def _width(letter: str) -> float:
     return 1.6 if letter in "MWmw@%" else 1.3 if letter.isupper() else 1
 
 
-def words(text: str) -> Figure:
+def note(text: str) -> Figure:
     """A picture that says only this."""
     figure = Figure(figsize=(WIDTH, 0.5))
     figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)

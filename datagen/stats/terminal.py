@@ -55,24 +55,24 @@ def terminal() -> Console:
     )
 
 
-def table(title: str, *columns: str, words: int = 1) -> Table:
-    """A plain table; the first `words` columns hold words, the others numbers."""
+def table(title: str, *columns: str, text_columns: int = 1) -> Table:
+    """A plain table; the first `text_columns` columns hold text, the others numbers."""
     made = Table(
-        title=words_of(title),
+        title=cell_text(title),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     for number, name in enumerate(columns):
-        if number < words:
-            made.add_column(Text(name), min_width=16 if words == 1 else 6, overflow="fold")
+        if number < text_columns:
+            made.add_column(Text(name), min_width=16 if text_columns == 1 else 6, overflow="fold")
         else:
             made.add_column(Text(name), justify="right", no_wrap=True)
     return made
 
 
-def words_of(value: Any) -> Text:
+def cell_text(value: object) -> Text:
     """Words from data: no markup, no control characters."""
     return Text(text_of(value))
 
@@ -89,7 +89,7 @@ def _overview(dataset: Dataset) -> Iterator[RenderableType]:
     yield made
     for name, of in (("fps", "fps"), ("subsets", "subset"), ("licences", "license")):
         counts = dataset.summary.clips_of.get(of, Counter())
-        yield words_of(
+        yield cell_text(
             f"{name}: "
             + (", ".join(f"{value} ({n:,})" for value, n in sorted(counts.items())) or "none")
         )
@@ -100,20 +100,20 @@ def _overview(dataset: Dataset) -> Iterator[RenderableType]:
 
 
 def _counts(name: str, shards: int, tar_bytes: int, summary: Summary) -> list[Text]:
-    told = summary.to_json(())
-    numbers = [f"{number:,}" for number in (shards, told["clips"], told["frames"])]
-    words = (
+    counts = summary.to_json(())
+    numbers = [f"{number:,}" for number in (shards, counts["clips"], counts["frames"])]
+    texts = (
         name,
         *numbers,
         f"{summary.seconds / 3600:.3f}",
-        f"{told['identities']:,}",
+        f"{counts['identities']:,}",
         size(tar_bytes),
     )
-    return [words_of(word) for word in words]
+    return [cell_text(text) for text in texts]
 
 
 def _funnel(dataset: Dataset) -> RenderableType:
-    made = table("From planned to kept", "what", "stage", "clips", "share", "", words=2)
+    made = table("From planned to kept", "what", "stage", "clips", "share", "", text_columns=2)
     planned = dataset.books["planned"]
     rows = [(f"- {outcome}: {reason}", stage, n) for outcome, stage, reason, n in dataset.funnel()]
     for what, stage, count in [
@@ -123,8 +123,8 @@ def _funnel(dataset: Dataset) -> RenderableType:
     ]:
         share = count / planned if planned else 0.0
         made.add_row(
-            words_of(what[:60]),
-            words_of(stage),
+            cell_text(what[:60]),
+            cell_text(stage),
             f"{count:,}",
             f"{share:.1%}",
             Text("█" * round(24 * share)),
@@ -146,13 +146,13 @@ def _histogram(
     summary: Summary, number: int, measure: Measure, rules: Sequence[Mapping[str, Any]]
 ) -> list[Text]:
     values = summary.column(number)
-    told = distribution(values)
+    spread = distribution(values)
     counts, _ = histogram(values, measure, BINS)
     bounds = " ".join(
         _bound(rule) for rule in rules if rule["metric"] == measure.path and not measure.span
     )
-    numbers = [short(told[name]) for name in ("p5", "median", "p95")]
-    return [words_of(word) for word in (measure.label, sparkline(counts), *numbers, bounds)]
+    numbers = [short(spread[name]) for name in ("p5", "median", "p95")]
+    return [cell_text(text) for text in (measure.label, sparkline(counts), *numbers, bounds)]
 
 
 def _bound(rule: Mapping[str, Any]) -> str:
@@ -178,7 +178,7 @@ def _costs(dataset: Dataset) -> RenderableType:
         )
     made = table("What it took", "stage", "artefacts", "seconds", "s each", "size")
     for stage, cost in dataset.costs:
-        made.add_row(words_of(stage), *_cost(cost))
+        made.add_row(cell_text(stage), *_cost(cost))
     made.add_section()
     whole = sum((cost for _, cost in dataset.costs), start=Cost())
     made.add_row("all", *_cost(whole))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from datagen.core.errors import UserError
 from datagen.core.text import text_of
@@ -13,7 +13,21 @@ from datagen.shards.selection import Selection
 MOST = 1e15  # no number of ours is larger
 
 
-def number(value: Any, name: str, least: float = -MOST) -> float:
+class ShardEntry(TypedDict):
+    """What index.json says of a shard."""
+
+    file: str
+    split: str
+    keys: list[str]
+    groups: list[str]
+    bytes: int
+    samples: int
+    frames: int
+    sha256: str
+    content: str
+
+
+def number(value: object, name: str, least: float = -MOST) -> float:
     """UserError for what is no finite number from `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MOST:
         raise UserError(
@@ -22,9 +36,9 @@ def number(value: Any, name: str, least: float = -MOST) -> float:
     return float(value)
 
 
-def whole(value: Any, name: str, least: int = 0) -> int:
+def whole(value: object, name: str, least: int = 0) -> int:
     """UserError for what is no whole number from `least`."""
-    if type(value) is not int or not least <= value <= MOST:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
         raise UserError(f"{name} is {str(value)[:60]!r}, a whole number from {least} is expected.")
     return value
 
@@ -47,25 +61,25 @@ def checked(index: Mapping[str, Any]) -> dict[str, Any]:
     return {**index, "shards": shards, "rejects": rejects, "books": books, "select": select}
 
 
-def _shard(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _shard(entry: Mapping[str, Any]) -> ShardEntry:
     file, keys = entry["file"], entry["keys"]
     if not isinstance(file, str) or Path(file).name != file or "\0" in file:
         raise UserError(f"{str(file)[:60]!r} is no plain file name")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise UserError(f"the keys of {file} are no list of texts")
     sizes = {name: whole(entry[name], f"{name} of {file}") for name in ("bytes", "samples")}
-    return {**entry, **sizes, "split": text_of(entry["split"])}
+    return cast(ShardEntry, {**entry, **sizes, "split": text_of(entry["split"])})
 
 
 def _reject(row: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(row["key"], str):
         raise UserError(f"{str(row['key'])[:60]!r} is no key")
-    words = {name: text_of(row[name]) for name in ("outcome", "reason")}
-    return {**words, "key": row["key"], "stage": text_of(row.get("stage", ""))}
+    texts = {name: text_of(row[name]) for name in ("outcome", "reason")}
+    return {**texts, "key": row["key"], "stage": text_of(row.get("stage", ""))}
 
 
 def _balanced(
-    books: Mapping[str, int], shards: list[dict[str, Any]], rejects: list[dict[str, str]]
+    books: Mapping[str, int], shards: list[ShardEntry], rejects: list[dict[str, str]]
 ) -> None:
     """What the index says of itself agrees with itself."""
     kept, lost = (
@@ -76,9 +90,9 @@ def _balanced(
         raise UserError(
             f"planned {books['planned']}, {kept} in shards, {len(rejects)} named as lost"
         )
-    for name, words in (
+    for name, texts in (
         ("shard", [e["file"] for e in shards]),
         ("key", [k for e in shards for k in e["keys"]]),
     ):
-        if len(set(words)) != len(words):
+        if len(set(texts)) != len(texts):
             raise UserError(f"a {name} is named twice")

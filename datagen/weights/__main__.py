@@ -37,8 +37,9 @@ def run(cfg: Any) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The first word is the action."""
-    words = sys.argv[1:] if argv is None else argv
-    run([f"action={words[0]}", *words[1:]] if words and words[0] in ACTIONS else words)
+    arguments = sys.argv[1:] if argv is None else argv
+    has_action = bool(arguments) and arguments[0] in ACTIONS
+    run([f"action={arguments[0]}", *arguments[1:]] if has_action else arguments)
 
 
 def _list(weights: Sequence[Weight], folder: Path) -> int:

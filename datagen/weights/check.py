@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, write_atomically
 from datagen.weights.registry import Weight
 
 RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the files that were fetched
+
+
+class FileRecord(TypedDict, total=False):
+    """What `fetched.json` says of a file."""
+
+    bytes: int
+    sha256: str
 
 
 def there(weight: Weight, folder: Path) -> str:
@@ -22,7 +29,7 @@ def there(weight: Weight, folder: Path) -> str:
     return "no" if missing == len(weight.files) else "in part" if missing else "yes"
 
 
-def recorded(weight: Weight, folder: Path) -> dict[str, Any]:
+def recorded(weight: Weight, folder: Path) -> dict[str, FileRecord]:
     """What is known of the files that were fetched, by file."""
     try:
         return json.loads((folder / weight.name / RECORD).read_text())
@@ -51,7 +58,7 @@ def problems(weight: Weight, folder: Path) -> Iterator[str]:
             yield problem
 
 
-def _problem(path: Path, known: dict[str, Any], stated: str | None) -> str | None:
+def _problem(path: Path, known: FileRecord, stated: str | None) -> str | None:
     """Size, then readable, then checksum: the cheap ones first."""
     from datagen.weights.look import look
 

@@ -34,9 +34,10 @@ def keep_if_whole(
     found = file_sha256(came)
     if expected and found != expected:
         came.unlink()
-        told = f"sha256 {found[:12]}... came, {expected[:12]}... is expected"
+        mismatch = f"sha256 {found[:12]}... came, {expected[:12]}... is expected"
         raise UserError(
-            f"{path} is not the file that it should be ({told}) and was removed: fetch it again."
+            f"{path} is not the file that it should be ({mismatch}) and was removed: "
+            "fetch it again."
         )
     os.replace(came, path)
     record(weight, name, found, folder)

@@ -25,7 +25,7 @@ TIMEOUT_S = 30.0  # without a byte
 
 
 @dataclass(frozen=True)
-class Told:
+class RemoteFile:
     """What a host says of a file before it is fetched."""
 
     address: str
@@ -76,21 +76,21 @@ def address(weight: Weight, name: str) -> str:
 
 def _fetch(client: httpx.Client, weight: Weight, names: Sequence[str], folder: Path) -> None:
     asked = {name: _ask(client, address(weight, name)) for name in names}
-    places = {name: told.part(folder / weight.name / name) for name, told in asked.items()}
+    parts = {name: remote.part(folder / weight.name / name) for name, remote in asked.items()}
     refuse_full_disk(
-        sum((told.size or 0) - _size(places[name]) for name, told in asked.items()), folder
+        sum((remote.size or 0) - _size(parts[name]) for name, remote in asked.items()), folder
     )
-    for name, told in asked.items():
-        places[name].parent.mkdir(parents=True, exist_ok=True)
-        _receive(client, told, places[name])
-        keep_if_whole(places[name], weight, name, weight.sha256.get(name, told.sha256), folder)
+    for name, remote in asked.items():
+        parts[name].parent.mkdir(parents=True, exist_ok=True)
+        _receive(client, remote, parts[name])
+        keep_if_whole(parts[name], weight, name, weight.sha256.get(name, remote.sha256), folder)
 
 
-def _ask(client: httpx.Client, where: str) -> Told:
+def _ask(client: httpx.Client, where: str) -> RemoteFile:
     """For its first byte: GitHub's storage answers no HEAD."""
     with client.stream("GET", where, headers={"Range": "bytes=0-0"}) as response:
         if response.status_code == 416:  # the file is empty
-            return Told(where, 0, "", None)
+            return RemoteFile(where, 0, "", None)
         response.raise_for_status()
         headers = response.headers
         if headers.get("Content-Type", "").startswith("text/html"):
@@ -102,7 +102,7 @@ def _ask(client: httpx.Client, where: str) -> Told:
             "Content-Length", ""
         )
         stated = headers.get("X-Linked-ETag", "").strip('"')
-        return Told(
+        return RemoteFile(
             where,
             int(length) if length.isdigit() else None,
             headers.get("ETag", ""),
@@ -110,21 +110,21 @@ def _ask(client: httpx.Client, where: str) -> Told:
         )
 
 
-def _receive(client: httpx.Client, told: Told, part: Path) -> None:
+def _receive(client: httpx.Client, remote: RemoteFile, part: Path) -> None:
     """All of the file into `part`, of which the first bytes may be there."""
-    there = _size(part) if told.size is not None else 0
-    if there and there == told.size:
+    there = _size(part) if remote.size is not None else 0
+    if there and there == remote.size:
         return
     wanted = (
-        {"Range": f"bytes={there}-"} | ({"If-Range": told.version} if told.version else {})
+        {"Range": f"bytes={there}-"} | ({"If-Range": remote.version} if remote.version else {})
         if there
         else {}
     )
-    with client.stream("GET", told.address, headers=wanted) as response:
+    with client.stream("GET", remote.address, headers=wanted) as response:
         response.raise_for_status()
         goes_on = response.status_code == 206
         bar = tqdm(
-            total=told.size,
+            total=remote.size,
             initial=there * goes_on,
             unit="B",
             unit_scale=True,
@@ -136,11 +136,11 @@ def _receive(client: httpx.Client, told: Told, part: Path) -> None:
                 block
             ) in response.iter_raw():  # as it comes: what a fuller block waits for may not come
                 bar.update(file.write(block))
-    if told.size is None or (came := _size(part)) == told.size:
+    if remote.size is None or (came := _size(part)) == remote.size:
         return
-    if came > told.size:
+    if came > remote.size:
         part.unlink()
-    raise _cut_off(f"{came} of {told.size} bytes came")
+    raise _cut_off(f"{came} of {remote.size} bytes came")
 
 
 def _cut_off(reason: str) -> UserError:

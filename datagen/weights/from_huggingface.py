@@ -49,13 +49,13 @@ def _fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
         name: get_hf_file_metadata(hf_hub_url(weight.source, name, revision=revision))
         for name in names
     }
-    refuse_full_disk(sum(told.size or 0 for told in asked.values()), folder)
-    for name, told in asked.items():
+    refuse_full_disk(sum(metadata.size or 0 for metadata in asked.values()), folder)
+    for name, metadata in asked.items():
         hf_hub_download(
-            weight.source, name, revision=told.commit_hash, local_dir=folder / weight.name
+            weight.source, name, revision=metadata.commit_hash, local_dir=folder / weight.name
         )
         # the etag of a large file is its sha256
-        stated = told.etag if told.etag and len(told.etag) == 64 else None
+        stated = metadata.etag if metadata.etag and len(metadata.etag) == 64 else None
         keep_if_whole(
             folder / weight.name / name, weight, name, weight.sha256.get(name, stated), folder
         )

@@ -96,11 +96,11 @@ def _step_over(file: IO[bytes], kind: int) -> None:
 def _varint(file: IO[bytes]) -> int:
     """Seven bits a byte, the lowest first; the highest bit says that more follow."""
     value = 0
-    for place in range(10):
+    for position in range(10):
         byte = file.read(1)
         if not byte:
             raise ValueError("it ends within a number")
-        value |= (byte[0] & 0x7F) << 7 * place
+        value |= (byte[0] & 0x7F) << 7 * position
         if byte[0] < 0x80:
             return value
     raise ValueError("a number without end")

@@ -8,7 +8,6 @@ import importlib
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ class _Refused(pickle.UnpicklingError):
 
 
 class _Arrays(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module in MODULES and name in ALLOWED:
             owner = importlib.import_module(
                 "numpy" if module == "numpy" else "numpy._core.multiarray"
@@ -44,7 +43,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     """Tensors by name, of a dict of arrays that stands bare or under "model"; UserError."""
     try:
         with path.open("rb") as file:
-            told = _Arrays(file, encoding="latin1").load()
+            loaded = _Arrays(file, encoding="latin1").load()
     except _Refused as error:
         raise UserError(
             f"{path} is a pickle that asks for {error}, which could run any code, so it "
@@ -54,13 +53,13 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} is damaged or cut short ({error}): copy or download it again."
         ) from error
-    found = dict(_arrays(told.get("model", told))) if isinstance(told, dict) else {}
+    found = dict(_arrays(loaded.get("model", loaded))) if isinstance(loaded, dict) else {}
     if not found:
-        raise UserError(f"{path} holds no arrays with names (it is a {type(told).__name__}).")
+        raise UserError(f"{path} holds no arrays with names (it is a {type(loaded).__name__}).")
     return found
 
 
-def _arrays(told: Any) -> Iterator[tuple[str, Tensor]]:
-    for name, value in told.items() if isinstance(told, dict) else ():
+def _arrays(arrays: object) -> Iterator[tuple[str, Tensor]]:
+    for name, value in arrays.items() if isinstance(arrays, dict) else ():
         if isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
             yield name, torch.from_numpy(np.array(value))

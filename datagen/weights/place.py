@@ -39,15 +39,16 @@ def refuse_other(name: str, path: Path) -> None:
     weight, is_registered = find(name), path == place(name)
     fetched = recorded(weight, FOLDER.absolute()) if is_registered else {}
     for file in weight.files:
-        at = path / file if path.is_dir() else path
+        target = path / file if path.is_dir() else path
         expected = weight.sha256.get(file) or fetched.get(file, {}).get("sha256")
-        if not expected or at.name != Path(file).name or not at.is_file():
+        if not expected or target.name != Path(file).name or not target.is_file():
             continue
-        if (found := sha256_of(at)) != expected:
-            told = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
-            mend = "remove it, then get it again" if is_registered else "name another, or get it"
+        if (found := sha256_of(target)) != expected:
+            mismatch = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
+            advice = "remove it, then get it again" if is_registered else "name another, or get it"
             raise UserError(
-                f"{at} is not the file that it should be ({told}): {mend} from {weight.page}."
+                f"{target} is not the file that it should be ({mismatch}): {advice} from "
+                f"{weight.page}."
             )
 
 

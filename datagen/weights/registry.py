@@ -323,15 +323,15 @@ def require(name: str, folder: Path = FOLDER) -> Path:
 def how_to_get(weight: Weight, folder: Path) -> str:
     """What is missing and how to get it."""
     files, where = _several(weight, weight.missing(folder)), folder / weight.name
-    told = (
+    missing = (
         f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is "
         f"not in {where}"
     )
     put = f"put {files} of {weight.page} there"
     if weight.host == BY_HAND:
-        return f"{told}: {put}."
+        return f"{missing}: {put}."
     return (
-        f"{told}: {put}, or run `python -m datagen.weights fetch {weight.name}` where there "
+        f"{missing}: {put}, or run `python -m datagen.weights fetch {weight.name}` where there "
         "is a network."
     )
 

@@ -37,17 +37,17 @@ TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number at the head of torch's files 
 AGAIN = "copy or download it again."
 
 
-def locate(place: Path, *subfolders: str) -> Path:
-    """The file of weights: `place` itself, or in the folder `place`, a subfolder of it first."""
-    if not place.is_dir():
-        return place
-    for folder in (*(place / name for name in subfolders), place):
+def locate(path: Path, *subfolders: str) -> Path:
+    """The file of weights: `path` itself, or in the folder `path`, a subfolder of it first."""
+    if not path.is_dir():
+        return path
+    for folder in (*(path / name for name in subfolders), path):
         for name in NAMES:
             if (folder / name).is_file():
                 return folder / name
     expected = "/".join([*subfolders[:1], NAMES[0]])
     raise UserError(
-        f"{place} holds no weights, {expected} (or .bin) is expected in it: give that "
+        f"{path} holds no weights, {expected} (or .bin) is expected in it: give that "
         "folder or the file."
     )
 
@@ -89,12 +89,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """A model's config.json or an index of shards."""
     try:
         with path.open("rb") as file:
-            told = parse_json(read_all(file, MAX_JSON))
+            value = parse_json(read_all(file, MAX_JSON))
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
-    if not isinstance(told, dict):
-        raise UserError(f"{path} holds a {type(told).__name__}, an object is expected: {AGAIN}")
-    return told
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}, an object is expected: {AGAIN}")
+    return value
 
 
 def head(path: Path) -> bytes:
@@ -198,7 +198,7 @@ def _pickle(path: Path) -> dict[str, Tensor]:
     return _named(path, loaded)
 
 
-def _named(path: Path, loaded: Any) -> dict[str, Tensor]:
+def _named(path: Path, loaded: object) -> dict[str, Tensor]:
     """The tensors of a state dict, bare or under "state_dict"; what else is there (epoch, step) is
     no weight.
     """

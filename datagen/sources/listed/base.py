@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
@@ -19,15 +19,15 @@ from datagen.engine.exclude import ids_in
 from datagen.sources.base import Source
 from datagen.sources.listed.cut import Cut
 from datagen.sources.listed.exact import Box
-from datagen.sources.listed.raw import Raw, retrieved, safe_name
+from datagen.sources.listed.raw import RawFiles, retrieved, safe_name
 
-__all__ = ["Bad", "Entry", "ListedSource", "Raw", "key_for", "safe_name"]
+__all__ = ["BadEntry", "Entry", "ListedSource", "RawFiles", "key_for", "safe_name"]
 
 BAD = "bad_metadata"
 OPTED_OUT = "removed:opted_out"
 
 
-class Bad(Exception):
+class BadEntry(Exception):
     """What is wrong with an entry of the list: a short reason, and the detail."""
 
     def __init__(self, reason: str, detail: str):
@@ -188,7 +188,7 @@ class ListedSource(Source):
             rights=self._rights(entry),
         )
 
-    def _rights(self, entry: Entry) -> Mapping[str, Any]:
+    def _rights(self, entry: Entry) -> Mapping[str, object]:
         day = self._retrieved.get(entry.video)
         return self.rights if day is None else {**self.rights, "retrieved": day}
 
@@ -197,7 +197,9 @@ class ListedSource(Source):
         return retrieved(Path(self.raw))
 
     def stage(self) -> Cut:
-        raw = Raw(str(Path(self.raw).absolute()), self.local and str(Path(self.local).absolute()))
+        raw = RawFiles(
+            str(Path(self.raw).absolute()), self.local and str(Path(self.local).absolute())
+        )
         return Cut(raw, self.archives(), float(self.margin), self.min_side, self.crf)
 
     def archives(self) -> str:
@@ -221,8 +223,8 @@ class ListedSource(Source):
         )
 
     @cached_property
-    def _raw(self) -> Raw:
-        return Raw(self.raw, self.local)
+    def _raw(self) -> RawFiles:
+        return RawFiles(self.raw, self.local)
 
 
 def key_for(dataset: str, name: str) -> str:

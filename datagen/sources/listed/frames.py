@@ -27,7 +27,7 @@ _PICTURE = re.compile(r"(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Group:
+class ArchivedClip:
     """The pictures of one clip: members of an archive by their number, or what is wrong with their
     names.
     """
@@ -37,7 +37,7 @@ class Group:
     problem: str = ""
 
 
-def groups(archive: Path) -> dict[str, Group]:
+def groups(archive: Path) -> dict[str, ArchivedClip]:
     """The clips of an archive, by name, in whatever order its members are. UserError where it is
     none.
     """
@@ -79,7 +79,7 @@ def _check_numbers(numbers: list[int]) -> None:
 
 
 @lru_cache(maxsize=1)  # the list of members of a large archive takes long to read, and much memory
-def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[str, Group]]:
+def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[str, ArchivedClip]]:
     try:
         file = zipfile.ZipFile(path)
     except BROKEN_ZIP as error:
@@ -98,7 +98,7 @@ def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[
             problems[clip] = "repeated_frame"
         found.setdefault(clip, {})[int(match[1])] = info
     return file, {
-        clip: Group(clip, tuple(sorted(found[clip].items())), problems.get(clip, ""))
+        clip: ArchivedClip(clip, tuple(sorted(found[clip].items())), problems.get(clip, ""))
         for clip in sorted(found)
     }
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 SUFFIXES = (".mp4", ".webm", ".mkv")
 _VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")  # of YouTube
@@ -41,9 +40,9 @@ def retrieved(folder: Path) -> dict[str, str]:
     with path.open("rb") as file:
         for line in file:
             try:
-                told = json.loads(line)
-                if told["how"] == "fetched" and told["outcome"] == "kept":
-                    days[str(told["video"])] = date.fromisoformat(str(told["at"])[:10]).isoformat()
+                row = json.loads(line)
+                if row["how"] == "fetched" and row["outcome"] == "kept":
+                    days[str(row["video"])] = date.fromisoformat(str(row["at"])[:10]).isoformat()
             except (
                 ValueError,
                 KeyError,
@@ -55,7 +54,7 @@ def retrieved(folder: Path) -> dict[str, str]:
 
 
 @dataclass
-class Raw:
+class RawFiles:
     """The raw files of a source: in `folder` by their safe names, in `local` (a tree) by id or as
     yt-dlp names them.
     """
@@ -68,8 +67,10 @@ class Raw:
         if not is_video(video):
             return None
         bare = Path(self.folder) / safe_name(video)
-        places = (bare.with_name(bare.name + suffix) for suffix in SUFFIXES)
-        return next((path for path in places if path.is_file()), None) or self._copies.get(video)
+        candidates = (bare.with_name(bare.name + suffix) for suffix in SUFFIXES)
+        return next((path for path in candidates if path.is_file()), None) or self._copies.get(
+            video
+        )
 
     @cached_property
     def _copies(self) -> dict[str, Path]:
@@ -82,7 +83,7 @@ class Raw:
                     found.setdefault(video, path)
         return found
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, str | None]:
         return {"folder": self.folder, "local": self.local}
 
 

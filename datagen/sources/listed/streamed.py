@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from datagen.core.errors import UserError
 from datagen.core.limits import MAX_ENTRIES, MAX_JSON
@@ -16,7 +16,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder().raw_decode
 
 
-def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
+def members(path: Path, inside: str) -> Iterator[tuple[str, str, object]]:
     """("", name, value) of an object's members; of the member `inside`, (inside, name, value) of
     its own instead.
 
@@ -32,11 +32,11 @@ def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
         ) from None
 
 
-def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, Any]]:
-    for count, (place, name) in enumerate(_names(text, inside)):
+def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, object]]:
+    for count, (parent, name) in enumerate(_names(text, inside)):
         if count == MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES} members")
-        yield place, name, text.value()
+        yield parent, name, text.value()
 
 
 def _names(text: _Text, inside: str) -> Iterator[tuple[str, str]]:
@@ -70,7 +70,7 @@ class _Text:
                 self._take(",")
         self._take("}")
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """The value that begins here."""
         self._next()
         while True:

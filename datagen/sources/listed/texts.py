@@ -16,24 +16,24 @@ from datagen.sources.listed.frames import is_safe
 MAX_BYTES = 16 * 2**20  # of one text
 
 
-def count(place: Path) -> int:
+def count(path: Path) -> int:
     """How many there are."""
-    if place.is_dir():
-        return len(_paths(place))
-    with _archive(place) as file:
-        return len(_infos(file, place))
+    if path.is_dir():
+        return len(_paths(path))
+    with _archive(path) as file:
+        return len(_infos(file, path))
 
 
-def read(place: Path) -> Iterator[tuple[str, bytes | str]]:
+def read(path: Path) -> Iterator[tuple[str, bytes | str]]:
     """(name without suffix, content, or as text the reason why it cannot be read). UserError where
     there are none.
     """
-    if place.is_dir():
-        yield from ((path.stem, _content(path)) for path in _paths(place))
+    if path.is_dir():
+        yield from ((path.stem, _content(path)) for path in _paths(path))
         return
-    with _archive(place) as file:
+    with _archive(path) as file:
         yield from (
-            (PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, place)
+            (PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, path)
         )
 
 

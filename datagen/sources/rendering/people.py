@@ -213,7 +213,7 @@ def person(index: int) -> Person:
 
 
 def donor(index: int) -> Person:
-    """Somebody who is no `person`, whatever the number: donors play in none of the sample's clips."""
+    """Somebody who is no `person`, whatever the number: donors are nobody of the sample."""
     return _varied("donor", index)
 
 

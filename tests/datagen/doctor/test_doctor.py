@@ -63,13 +63,13 @@ def doctor(monkeypatch, tmp_path) -> Callable[..., Run]:
     return lambda *words: call("datagen.doctor", "--config-dir", tmp_path / "conf", *words)
 
 
-def told(run: Run) -> dict[str, Any]:
+def parsed(run: Run) -> dict[str, Any]:
     assert run.err == ""
     return json.loads(run.out)
 
 
 def backends(run: Run) -> dict[str, dict[str, Any]]:
-    return {backend["choice"]: backend for backend in told(run)["backends"]}
+    return {backend["choice"]: backend for backend in parsed(run)["backends"]}
 
 
 def test_what_comes_with_the_project_can_run_and_nothing_is_written(doctor):
@@ -85,7 +85,7 @@ def test_what_comes_with_the_project_can_run_and_nothing_is_written(doctor):
 
 
 def test_programs_are_told_the_same(doctor):
-    report = told(doctor("--json"))
+    report = parsed(doctor("--json"))
     assert report["ready"] is True and report["mend"] == []
     assert [backend["choice"].partition("=")[0] for backend in report["backends"]] == list(GROUPS)
     assert all(
@@ -155,7 +155,7 @@ def test_all_that_is_wrong_is_told_together(doctor):
         "swap=toy": "/nowhere is not there: run `make toy` or name another swap.file",
         "style=broken": "no tone",
     }
-    assert told(ended)["mend"] == ["make toy", FETCH]
+    assert parsed(ended)["mend"] == ["make toy", FETCH]
 
 
 def test_a_backend_whose_package_is_not_there_is_told(doctor):
@@ -188,7 +188,7 @@ def test_every_backend_is_listed_and_only_the_chosen_ones_decide(doctor):
         found["source=folder"]["problem"] == "it asks for source.input"
         and not found["source=folder"]["chosen"]
     )
-    assert found["swap=toy"]["mend"] == [FETCH] and told(ended)["mend"] == []
+    assert found["swap=toy"]["mend"] == [FETCH] and parsed(ended)["mend"] == []
     lines = re.findall(
         r"^  (\w+=\w+) +(cannot run|ready)( \(not chosen\))?: ", doctor("--all").out, re.M
     )
@@ -218,11 +218,11 @@ def test_packages_are_held_against_what_the_project_asks_for(
     monkeypatch.setattr("datagen.doctor.packages.PYPROJECT", tmp_path / "pyproject.toml")
     ended = doctor("--json")
     assert ended.code == code
-    assert [package["state"] for package in told(ended)["packages"]] == [
+    assert [package["state"] for package in parsed(ended)["packages"]] == [
         *states,
         "optional, not installed",
     ]
-    assert told(ended)["mend"] == mend
+    assert parsed(ended)["mend"] == mend
 
 
 def test_without_a_checkout_the_installed_project_says_what_it_asks_for(
@@ -240,7 +240,7 @@ def test_without_a_checkout_the_installed_project_says_what_it_asks_for(
     (tmp_path / "megactor_kit-9.dist-info" / "METADATA").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("datagen.doctor.packages.PYPROJECT", Path("nowhere"))
-    packages = told(doctor("--json"))["packages"]
+    packages = parsed(doctor("--json"))["packages"]
     assert [(p["name"], p["state"]) for p in packages] == [
         ("numpy", "installed"),
         ("no-such-extra", "optional, not installed"),
@@ -277,9 +277,9 @@ def test_mistakes_are_one_sentence(words, sentence, doctor):
 
 
 def test_its_help_has_the_options_and_choices_of_a_run():
-    told = call("datagen.doctor", "--help").out
+    parsed = call("datagen.doctor", "--help").out
     for line in ("  --all ", "  --store ", "  --shard-mb ", "  swap="):
-        assert f"\n{line}" in told
+        assert f"\n{line}" in parsed
 
 
 def test_the_registry_names_backends_that_there_are():

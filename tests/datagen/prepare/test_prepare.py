@@ -86,15 +86,15 @@ def test_every_sample_is_accounted_for(prepared):
 def test_target_and_twins_are_cut_alike_and_stay_in_step(prepared, tmp_path):
     samples = faults.samples(prepared[1])
     for fields in samples.values():
-        told = json.loads(fields["json"])
-        assert told["frames"] == COUNT
+        sample = json.loads(fields["json"])
+        assert sample["frames"] == COUNT
         for name in ("mp4", "styled.mp4"):
             (tmp_path / "a.mp4").write_bytes(fields[name])
             shown = [
                 faults.number_of(cv2.resize(rgb, (512, 512)))
                 for rgb in video.frames(tmp_path / "a.mp4")
             ]
-            if told["key"] != "wide":  # cut around the face, the number is outside
+            if sample["key"] != "wide":  # cut around the face, the number is outside
                 assert shown == list(range(COUNT)), name
     assert samples["wide"]["swapped.mp4"] == b""
     assert json.loads(samples["wide"]["json"])["twins"] == ["styled"]

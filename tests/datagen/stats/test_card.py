@@ -46,20 +46,21 @@ def metadata(dataset: Dataset) -> dict[str, Any]:
     return yaml.safe_load(cards.head(dataset))
 
 
-def made(place: Path, *numbers: int, **words: Any) -> Dataset:
+def made(target: Path, *numbers: int, **words: Any) -> Dataset:
     return read_dataset(
-        made_up.shards(place / "shards", *numbers, films=False, **words), place / "ledger.jsonl"
+        made_up.shards(target / "shards", *numbers, films=False, **words),
+        target / "ledger.jsonl",
     )
 
 
 def test_numbers_equal_a_recount(tmp_path):
     dataset = made(tmp_path, 40, 7)
     shown = page(dataset)
-    told = [json.loads(fields["json"]) for fields in faults.samples(tmp_path / "shards").values()]
+    result = [json.loads(fields["json"]) for fields in faults.samples(tmp_path / "shards").values()]
     for split, clips, duration, frames, identities, groups, shards, _ in shown.tables[
         "split clips"
     ]:
-        mine = [one for one in told if split in ("all", cards.HUB_SPLITS[one["split"]])]
+        mine = [one for one in result if split in ("all", cards.HUB_SPLITS[one["split"]])]
         assert (int(clips), int(frames.replace(",", ""))) == (
             len(mine),
             sum(one["frames"] for one in mine),
@@ -71,14 +72,16 @@ def test_numbers_equal_a_recount(tmp_path):
             len({o["group"] for o in mine}),
         )
         assert shards == ("2" if split == "all" else "1")
-    values = [one["metrics"]["gaze"]["amplitude_deg"] for one in told]
+    values = [one["metrics"]["gaze"]["amplitude_deg"] for one in result]
     row = next(row for row in shown.tables["measure p5"] if row[0] == "gaze amplitude")
     assert row[1:] == [f"{value:.3g}" for value in np.percentile(values, [5, 50, 95])] + [
         "deg",
         "40",
     ]
     for title, key, end in (("flicker", "flicker", 95), ("blink correlation", "blink_r", 5)):
-        pairs = [[one["metrics"]["agree"][twin][key] for one in told] for twin in ("swap", "style")]
+        pairs = [
+            [one["metrics"]["agree"][twin][key] for one in result] for twin in ("swap", "style")
+        ]
         row = next(row for row in shown.tables["score good is"] if row[0] == title)
         assert row[2:6] == [
             f"{np.percentile(values, at):.3g}" for values in pairs for at in (50, end)
@@ -91,7 +94,7 @@ def test_numbers_equal_a_recount(tmp_path):
     (subset,) = shown.tables["subset clips"]
     assert subset == [
         "gaze",
-        str(sum("gaze" in one["subsets"] for one in told)),
+        str(sum("gaze" in one["subsets"] for one in result)),
         "gaze amplitude at least 8 deg",
     ]
     rules = {row[0]: row[3] for row in shown.tables["reason measure"]}
@@ -149,10 +152,10 @@ def test_a_subset_s_name_is_a_word_in_the_code_too(tmp_path):
 
 
 def test_the_same_dataset_gives_the_same_bytes(tmp_path):
-    for place in ("one", "two"):
-        dataset = made(tmp_path / place, 12, 5)
-        write_card(dataset, tmp_path / place / "README.md")
-    first, second = (tmp_path / place / "README.md" for place in ("one", "two"))
+    for target in ("one", "two"):
+        dataset = made(tmp_path / target, 12, 5)
+        write_card(dataset, tmp_path / target / "README.md")
+    first, second = (tmp_path / target / "README.md" for target in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
     before = first.stat()
     assert write_card(dataset, first)
@@ -174,11 +177,11 @@ def test_one_clip(tmp_path):
 
 def test_none_kept(tmp_path):
     dataset = made(tmp_path, 0, 7)
-    shown, told = page(dataset), metadata(dataset)
+    shown, result = page(dataset), metadata(dataset)
     assert "No clip was kept, so there are no shards here." in shown.text
     assert set(shown.tables) == {"clips outcome", "reason measure", "subset clips"}
     assert sum(int(row[0]) for row in shown.tables["clips outcome"]) == 7
-    assert not {"license", "configs", "dataset_info"} & told.keys()
+    assert not {"license", "configs", "dataset_info"} & result.keys()
     assert "```python" not in card(dataset)
 
 
@@ -220,14 +223,14 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
     plain = made_up.described
 
     def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
-        said = plain(number, words)
+        sentence = plain(number, words)
         if number >= 4:
-            said["stages"]["swap"] = {
+            sentence["stages"]["swap"] = {
                 "backend": "Other",
                 "version": 7,
                 "weights": {"inswapper 128": "non-commercial"},
             }
-        return said
+        return sentence
 
     monkeypatch.setattr(made_up, "described", described)
     shown = page(made(tmp_path, 6, 0))
@@ -313,9 +316,9 @@ LICENCES = [
 ]
 
 
-@pytest.mark.parametrize(("said", "expected"), LICENCES)
-def test_licences_have_hugging_face_s_names(said, expected):
-    assert cards._licence(said) == expected
+@pytest.mark.parametrize(("sentence", "expected"), LICENCES)
+def test_licences_have_hugging_face_s_names(sentence, expected):
+    assert cards._licence(sentence) == expected
 
 
 SIZES = [

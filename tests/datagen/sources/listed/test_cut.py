@@ -65,9 +65,9 @@ def raw(tmp_path_factory):
 
     def of(name: str) -> tuple[Path, list[Fraction]]:
         if name not in made:
-            told = dict(FILES[name])
-            folder, times = tmp_path_factory.mktemp(name), told.pop("times")
-            film(folder / f"{safe_name(VIDEO)}{told.pop('suffix')}", times, **told)
+            arguments = dict(FILES[name])
+            folder, times = tmp_path_factory.mktemp(name), arguments.pop("times")
+            film(folder / f"{safe_name(VIDEO)}{arguments.pop('suffix')}", times, **arguments)
             made[name] = folder, times
         return made[name]
 

@@ -93,8 +93,10 @@ def test_known_faults_of_emotions_cost_no_clip(tmp_path):
         ("neutral", 7, 8),
     ]
     labels = [{"emotion": name, "start_sec": start, "end_sec": end} for name, start, end in parts]
-    said = attributes(emotion={"sep_flag": True, "labels": labels})
-    (entry,) = celebvhq(tmp_path, {"a_0": celebvhq_entry(GOOD, 1, 5, attributes=said)}).entries()
+    labelled = attributes(emotion={"sep_flag": True, "labels": labels})
+    (entry,) = celebvhq(
+        tmp_path, {"a_0": celebvhq_entry(GOOD, 1, 5, attributes=labelled)}
+    ).entries()
     assert entry.labels == ("look1", "act34", "emotion:anger", "emotion:sadness")
 
 
