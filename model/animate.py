@@ -21,14 +21,23 @@ from datagen.core.files import canonical, file_sha256
 from datagen.options import REQUIRED, option
 
 if TYPE_CHECKING:
-    from model.inputs.driving_video import Footage
+    from model.inputs.driving_video import DrivingVideo
     from model.inputs.portrait import Portrait
-    from model.pipeline import MegActorPipeline, Settings
+    from model.pipeline import MegActorPipeline, SamplingSettings
     from model.resolve import Choice
 
 LEAST = {"steps": 1, "seed": 0, "window": 1, "overlap": 0, "batch": 1}
 MOST = {"steps": 500, "seed": 2**31 - 1}
-NOT_TOLD = ("reference", "driving", "output", "weights", "device", "dtype", "overwrite", "progress")
+NOT_IN_METADATA = (
+    "reference",
+    "driving",
+    "output",
+    "weights",
+    "device",
+    "dtype",
+    "overwrite",
+    "progress",
+)
 LINE_EVERY = 15.0  # s between lines where there is no terminal
 PACKAGES = ("megactor-kit", "torch", "diffusers", "transformers", "av", "mediapipe")
 
@@ -105,14 +114,14 @@ def animate(cfg: Any) -> None:
     choice = choose(preset, weights, cfg.device, cfg.dtype)
     refuse_window(cfg.window, choice.longest_window(), "window")
     still = portrait.read(Path(str(cfg.reference)))
-    driving = _looked(Path(str(cfg.driving)), cfg.progress)
+    driving = _analyzed(Path(str(cfg.driving)), cfg.progress)
     for line in _remarks(choice, still, driving):
         print(line, flush=True)
     output = Path(str(cfg.output))
     with _whole(output) as part:
         pipeline = _pipeline(cfg, choice)
         with _autocast(choice):
-            _write(cfg, part, pipeline, still, driving, _told(cfg, choice, still, driving))
+            _write(cfg, part, pipeline, still, driving, _metadata(cfg, choice, still, driving))
     size, sound = (
         f"{pipeline.side}x{pipeline.side} px",
         "with" if video.probe(output).has_audio else "without",
@@ -127,8 +136,8 @@ def _write(
     path: Path,
     pipeline: MegActorPipeline,
     still: Portrait,
-    driving: Footage,
-    told: dict[str, str],
+    driving: DrivingVideo,
+    metadata: dict[str, str],
 ) -> None:
     from datagen.media.audio import SoundWriter
     from model.inputs.driving_video import DrivingFrames
@@ -143,7 +152,7 @@ def _write(
     with (
         contextlib.closing(source) as frames,
         _progress(pipeline, len(source), settings, cfg.progress) as bar,
-        SoundWriter(path, driving.rate, driving.path, metadata=told) as writer,
+        SoundWriter(path, driving.rate, driving.path, metadata=metadata) as writer,
     ):
         reference = pipeline.reference(framed.picture, framed.background, settings.seed)
         for rgb in pipeline.animate(reference, frames, settings):
@@ -181,21 +190,21 @@ def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
         yield f"output {output} exists: add --overwrite to replace it, or choose another name"
 
 
-def _settings(cfg: Any) -> Settings:
-    from model.pipeline import Settings
+def _settings(cfg: Any) -> SamplingSettings:
+    from model.pipeline import SamplingSettings
 
     same = {name: cfg[name] for name in ("steps", "seed", "window", "overlap", "batch")}
-    return Settings(**same, guidance=float(cfg.guidance), closed=cfg.closed or cfg.official)
+    return SamplingSettings(**same, guidance=float(cfg.guidance), closed=cfg.closed or cfg.official)
 
 
-def _looked(path: Path, progress: bool) -> Footage:
-    from model.inputs.driving_video import look
+def _analyzed(path: Path, progress: bool) -> DrivingVideo:
+    from model.inputs.driving_video import analyze_driving_video
 
     with _bar(progress, unit=" pictures", desc="looking for the face", leave=False) as bar:
-        return look(path, bar.update)
+        return analyze_driving_video(path, bar.update)
 
 
-def _remarks(choice: Choice, still: Portrait, driving: Footage) -> Iterator[str]:
+def _remarks(choice: Choice, still: Portrait, driving: DrivingVideo) -> Iterator[str]:
     """What the user should know before the work."""
     if choice.folder is None:
         yield (
@@ -217,7 +226,7 @@ def _remarks(choice: Choice, still: Portrait, driving: Footage) -> Iterator[str]
         )
 
 
-def _rate(driving: Footage) -> str:
+def _rate(driving: DrivingVideo) -> str:
     return f"{float(driving.rate):.5g}"
 
 
@@ -258,7 +267,7 @@ def _autocast(choice: Choice) -> Any:
     )
 
 
-def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[str, str]:
+def _metadata(cfg: Any, choice: Choice, still: Portrait, driving: DrivingVideo) -> dict[str, str]:
     """The file's tags: that it is synthetic and how it was made, as JSON in the comment."""
     comment = {
         "synthetic": True,
@@ -266,7 +275,7 @@ def _told(cfg: Any, choice: Choice, still: Portrait, driving: Footage) -> dict[s
         "model": choice.identity(),
         "device": choice.device.type,
         "dtype": str(choice.dtype),
-        "settings": {name: cfg[name] for name in cfg if name not in NOT_TOLD}
+        "settings": {name: cfg[name] for name in cfg if name not in NOT_IN_METADATA}
         | {"preset": choice.preset},
         "reference": {"file": still.path.name, "sha256": file_sha256(still.path)},
         "driving": {"file": driving.path.name, "sha256": file_sha256(driving.path)},
@@ -287,7 +296,7 @@ def version_of(package: str) -> str:
 
 @contextlib.contextmanager
 def _progress(
-    pipeline: MegActorPipeline, frames: int, settings: Settings, progress: bool
+    pipeline: MegActorPipeline, frames: int, settings: SamplingSettings, progress: bool
 ) -> Iterator[Any]:
     """A bar of denoised pictures: finished frames come late, when most of the work on the first
     windows is done.

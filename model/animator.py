@@ -49,16 +49,18 @@ class Animator(nn.Module):
         features = self.features(timestep, reference)
         if not any(without):
             return self.denoise(noisy, timestep, features, driven, reference)
-        said = noisy.new_empty(noisy.shape)
+        prediction = noisy.new_empty(noisy.shape)
         for drops in sorted(set(without)):
             rows = [row for row, each in enumerate(without) if each == drops]
-            looked = () if drops else tuple(feature[rows] for feature in features)
+            attended = () if drops else tuple(feature[rows] for feature in features)
             part = self.denoise(
-                noisy[rows], timestep[rows], looked, driven[rows], chosen(reference, rows)
+                noisy[rows], timestep[rows], attended, driven[rows], chosen(reference, rows)
             )
-            said = said.index_copy(0, torch.tensor(rows, device=said.device), part.to(said.dtype))
+            prediction = prediction.index_copy(
+                0, torch.tensor(rows, device=prediction.device), part.to(prediction.dtype)
+            )
         # every parameter is part of every step, as DDP wants it
-        return said + 0 * sum(feature.sum() for feature in features)
+        return prediction + 0 * sum(feature.sum() for feature in features)
 
     def features(self, timestep: Tensor, reference: Reference) -> tuple[Tensor, ...]:
         """What the ReferenceNet says at the denoiser's timesteps [b]."""
@@ -90,7 +92,7 @@ class Animator(nn.Module):
         if guidance == 1:
             return self.denoise(noisy, timestep, features, driven, reference)
         x = joined(noisy, driven, reference)
-        without, with_reference = self.unet.both(x, timestep, reference.tokens, features)
+        without, with_reference = self.unet.forward_cfg(x, timestep, reference.tokens, features)
         return without + guidance * (with_reference - without)
 
 

@@ -23,7 +23,7 @@ class BackgroundTokens:
     @torch.no_grad()
     def __call__(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """RGB uint8 [H, W, 3], the person black -> tokens [b, n, d], class token first
-        (specification, 1.7).
+        (docs/model.md, 4).
         """
         return self.encode(self.pixels(pictures).to(self.image_encoder.device))
 

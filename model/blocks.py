@@ -27,7 +27,7 @@ class Dims:
 
 
 @dataclass
-class Flow:
+class BlockContext:
     """What travels through the blocks beside the pictures [b*f, c, h, w].
 
     `reference` is what the blocks from the middle on may look at, in their order, empty where there
@@ -35,7 +35,7 @@ class Flow:
     """
 
     time: Tensor  # b d
-    context: Tensor  # b n d
+    tokens: Tensor  # b n d
     frames: int
     reference: Iterator[Tensor] = field(default_factory=lambda: iter(()))
     features: list[Tensor] = field(default_factory=list)
@@ -51,27 +51,29 @@ class Unit(nn.Module):
     motion_modules: nn.ModuleList | None
     gradient_checkpointing = False
 
-    def unit(self, number: int, x: Tensor, flow: Flow, is_read: bool) -> Tensor:
+    def unit(self, number: int, x: Tensor, context: BlockContext, is_read: bool) -> Tensor:
         """`is_read`: the transformer looks at the reference, and its feature is kept."""
         attention = self.attentions[number] if self.attentions is not None else None
         motion = self.motion_modules[number] if self.motion_modules is not None else None
-        reference = next(flow.reference, None) if attention is not None and is_read else None
-        frames = flow.frames
+        reference = next(context.reference, None) if attention is not None and is_read else None
+        frames = context.frames
 
         def run(
-            x: Tensor, time: Tensor, context: Tensor, reference: Tensor | None
+            x: Tensor, time: Tensor, tokens: Tensor, reference: Tensor | None
         ) -> tuple[Tensor, Tensor | None]:
             x, feature = self.resnets[number](x, time, frames), None
             if attention is not None:
-                x, feature = attention(x, context, reference)
+                x, feature = attention(x, tokens, reference)
             return (x if motion is None else motion(x, frames)), feature
 
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            x, feature = checkpoint(run, x, flow.time, flow.context, reference, use_reentrant=False)
+            x, feature = checkpoint(
+                run, x, context.time, context.tokens, reference, use_reentrant=False
+            )
         else:
-            x, feature = run(x, flow.time, flow.context, reference)
+            x, feature = run(x, context.time, context.tokens, reference)
         if feature is not None and is_read:
-            flow.features.append(feature)
+            context.features.append(feature)
         return x
 
 
@@ -101,10 +103,10 @@ class DownBlock(Unit):
             None if is_last else nn.ModuleList([Downsample2D(out, use_conv=True, name="op")])
         )
 
-    def forward(self, x: Tensor, flow: Flow) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, context: BlockContext) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for number in range(len(self.resnets)):
-            x = self.unit(number, x, flow, is_read=False)
+            x = self.unit(number, x, context, is_read=False)
             skips.append(x)
         if self.downsamplers is not None:
             x = self.downsamplers[0](x)
@@ -121,9 +123,9 @@ class MidBlock(Unit):
         self.attentions = _attentions(dim, dims, 1)
         self.motion_modules = None
 
-    def forward(self, x: Tensor, flow: Flow) -> Tensor:
-        x = self.unit(0, x, flow, is_read=True)
-        return self.resnets[1](x, flow.time, flow.frames)
+    def forward(self, x: Tensor, context: BlockContext) -> Tensor:
+        x = self.unit(0, x, context, is_read=True)
+        return self.resnets[1](x, context.time, context.frames)
 
 
 class UpBlock(Unit):
@@ -140,10 +142,10 @@ class UpBlock(Unit):
         self.motion_modules = _motion(out, dims, len(skips))
         self.upsamplers = None if is_last else nn.ModuleList([Upsample2D(out, use_conv=True)])
 
-    def forward(self, x: Tensor, skips: list[Tensor], flow: Flow) -> Tensor:
+    def forward(self, x: Tensor, skips: list[Tensor], context: BlockContext) -> Tensor:
         """Takes its skips from the end of the list."""
         for number in range(len(self.resnets)):
-            x = self.unit(number, torch.cat([x, skips.pop()], dim=1), flow, is_read=True)
+            x = self.unit(number, torch.cat([x, skips.pop()], dim=1), context, is_read=True)
         if self.upsamplers is not None:
             x = self.upsamplers[0](x, skips[-1].shape[2:])
         return x

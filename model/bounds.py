@@ -31,39 +31,39 @@ MOST_ENTRIES = 256  # of a list or object
 DEEPEST = 8
 
 
-def refuse_absurd(told: Any, name: str = "", depth: int = 0) -> None:
+def refuse_absurd(config: Any, name: str = "", depth: int = 0) -> None:
     """ValueError for a number of which no machine could make a model, and for what has no end."""
-    if depth > DEEPEST or (isinstance(told, dict | list) and len(told) > MOST_ENTRIES):
+    if depth > DEEPEST or (isinstance(config, dict | list) and len(config) > MOST_ENTRIES):
         raise ValueError(f"{name or 'the configuration'} is longer or deeper than that of a model")
-    if isinstance(told, dict):
-        for key, value in told.items():
+    if isinstance(config, dict):
+        for key, value in config.items():
             refuse_absurd(value, str(key), depth + 1)
-    elif isinstance(told, list):
-        for value in told:
+    elif isinstance(config, list):
+        for value in config:
             refuse_absurd(value, name, depth + 1)
-    elif isinstance(told, int | float):
+    elif isinstance(config, int | float):
         most = next(most for pattern, most in MOST if pattern.search(name))
-        if not -most <= told <= most:
-            raise ValueError(f"{name} is {told}, at most {most} is expected")
+        if not -most <= config <= most:
+            raise ValueError(f"{name} is {config}, at most {most} is expected")
 
 
-def refuse_code(told: Any) -> None:
+def refuse_code(config: Any) -> None:
     """ValueError where Hydra would call something else than a part of a model, or look something
     up.
     """
-    if isinstance(told, dict):
-        target = told.get("_target_")
-        if "_target_" in told and not (isinstance(target, str) and target in TARGETS):
+    if isinstance(config, dict):
+        target = config.get("_target_")
+        if "_target_" in config and not (isinstance(target, str) and target in TARGETS):
             raise ValueError(
                 f"it asks for {target!r:.100}, which could run any code: parts of a "
                 "model are expected"
             )
-        odd = sorted(str(key) for key in told if str(key).startswith("_") and key not in HYDRA)
+        odd = sorted(str(key) for key in config if str(key).startswith("_") and key not in HYDRA)
         if odd:
             raise ValueError(f"it says {odd[0]:.60}, which is not of a model's configuration")
-    elif isinstance(told, str) and "${" in told:
-        raise ValueError(f"it refers to {told:.60}: plain values are expected")
+    elif isinstance(config, str) and "${" in config:
+        raise ValueError(f"it refers to {config:.60}: plain values are expected")
     for value in (
-        told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
+        config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
     ):
         refuse_code(value)

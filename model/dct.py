@@ -62,7 +62,7 @@ class DctAutoencoder(ModelMixin, ConfigMixin):
         latents = torch.einsum(
             "nkhw,ck->nchw", squares, (self.basis / self.deviations[:, None]).to(squares.dtype)
         )
-        return SimpleNamespace(latent_dist=Certain(latents))
+        return SimpleNamespace(latent_dist=SingleValue(latents))
 
     def decode(self, latents: Tensor) -> SimpleNamespace:
         """[n, c, h, w] -> .sample [n, 3, H, W]"""
@@ -72,7 +72,7 @@ class DctAutoencoder(ModelMixin, ConfigMixin):
         return SimpleNamespace(sample=torch.nn.functional.pixel_shuffle(squares, self.config.patch))
 
 
-class Certain:
+class SingleValue:
     """A distribution of one value."""
 
     def __init__(self, value: Tensor):

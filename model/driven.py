@@ -14,7 +14,7 @@ LAST_SIDE = 4  # px: what the halvings of the reference picture must lead to
 
 
 class DrivenEncoder(ModelMixin, ConfigMixin):
-    """Specification, section 2. Names as in the official condition_input_layer."""
+    """docs/model.md, 2. Names as in the official condition_input_layer."""
 
     @register_to_config
     def __init__(

@@ -50,7 +50,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> MegActorPipeline:
             f"{folder} is no model folder (no model_index.json in it): name one that "
             "model.convert wrote."
         )
-    with _told(folder), silence():
+    with _one_sentence(folder), silence():
         _compare(folder)
         pipeline = MegActorPipeline.from_pretrained(
             folder, use_safetensors=True, dtype=dtype, local_files_only=True
@@ -61,7 +61,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> MegActorPipeline:
 
 def longest_window(folder: Path) -> int:
     """The most frames that the model in this folder sees at once, without loading it."""
-    with _told(folder):
+    with _one_sentence(folder):
         frames = read_json(folder / "unet" / "config.json").get("motion_max_seq_length", 32)
         if type(frames) is not int:
             raise ValueError(
@@ -72,7 +72,7 @@ def longest_window(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _one_sentence(folder: Path) -> Iterator[None]:
     """What is wrong with the folder, as one sentence."""
     try:
         yield
@@ -129,14 +129,14 @@ def _refuse_foreign(index: dict[str, Any]) -> None:
         raise ValueError(
             f"model_index.json is of {index.get('_class_name')!r:.60}, not of MegActorPipeline"
         )
-    for part, told in index.items():
+    for part, config in index.items():
         known = {(_library(each), each.__name__) for each in CLASSES.get(part, ())}
         library, names = OTHERS.get(part, ("", re.compile("")))
-        if isinstance(told, list) and part[0] != "_":
-            is_other = len(told) == 2 and told[0] == library and names.fullmatch(str(told[1]))
-            if not is_other and tuple(map(str, told)) not in known:
+        if isinstance(config, list) and part[0] != "_":
+            is_other = len(config) == 2 and config[0] == library and names.fullmatch(str(config[1]))
+            if not is_other and tuple(map(str, config)) not in known:
                 raise ValueError(
-                    f"model_index.json says that {part:.60} is {told!r:.100}, which is "
+                    f"model_index.json says that {part:.60} is {config!r:.100}, which is "
                     "no part of a model"
                 )
 
@@ -147,9 +147,9 @@ def _library(kind: type) -> str:
     return first if first in ("diffusers", "transformers") else kind.__module__
 
 
-def _expected(folder: Path, part: str, told: Any) -> Shapes:
+def _expected(folder: Path, part: str, config: Any) -> Shapes:
     """By the part's config.json, without memory."""
-    name = told[1] if isinstance(told, list) and len(told) == 2 else told
+    name = config[1] if isinstance(config, list) and len(config) == 2 else config
     kind: Any = {each.__name__: each for each in CLASSES[part]}.get(str(name))
     if kind is None:
         names = " or ".join(each.__name__ for each in CLASSES[part])

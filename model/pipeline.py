@@ -18,7 +18,7 @@ from datagen.core.seeds import seed_of
 from model.animator import Animator, Reference
 from model.background import BackgroundTokens
 from model.latents import Latents
-from model.sampling import Loop, Window, windows
+from model.sampling import DenoisingLoop, Window, windows
 
 
 class Driving(Protocol):
@@ -34,7 +34,7 @@ class Driving(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """How a video is made from noise."""
 
     steps: int = 25
@@ -134,7 +134,7 @@ class MegActorPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def animate(
-        self, reference: Reference, driving: Driving, settings: Settings
+        self, reference: Reference, driving: Driving, settings: SamplingSettings
     ) -> Iterator[np.ndarray]:
         """RGB uint8 [S, S, 3] frame after frame; memory does not grow with the video, unless it is
         `closed`.
@@ -152,7 +152,11 @@ class _Sampler:
     """
 
     def __init__(
-        self, pipeline: MegActorPipeline, reference: Reference, driving: Driving, settings: Settings
+        self,
+        pipeline: MegActorPipeline,
+        reference: Reference,
+        driving: Driving,
+        settings: SamplingSettings,
     ):
         self.animator = pipeline.animator
         self.scheduler = type(pipeline.scheduler).from_config(
@@ -165,9 +169,9 @@ class _Sampler:
         self.read = 0
         self.plan = windows(len(driving), settings.window, settings.overlap, settings.closed)
 
-    def loop(self) -> Loop:
+    def loop(self) -> DenoisingLoop:
         steps, batch = len(self.scheduler.timesteps), self.settings.batch
-        return Loop(self.plan, steps, self.predict, self.step, self.start, batch)
+        return DenoisingLoop(self.plan, steps, self.predict, self.step, self.start, batch)
 
     def start(self, frame: int) -> Tensor:
         """The same noise for a frame whatever the length of the video."""

@@ -38,7 +38,7 @@ class Residual(nn.Module):
             persistent=False,
         )
 
-    def heard(self, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
+    def network_input(self, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
         """All [b, c, f, h, w], timesteps [b]"""
         a = self.signal[timestep].view(-1, 1, 1, 1, 1)
         return (
@@ -47,10 +47,10 @@ class Residual(nn.Module):
             * (noisy - a.sqrt() * reference)
         )
 
-    def forward(self, said: Tensor, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
+    def forward(self, output: Tensor, noisy: Tensor, reference: Tensor, timestep: Tensor) -> Tensor:
         """All [b, c, f, h, w], timesteps [b] -> velocity."""
         a = self.signal[timestep].view(-1, 1, 1, 1, 1)
         rest, s2 = 1 - a, self.variances
         total = a * s2 + rest
         guess = reference + a.sqrt() * s2 / total * (noisy - a.sqrt() * reference)
-        return (a.sqrt() * noisy - guess) / rest.sqrt() + (s2 / total).sqrt() * said
+        return (a.sqrt() * noisy - guess) / rest.sqrt() + (s2 / total).sqrt() * output

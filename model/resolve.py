@@ -71,12 +71,12 @@ def choose(
         raise UserError(f"there is no preset {preset!r}: {' or '.join(presets)} is expected.")
     if dtype not in ("auto", *DTYPES):
         raise UserError(f"dtype is {dtype!r}: auto, {' or '.join(DTYPES)} is expected.")
-    place = _device(device)
-    usual = "float32" if place.type == "cpu" else "bfloat16"
+    kind = _device(device)
+    usual = "float32" if kind.type == "cpu" else "bfloat16"
     return Choice(
         named,
         _folder(preset or USUAL, weights),
-        place,
+        kind,
         getattr(torch, usual if dtype == "auto" else dtype),
     )
 

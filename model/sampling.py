@@ -44,7 +44,7 @@ def _closed(frames: int, size: int, overlap: int, step: int) -> list[Window]:
 
 
 @dataclass
-class Level:
+class NoiseLevel:
     """One noise level: latents of the frames that have come so far, and of each what windows say of
     its noise.
     """
@@ -56,7 +56,7 @@ class Level:
 
 
 @dataclass
-class Loop:
+class DenoisingLoop:
     """The denoising loop over `plan`, the windows of a video.
 
     `predict(frames, steps, latents)` gives the noise [n, c, f, h, w] of n windows at once: their
@@ -70,19 +70,19 @@ class Loop:
     step: Callable[[Tensor, int, Tensor], Tensor]
     start: Callable[[int], Tensor]
     batch: int = 1  # windows at once
-    levels: list[Level] = field(init=False)
-    voices: dict[int, int] = field(init=False)  # frame -> windows that it is in
+    levels: list[NoiseLevel] = field(init=False)
+    overlap_count: dict[int, int] = field(init=False)  # frame -> windows that it is in
 
     def __post_init__(self) -> None:
-        self.levels = [Level() for _ in range(self.steps + 1)]
-        self.voices = {}
+        self.levels = [NoiseLevel() for _ in range(self.steps + 1)]
+        self.overlap_count = {}
         for frame in (frame for window in self.plan for frame in window):
-            self.voices[frame] = self.voices.get(frame, 0) + 1
+            self.overlap_count[frame] = self.overlap_count.get(frame, 0) + 1
 
     def run(self) -> Iterator[tuple[int, Tensor]]:
         """(frame, latents [c, h, w]) in the order of the video."""
         finished, following = self.levels[-1].latents, 0
-        while following < len(self.voices):
+        while following < len(self.overlap_count):
             self._advance(self._ready())
             while following in finished:
                 yield following, finished.pop(following)
@@ -107,7 +107,7 @@ class Loop:
         noises = self.predict(frames, [step for step, _ in chosen], latents)
         for (step, number), noise in zip(chosen, noises, strict=True):
             self.levels[step].done += 1
-            self._hear(step, self.plan[number], noise)
+            self._accumulate(step, self.plan[number], noise)
 
     def _window(self, step: int, window: Window) -> Tensor:
         """Latents [c, f, h, w] of a window."""
@@ -116,16 +116,16 @@ class Loop:
             here |= {frame: self.start(frame) for frame in window if frame not in here}
         return torch.stack([here[frame] for frame in window], dim=1)
 
-    def _hear(self, step: int, window: Window, noise: Tensor) -> None:
+    def _accumulate(self, step: int, window: Window, noise: Tensor) -> None:
         """Add up what a window says; a frame of which all have spoken goes to the next level."""
         level = self.levels[step]
         for place, frame in enumerate(window):
             said = noise[:, place]
             level.noise[frame] = level.noise[frame] + said if frame in level.noise else said
-            level.left[frame] = level.left.get(frame, self.voices[frame]) - 1
+            level.left[frame] = level.left.get(frame, self.overlap_count[frame]) - 1
             if level.left[frame] == 0:
                 del level.left[frame]
-                mean = level.noise.pop(frame) / self.voices[frame]
+                mean = level.noise.pop(frame) / self.overlap_count[frame]
                 self.levels[step + 1].latents[frame] = self.step(
                     mean, step, level.latents.pop(frame)
                 )

@@ -31,7 +31,7 @@ def ddim(zero_snr: bool = False, prediction: str = "epsilon") -> DDIMScheduler:
 
 def official_training() -> DDIMScheduler:
     """scaled_linear, rescaled to zero terminal signal, though the prediction is epsilon
-    (specification, 4).
+    (docs/model.md, 5).
     """
     return ddim(zero_snr=True)
 

@@ -14,7 +14,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from model.blocks import Dims, DownBlock, Flow, MidBlock, UpBlock
+from model.blocks import BlockContext, Dims, DownBlock, MidBlock, UpBlock
 from model.layers import ClipNorm, SpatialTransformer, exact, stream
 from model.residual import Residual
 
@@ -65,28 +65,28 @@ class UNet(ModelMixin, ConfigMixin):
             if isinstance(block, UpBlock)
         ]
         up = [(i, j) for i, attentions in attends for j in range(len(attentions or ()))]
-        places = ["mid_block.attentions.0", *(f"up_blocks.{i}.attentions.{j}" for i, j in up)]
-        return [f"{place}.transformer_blocks.0" for place in places]
+        blocks = ["mid_block.attentions.0", *(f"up_blocks.{i}.attentions.{j}" for i, j in up)]
+        return [f"{block}.transformer_blocks.0" for block in blocks]
 
-    def flow(self, timestep: Tensor, context: Tensor, frames: int) -> Flow:
+    def block_context(self, timestep: Tensor, context: Tensor, frames: int) -> BlockContext:
         """Timesteps [b] and context [b, n, d] for the blocks; no reference."""
-        return Flow(
+        return BlockContext(
             self.time_embedding(self.time_proj(timestep).to(context.dtype)), context, frames
         )
 
-    def down(self, x: Tensor, flow: Flow) -> tuple[Tensor, ...]:
+    def down(self, x: Tensor, block_context: BlockContext) -> tuple[Tensor, ...]:
         """All skips of pictures [b*f, c, h, w]; the last is where the way up begins."""
         x = exact(self.conv_in, x)
         skips = [x]
         for block in self.down_blocks:
-            x, more = block(x, flow)
+            x, more = block(x, block_context)
             skips += more
         return tuple(skips)
 
-    def up(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
-        x, left = self.mid_block(skips[-1], flow), list(skips)
+    def up(self, skips: Sequence[Tensor], block_context: BlockContext) -> Tensor:
+        x, left = self.mid_block(skips[-1], block_context), list(skips)
         for block in self.up_blocks:
-            x = block(x, left, flow)
+            x = block(x, left, block_context)
         return x
 
 
@@ -155,21 +155,26 @@ class DenoisingUNet(UNet):
         where they do not fit.
         """
         self._check(x, reference)
-        flow = self.flow(timestep, context, x.shape[2])
-        skips = self.down(_pictures(self._heard(x, timestep)), flow)
-        return self._whole(self._noise(skips, looking(flow, reference)), x, timestep)
+        block_context = self.block_context(timestep, context, x.shape[2])
+        skips = self.down(_pictures(self._network_input(x, timestep)), block_context)
+        return self._with_guess(
+            self._noise(skips, with_features(block_context, reference)), x, timestep
+        )
 
-    def both(
+    def forward_cfg(
         self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Noise without and with the reference. The way down does not look at it: it is gone once
         for both.
         """
         self._check(x, reference)
-        flow = self.flow(timestep, context, x.shape[2])
-        skips = self.down(_pictures(self._heard(x, timestep)), flow)
-        said = (self._noise(skips, looking(flow, features)) for features in ((), reference))
-        without, with_reference = (self._whole(each, x, timestep) for each in said)
+        block_context = self.block_context(timestep, context, x.shape[2])
+        skips = self.down(_pictures(self._network_input(x, timestep)), block_context)
+        noise = (
+            self._noise(skips, with_features(block_context, features))
+            for features in ((), reference)
+        )
+        without, with_reference = (self._with_guess(each, x, timestep) for each in noise)
         return without, with_reference
 
     def start_with_guess(self) -> None:
@@ -192,23 +197,23 @@ class DenoisingUNet(UNet):
                 f"features of {found} clips, {len(self.reference_blocks)} of {len(x)} are expected"
             )
 
-    def _noise(self, skips: Sequence[Tensor], flow: Flow) -> Tensor:
-        y = F.silu(self.conv_norm_out(self.up(skips, flow), flow.frames))
-        return exact(self.conv_out, y).unflatten(0, (-1, flow.frames)).transpose(1, 2)
+    def _noise(self, skips: Sequence[Tensor], block_context: BlockContext) -> Tensor:
+        y = F.silu(self.conv_norm_out(self.up(skips, block_context), block_context.frames))
+        return exact(self.conv_out, y).unflatten(0, (-1, block_context.frames)).transpose(1, 2)
 
-    def _heard(self, x: Tensor, timestep: Tensor) -> Tensor:
+    def _network_input(self, x: Tensor, timestep: Tensor) -> Tensor:
         """The input as the network hears it."""
         if self.difference is None:
             return x
-        heard = self.difference.heard(*self._latents(x), timestep)
-        return torch.cat([heard.to(x.dtype), x[:, heard.shape[1] :]], dim=1)
+        network_input = self.difference.network_input(*self._latents(x), timestep)
+        return torch.cat([network_input.to(x.dtype), x[:, network_input.shape[1] :]], dim=1)
 
-    def _whole(self, said: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
+    def _with_guess(self, noise: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
         """With what needs no learning, where the configuration has it."""
         return (
-            said
+            noise
             if self.difference is None
-            else self.difference(stream(said), *self._latents(x), timestep)
+            else self.difference(stream(noise), *self._latents(x), timestep)
         )
 
     def _latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,14 +259,14 @@ class ReferenceNet(UNet):
         """Latents [b, 4, h, w] without noise, the denoiser's timesteps [b], context [b, n, d] -> a
         feature [b, h*w, c] for each of `reference_blocks`.
         """
-        flow = self.flow(timestep, context, frames=1)
-        self.up(self.down(latents, flow), flow)
-        return tuple(flow.features)
+        block_context = self.block_context(timestep, context, frames=1)
+        self.up(self.down(latents, block_context), block_context)
+        return tuple(block_context.features)
 
 
-def looking(flow: Flow, reference: Sequence[Tensor]) -> Flow:
+def with_features(block_context: BlockContext, reference: Sequence[Tensor]) -> BlockContext:
     """The same flow on its way up, past these features."""
-    return replace(flow, reference=iter(reference), features=[])
+    return replace(block_context, reference=iter(reference), features=[])
 
 
 def _pictures(x: Tensor) -> Tensor:

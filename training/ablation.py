@@ -1,50 +1,18 @@
-"""Does the driving person's identity leak? The same small training with and without twins that
-drive.
+"""Does the driving person's identity leak? The same small training with and without twins.
 
 python -m training.ablation
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from datagen.cli import command, quoted
-from datagen.core.errors import UserError
-from datagen.core.files import write_atomically
+from datagen.cli import command
 from datagen.options import option
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from training.evaluation.cross_cases import CrossCase
-    from training.evaluation.judge import Judge
-
-TWINS = "data.twin_probability=1"
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "none": ("data.twin_probability=0",),
-    "twins": (TWINS,),
-    "swapped": (TWINS, "data.twins=[swapped]"),
-    "styled": (TWINS, "data.twins=[styled]"),
-    "none-colour": ("data.twin_probability=0", "data.grey=false"),
-    "twins-colour": (TWINS, "data.grey=false"),
-}
-LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
-FINISHED = b"finished\n"
-SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
-SAMPLING = {
-    "steps": 1,
-    "guidance": 1.0,
-    "window": 4,
-    "overlap": 0,
-}  # as conf/experiment/smoke.yaml says
+    from omegaconf import DictConfig
 
 
 @dataclass
@@ -54,7 +22,7 @@ class AblationOptions:
         "runs/ablation", "folder for the models, summary.json, table.md and pictures.png"
     )
     variants: list[str] = option(
-        ["none", "twins"], "what drives, with each seed: see training/ablation.py"
+        ["none", "twins"], "what drives, with each seed: see training/evaluation/ablation.py"
     )
     once: list[str] = option(
         ["swapped", "styled", "none-colour", "twins-colour"], "and with the first seed"
@@ -68,200 +36,10 @@ class AblationOptions:
 
 
 @command("ablation", AblationOptions)
-def main(cfg: Any) -> int:
-    unknown = sorted({*cfg.variants, *cfg.once} - set(VARIANTS))
-    if unknown:
-        raise UserError(
-            f"variants or once names {', '.join(unknown)}: some of {', '.join(VARIANTS)} "
-            "are expected."
-        )
-    for name, least in LEAST.items():
-        if cfg[name] < least:
-            raise UserError(f"--{name} is {cfg[name]}, a whole number from {least} is expected.")
-    if not cfg.seeds or min(cfg.seeds) < 0:
-        raise UserError(f"seeds is {list(cfg.seeds)}, whole numbers from 0 are expected.")
-    output = Path(str(cfg.output))
-    chosen = [(variant, seed) for seed in cfg.seeds for variant in cfg.variants]
-    chosen += [(variant, cfg.seeds[0]) for variant in cfg.once]
-    runs = [
-        (variant, seed, output / f"{variant}-{seed}") for variant, seed in dict.fromkeys(chosen)
-    ]
-    _train(cfg, runs)
-    _measure(cfg, runs, output)
-    return 0
+def main(cfg: DictConfig) -> int:
+    from training.evaluation.ablation import compare_variants
 
-
-def _train(cfg: Any, runs: Sequence[tuple[str, int, Path]]) -> None:
-    with ThreadPoolExecutor(cfg.jobs) as pool:
-        failed = [path for path, code in pool.map(lambda run: _fit(cfg, *run), runs) if code]
-    if failed:
-        raise UserError(f"{len(failed)} trainings failed: {_said(failed[0])} says why.")
-
-
-def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
-    options = (
-        f"output={quoted(str(folder))}",
-        f"data.input={quoted(str(cfg.input))}",
-        f"seed={seed}",
-        f"max_steps={cfg.steps}",
-        "data.workers=0",
-        *("data.jitter=0", "data.donor_shape=0"),  # nothing but the data keeps identities apart
-    )
-    quiet = ("validate_every=0", "progress=false", "logger=none", "checkpoint_every=100000")
-    told = ("+experiment=smoke", *options, *quiet, *VARIANTS[variant])
-    called = f"{' '.join(told)}\n".encode()
-    said = _said(folder).read_bytes() if _said(folder).exists() else b""
-    if said.startswith(called) and said.endswith(FINISHED):
-        return folder, 0
-    words = [sys.executable, "-m", "training.fit", *told]
-    if said and not said.startswith(called):
-        print(f"{folder.name}: was trained with other settings, begins anew", flush=True)
-        words.append("overwrite=true")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with _said(folder).open("wb") as log:
-        log.write(called)
-        log.flush()
-        done = subprocess.run(
-            words, stdout=log, stderr=subprocess.STDOUT, env=os.environ | threads, check=False
-        )
-        if done.returncode == 0:
-            log.seek(0, os.SEEK_END)
-            log.write(FINISHED)
-    print(f"{folder.name}: {'trained' if done.returncode == 0 else 'failed'}", flush=True)
-    return folder, done.returncode
-
-
-def _said(folder: Path) -> Path:
-    """How a training was called, what it printed, and whether it came to its end."""
-    return folder.with_name(f"{folder.name}.txt")
-
-
-def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:
-    from training.evaluation.cross_cases import cross_cases
-    from training.evaluation.judge import Judge, Settings
-
-    cases = cross_cases(Path(str(cfg.input)), cfg.cases, cfg.frames)
-    own = [_alone(case) for case in cases]
-    cross = Judge(cases, Settings(mesh=False, folder=Path(str(cfg.readout))))
-    alone = Judge(own, Settings(mesh=False, readout=False))
-    rows: list[dict[str, Any]] = []
-    shown: dict[str, list[np.ndarray]] = {}
-    for variant, seed, folder in runs:
-        pictures: list[np.ndarray] = []
-        for scores in _scores(folder, cross, alone, pictures):
-            rows.append({"variant": variant, "seed": seed, **scores})
-        shown.setdefault(variant, pictures)
-    write_atomically(output / "summary.json", (json.dumps(rows, indent=1) + "\n").encode())
-    text = table(rows)
-    write_atomically(output / "table.md", text.encode())
-    _sheet(cases, shown, output / "pictures.png")
-    print(text, end="")
-
-
-def _alone(case: CrossCase) -> CrossCase:
-    """The same motion, the reference's person driving."""
-    assert case.numbers is not None
-    return replace(
-        case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2
-    )
-
-
-def _scores(
-    folder: Path, cross: Judge, alone: Judge, pictures: list[np.ndarray]
-) -> Iterator[Mapping[str, Any]]:
-    """A row for each case; `pictures` gets the outputs."""
-    from model.folder import load
-    from model.pipeline import Settings
-    from training.evaluation.cross_cases import animated
-
-    pipeline = load(folder / "model")
-    pipeline.animator.eval()
-    settings = Settings(**SAMPLING)  # type: ignore[arg-type]
-
-    def animate(case: CrossCase) -> np.ndarray:
-        made = animated(pipeline, case, settings)
-        pictures.append(made)
-        return made
-
-    others = cross(animate)
-    count = len(pictures)
-    itself = alone(animate)
-    del pictures[count:]
-    for row, same in zip(others, itself, strict=True):
-        yield row | {"self_psnr": same["psnr"]}
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: means and 95 % intervals over the cases, of each seed, and of the cases' means over
-    all seeds.
-    """
-    names = list(dict.fromkeys(row["variant"] for row in rows))
-    lines = [
-        f"| driving in training | seed | {' | '.join(SHOWN)} |",
-        f"|---|---|{'---|' * len(SHOWN)}",
-    ]
-    for name in names:
-        seeds = sorted({row["seed"] for row in rows if row["variant"] == name})
-        for seed in [*seeds, None]:
-            all_own = [row for row in rows if row["variant"] == name]
-            own = (
-                [row for row in all_own if row["seed"] == seed]
-                if seed is not None
-                else _over_seeds(all_own)
-            )
-            cells = [_cell(own, score) for score in SHOWN]
-            lines.append(f"| {name} | {'all' if seed is None else seed} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """A row for each case: its seeds are no cases of their own."""
-    cases: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        cases.setdefault(row["key"], []).append(row)
-    told = [
-        {name: [row[name] for row in own if row.get(name) is not None] for name in SHOWN}
-        for own in cases.values()
-    ]
-    return [
-        {name: sum(values) / len(values) for name, values in row.items() if values} for row in told
-    ]
-
-
-def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
-    import numpy as np
-
-    from training.evaluation.table import interval
-
-    values = np.array([row[score] for row in rows if row.get(score) is not None])
-    if not len(values):
-        return "none"
-    told = interval(score, values)
-    return f"{told['mean']:.2f} [{told['low']:.2f}, {told['high']:.2f}]"
-
-
-def _sheet(
-    cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]], path: Path
-) -> None:
-    """A row for each case: reference, driving person, truth, then each variant's output at the same
-    moment.
-    """
-    import numpy as np
-    from PIL import Image
-
-    from training.metrics.pixels import area
-
-    rows = []
-    for number, case in enumerate(cases):
-        moment = len(case.truth) // 2
-        still = np.stack([case.reference, case.driving[moment], case.truth[moment]])
-        outputs = [pictures[number][moment] for pictures in shown.values()]
-        side = len(outputs[0])
-        rows.append(np.concatenate([*area(still, side), *outputs], axis=1))
-    Image.fromarray(np.concatenate(rows)).resize(
-        (rows[0].shape[1] * 2, len(rows) * side * 2), 0
-    ).save(path)
+    return compare_variants(cfg)
 
 
 if __name__ == "__main__":

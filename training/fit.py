@@ -6,12 +6,14 @@ python -m training.fit +experiment=stage2 init_from=runs/stage1/model
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from datagen.cli import command
-from datagen.core.errors import UserError
 from datagen.options import option
 from training.trainer.settings import resolved
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @dataclass
@@ -54,25 +56,15 @@ class FitOptions:
 
 
 @command("fit", FitOptions)
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     settings = resolved(cfg)
-    return _plan(settings) if settings.plan else _fit(settings)
+    if settings.plan:
+        from training.plan.report import show_plan
 
-
-def _fit(settings: Any) -> int:
+        return show_plan(settings)
     from training.trainer.run import Run
 
     return Run.prepared(settings).fit()
-
-
-def _plan(settings: Any) -> int:
-    from training.plan.report import planned
-
-    plan = planned(settings)
-    print(plan.text)
-    if plan.mistakes:
-        raise UserError("; ".join(mistake.rstrip(".") for mistake in plan.mistakes) + ".")
-    return 0
 
 
 if __name__ == "__main__":

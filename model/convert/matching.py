@@ -17,7 +17,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass
-class Report:
+class SourceReport:
     """What became of a source: counts by part, names by reason, names by part."""
 
     source: str
@@ -49,14 +49,14 @@ class Loaded:
     """
 
     tensors: dict[str, Tensors]
-    report: Report
+    report: SourceReport
 
 
 class Fitting:
     """Gathers what a source holds for a pipeline's parts. The parts may be on the meta device."""
 
     def __init__(self, source: object, pipeline: Any):
-        self.report = Report(str(source))
+        self.report = SourceReport(str(source))
         self.pipeline = pipeline
         self._tensors: dict[str, Tensors] = {}
         self._missing: list[str] = []

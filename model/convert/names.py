@@ -12,7 +12,7 @@ import torch
 
 from datagen.core.errors import UserError
 
-# Motion modules: official MegActor and AnimateDiff, ours (specification, 8).
+# Motion modules: official MegActor and AnimateDiff, ours (docs/model.md, 8).
 MOTION = (
     (".temporal_transformer.", "."),
     (".attention_blocks.0.", ".attn1."),
@@ -50,7 +50,7 @@ def of_ldm_unet(names: Iterable[str], layers: int) -> dict[str, str]:
     """
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    return _places(convert_ldm_unet_checkpoint, names, {"layers_per_block": layers})
+    return _renamed(convert_ldm_unet_checkpoint, names, {"layers_per_block": layers})
 
 
 def of_ldm_vae(names: Iterable[str], levels: int) -> dict[str, str]:
@@ -58,12 +58,12 @@ def of_ldm_vae(names: Iterable[str], levels: int) -> dict[str, str]:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     blocks = range(levels)
-    return _places(
+    return _renamed(
         convert_ldm_vae_checkpoint, names, {"down_block_types": blocks, "up_block_types": blocks}
     )
 
 
-def _places(
+def _renamed(
     convert: Callable[..., dict[str, Any]], names: Iterable[str], config: dict[str, Any]
 ) -> dict[str, str]:
     """diffusers' converter moves tensors: where to, numbers show that travel in their place."""

@@ -50,9 +50,9 @@ V3 = "v3_sd15_mm.ckpt is expected (python -m datagen.weights fetch animatediff).
 ROUNDING = 5e-3  # of positions in half precision
 
 
-def official(place: Path, pipeline: Any) -> Loaded:
+def official(path: Path, pipeline: Any) -> Loaded:
     """A MegActor checkpoint: unet.* and appearance_encoder.*, with module. before them or not."""
-    return official_tensors(place, read(place), pipeline)
+    return official_tensors(path, read(path), pipeline)
 
 
 def official_tensors(source: object, tensors: Tensors, pipeline: Any) -> Loaded:
@@ -88,12 +88,12 @@ def official_tensors(source: object, tensors: Tensors, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def sd15(place: Path, pipeline: Any) -> Loaded:
+def sd15(path: Path, pipeline: Any) -> Loaded:
     """Stable Diffusion 1.5, a folder in diffusers' layout or one file, for both UNets, and what
     else is in it.
     """
-    fit = Fitting(place, pipeline)
-    for part, tensors in (_folder if place.is_dir() else _one_file)(fit, place).items():
+    fit = Fitting(path, pipeline)
+    for part, tensors in (_folder if path.is_dir() else _one_file)(fit, path).items():
         if part == "unet":
             _both_unets(fit, tensors)
         elif part == "vae" and not _has_learnt_autoencoder(pipeline):
@@ -103,18 +103,18 @@ def sd15(place: Path, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def motion(place: Path, pipeline: Any) -> Loaded:
+def motion(path: Path, pipeline: Any) -> Loaded:
     """AnimateDiff's v3 motion modules, as published or as diffusers' MotionAdapter."""
-    fit, path = Fitting(place, pipeline), locate(place)
+    fit, path = Fitting(path, pipeline), locate(path)
     tensors = {
         re.sub(r"^(module\.)*(unet\.)?", "", name): tensor for name, tensor in read(path).items()
     }
     if not any(is_motion(name) for name in tensors):
-        raise UserError(f"{place} has no motion modules (found {next(iter(tensors))}, ...): {V3}")
+        raise UserError(f"{path} has no motion modules (found {next(iter(tensors))}, ...): {V3}")
     if any(name.startswith("mid_block.motion_modules.") for name in tensors):
-        raise UserError(f"{place} is AnimateDiff v2 (its mid block has a motion module): {V3}")
+        raise UserError(f"{path} is AnimateDiff v2 (its mid block has a motion module): {V3}")
     if not any(name.startswith("down_blocks.3.") for name in tensors):
-        raise UserError(f"{place} is of Stable Diffusion XL (it has no down_blocks.3): {V3}")
+        raise UserError(f"{path} is of Stable Diffusion XL (it has no down_blocks.3): {V3}")
     tensors = _without_positions(fit, tensors)
     fit.unknown(name for name in tensors if not is_motion(name))
     given = {from_official(name): tensor for name, tensor in tensors.items() if is_motion(name)}
@@ -122,29 +122,29 @@ def motion(place: Path, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def appearance(place: Path, pipeline: Any) -> Loaded:
+def appearance(path: Path, pipeline: Any) -> Loaded:
     """MagicAnimate's appearance encoder, whole or cut, for the ReferenceNet."""
-    fit, path = Fitting(place, pipeline), locate(place, "appearance_encoder")
+    fit, path = Fitting(path, pipeline), locate(path, "appearance_encoder")
     _agree(path, _unet_settings(pipeline.reference_net))
     _reference(fit, read(path))
     return fit.done()
 
 
-def vae(place: Path, pipeline: Any) -> Loaded:
+def vae(path: Path, pipeline: Any) -> Loaded:
     """The autoencoder, in diffusers' layout or as one file of Stable Diffusion's own names."""
     if not _has_learnt_autoencoder(pipeline):
         kind = type(pipeline.vae).__name__
         raise UserError(
-            f"the preset's autoencoder is {kind}, which learns nothing: leave out --vae ({place})."
+            f"the preset's autoencoder is {kind}, which learns nothing: leave out --vae ({path})."
         )
-    fit = Fitting(place, pipeline)
-    fit.add("vae", _autoencoder(fit, locate(place, "vae")))
+    fit = Fitting(path, pipeline)
+    fit.add("vae", _autoencoder(fit, locate(path, "vae")))
     return fit.done()
 
 
-def image_encoder(place: Path, pipeline: Any) -> Loaded:
+def image_encoder(path: Path, pipeline: Any) -> Loaded:
     """CLIP's vision tower with its projection; the text tower of a whole CLIP is left out."""
-    fit, path = Fitting(place, pipeline), locate(place, "image_encoder")
+    fit, path = Fitting(path, pipeline), locate(path, "image_encoder")
     fit.add("image_encoder", _clip(fit, path))
     return fit.done()
 
@@ -222,14 +222,14 @@ def _reference(fit: Fitting, tensors: Tensors) -> None:
     fit.add("reference_net", {name: tensor for name, tensor in tensors.items() if name not in cut})
 
 
-def _folder(fit: Fitting, place: Path) -> dict[str, Tensors]:
-    path = locate(place, "unet")
+def _folder(fit: Fitting, path: Path) -> dict[str, Tensors]:
+    path = locate(path, "unet")
     _agree(path, _unet_settings(fit.pipeline.unet))
     found = {"unet": read(path)}
-    if (place / "vae").is_dir() and _has_learnt_autoencoder(fit.pipeline):
-        found["vae"] = _autoencoder(fit, locate(place / "vae"))
-    if (place / "image_encoder").is_dir():
-        found["image_encoder"] = _clip(fit, locate(place / "image_encoder"))
+    if (path / "vae").is_dir() and _has_learnt_autoencoder(fit.pipeline):
+        found["vae"] = _autoencoder(fit, locate(path / "vae"))
+    if (path / "image_encoder").is_dir():
+        found["image_encoder"] = _clip(fit, locate(path / "image_encoder"))
     return found
 
 
@@ -274,9 +274,9 @@ def _ldm_vae(fit: Fitting, tensors: Tensors) -> Tensors:
     }
 
 
-def _moved(fit: Fitting, tensors: Tensors, places: dict[str, str]) -> Tensors:
-    fit.unknown(tensors.keys() - set(places.values()))
-    return {ours: tensors[theirs] for ours, theirs in places.items()}
+def _moved(fit: Fitting, tensors: Tensors, names: dict[str, str]) -> Tensors:
+    fit.unknown(tensors.keys() - set(names.values()))
+    return {ours: tensors[theirs] for ours, theirs in names.items()}
 
 
 def _clip(fit: Fitting, path: Path) -> Tensors:
@@ -296,12 +296,12 @@ def _agree(path: Path, expected: dict[str, Any]) -> None:
     config = path.with_name("config.json")
     if not config.is_file():
         return
-    told = read_json(config)
-    told = told.get("vision_config") or told
+    settings = read_json(config)
+    settings = settings.get("vision_config") or settings
     wrong = [
-        f"{key} is {told[key]}, not {value}"
+        f"{key} is {settings[key]}, not {value}"
         for key, value in expected.items()
-        if told.get(key, value) != value
+        if settings.get(key, value) != value
     ]
     if wrong:
         raise UserError(

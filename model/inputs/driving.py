@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,11 +36,11 @@ class Square:
     top: int
     side: int
 
-    def place(self, places: np.ndarray, side: float) -> np.ndarray:
+    def crop_points(self, points: np.ndarray, side: float) -> np.ndarray:
         """Points [..., 2] or boxes [..., 4] of the picture in px of the square when that is `side`
         px.
         """
-        return (places - [self.left, self.top] * (places.shape[-1] // 2)) * (side / self.side)
+        return (points - [self.left, self.top] * (points.shape[-1] // 2)) * (side / self.side)
 
 
 def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None) -> Square:
@@ -74,6 +75,29 @@ def cropped(frames: Tensor, part: Square, side: int, antialias: bool = True) -> 
     )
 
 
+def driving_frames(
+    frames: Tensor,
+    part: Square,
+    boxes: np.ndarray,
+    side: int,
+    is_grey: bool,
+    antialias: bool = True,
+) -> Tensor:
+    """Frames uint8 [n, 3, H, W] as they drive, float [n, 3, side, side] in [0, 1]: the square
+    `part` of them, black outside the face, grey or not. Face boxes [n, 4] are in px of the frames.
+    """
+    cut = cropped(frames, part, side, antialias) / 255
+    return face_alone(cut, part.crop_points(boxes, side), is_grey)
+
+
+def face_alone(frames: Tensor, boxes: np.ndarray, is_grey: bool) -> Tensor:
+    """Square frames that are cropped already, black outside the face, grey or not (docs/model.md,
+    6): uint8 stays uint8. Face boxes [n, 4] are in px of these frames.
+    """
+    shown = grey(frames) if is_grey else frames
+    return mask_outside(shown, kept_boxes(boxes, frames.shape[-1]))
+
+
 def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
     """Face boxes made square, with ABOVE and BELOW: whole px int [n, 4] of frames of `side` px."""
     left, top, right, bottom = boxes.T.astype(np.float64)
@@ -85,7 +109,7 @@ def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
     return np.clip(kept, 0, side).astype(int)
 
 
-def only(frames: Tensor, boxes: np.ndarray) -> Tensor:
+def mask_outside(frames: Tensor, boxes: np.ndarray) -> Tensor:
     """Each frame black outside its whole-px boxes int [n, 4], or [n, k, 4] for several."""
     alone = torch.zeros_like(frames)
     for kept, frame, row in zip(
@@ -97,13 +121,23 @@ def only(frames: Tensor, boxes: np.ndarray) -> Tensor:
 
 
 def grey(frames: Tensor) -> Tensor:
-    """Three equal channels, in the range of `frames`."""
+    """Float frames: three equal channels in the same range. Levels, uint8: one channel."""
+    if frames.dtype == torch.uint8:
+        return _grey_levels(frames)
     weights = torch.tensor(LUMA, dtype=frames.dtype, device=frames.device)
     return torch.einsum("nchw,c->nhw", frames, weights)[:, None].expand(-1, 3, -1, -1)
 
 
+def _grey_levels(frames: Tensor) -> Tensor:
+    """uint8 [n, 1, H, W] of uint8 [n, 3, H, W], by OpenCV: the nearest levels to `grey`."""
+    levels = np.empty((len(frames), *frames.shape[2:]), np.uint8)
+    for level, rgb in zip(levels, frames, strict=True):
+        cv2.cvtColor(cv2.merge(list(rgb.numpy())), cv2.COLOR_RGB2GRAY, dst=level)
+    return torch.from_numpy(levels)[:, None]
+
+
 def warp(frames: Tensor, aspect: float, scale: float) -> Tensor:
-    """Training's augmentation (specification, 5.3, step 11): width over height times `aspect` by
+    """Training's augmentation (docs/model.md, 6, step 6): width over height times `aspect` by
     shrinking one of them, then all enlarged by `scale` about the middle, to the nearest px; black
     where nothing is.
     """

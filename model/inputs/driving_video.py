@@ -4,11 +4,11 @@ only; then its frames as they drive, decoded as they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ from datagen.vision.track import Track, Watcher, main_track, tracks
 from model.inputs.driving import (
     aligned,
     cropped,
+    driving_frames,
     grey,
-    kept_boxes,
+    mask_outside,
     middles,
-    only,
     outline,
     patches,
     square,
@@ -44,7 +44,7 @@ NO_RATE = 25.0  # frames/s of a video that does not say
 
 
 @dataclass(frozen=True)
-class Footage:
+class DrivingVideo:
     """What is known of a driving video; boxes and points in px of its pictures."""
 
     path: Path
@@ -73,59 +73,59 @@ class DrivingFrames:
 
     def __init__(
         self,
-        footage: Footage,
+        driving_video: DrivingVideo,
         side: int,
         contour: np.ndarray | None = None,
         margin: float | None = None,
         antialias: bool = True,
         is_grey: bool = True,
     ):
-        self.tone: Callable[[Tensor], Tensor] = grey if is_grey else lambda picture: picture
-        self.footage, self.side, self.contour, self.antialias = footage, side, contour, antialias
-        self.square = square(footage.boxes[footage.found], footage.size, margin)
-        self._decoded: Any = video.read(footage.path)
+        self.driving_video, self.side, self.contour = driving_video, side, contour
+        self.antialias, self.is_grey = antialias, is_grey
+        self.square = square(driving_video.boxes[driving_video.found], driving_video.size, margin)
+        decoded = video.read(driving_video.path)
+        self._decoded = cast(Generator[video.Frame, None, None], decoded)
         self._pictures = enumerate(self._decoded)
         self._now: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __len__(self) -> int:
-        return len(self.footage.shown)
+        return len(self.driving_video.shown)
 
     def close(self) -> None:
         self._decoded.close()
 
     def read(self, frames: range) -> Tensor:
-        return torch.cat([self._frame(int(self.footage.shown[n])) for n in frames]).transpose(0, 1)
+        numbers = self.driving_video.shown[frames.start : frames.stop].tolist()
+        return torch.cat([self._frame(number) for number in numbers]).transpose(0, 1)
 
     def _frame(self, number: int) -> Tensor:
-        picture = self._picture(number)
-        if self.contour is None:
-            return self.tone(only(picture, self._kept(number)))
-        source = self.square.place(self.footage.outline, self.side)
-        return self.tone(aligned(only(picture, self._patches()), source, self.contour))
-
-    def _picture(self, number: int) -> Tensor:
-        """[1, 3, side, side] in [0, 1]"""
+        """[1, 3, side, side] of a picture of the file."""
         while self._now[0] < number:
             at, frame = next(self._pictures)
             if at == number:
                 rgb = torch.from_numpy(frame.rgb).permute(2, 0, 1)[None]
-                self._now = at, cropped(rgb, self.square, self.side, self.antialias) / 255
+                self._now = at, self._as_it_drives(rgb, number)
         return self._now[1]
 
-    def _kept(self, number: int) -> np.ndarray:
-        return kept_boxes(
-            self.square.place(self.footage.boxes[number : number + 1], self.side), self.side
-        )
+    def _as_it_drives(self, rgb: Tensor, number: int) -> Tensor:
+        if self.contour is None:
+            boxes = self.driving_video.boxes[number : number + 1]
+            return driving_frames(rgb, self.square, boxes, self.side, self.is_grey, self.antialias)
+        cut = cropped(rgb, self.square, self.side, self.antialias) / 255
+        source = self.square.crop_points(self.driving_video.outline, self.side)
+        moved = aligned(mask_outside(cut, self._patches()), source, self.contour)
+        return grey(moved) if self.is_grey else moved
 
     def _patches(self) -> np.ndarray:
         """The same for all frames."""
         low, high = (
-            self.square.place(part, self.side) for part in (self.footage.low, self.footage.high)
+            self.square.crop_points(part, self.side)
+            for part in (self.driving_video.low, self.driving_video.high)
         )
         return patches(low, high, self.side)[None]
 
 
-def look(path: Path, ticked: Callable[[], object] = lambda: None) -> Footage:
+def analyze_driving_video(path: Path, ticked: Callable[[], object] = lambda: None) -> DrivingVideo:
     """Look through a video twice; `ticked` is called after each picture. UserError if it cannot
     drive.
     """
@@ -152,7 +152,7 @@ def look(path: Path, ticked: Callable[[], object] = lambda: None) -> Footage:
             f"{path} cannot drive: it has {float(rate):.6g} frames/s for {seconds:.0f} "
             "s; convert it first."
         )
-    return Footage(
+    return DrivingVideo(
         path=path,
         size=size,
         rate=rate,

@@ -47,7 +47,7 @@ class Portrait:
             cropped(pixels, part, size, antialias)[0].permute(1, 2, 0).contiguous().numpy()
             for size in (max(side, MASKED_SIDE), side)
         )
-        points = part.place(self.points[:, :2], 1)
+        points = part.crop_points(self.points[:, :2], 1)
         return Framed(picture, _background(large, points * len(large), side), outline(points))
 
 

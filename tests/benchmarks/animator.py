@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from model.animator import Animator, Reference, joined
 from model.layers import Attention, TransformerBlock
-from model.pipeline import MegActorPipeline, Settings, repeated
+from model.pipeline import MegActorPipeline, SamplingSettings, repeated
 from model.sampling import windows
 from model.unet import looking
 from tests.benchmarks.given import given, peak_gib
@@ -37,7 +37,7 @@ WIDER = {
     "num_attention_heads": 8,
     "attention_levels": None,
 }
-SETTINGS = Settings(steps=4, window=8, overlap=4)
+SETTINGS = SamplingSettings(steps=4, window=8, overlap=4)
 FRAMES, BATCH = 20, 2
 
 
@@ -107,7 +107,7 @@ def official(pipeline: MegActorPipeline) -> MegActorPipeline:
 
 @torch.no_grad()
 def straightforward(
-    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: SamplingSettings
 ) -> Tensor:
     """Latents [4, f, h, w] by the official loop: the DrivenEncoder in every call, both halves of
     guidance in full, window after window, step after step.
@@ -117,17 +117,17 @@ def straightforward(
     plan = windows(len(driving), settings.window, settings.overlap)
     start = sampler(pipeline, reference, driving, settings).start
     latents = torch.stack([start(frame) for frame in range(len(driving))], dim=1)
-    both = repeated(reference, 2)
+    doubled = repeated(reference, 2)
     for timestep in scheduler.timesteps:
         times = timestep.expand(2).to(latents.device)
-        features = animator.features(times, both)
+        features = animator.features(times, doubled)
         total, count = torch.zeros_like(latents), torch.zeros(len(driving), 1, 1).to(latents)
         for window in map(list, plan):
             pictures = driving.pictures[None, :, window].expand(2, -1, -1, -1, -1).to(latents)
-            driven = animator.driven_encoder(pictures, both.picture)
+            driven = animator.driven_encoder(pictures, doubled.picture)
             noisy = latents[None, :, window].expand(2, -1, -1, -1, -1)
             without, with_reference = animator.unet(
-                joined(noisy, driven, both), times, both.tokens, features
+                joined(noisy, driven, doubled), times, doubled.tokens, features
             )
             total[:, window] += without + settings.guidance * (with_reference - without)
             count[window] += 1
@@ -136,7 +136,7 @@ def straightforward(
 
 
 def sampler(
-    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: SamplingSettings
 ) -> Any:
     from model.pipeline import _Sampler
 
@@ -145,7 +145,7 @@ def sampler(
 
 @torch.no_grad()
 def ours(
-    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: Settings
+    pipeline: MegActorPipeline, reference: Reference, driving: Noise, settings: SamplingSettings
 ) -> Tensor:
     return torch.stack(
         [x for _, x in sampler(pipeline, reference, driving, settings).loop().run()], dim=1

@@ -30,9 +30,9 @@ from datagen.media import video
 from datagen.shards import writer as pack
 from model.background import preparation
 from training.data import decode
-from training.data.dataset import ClipSet
-from training.data.index import TWINS, shelf
-from training.data.module import ClipData, Sides
+from training.data.dataset import ClipDataset
+from training.data.index import TWINS, read_shard_index
+from training.data.module import ClipDataModule, Resolution
 
 CHUNK = 12  # samples in a round
 GOALS = {"decoding alone": 0.8, "decoding whole clips": 4.0}
@@ -51,24 +51,24 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     side = given.side
-    sides, clip = (
-        (Sides(side, side, side // 8), 224)
+    resolution, clip = (
+        (Resolution(side, side, side // 8), 224)
         if side >= 256
-        else (Sides(side, 2 * side, side // 4), 56)
+        else (Resolution(side, 2 * side, side // 4), 56)
     )
     with tempfile.TemporaryDirectory() as folder:
         if given.length:
             longer(Path(given.input), Path(folder), given.length)
-        measure(given, folder if given.length else given.input, sides, clip)
+        measure(given, folder if given.length else given.input, resolution, clip)
     indexing()
 
 
-def measure(given: argparse.Namespace, shards: str, sides: Sides, clip: int) -> None:
+def measure(given: argparse.Namespace, shards: str, resolution: Resolution, clip: int) -> None:
     options = {"frames": given.frames, "stride": given.stride}
-    clips = ClipData(shards, sides, preparation(clip), **options).clipset("train")
+    clips = ClipDataModule(shards, resolution, preparation(clip), **options).dataset("train")
     print(
-        f"{len(clips.shelf)} clips, windows of {given.frames} frames, pictures of "
-        f"{sides.picture} px, one thread"
+        f"{len(clips.shards)} clips, windows of {given.frames} frames, pictures of "
+        f"{resolution.frame} px, one thread"
     )
     ways = {
         "the loader": clips.__getitem__,
@@ -88,7 +88,7 @@ def measure(given: argparse.Namespace, shards: str, sides: Sides, clip: int) -> 
 
 def longer(shards: Path, folder: Path, length: int, count: int = 3) -> None:
     """Shards of the first clips, played forth and back until they have `length` frames."""
-    found, samples = shelf(shards, "train"), []
+    found, samples = read_shard_index(shards, "train"), []
     for place in range(min(count, len(found))):
         there = int(found.frames[place])
         order = [abs((i + there - 1) % max(2 * there - 2, 1) - (there - 1)) for i in range(length)]
@@ -137,17 +137,18 @@ def side_by_side(ways: dict[str, Callable[[int], object]], rounds: int) -> dict[
     return {name: values[1:] for name, values in seconds.items()}
 
 
-def bare(clips: ClipSet) -> Callable[[int], object]:
+def bare(clips: ClipDataset) -> Callable[[int], object]:
     """Decodes the frames that the loader shows, of the same streams, to RGB of the model's sides;
     nothing else.
     """
-    side, driving = clips.look.sides.picture, clips.look.sides.driving
+    side, driving = clips.options.resolution.frame, clips.options.resolution.driving
 
     def way(position: int) -> None:
         place, twin, frames, reference = drawn(clips, position)
         names = ["mp4", "mask.mp4", *([TWINS[twin]] if twin != "target" else [])]
-        for field, data in clips.shelf.read(place, names).items():
+        for field, data in clips.shards.read(place, names).items():
             wanted = frames if field == TWINS.get(twin) else [*frames, reference]
+            wanted = [reference] if field == "mask.mp4" else wanted
             found = decode.pictures(data, wanted)
             shown = [found[i] for i in wanted]
             if field == "mask.mp4":
@@ -160,14 +161,14 @@ def bare(clips: ClipSet) -> Callable[[int], object]:
     return way
 
 
-def whole(clips: ClipSet) -> Callable[[int], object]:
+def whole(clips: ClipDataset) -> Callable[[int], object]:
     """Decodes target and both twins from end to end, then takes the window, as the official loader
     does.
     """
 
     def way(position: int) -> None:
         place, twin, frames, reference = drawn(clips, position)
-        for field, data in clips.shelf.read(place, ["mp4", *TWINS.values()]).items():
+        for field, data in clips.shards.read(place, ["mp4", *TWINS.values()]).items():
             with av.open(io.BytesIO(data), "r") as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "NONE"
@@ -176,7 +177,7 @@ def whole(clips: ClipSet) -> Callable[[int], object]:
                 taken = torch.from_numpy(
                     np.stack([shown[i] for i in [*frames, reference]])
                 ).permute(0, 3, 1, 2)
-                side = clips.look.sides.picture
+                side = clips.options.resolution.frame
                 torch.nn.functional.interpolate(
                     taken.float(), (side, side), mode="bilinear", align_corners=False
                 )
@@ -184,10 +185,12 @@ def whole(clips: ClipSet) -> Callable[[int], object]:
     return way
 
 
-def drawn(clips: ClipSet, position: int) -> tuple[int, str, list[int], int]:
+def drawn(clips: ClipDataset, position: int) -> tuple[int, str, list[int], int]:
     """Sample, twin, frames and reference frame that the loader takes for a position."""
     place, generator = clips.order.sample(position), clips.generator(position)
-    window = clips.windows.draw(int(clips.shelf.frames[place]), clips.shelf.twins(place), generator)
+    window = clips.windows.draw(
+        int(clips.shards.frames[place]), clips.shards.twins(place), generator
+    )
     return place, window.twin, window.frames.tolist(), int(window.references[0])
 
 
@@ -199,7 +202,7 @@ def indexing() -> None:
         folder = Path(name)
         pack.pack((_small(i) for i in range(MANY)), folder, {})
         begun = time.perf_counter()
-        found = shelf(folder, "train")
+        found = read_shard_index(folder, "train")
         seconds = time.perf_counter() - begun
     arrays = [
         getattr(found, f.name)

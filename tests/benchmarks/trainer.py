@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datagen.options import register
+from datagen.shards.parameters import ClipParameters
 from model.pipeline import MegActorPipeline
 from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
@@ -34,7 +35,14 @@ from training.fit import FitOptions
 from training.optim.ema import trained
 from training.optim.optimizer import optimizer, schedule
 from training.trainer.callbacks import Signals
-from training.trainer.run import Run, _pipeline, _quiet, _trainee, _trainer
+from training.trainer.run import (
+    Run,
+    _lightning_module,
+    _pipeline,
+    _quiet,
+    _trainer,
+    model_identity,
+)
 from training.trainer.settings import resolved
 
 WARM = 3  # steps that are not counted
@@ -92,15 +100,19 @@ def bare(cfg: Any) -> float:
     """Median seconds of a step: the same losses, clipping, optimizer, learning rate and mean of the
     weights.
     """
-    pipeline = _pipeline(cfg)
-    module, batch = _trainee(cfg, pipeline), random_batch(pipeline, cfg.data.batch, cfg.data.frames)
+    identity = model_identity(cfg, ClipParameters())
+    pipeline = _pipeline(cfg, identity)
+    module, batch = (
+        _lightning_module(cfg, pipeline, identity),
+        random_batch(pipeline, cfg.data.batch, cfg.data.frames),
+    )
     own = optimizer(module.animator, cfg.optim)
     rates, now = schedule(own, cfg.optim, cfg.max_steps), trained(module)
     mean = {name: value.clone() for name, value in now.items()}
     times = [time.process_time()]
     for _ in range(cfg.max_steps):
         own.zero_grad()
-        module.task.losses(module.animator, batch).mean().backward()
+        module.task.losses(module.animator, batch)[0].mean().backward()
         torch.nn.utils.clip_grad_norm_(module.animator.parameters(), cfg.optim.clip)
         own.step()
         rates.step()
@@ -111,13 +123,14 @@ def bare(cfg: Any) -> float:
 
 def under_lightning(cfg: Any, clock: Any = time.process_time) -> float:
     """Median seconds of a step as python -m training.fit takes it, to the end of all callbacks."""
-    pipeline, marks = _pipeline(cfg), Marks(clock)
+    identity = model_identity(cfg, ClipParameters())
+    pipeline, marks = _pipeline(cfg, identity), Marks(clock)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         cfg = resolved(OmegaConf.merge(cfg, {"output": folder, "logger": {"save_dir": folder}}))
         data: Any = Ready(random_batch(pipeline, cfg.data.batch, cfg.data.frames))
-        run = Run(cfg, pipeline, data, _trainee(cfg, pipeline), None, None)
+        run = Run(cfg, pipeline, data, _lightning_module(cfg, pipeline, identity), None, None)
         trainer = _trainer(cfg, [marks, *run._callbacks(Signals())])
-        trainer.fit(run.trainee, datamodule=data)
+        trainer.fit(run.module, datamodule=data)
     return _median(marks.times[:: cfg.accumulate])
 
 

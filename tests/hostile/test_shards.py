@@ -29,7 +29,7 @@ from tests.faults import call, tree
 from tests.hostile import EXAMPLES, JSON, MIB, confined, fuzzing, replaced, spoilt
 from training.data import record as clips
 from training.data.decode import Unreadable
-from training.data.index import shelf
+from training.data.index import read_shard_index
 from training.evaluation.self_cases import self_cases
 
 ANY = {field: b"x" for field in FIELDS}
@@ -66,7 +66,7 @@ def sentences(folder) -> list[str]:
     readers = [
         lambda: list(problems(folder)),
         lambda: read_dataset(folder, folder / "no-ledger"),
-        lambda: len(shelf(folder, "train")),
+        lambda: len(read_shard_index(folder, "train")),
         lambda: self_cases(folder, 1, 4),
     ]
     endings = [confined(reader, UserError) for reader in readers]
@@ -229,8 +229,8 @@ def test_spoilt_indexes(examples, folder):
         for reader in (
             lambda: list(problems(folder)),
             lambda: read_dataset(folder, folder / "x"),
-            lambda: shelf(folder, "train"),
-            lambda: shelf(folder, "val"),
+            lambda: read_shard_index(folder, "train"),
+            lambda: read_shard_index(folder, "val"),
         ):
             try:
                 reader()
@@ -261,7 +261,7 @@ def test_spoilt_shards(examples, folder):
         for reader in (
             lambda: list(problems(folder)),
             lambda: read_dataset(folder, folder / "x"),
-            lambda: shelf(folder, "train"),
+            lambda: read_shard_index(folder, "train"),
             lambda: self_cases(folder, 1, 4),
         ):
             try:

@@ -26,7 +26,7 @@ from datagen.media import video
 from datagen.media.mp4_tables import refuse_claims
 from datagen.shots.adaptive import Shots
 from datagen.stats import films
-from model.inputs import driving_video as footage
+from model.inputs import driving_video
 from tests.hostile import EXAMPLES, MIB, box, confined, film, fuzzing, lying, spoilt
 from tests.hostile.watchers import clip_of, refusals, watched
 from training.data import decode
@@ -201,13 +201,16 @@ def test_films_of_hours_pass(tmp_path):
 def test_pauses_do_not_become_frames(tmp_path, monkeypatch):
     """Most pictures a millisecond apart, so that the rate is high, and a pause of a day."""
     times = np.concatenate([np.arange(50) / 999, 86000 + np.arange(50) / 999])
-    monkeypatch.setattr(footage, "_watch", lambda *_: (times, None))
+    monkeypatch.setattr(driving_video, "_watch", lambda *_: (times, None))
     monkeypatch.setattr(
-        footage, "_meshes", lambda *_: [np.random.default_rng(0).random((478, 3))] * 100
+        driving_video, "_meshes", lambda *_: [np.random.default_rng(0).random((478, 3))] * 100
     )
     (tmp_path / "a.mp4").write_bytes(film())
     assert (
-        "convert it first" in confined(lambda: footage.look(tmp_path / "a.mp4"), UserError).refusal
+        "convert it first"
+        in confined(
+            lambda: driving_video.analyze_driving_video(tmp_path / "a.mp4"), UserError
+        ).refusal
     )
 
 

@@ -19,7 +19,7 @@ from datagen.engine.clip import Artefact, Clip
 from datagen.media import video
 from datagen.shots.adaptive import Shots
 from datagen.sources.listed.exact import stream
-from model.inputs import driving_video as footage
+from model.inputs import driving_video
 from tests.conftest import REPOSITORY
 from tests.hostile import confined
 
@@ -33,7 +33,7 @@ PLAIN: dict[str, Reader] = {
 WATCHING = PLAIN | {
     "stream": stream,
     "clips": lambda path: Clips()(clip_of(path), path.parent),
-    "look": footage.look,
+    "look": driving_video.analyze_driving_video,
 }
 
 

@@ -19,7 +19,7 @@ from model.convert.names import from_official
 from model.driven import DrivenEncoder
 from model.latents import Latents
 from model.motion import MotionModule
-from model.pipeline import MegActorPipeline, Settings, _Sampler
+from model.pipeline import MegActorPipeline, SamplingSettings, _Sampler
 from model.schedule import official_inference, official_training
 from model.unet import DenoisingUNet, ReferenceNet
 from tests.model.parts import GOLDEN, error, load
@@ -250,7 +250,9 @@ def test_the_official_pipeline_in_closed_windows(batch):
         background=f["in.mask"][:, :, 0],
         tokens=c.reference.tokens,
     )
-    settings = Settings(steps=3, guidance=4.5, window=4, overlap=2, closed=True, batch=batch)
+    settings = SamplingSettings(
+        steps=3, guidance=4.5, window=4, overlap=2, closed=True, batch=batch
+    )
     sampler = _Sampler(
         pipeline, reference, Frames(f["in.driving_u8"][0].transpose(0, 1) / 255), settings
     )

@@ -45,12 +45,12 @@ def test_what_it_hears_is_the_guess_in_deviations():
     latents, noisy, reference, velocity, timesteps = drawn(steps)
     residual = Residual(VARIANCES)
     signal = residual.signal[timesteps].view(-1, 1, 1, 1, 1)
-    said = residual(torch.zeros_like(noisy), noisy, reference, timesteps)
-    guess = signal.sqrt() * noisy - (1 - signal).sqrt() * said
-    heard = residual.heard(noisy, reference, timesteps)
+    output = residual(torch.zeros_like(noisy), noisy, reference, timesteps)
+    guess = signal.sqrt() * noisy - (1 - signal).sqrt() * output
+    network_input = residual.network_input(noisy, reference, timesteps)
     deviations = torch.tensor(VARIANCES).sqrt().view(-1, 1, 1, 1)
-    assert torch.allclose(heard, (guess - reference) / deviations, atol=1e-3)
-    assert not heard[2].any()  # all is noise: nothing to hear
+    assert torch.allclose(network_input, (guess - reference) / deviations, atol=1e-3)
+    assert not network_input[2].any()  # all is noise: nothing to hear
 
 
 def test_no_other_linear_guess_is_better():
@@ -63,11 +63,12 @@ def test_no_other_linear_guess_is_better():
 
 def test_clips_of_a_batch_have_their_own_timestep():
     _, noisy, reference, _, timesteps = drawn([3, 800])
-    both = Residual(VARIANCES)(noisy, noisy, reference, timesteps)
+    together = Residual(VARIANCES)(noisy, noisy, reference, timesteps)
     for n in range(2):
         own = slice(n, n + 1)
         assert torch.equal(
-            both[own], Residual(VARIANCES)(noisy[own], noisy[own], reference[own], timesteps[own])
+            together[own],
+            Residual(VARIANCES)(noisy[own], noisy[own], reference[own], timesteps[own]),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.sampling import Loop, windows
+from model.sampling import DenoisingLoop, windows
 from tests.model.parts import GOLDEN
 
 
@@ -82,8 +82,8 @@ def step_after_step(plan, steps: int, frames: int) -> Tensor:
     return x
 
 
-def loop(toy: Toy, plan, steps: int, batch: int = 1) -> Loop:
-    return Loop(plan, steps, toy.predict, toy.step, toy.start, batch)
+def loop(toy: Toy, plan, steps: int, batch: int = 1) -> DenoisingLoop:
+    return DenoisingLoop(plan, steps, toy.predict, toy.step, toy.start, batch)
 
 
 @pytest.mark.parametrize("closed", [False, True])

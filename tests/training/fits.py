@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from datagen.shards import writer as pack
 from tests import faults
 from tests.training import numbered
-from training.objective.denoise import Draw, Objective
+from training.objective.denoise import DenoisingLoss
+from training.objective.noise import NoiseSampler
 from training.trainer.checkpoint import checkpoints
 
 SMALL = (
@@ -48,38 +50,52 @@ STATE = (
 )
 
 
-class Poisoned(Objective):
+class Poisoned(DenoisingLoss):
     """At the sample with position `bad` the loss is not finite, or with `hidden` its gradient
     alone.
     """
 
-    def __init__(self, *args: Any, bad: int, hidden: bool = False, **options: Any):
-        super().__init__(*args, **options)
+    def __init__(self, sampler: NoiseSampler, bad: int, hidden: bool = False, **options: Any):
+        super().__init__(sampler, **options)
         self.bad, self.hidden = bad, hidden
-        self.positions: Sequence[int] = ()
 
-    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
-        self.positions = positions
-        return super().draw(positions, shape, device)
-
-    def loss(self, said: Tensor, wanted: Tensor, draw: Draw) -> Tensor:
-        losses = super().loss(said, wanted, draw)
-        if self.bad not in self.positions:
-            return losses
-        return losses + (0 * said.sum()).abs().sqrt() if self.hidden else losses * float("nan")
+    def __call__(self, prediction, batch, noise):
+        losses, values = super().__call__(prediction, batch, noise)
+        if self.bad not in batch.positions.tolist():
+            return losses, values
+        if self.hidden:
+            return losses + (0 * prediction.sum()).abs().sqrt(), values
+        return losses * float("nan"), values
 
 
-class Fate(Objective):
+class FaceLoss(DenoisingLoss):
+    """Errors in the target's face count `face_weight` times as much: a loss that needs the mask."""
+
+    needs = ("mask",)
+
+    def __init__(self, sampler: NoiseSampler, face_weight: float = 1.0, **options: Any):
+        super().__init__(sampler, **options)
+        self.face_weight = face_weight
+
+    def __call__(self, prediction, batch, noise):
+        errors = self.squared_errors(prediction, noise)  # b c f h w
+        face = interpolate((batch.mask == 255).float(), errors.shape[3:], mode="area")[:, None]
+        weighed = errors * (1 + (self.face_weight - 1) * face)
+        losses = weighed.flatten(1).mean(1) * self.timestep_weights(noise)
+        return losses, {"face": (errors * face).mean(), "mse": errors.mean()}
+
+
+class Fate(DenoisingLoss):
     """At the sample with the position that the environment's FATE begins with, before it is learnt,
     something befalls: `kill` or `term` the process, or `remove` or `damage` the file that is named
     last.
     """
 
-    def draw(self, positions: Sequence[int], shape: Sequence[int], device: torch.device) -> Draw:
+    def __call__(self, prediction, batch, noise):
         position, what, path = os.environ.get("FATE", "-1  ").split(" ")
-        if int(position) in positions:
+        if int(position) in batch.positions.tolist():
             self.befall(what, Path(path))
-        return super().draw(positions, shape, device)
+        return super().__call__(prediction, batch, noise)
 
     def befall(self, what: str, path: Path) -> None:
         if what == "kill":
@@ -101,6 +117,7 @@ def damage(shard: Path) -> None:
 
 FATE = "objective._target_=tests.training.fits.Fate"
 POISON = "objective._target_=tests.training.fits.Poisoned"
+FACE_LOSS = ("objective._target_=tests.training.fits.FaceLoss", "+objective.face_weight=3")
 
 
 def shards(folder: Path, held_identity: str | None = None) -> Path:

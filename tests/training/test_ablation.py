@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.faults import call
 from tests.training.evaluation.test_cross_cases import divided
-from training.ablation import VARIANTS, table
+from training.evaluation.ablation import VARIANTS, table
 
 
 def test_the_table_tells_each_seed_and_all_of_them():

@@ -47,7 +47,7 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Path:
+def read_pair(tmp_path_factory) -> Path:
     """truth.mp4 is person 1, driving.mp4 person 4 with the same motion, short.mp4 the truth's
     beginning, no.mp4 grey
     """
@@ -89,14 +89,14 @@ def test_a_model_is_evaluated(mode, model, shards, store, tmp_path):
     assert again.code == 2 and "--overwrite" in again.sentence
 
 
-def test_an_evaluation_that_replaces_another_leaves_nothing_of_it(films, tmp_path):
+def test_an_evaluation_that_replaces_another_leaves_nothing_of_it(read_pair, tmp_path):
     (tmp_path / "mine.json").touch()
     for name in ("truth", "short"):
         ended = call(
             MODULE,
             "--videos",
-            films / f"{name}.mp4",
-            films / "truth.mp4",
+            read_pair / f"{name}.mp4",
+            read_pair / "truth.mp4",
             "--output",
             tmp_path,
             "--overwrite",
@@ -105,16 +105,18 @@ def test_an_evaluation_that_replaces_another_leaves_nothing_of_it(films, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"mine.json", "short.json", "summary.json"}
 
 
-def test_two_suffixes_make_two_clips(films, tmp_path):
+def test_two_suffixes_make_two_clips(read_pair, tmp_path):
     for side in ("a", "b"):
         (tmp_path / side).mkdir()
         for suffix in (".mp4", ".mov"):
-            (tmp_path / side / f"one{suffix}").write_bytes((films / "truth.mp4").read_bytes())
+            (tmp_path / side / f"one{suffix}").write_bytes((read_pair / "truth.mp4").read_bytes())
     assert [key for key, *_ in paired(tmp_path / "a", tmp_path / "b")] == ["one.mov", "one.mp4"]
 
 
-def test_a_video_against_itself_is_perfect(films, tmp_path):
-    made = call(MODULE, "--videos", films / "truth.mp4", films / "truth.mp4", "--output", tmp_path)
+def test_a_video_against_itself_is_perfect(read_pair, tmp_path):
+    made = call(
+        MODULE, "--videos", read_pair / "truth.mp4", read_pair / "truth.mp4", "--output", tmp_path
+    )
     assert made.code == 0, made.err
     row = scores(tmp_path, "truth")
     assert (row["psnr"], row["ssim"], row["landmarks"], row["face_found"]) == (100, 1, 0, 1)
@@ -122,18 +124,21 @@ def test_a_video_against_itself_is_perfect(films, tmp_path):
     assert "lpips: not measured" in made.out or "lpips" in row
 
 
-def test_against_the_driver_the_leakage_is_estimated(films, tmp_path):
+def test_against_the_driver_the_leakage_is_estimated(read_pair, tmp_path):
     leaks = {}
     for name in ("truth", "driving"):
         more = (
             "against=driving",
             "--reference",
-            films / "portrait.png",
+            read_pair / "portrait.png",
             "--output",
             tmp_path / name,
         )
         assert (
-            call(MODULE, "--videos", films / f"{name}.mp4", films / "driving.mp4", *more).code == 0
+            call(
+                MODULE, "--videos", read_pair / f"{name}.mp4", read_pair / "driving.mp4", *more
+            ).code
+            == 0
         )
         leaks[name] = scores(tmp_path / name, name)
     assert leaks["truth"]["leakage_estimate"] == pytest.approx(0, abs=0.3)
@@ -141,23 +146,27 @@ def test_against_the_driver_the_leakage_is_estimated(films, tmp_path):
     assert "psnr" not in leaks["truth"] and "landmarks" not in leaks["truth"]
 
 
-def test_lengths_that_differ_are_told(films, tmp_path):
-    made = call(MODULE, "--videos", films / "short.mp4", films / "truth.mp4", "--output", tmp_path)
+def test_lengths_that_differ_are_told(read_pair, tmp_path):
+    made = call(
+        MODULE, "--videos", read_pair / "short.mp4", read_pair / "truth.mp4", "--output", tmp_path
+    )
     assert "10 and 16 frames; the first 10 are compared" in made.out
     assert scores(tmp_path, "short")["frames"] == 10
 
 
-def test_a_video_without_a_face_has_pixels_only(films, tmp_path):
-    made = call(MODULE, "--videos", films / "no.mp4", films / "truth.mp4", "--output", tmp_path)
+def test_a_video_without_a_face_has_pixels_only(read_pair, tmp_path):
+    made = call(
+        MODULE, "--videos", read_pair / "no.mp4", read_pair / "truth.mp4", "--output", tmp_path
+    )
     row = scores(tmp_path, "no")
     assert made.code == 0 and row["face_found"] == 0 and "landmarks" not in row and row["psnr"] < 20
 
 
-def test_folders_are_paired_and_runs_compared(films, tmp_path):
+def test_folders_are_paired_and_runs_compared(read_pair, tmp_path):
     for run, name in (("one", "truth"), ("two", "driving")):
         folder = tmp_path / run
         folder.mkdir()
-        (folder / "a.mp4").write_bytes((films / f"{name}.mp4").read_bytes())
+        (folder / "a.mp4").write_bytes((read_pair / f"{name}.mp4").read_bytes())
         assert (
             call(
                 MODULE, "--videos", folder, tmp_path / "one", "--output", tmp_path / f"of_{run}"

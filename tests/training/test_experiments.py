@@ -19,12 +19,12 @@ from model.build import skeleton
 from model.schedule import official_inference, official_training
 from tests.conftest import REPOSITORY
 from training.fit import FitOptions
-from training.objective.denoise import Objective
+from training.objective.denoise import DenoisingLoss
 from training.optim.optimizer import groups, train_only
 from training.trainer.settings import resolved
 
 EXPERIMENTS = ("stage1", "stage2", "gaze")
-COMMON = {  # specification, 4, 5.1 and 5.3
+COMMON = {  # docs/model.md, 5, 6 and 9
     "accumulate": 2,
     "max_steps": 500_000,
     "gradient_checkpointing": False,
@@ -159,12 +159,14 @@ def test_noise_is_added_by_the_schedule_that_is_named():
         torch.equal(objective.signal, official_training().alphas_cumprod)
         and objective.signal[-1] == 0
     )
-    assert torch.equal(Objective(official_inference()).signal, official_inference().alphas_cumprod)
+    assert torch.equal(
+        DenoisingLoss(official_inference()).signal, official_inference().alphas_cumprod
+    )
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_what_learns_at_full_size(experiment):
-    """Parameters in millions: specification, 0 and 5.1."""
+    """Parameters in millions: docs/model.md, 1 and 9."""
     cfg = composed(experiment)
     animator = skeleton(cfg.model).animator
     assert all(parameter.is_meta for parameter in animator.parameters())
@@ -183,11 +185,11 @@ def test_two_steps_change_what_is_to_learn_and_nothing_else(experiment, official
     more = ("official=true", *NO_TINY_SCHEDULE) if official else ()
     cfg = composed(experiment, *TOY, f"data.input={sample}", f"output={tmp_path / 'run'}", *more)
     run = Run.prepared(cfg)
-    before = {name: p.detach().clone() for name, p in run.trainee.animator.named_parameters()}
+    before = {name: p.detach().clone() for name, p in run.module.animator.named_parameters()}
     assert run.fit() == 0
     changed = {
         name
-        for name, p in run.trainee.animator.named_parameters()
+        for name, p in run.module.animator.named_parameters()
         if not torch.equal(p, before[name])
     }
     modules = {

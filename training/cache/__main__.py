@@ -6,10 +6,13 @@ python -m training.cache --input data/shards --output data/cache
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from datagen.cli import command
 from datagen.options import option
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @dataclass
@@ -31,7 +34,7 @@ class CacheOptions:
 
 
 @command("cache", CacheOptions)
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     from training.cache.writer import fill
 
     return fill(cfg)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from training.cache.tensors import Place
+    from training.cache.tensors import TensorFile
 
 
-class Cache:
+class LatentCache:
     """A folder written by python -m training.cache, read: (key, frames int64 [f], reference frame)
     -> the fields `latents`, `reference_latents` and `tokens` of a Batch of one, float16.
 
@@ -29,9 +29,9 @@ class Cache:
         index = opened(folder, shards)
         _refuse_other(folder, index, digest(pipeline.vae, pipeline.image_encoder), pipeline.side)
         self.folder, self.every = folder, int(index["tokens_every"])
-        self.places: dict[str, Place] = {}
+        self.tensor_files: dict[str, TensorFile] = {}
         for entry in index["shards"]:
-            self.places |= _places(folder, entry)
+            self.tensor_files |= _places(folder, entry)
 
     def among(self, references: np.ndarray) -> np.ndarray:
         """Those of the candidates for a reference whose tokens are kept."""
@@ -47,10 +47,12 @@ class Cache:
 
         if reference % self.every:
             raise ValueError(f"frame {reference} has no tokens, only every {self.every}th has")
-        if key not in self.places:
+        if key not in self.tensor_files:
             raise Unreadable(f"it could not be cached ({self.folder})")
         number = np.array([reference // self.every])
-        found = self.places[key].rows({"latents": np.append(frames, reference), "tokens": number})
+        found = self.tensor_files[key].rows(
+            {"latents": np.append(frames, reference), "tokens": number}
+        )
         latents = found["latents"]
         return {
             "latents": latents[:-1].transpose(0, 1)[None],
@@ -79,20 +81,20 @@ def _refuse_other(folder: Path, index: dict[str, Any], model: str, side: int) ->
 def _refuse_unfinished(folder: Path, index: dict[str, Any], shards: Path) -> None:
     from datagen.shards.index import read_index as read_shards
 
-    wanted = {entry["file"]: entry["sha256"] for entry in read_shards(shards)["shards"]}
+    expected = {entry["file"]: entry["sha256"] for entry in read_shards(shards)["shards"]}
     found = {entry["file"]: entry["source"] for entry in index["shards"]}
-    lacking = sorted(name for name, sha256 in wanted.items() if found.get(name) != sha256)
+    lacking = sorted(name for name, sha256 in expected.items() if found.get(name) != sha256)
     if lacking:
         raise UserError(
-            f"the cache in {folder} lacks {len(lacking)} of {len(wanted)} shards of "
+            f"the cache in {folder} lacks {len(lacking)} of {len(expected)} shards of "
             f"{shards}, or they are others now, "
             f"the first is {lacking[0]}: run python -m training.cache --input {shards} "
             f"--output {folder}."
         )
 
 
-def _places(folder: Path, entry: dict[str, Any]) -> dict[str, Place]:
-    from training.cache.tensors import places
+def _places(folder: Path, entry: dict[str, Any]) -> dict[str, TensorFile]:
+    from training.cache.tensors import tensor_files
 
     path = folder / entry["file"]
     try:
@@ -100,6 +102,6 @@ def _places(folder: Path, entry: dict[str, Any]) -> dict[str, Place]:
             raise UserError(
                 f"{path} has {size} bytes, its index says {entry['bytes']}: make the cache again."
             )
-        return places(path)
+        return tensor_files(path)
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"{path} cannot be read ({error}): make the cache again.") from None

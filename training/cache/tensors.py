@@ -26,34 +26,35 @@ SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorFile:
     """Where in which tar a sample's file lies, in bytes."""
 
     path: Path
     offset: int
 
-    def rows(self, wanted: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    def rows(self, row_numbers: dict[str, np.ndarray]) -> dict[str, Tensor]:
         """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so
         many.
         """
         with self.path.open("rb") as file:
             file.seek(self.offset)
             length = min(int.from_bytes(file.read(8), "little"), MAX_JSON)
-            told = json.loads(file.read(length))
+            header = json.loads(file.read(length))
             start = self.offset + 8 + length
             return {
-                name: _rows(file, start, told[name], numbers) for name, numbers in wanted.items()
+                name: _rows(file, start, header[name], numbers)
+                for name, numbers in row_numbers.items()
             }
 
 
-def _rows(file: Any, start: int, told: dict[str, Any], numbers: np.ndarray) -> Tensor:
-    count, *shape = told["shape"]
+def _rows(file: Any, start: int, header: dict[str, Any], numbers: np.ndarray) -> Tensor:
+    count, *shape = header["shape"]
     size = 2 * int(np.prod(shape))
     data = bytearray()
     for number in numbers.tolist():
         if not 0 <= number < count:
             raise IndexError(f"row {number} of {count}")
-        file.seek(start + told["data_offsets"][0] + number * size)
+        file.seek(start + header["data_offsets"][0] + number * size)
         data += file.read(size)
     return torch.frombuffer(data, dtype=torch.float16).view(len(numbers), *shape)
 
@@ -76,7 +77,9 @@ def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[
     return keys
 
 
-def places(path: Path) -> dict[str, Place]:
+def tensor_files(path: Path) -> dict[str, TensorFile]:
     """Key -> where its file lies."""
     with tars.opened(path) as (_, infos):
-        return {info.name.removesuffix(SUFFIX): Place(path, info.offset_data) for info in infos}
+        return {
+            info.name.removesuffix(SUFFIX): TensorFile(path, info.offset_data) for info in infos
+        }

@@ -27,24 +27,24 @@ from training.cache.format import FORMAT, digest, read_index
 from training.cache.tensors import write
 from training.data.augment import Augmentation
 from training.data.batch import Batch, to_floats
-from training.data.dataset import LOOKS, ClipSet, Look, Sides
+from training.data.dataset import REFERENCE_CANDIDATES, ClipDataset, FrameOptions, Resolution
 from training.data.decode import Unreadable
-from training.data.index import shelf
-from training.data.sampler import Order
-from training.data.window import Window, Windows
+from training.data.index import read_shard_index
+from training.data.sampler import SampleOrder
+from training.data.window import FrameWindow, WindowSampler
 
 
 @dataclass(frozen=True)
-class Frozen:
+class CacheEncoders:
     """The parts of a model that are asked, on their device, and the shapes of what they say."""
 
     latents: Latents
     background: BackgroundTokens
-    look: Look
+    options: FrameOptions
     digest: str
     device: torch.device
 
-    def said(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latents [f, c, h, h] and tokens [n, d] of a batch of one."""
         dtype = self.background.image_encoder.dtype
         pictures = to_floats(batch.target.to(self.device))[0].transpose(0, 1).to(dtype)
@@ -57,14 +57,14 @@ def fill(cfg: Any) -> int:
     """Exit code 0; samples that cannot be read are told and left out."""
     source, folder = Path(str(cfg.input)), Path(str(cfg.output))
     _refuse_options(cfg)
-    shards, frozen = read_shards(source), _frozen(cfg)
-    index = _begun(cfg, folder, frozen)
+    shards, encoders = read_shards(source), _cache_encoders(cfg)
+    index = _begun(cfg, folder, encoders)
     clear_parts(folder)
     for split in SPLITS:
         if any(entry["split"] == split for entry in shards["shards"]):
-            clips = _clipset(source, split, frozen.look)
+            clips = _clipset(source, split, encoders.options)
             _fill_split(
-                cfg, clips, frozen, [e for e in shards["shards"] if e["split"] == split], index
+                cfg, clips, encoders, [e for e in shards["shards"] if e["split"] == split], index
             )
     count, size = (sum(entry[name] for entry in index["shards"]) for name in ("samples", "bytes"))
     print(f"{folder}: {count} samples in {len(index['shards'])} shards, {size / 1e6:.0f} MB.")
@@ -72,7 +72,11 @@ def fill(cfg: Any) -> int:
 
 
 def _fill_split(
-    cfg: Any, clips: ClipSet, frozen: Frozen, entries: list[dict[str, Any]], index: dict[str, Any]
+    cfg: Any,
+    clips: ClipDataset,
+    encoders: CacheEncoders,
+    entries: list[dict[str, Any]],
+    index: dict[str, Any],
 ) -> None:
     """A shard at a time; the index says after each what there is."""
     folder, known = Path(str(cfg.output)), {e["file"]: e for e in index["shards"]}
@@ -81,8 +85,8 @@ def _fill_split(
         if old and old["source"] == entry["sha256"] and _stands(folder / old["file"], old):
             continue
         path = folder / entry["file"]
-        where = np.flatnonzero(clips.shelf.shard == number).tolist()
-        keys = write(path, _samples(cfg, clips, frozen, where))
+        where = np.flatnonzero(clips.shards.shard == number).tolist()
+        keys = write(path, _samples(cfg, clips, encoders, where))
         made = {"file": entry["file"], "source": entry["sha256"], "samples": len(keys)}
         known[entry["file"]] = made | {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         index["shards"] = [known[name] for name in sorted(known)]
@@ -93,65 +97,68 @@ def _fill_split(
 
 
 def _samples(
-    cfg: Any, clips: ClipSet, frozen: Frozen, where: list[int]
+    cfg: Any, clips: ClipDataset, encoders: CacheEncoders, where: list[int]
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Tokens of a frame that is too dark for a reference are those of another frame, which nobody
     asks for.
     """
-    chunks = Chunks(
+    chunks = FrameChunks(
         clips,
-        [(place, start) for place in where for start in _starts(clips, place, cfg.tokens_every)],
+        [(index, start) for index in where for start in _starts(clips, index, cfg.tokens_every)],
         cfg.tokens_every,
     )
     loader = DataLoader(
         chunks, batch_size=None, num_workers=cfg.workers, generator=torch.Generator()
     )
-    for place, group in itertools.groupby(
-        zip(chunks.places, loader, strict=True), lambda pair: pair[0][0]
+    for index, group in itertools.groupby(
+        zip(chunks.tensor_files, loader, strict=True), lambda pair: pair[0][0]
     ):
         batches = [batch for _, batch in group]
         faults = [batch for batch in batches if isinstance(batch, str)]
         if faults:
-            print(f"{clips.shelf.key(place)} is left out: {faults[0]}", file=sys.stderr)
+            print(f"{clips.shards.key(index)} is left out: {faults[0]}", file=sys.stderr)
             continue
-        latents, tokens = zip(*(frozen.said(batch) for batch in batches), strict=True)
-        yield clips.shelf.key(place), {"latents": torch.cat(latents), "tokens": torch.stack(tokens)}
+        latents, tokens = zip(*(encoders.encode(batch) for batch in batches), strict=True)
+        yield (
+            clips.shards.key(index),
+            {"latents": torch.cat(latents), "tokens": torch.stack(tokens)},
+        )
 
 
 @dataclass
-class Chunks(Dataset):
+class FrameChunks(Dataset):
     """Number -> a Batch of the next `every` frames from a frame on, whose first is the reference;
     or why not.
     """
 
-    clips: ClipSet
-    places: list[tuple[int, int]]  # of the sample, first frame
+    clips: ClipDataset
+    tensor_files: list[tuple[int, int]]  # of the sample, first frame
     every: int
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.tensor_files)
 
     def __getitem__(self, number: int) -> Batch | str:
-        place, start = self.places[number]
-        count = int(self.clips.shelf.frames[place])
-        others = np.linspace(0, count - 1, LOOKS - 1).astype(np.int64)
+        index, start = self.tensor_files[number]
+        count = int(self.clips.shards.frames[index])
+        others = np.linspace(0, count - 1, REFERENCE_CANDIDATES - 1).astype(np.int64)
         frames = np.arange(start, min(start + self.every, count))
         try:
-            return self.clips.sample(place, Window(frames, np.append(start, others), "target"))
+            return self.clips.sample(index, FrameWindow(frames, np.append(start, others), "target"))
         except Unreadable as error:
             return str(error)
 
 
-def _starts(clips: ClipSet, place: int, every: int) -> range:
-    return range(0, int(clips.shelf.frames[place]), every)
+def _starts(clips: ClipDataset, index: int, every: int) -> range:
+    return range(0, int(clips.shards.frames[index]), every)
 
 
-def _clipset(source: Path, split: str, look: Look) -> ClipSet:
-    found = shelf(source, split)
-    return ClipSet(found, Order(len(found), 0), Windows(), look, Augmentation())
+def _clipset(source: Path, split: str, options: FrameOptions) -> ClipDataset:
+    found = read_shard_index(source, split)
+    return ClipDataset(found, SampleOrder(len(found), 0), WindowSampler(), options, Augmentation())
 
 
-def _frozen(cfg: Any) -> Frozen:
+def _cache_encoders(cfg: Any) -> CacheEncoders:
     """Of a folder, or the configuration's own."""
     shapes = skeleton(cfg.model)
     if cfg.init_from is None:
@@ -159,15 +166,21 @@ def _frozen(cfg: Any) -> Frozen:
     else:
         held = load(Path(str(cfg.init_from)))
         vae, image_encoder = held.vae, held.image_encoder
-    told = digest(vae, image_encoder)
+    own_digest = digest(vae, image_encoder)
     device, dtype = _device(str(cfg.device))
     for part in (vae, image_encoder):
         torch.nn.Module.to(
             part, device, dtype
         )  # diffusers' own warns of parts to be kept in float32
-    sides = Sides(shapes.side, shapes.driving_side, shapes.side // shapes.factor)
+    resolution = Resolution(shapes.side, shapes.driving_side, shapes.side // shapes.factor)
     background = BackgroundTokens(image_encoder, shapes.feature_extractor)
-    return Frozen(Latents(vae), background, Look(sides, shapes.feature_extractor), told, device)
+    return CacheEncoders(
+        Latents(vae),
+        background,
+        FrameOptions(resolution, shapes.feature_extractor),
+        own_digest,
+        device,
+    )
 
 
 def _device(name: str) -> tuple[torch.device, torch.dtype]:
@@ -180,12 +193,12 @@ def _device(name: str) -> tuple[torch.device, torch.dtype]:
     return torch.device("cuda" if is_gpu else "cpu"), torch.bfloat16 if is_gpu else torch.float32
 
 
-def _begun(cfg: Any, folder: Path, frozen: Frozen) -> dict[str, Any]:
+def _begun(cfg: Any, folder: Path, encoders: CacheEncoders) -> dict[str, Any]:
     """The index so far. UserError where it is of another model and may not be replaced."""
     asked = {
         "format": FORMAT,
-        "model": frozen.digest,
-        "side": frozen.look.sides.picture,
+        "model": encoders.digest,
+        "side": encoders.options.resolution.frame,
         "tokens_every": cfg.tokens_every,
     }
     if not (folder / "index.json").exists():

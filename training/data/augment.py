@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,7 @@ class Augmentation:
     """How much is changed; 0 changes nothing. Strengths and probabilities are in [0, 1]."""
 
     warp_probability: float = (
-        0.0  # driving frames: aspect and scale drawn from these ranges (specification, 5.3)
+        0.0  # driving frames: aspect and scale drawn from these ranges (docs/model.md, 6)
     )
     warp_aspect: tuple[float, float] = (0.8, 1.2)
     warp_scale: tuple[float, float] = (0.8, 1.2)
@@ -73,13 +72,13 @@ class Augmentation:
         """
         return [name for name in ("jitter", "flip", "reshape") if getattr(self, name)]
 
-    def draw(self, generator: torch.Generator) -> Change:
+    def draw(self, generator: torch.Generator) -> AppliedAugmentation:
         """The numbers of one sample."""
         warp = _uniform(3, generator).tolist()
-        ours, driving = (Colours.draw(self.jitter, generator) for _ in range(2))
+        ours, driving = (ColourJitter.draw(self.jitter, generator) for _ in range(2))
         flipped = bool(_uniform(1, generator) < self.flip)
         shape, driving_shape = (
-            Shape.draw(each, generator) for each in (self.reshape, self.reshape_driving)
+            SmoothWarp.draw(each, generator) for each in (self.reshape, self.reshape_driving)
         )
         aspect, scale = (
             low + (high - low) * share
@@ -90,11 +89,11 @@ class Augmentation:
         warped = (aspect, scale) if warp[0] < self.warp_probability else None
         other, donor = _uniform(2, generator).tolist()
         lent = donor if other < self.donor_shape else None
-        return Change(warped, ours, driving, flipped, shape, driving_shape, lent)
+        return AppliedAugmentation(warped, ours, driving, flipped, shape, driving_shape, lent)
 
 
 @dataclass(frozen=True)
-class Colours:
+class ColourJitter:
     """Brightness, contrast and saturation as factors, hue as a turn in radians about grey (YIQ)."""
 
     brightness: float
@@ -103,7 +102,7 @@ class Colours:
     hue: float
 
     @classmethod
-    def draw(cls, strength: float, generator: torch.Generator) -> Colours | None:
+    def draw(cls, strength: float, generator: torch.Generator) -> ColourJitter | None:
         """None where nothing is to change."""
         light, contrast, saturation, hue = ((2 * _uniform(4, generator) - 1) * strength).tolist()
         drawn = cls(1 + LIGHT * light, 1 + LIGHT * contrast, 1 + SATURATION * saturation, HUE * hue)
@@ -126,7 +125,7 @@ class Colours:
 
 
 @dataclass(frozen=True)
-class Shape:
+class SmoothWarp:
     """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1,
     1] coordinates.
 
@@ -137,7 +136,7 @@ class Shape:
     field: Tensor  # 1 2 COARSE COARSE
 
     @classmethod
-    def draw(cls, strength: float, generator: torch.Generator) -> Shape | None:
+    def draw(cls, strength: float, generator: torch.Generator) -> SmoothWarp | None:
         """None where nothing is to change."""
         stretch, *bend = ((2 * _uniform(1 + 2 * COARSE**2, generator) - 1) * strength).tolist()
         aspect = float(np.exp(STRETCH * stretch / 2))
@@ -155,16 +154,16 @@ class Shape:
         """Where points [..., 2] px of pictures of `side` px lie in the result: the inverse, by
         fixed point.
         """
-        wanted = torch.from_numpy(points.reshape(1, -1, 1, 2) * (2 / side) - 1).float()
-        inverse, place = torch.linalg.inv(self.matrix), wanted
+        target = torch.from_numpy(points.reshape(1, -1, 1, 2) * (2 / side) - 1).float()
+        inverse, source = torch.linalg.inv(self.matrix), target
         for _ in range(30):
             bend = F.grid_sample(
-                self.field, place, mode="bilinear", padding_mode="border", align_corners=True
+                self.field, source, mode="bilinear", padding_mode="border", align_corners=True
             )
-            before, place = place, (wanted - bend.permute(0, 2, 3, 1)) @ inverse.T
-            if (place - before).abs().max() * side < NEAR:  # three to ten rounds
+            before, source = source, (target - bend.permute(0, 2, 3, 1)) @ inverse.T
+            if (source - before).abs().max() * side < NEAR:  # three to ten rounds
                 break
-        return ((place + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
+        return ((source + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
 
     def _sources(self, side: int) -> Tensor:
         """[1, side, side, 2], x before y; the field's own points lie at the picture's corners and
@@ -172,23 +171,23 @@ class Shape:
         """
         middles = (2 * torch.arange(side) + 1) / side - 1
         y, x = torch.meshgrid(middles, middles, indexing="ij")
-        places = torch.stack([x, y], dim=-1)[None]
+        grid = torch.stack([x, y], dim=-1)[None]
         bend = F.grid_sample(
-            self.field, places, mode="bilinear", padding_mode="border", align_corners=True
+            self.field, grid, mode="bilinear", padding_mode="border", align_corners=True
         )
-        return places @ self.matrix.T + bend.permute(0, 2, 3, 1)
+        return grid @ self.matrix.T + bend.permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
-class Change:
+class AppliedAugmentation:
     """What happens to one sample."""
 
     warp: tuple[float, float] | None  # aspect, scale
-    colours: Colours | None
-    driving_colours: Colours | None
+    colours: ColourJitter | None
+    driving_colours: ColourJitter | None
     flipped: bool
-    shape: Shape | None
-    driving_shape: Shape | None
+    shape: SmoothWarp | None
+    driving_shape: SmoothWarp | None
     donor: float | None = (
         None  # in [0, 1): which of the other people lends the driving frames a face shape
     )
@@ -202,12 +201,10 @@ class Change:
         return self.mirrored(pictures)
 
     def driving(self, pictures: Tensor, boxes: np.ndarray, grey: bool) -> Tensor:
-        """uint8 [n, 1 or 3, H, W] of uint8 [n, 3, H, W]: what is inside the whole-px boxes int [n,
-        4], on black.
-        """
+        """The face alone, uint8 [n, 1 or 3, S, S] of uint8 [n, 3, S, S]; face boxes [n, 4] px."""
         if self.driving_colours:
             pictures = to_levels(self.driving_colours(to_floats(pictures)))
-        alone = drive.only(_grey(pictures) if grey else pictures, boxes)
+        alone = drive.face_alone(pictures, boxes, grey)
         if self.driving_shape or self.warp:
             shown = alone.float().div_(255)
             shown = self.driving_shape(shown) if self.driving_shape else shown
@@ -231,11 +228,3 @@ class Change:
 
 def _uniform(count: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator)
-
-
-def _grey(pictures: Tensor) -> Tensor:
-    """uint8 [n, 1, H, W] of uint8 [n, 3, H, W]: the nearest to drive.grey, by OpenCV."""
-    levels = np.empty((len(pictures), *pictures.shape[2:]), np.uint8)
-    for grey, rgb in zip(levels, pictures, strict=True):
-        cv2.cvtColor(cv2.merge(list(rgb.numpy())), cv2.COLOR_RGB2GRAY, dst=grey)
-    return torch.from_numpy(levels)[:, None]

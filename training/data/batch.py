@@ -29,8 +29,9 @@ class Batch:
     reference: Tensor  # b 3 S S  uint8
     background: Tensor  # b 1 h h  float32 of the reference: 1 background, 0 person
     clip_pixels: Tensor  # b 3 c c  float32, the reference without the person, prepared for CLIP
-    mask: Tensor  # b f S S  uint8 of the target: 0 background, 128 person, 255 face
-    landmarks: Tensor  # b f 478 2  float32 px of the target pictures
+    # of the target, where data.extras names them
+    mask: Tensor | None = None  # b f S S  uint8: 0 background, 128 person, 255 face
+    landmarks: Tensor | None = None  # b f 478 2  float32 px of the target frames
     latents: Tensor | None = None  # b 4 f h h  of the target, scaled, where they are cached
     reference_latents: Tensor | None = None  # b 4 h h  of the reference, likewise
     tokens: Tensor | None = None  # b n d  of clip_pixels, likewise

@@ -21,22 +21,23 @@ from model.inputs import driving as drive
 from model.inputs.driving import Square
 from training.data import decode
 from training.data import face_shape as donor
-from training.data.augment import Augmentation, Change
+from training.data.augment import AppliedAugmentation, Augmentation
 from training.data.batch import Batch, to_floats, to_levels
 from training.data.decode import Unreadable
-from training.data.face_shape import Donors, FaceShape
-from training.data.index import TWINS, Shelf
-from training.data.record import Clip, Memory, SmallClip
-from training.data.sampler import Order
-from training.data.window import Window, Windows
+from training.data.face_shape import FaceShape, FaceShapeDonors
+from training.data.index import TWINS, ShardIndex
+from training.data.record import ClipReader, DecodedClip, FrameCache
+from training.data.sampler import SampleOrder
+from training.data.window import FrameWindow, WindowSampler
 
 DARK = 5.0  # of 255: mean of a frame that cannot be a reference
-LOOKS = 8  # frames that are looked at for a reference that is not dark
+REFERENCE_CANDIDATES = 8  # frames that are looked at for a reference that is not dark
 ATTEMPTS = 16  # samples after each other that may be unreadable
 CROPS = ("clip", "largest")
+EXTRAS = ("mask", "landmarks")
 
 
-class Cache(Protocol):
+class LatentSource(Protocol):
     """What need not be computed again."""
 
     def among(self, references: np.ndarray) -> np.ndarray:
@@ -49,41 +50,42 @@ class Cache(Protocol):
 
 
 @dataclass(frozen=True)
-class Sides:
+class Resolution:
     """px of a model's pictures and driving frames, and of its latents."""
 
-    picture: int
+    frame: int
     driving: int
     latent: int
 
 
 @dataclass(frozen=True)
-class Look:
+class FrameOptions:
     """How a sample is cut out and changed: crop `clip`, the whole clip, or `largest`, the largest
-    square around the middle of all its faces (specification, 5.3, step 7); driving frames grey or
+    square around the middle of all its faces (docs/model.md, 6, step 4); driving frames grey or
     in colour.
     """
 
-    sides: Sides
+    resolution: Resolution
     preparation: Any  # of CLIP's pictures: a pipeline's feature_extractor
     crop: str = "clip"
     grey: bool = True
+    extras: tuple[str, ...] = ()  # of EXTRAS: fields of a Batch that only some losses read
 
 
 @dataclass
-class ClipSet(Dataset):
+class ClipDataset(Dataset):
     """Position in the endless order -> a Batch of one; the same whoever asks and whenever."""
 
-    shelf: Shelf
-    order: Order
-    windows: Windows
-    look: Look
+    shards: ShardIndex
+    order: SampleOrder
+    windows: WindowSampler
+    options: FrameOptions
     augmentation: Augmentation
-    cache: Cache | None = None
-    memory: Memory | None = None
+    cache: LatentSource | None = None
+    memory: FrameCache | None = None
 
     def __post_init__(self) -> None:
-        self.donors = Donors(self.shelf)
+        self.donors = FaceShapeDonors(self.shards)
 
     def __getitem__(self, position: int) -> Batch:
         """An unreadable sample is replaced by the next of the same epoch and named in
@@ -91,59 +93,63 @@ class ClipSet(Dataset):
         """
         replaced: list[tuple[str, str]] = []
         for attempt in range(min(ATTEMPTS, self.order.count)):
-            place = self.order.sample(position, attempt)
+            index = self.order.sample(position, attempt)
             try:
-                return self._drawn(place, position, tuple(replaced))
+                return self._drawn(index, position, tuple(replaced))
             except Unreadable as error:
-                replaced.append((self.shelf.key(place), str(error)))
-        told = "; ".join(f"{key} {reason}" for key, reason in replaced[:3])
+                replaced.append((self.shards.key(index), str(error)))
+        examples = "; ".join(f"{key} {reason}" for key, reason in replaced[:3])
         raise UserError(
-            f"{len(replaced)} samples after each other cannot be read ({told}): python "
+            f"{len(replaced)} samples after each other cannot be read ({examples}): python "
             "-m datagen.verify --input "
-            f"{self.shelf.folder} says what is wrong with the shards."
+            f"{self.shards.folder} says what is wrong with the shards."
         )
 
     def sample(
-        self, place: int, window: Window, change: Change | None = None, position: int = -1
+        self,
+        index: int,
+        window: FrameWindow,
+        change: AppliedAugmentation | None = None,
+        position: int = -1,
     ) -> Batch:
         """A window of one's choice of the sample with this number, unchanged by default. Raises
         Unreadable.
         """
         return self._batch(
-            place, window, change or Augmentation().draw(torch.Generator()), position, ()
+            index, window, change or Augmentation().draw(torch.Generator()), position, ()
         )
 
     def generator(self, position: int) -> torch.Generator:
         """From which all random numbers of a sample come."""
         return torch.Generator().manual_seed(seed_of("sample", self.order.seed, position))
 
-    def _drawn(self, place: int, position: int, replaced: tuple[tuple[str, str], ...]) -> Batch:
+    def _drawn(self, index: int, position: int, replaced: tuple[tuple[str, str], ...]) -> Batch:
         generator = self.generator(position)
         window = self.windows.draw(
-            int(self.shelf.frames[place]), self.shelf.twins(place), generator
+            int(self.shards.frames[index]), self.shards.twins(index), generator
         )
         if self.cache is not None:
             kept = self.cache.among(window.references)
             window = replace(window, references=kept if len(kept) else np.zeros(1, np.int64))
-        return self._batch(place, window, self.augmentation.draw(generator), position, replaced)
+        return self._batch(index, window, self.augmentation.draw(generator), position, replaced)
 
     def _batch(
         self,
-        place: int,
-        window: Window,
-        change: Change,
+        index: int,
+        window: FrameWindow,
+        change: AppliedAugmentation,
         position: int,
         replaced: tuple[tuple[str, str], ...],
     ) -> Batch:
-        key = self.shelf.key(place)
+        key = self.shards.key(index)
         fields = [
             "mp4",
             "mask.mp4",
             "faces.npz",
             *([TWINS[window.twin]] if window.twin != "target" else []),
         ]
-        clip = self._clip(place, fields)
-        reader = _Reader(self.look, clip, window, self.donors(place, clip.faces, change.donor))
+        clip = self._clip(index, fields)
+        reader = _Reader(self.options, clip, window, self.donors(index, clip.faces, change.donor))
         shown = reader.changed(change)
         frames, reference = window.frames, reader.reference
         return Batch(
@@ -157,14 +163,19 @@ class ClipSet(Dataset):
             **(self.cache(key, frames, reference) if self.cache else {}),
         )
 
-    def _clip(self, place: int, fields: list[str]) -> Clip | SmallClip:
-        if self.memory is not None and place in self.memory.clips:
-            return self.memory.clips[place]
-        clip = Clip(int(self.shelf.frames[place]), self.shelf.read(place, fields))
+    def _clip(self, index: int, fields: list[str]) -> ClipReader | DecodedClip:
+        if self.memory is not None and index in self.memory.clips:
+            return self.memory.clips[index]
+        clip = ClipReader(int(self.shards.frames[index]), self.shards.read(index, fields))
         if self.memory is None:
             return clip
-        every = ["mp4", "mask.mp4", "faces.npz", *(TWINS[twin] for twin in self.shelf.twins(place))]
-        return self.memory.kept(place, clip, lambda: self.shelf.read(place, every))
+        every = [
+            "mp4",
+            "mask.mp4",
+            "faces.npz",
+            *(TWINS[twin] for twin in self.shards.twins(index)),
+        ]
+        return self.memory.add(index, clip, lambda: self.shards.read(index, every))
 
 
 class _Reader:
@@ -172,26 +183,27 @@ class _Reader:
 
     def __init__(
         self,
-        look: Look,
-        clip: Clip | SmallClip,
-        window: Window,
+        options: FrameOptions,
+        clip: ClipReader | DecodedClip,
+        window: FrameWindow,
         shapes: tuple[FaceShape, FaceShape] | None = None,
     ):
-        self.look, self.clip, self.window, self.shapes = look, clip, window, shapes
+        self.options, self.clip, self.window, self.shapes = options, clip, window, shapes
         self.faces = clip.faces
         self.reference, self.target = self._target()
         self.part = self._part()
 
-    def changed(self, change: Change) -> dict[str, Tensor]:
+    def changed(self, change: AppliedAugmentation) -> dict[str, Tensor]:
         """The fields of a Batch that are pictures or places in them, without the batch's own
         dimension.
         """
-        side, latent = self.look.sides.picture, self.look.sides.latent
+        side, latent = self.options.resolution.frame, self.options.resolution.latent
         cut = self._cut([self.target[i] for i in self.window.frames.tolist()], side)
         reference = change.pictures(self._cut([self.target[self.reference]], side))[0]
-        levels = change.levels(self._levels())
+        extras = self.options.extras
+        window = self.window.frames.tolist() if "mask" in extras else []
+        levels = change.levels(self._levels([*window, self.reference]))
         background = (levels[-1] == 0).to(torch.uint8)
-        landmarks = self.part.place(self.faces.landmarks[self.window.frames], side)
         return {
             "target": change.pictures(cut).transpose(0, 1),
             "reference": reference,
@@ -200,15 +212,20 @@ class _Reader:
                 background[None, None].float(), (latent, latent), mode="nearest"
             )[0],
             "clip_pixels": self._clip_pixels(reference, background),
-            "mask": levels[:-1],
-            "landmarks": torch.from_numpy(change.landmarks(landmarks, side)).float(),
+            **({"mask": levels[:-1]} if "mask" in extras else {}),
+            **({"landmarks": self._landmarks(change)} if "landmarks" in extras else {}),
         }
+
+    def _landmarks(self, change: AppliedAugmentation) -> Tensor:
+        side = self.options.resolution.frame
+        points = self.part.crop_points(self.faces.landmarks[self.window.frames], side)
+        return torch.from_numpy(change.landmarks(points, side)).float()
 
     def _target(self) -> tuple[int, dict[int, Any]]:
         """The reference's frame, and the decoded frames of the target; mostly one pass."""
-        candidates = self.window.references[:LOOKS].tolist()
-        wanted = [*self.window.frames.tolist(), candidates[0]]
-        found = self.clip.pictures("mp4", wanted)
+        candidates = self.window.references[:REFERENCE_CANDIDATES].tolist()
+        frames = [*self.window.frames.tolist(), candidates[0]]
+        found = self.clip.pictures("mp4", frames)
         for frame in candidates:
             picture = found.get(frame) or self.clip.pictures("mp4", [frame])[frame]
             if decode.rgb([picture], 32).mean() > DARK:
@@ -217,47 +234,44 @@ class _Reader:
 
     def _part(self) -> Square:
         width = self.target[self.reference].width
-        if self.look.crop == "clip":
+        if self.options.crop == "clip":
             return Square(0, 0, width)
         frames = [*self.window.frames.tolist(), self.reference]
         return drive.square(self.faces.boxes[frames], (width, width))
 
     def _cut(self, shown: list[Any], side: int) -> Tensor:
         """uint8 [n, 3, side, side]; scaled as it is decoded where the whole picture is taken."""
-        if self.look.crop == "clip":
+        if self.options.crop == "clip":
             return torch.from_numpy(decode.rgb(shown, side)).permute(0, 3, 1, 2)
         whole = torch.from_numpy(decode.rgb(shown, shown[0].width)).permute(0, 3, 1, 2)
         return drive.cropped(whole, self.part, side)
 
-    def _levels(self) -> Tensor:
-        """uint8 [f + 1, S, S] of the window and the reference."""
-        frames = [*self.window.frames.tolist(), self.reference]
+    def _levels(self, frames: list[int]) -> Tensor:
+        """The mask, uint8 [n, S, S], of these frames."""
         found = self.clip.pictures("mask.mp4", frames)
         shown, part = [found[frame] for frame in frames], self.part
         return torch.from_numpy(
-            decode.levels(shown, self.look.sides.picture, (part.left, part.top, part.side))
+            decode.levels(shown, self.options.resolution.frame, (part.left, part.top, part.side))
         )
 
-    def _driving(self, change: Change, target: Tensor) -> Tensor:
+    def _driving(self, change: AppliedAugmentation, target: Tensor) -> Tensor:
         """uint8 [f, 1 or 3, D, D]: the face alone, by the boxes of the target, in step with it."""
-        side, window = self.look.sides.driving, self.window.frames
+        side, window = self.options.resolution.driving, self.window.frames
         boxes, driver = self.faces.boxes[window], self._driver(target)
         if self.shapes:
             own, other = self.shapes
             points = self.faces.landmarks[window]
             lent = own.lent(points, self.faces.head[window], other)
             boxes = boxes + geometry.box(lent) - geometry.box(points)
-            before, after = (self.part.place(each, side) for each in (points, lent))
+            before, after = (self.part.crop_points(each, side) for each in (points, lent))
             driver = to_levels(donor.moved(to_floats(driver), before, after))
-        return change.driving(
-            driver, drive.kept_boxes(self.part.place(boxes, side), side), self.look.grey
-        )
+        return change.driving(driver, self.part.crop_points(boxes, side), self.options.grey)
 
     def _driver(self, target: Tensor) -> Tensor:
         """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there
         already.
         """
-        side, twin = self.look.sides.driving, self.window.twin
+        side, twin = self.options.resolution.driving, self.window.twin
         if twin == "target" and side == target.shape[-1]:
             return target
         frames = self.window.frames.tolist()
@@ -267,4 +281,4 @@ class _Reader:
     def _clip_pixels(self, reference: Tensor, background: Tensor) -> Tensor:
         """[3, c, c]: as model.background prepares the reference without the person."""
         rgb = cv2.merge(list((reference * background).numpy()))
-        return self.look.preparation(images=[rgb], return_tensors="pt").pixel_values[0]
+        return self.options.preparation(images=[rgb], return_tensors="pt").pixel_values[0]

@@ -50,8 +50,8 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
     try:
         file = io.BytesIO(data)
         refuse_claims(file, "it")
-        told: Any = {"options": BOUNDS, "stream_options": [_UNLOOKED]}
-        with av.open(file, format="mp4", metadata_errors="replace", **told) as container:
+        options: Any = {"options": BOUNDS, "stream_options": [_UNLOOKED]}
+        with av.open(file, format="mp4", metadata_errors="replace", **options) as container:
             stream = bounded(container.streams.video[0], "it")
             stream.codec_context.options = {"err_detect": "explode", **BOUNDS}
             for stretch in _stretches(wanted):
@@ -70,7 +70,7 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
 
 
 @dataclass(frozen=True)
-class Still:
+class SmallFrame:
     """A decoded picture kept small: uint8 [S, S, 3], or the levels [S, S] of a mask; its own size
     in px.
     """
@@ -80,7 +80,7 @@ class Still:
     height: int
 
 
-def stills(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, Still]:
+def small_frames(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, SmallFrame]:
     """Decoded pictures, all of one size, as they are at `side` px."""
     first = shown[0]
     whole = (0, 0, first.width)
@@ -88,7 +88,7 @@ def stills(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, Still]:
         levels(list(shown.values()), side, whole) if is_mask else rgb(list(shown.values()), side)
     )
     return {
-        index: Still(each, first.width, first.height)
+        index: SmallFrame(each, first.width, first.height)
         for index, each in zip(shown, small, strict=True)
     }
 
@@ -102,7 +102,7 @@ def rgb(shown: Sequence[Any], side: int) -> np.ndarray:
         raise Unreadable(f"is {shown[0].width} x {shown[0].height} px, not square")
     planes, reformatter = np.empty((3, len(shown), side, side), np.uint8), VideoReformatter()
     for number, picture in enumerate(shown):
-        if isinstance(picture, Still):
+        if isinstance(picture, SmallFrame):
             planes[:, number] = _resized(picture.small, side).transpose(2, 0, 1)
             continue
         scaled = reformatter.reformat(picture, side, side, "gbrp", interpolation=_KERNEL)
@@ -135,7 +135,7 @@ def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.nd
 
 def _levels(picture: Any, part: tuple[int, int, int], found: np.ndarray) -> None:
     side = len(found)
-    if isinstance(picture, Still):
+    if isinstance(picture, SmallFrame):
         cv2.resize(picture.small, (side, side), dst=found, interpolation=cv2.INTER_NEAREST)
         return
     left, top, size = part

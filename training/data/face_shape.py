@@ -19,8 +19,8 @@ from torch import Tensor
 from datagen.vision import geometry
 from datagen.vision.mirror import MIRRORED
 from training.data.decode import Unreadable
-from training.data.index import Shelf
-from training.data.record import Clip, Faces
+from training.data.index import ShardIndex
+from training.data.record import ClipReader, FaceTrack
 
 STEADIEST = 5  # frames that a shape is the mean of
 OPEN = 2.0  # how many radians of a turned head count as much as a mouth open by one unit
@@ -89,41 +89,41 @@ def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape | None:
     return None if is_turned or opened[steadiest].mean() > SHUT else FaceShape(even / unit)
 
 
-class Donors:
+class FaceShapeDonors:
     """People of the shards who lend their face shapes; a shape is made when it is first asked
     for.
     """
 
-    def __init__(self, shelf: Shelf):
-        self.shelf = shelf
-        count = min(len(shelf), LENDERS)
-        self.lenders = np.arange(count) * len(shelf) // count
+    def __init__(self, shards: ShardIndex):
+        self.shards = shards
+        count = min(len(shards), LENDERS)
+        self.lenders = np.arange(count) * len(shards) // count
         self.shapes: dict[int, FaceShape | None] = {}
 
     def __call__(
-        self, place: int, faces: Faces, share: float | None
+        self, index: int, faces: FaceTrack, share: float | None
     ) -> tuple[FaceShape, FaceShape] | None:
-        """The shape of the sample at `place` and that of another identity, `share` in [0, 1) of the
+        """The shape of the sample at `index` and that of another identity, `share` in [0, 1) of the
         way through them; None without share, where there is no other, or where the face shows no
         shape. Raises Unreadable.
         """
         if share is None:
             return None
-        others = self.lenders[self.shelf.identities[self.lenders] != self.shelf.identities[place]]
+        others = self.lenders[self.shards.identities[self.lenders] != self.shards.identities[index]]
         asked = np.roll(others, -int(share * len(others)))[:ASKED].tolist()
         lent = next((shape for shape in map(self._shape, asked) if shape), None)
         own = shape_of(faces.landmarks, faces.head) if lent else None
         return (own, lent) if own and lent else None
 
-    def _shape(self, place: int) -> FaceShape | None:
-        if place not in self.shapes:
-            self.shapes[place] = None  # what cannot be read will be told when its own turn comes
+    def _shape(self, index: int) -> FaceShape | None:
+        if index not in self.shapes:
+            self.shapes[index] = None  # what cannot be read will be told when its own turn comes
             with contextlib.suppress(Unreadable):
-                faces = Clip(
-                    int(self.shelf.frames[place]), self.shelf.read(place, ["faces.npz"])
+                faces = ClipReader(
+                    int(self.shards.frames[index]), self.shards.read(index, ["faces.npz"])
                 ).faces
-                self.shapes[place] = shape_of(faces.landmarks, faces.head)
-        return self.shapes[place]
+                self.shapes[index] = shape_of(faces.landmarks, faces.head)
+        return self.shapes[index]
 
 
 def moved(pictures: Tensor, before: np.ndarray, after: np.ndarray) -> Tensor:
@@ -142,14 +142,14 @@ def _sources(before: np.ndarray, after: np.ndarray, side: int) -> Tensor:
     """
     ends = torch.from_numpy(after[:, MOVED] * (2 / side) - 1).float()
     steps = torch.from_numpy((before - after)[:, MOVED] * (2 / side)).float()
-    places = _places(COARSE, align_corners=True)
-    nearness = -torch.cdist(places.reshape(1, -1, 2), ends).square() / (2 * (2 * REACH) ** 2)
+    grid = _grid(COARSE, align_corners=True)
+    nearness = -torch.cdist(grid.reshape(1, -1, 2), ends).square() / (2 * (2 * REACH) ** 2)
     field = (nearness.softmax(dim=-1) @ steps).unflatten(1, (COARSE, COARSE)).permute(0, 3, 1, 2)
     fine = F.interpolate(field, (side, side), mode="bilinear", align_corners=True)
-    return _places(side, align_corners=False) + fine.permute(0, 2, 3, 1)
+    return _grid(side, align_corners=False) + fine.permute(0, 2, 3, 1)
 
 
-def _places(count: int, align_corners: bool) -> Tensor:
+def _grid(count: int, align_corners: bool) -> Tensor:
     """[count, count, 2], x before y: from edge to edge, or the middles of pixels."""
     line = (
         torch.linspace(-1, 1, count) if align_corners else (2 * torch.arange(count) + 1) / count - 1

@@ -17,6 +17,7 @@ from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.limits import MAX_FRAMES
 from datagen.shards.index import FIELDS, read_index
+from datagen.shards.parameters import ClipParameters, agreed_parameters, sample_parameters
 from training.data.decode import Unreadable
 
 HEADER = 512  # bytes before a member, which begin with its name
@@ -24,7 +25,7 @@ TWINS = {"swapped": "swapped.mp4", "styled": "styled.mp4"}
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ShardIndex:
     """N samples of one split in arrays, so that workers that copy it stay small; in the order of
     the index.
     """
@@ -37,47 +38,47 @@ class Shelf:
     offsets: np.ndarray  # int64 [N, 6], of the members' data, in the order of FIELDS
     sizes: np.ndarray  # int64 [N, 6]; 0: there is no such twin
     frames: np.ndarray  # int32 [N]
-    identities: (
-        np.ndarray
-    )  # int32 [N]: equal numbers are one person, or one group where no person is known
+    # int32 [N]: equal numbers are one person, or one group where no person is known
+    identities: np.ndarray
+    clip_parameters: ClipParameters  # how all of them were cut
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def key(self, place: int) -> str:
-        return self.keys[place].decode()
+    def key(self, index: int) -> str:
+        return self.keys[index].decode()
 
-    def twins(self, place: int) -> list[str]:
+    def twins(self, index: int) -> list[str]:
         """Which twins the sample has."""
-        return [twin for twin, field in TWINS.items() if self.sizes[place, FIELDS.index(field)]]
+        return [twin for twin, field in TWINS.items() if self.sizes[index, FIELDS.index(field)]]
 
-    def read(self, place: int, fields: list[str]) -> dict[str, bytes]:
+    def read(self, index: int, fields: list[str]) -> dict[str, bytes]:
         """Members of a sample. Unreadable where they are damaged; UserError where the shard is no
         longer what it was at the start: that is no matter of single samples, and what was learnt
         without them could not be learnt again.
         """
-        number = self.shard[place]
+        number = self.shard[index]
         path = self.folder / self.files[number]
         try:
             with path.open("rb") as file:
                 if (size := file.seek(0, 2)) != self.lengths[number]:
                     raise _gone(path, f"has {size} bytes, {self.lengths[number]} before")
-                return {field: self._member(file, place, field) for field in fields}
+                return {field: self._member(file, index, field) for field in fields}
         except FileNotFoundError:
             raise _gone(path, "is missing") from None
         except OSError as error:
             raise Unreadable(f"{path.name} cannot be read ({error.strerror})") from None
 
-    def _member(self, file: Any, place: int, field: str) -> bytes:
+    def _member(self, file: Any, index: int, field: str) -> bytes:
         column = FIELDS.index(field)
-        name = f"{self.key(place)}.{field}".encode()
-        file.seek(self.offsets[place, column] - HEADER)
+        name = f"{self.key(index)}.{field}".encode()
+        file.seek(self.offsets[index, column] - HEADER)
         header = file.read(HEADER)
         if header[: len(name) + 1] != name + b"\0":
             raise Unreadable(
-                f"{self.files[self.shard[place]]} does not hold {name.decode()} where it did"
+                f"{self.files[self.shard[index]]} does not hold {name.decode()} where it did"
             )
-        return file.read(self.sizes[place, column])
+        return file.read(self.sizes[index, column])
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class _Found:
     key: str
     offsets: list[int]
     sizes: list[int]
-    told: dict[str, Any]
+    metadata: dict[str, Any]
+    clips: ClipParameters | None
 
 
 def _gone(path: Path, what: str) -> UserError:
@@ -97,23 +99,25 @@ def _gone(path: Path, what: str) -> UserError:
     )
 
 
-def shelf(folder: Path, split: str, least_frames: int = 1, subset: str | None = None) -> Shelf:
+def read_shard_index(
+    folder: Path, split: str, least_frames: int = 1, subset: str | None = None
+) -> ShardIndex:
     """Read and check the shards of a split. UserError that names all that is wrong with them.
 
     `subset` takes the samples that were packed as part of it; samples need `least_frames` frames.
     """
     index = read_index(folder)
     try:
-        return _shelf_of(folder, index, split, least_frames, subset)
+        return _checked_index(folder, index, split, least_frames, subset)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder}/index.json is damaged ({error!r}): make the shards again."
         ) from None
 
 
-def _shelf_of(
+def _checked_index(
     folder: Path, index: dict[str, Any], split: str, least_frames: int, subset: str | None
-) -> Shelf:
+) -> ShardIndex:
     entries = [entry for entry in index["shards"] if entry["split"] == split]
     if not entries:
         raise UserError(
@@ -132,18 +136,27 @@ def _shelf_of(
             f"{folder}: {'; '.join(faults[:8])}{more}: make the shards again (python -m "
             "datagen.verify)."
         )
-    rows = [row for row in rows if subset is None or subset in row[1].told.get("subsets", ())]
+    rows = [row for row in rows if subset is None or subset in row[1].metadata.get("subsets", ())]
     if not rows:
         raise UserError(
             f"{folder} has no samples of subset {subset!r} in {split!r}: {_subsets(index)}."
         )
     _refuse_short(folder, [found for _, found in rows], least_frames)
-    return _shelf(folder, entries, rows)
+    parameters = agreed_parameters(folder, index, (found.clips for _, found in rows))
+    return _shard_index(folder, entries, rows, parameters)
 
 
-def _shelf(folder: Path, entries: list[dict[str, Any]], rows: list[tuple[int, _Found]]) -> Shelf:
-    people = [found.told.get("identity") or f"group {found.told.get('group')}" for _, found in rows]
-    return Shelf(
+def _shard_index(
+    folder: Path,
+    entries: list[dict[str, Any]],
+    rows: list[tuple[int, _Found]],
+    parameters: ClipParameters,
+) -> ShardIndex:
+    people = [
+        found.metadata.get("identity") or f"group {found.metadata.get('group')}"
+        for _, found in rows
+    ]
+    return ShardIndex(
         folder=folder,
         files=tuple(entry["file"] for entry in entries),
         lengths=np.array([entry["bytes"] for entry in entries], np.int64),
@@ -151,8 +164,9 @@ def _shelf(folder: Path, entries: list[dict[str, Any]], rows: list[tuple[int, _F
         keys=np.array([found.key.encode() for _, found in rows]),
         offsets=np.array([found.offsets for _, found in rows], np.int64),
         sizes=np.array([found.sizes for _, found in rows], np.int64),
-        frames=np.array([found.told["frames"] for _, found in rows], np.int32),
+        frames=np.array([found.metadata["frames"] for _, found in rows], np.int32),
         identities=np.unique(people, return_inverse=True)[1].astype(np.int32),
+        clip_parameters=parameters,
     )
 
 
@@ -180,15 +194,15 @@ def _checked(folder: Path, entry: dict[str, Any], faults: list[str]) -> list[_Fo
 
 def _samples(path: Path) -> Iterator[_Found]:
     """Raises ValueError where a sample lacks a member."""
-    members: dict[str, dict[str, tuple[int, int]]] = {}
+    samples: dict[str, dict[str, tuple[int, int]]] = {}
     with tars.opened(path) as (_, infos), path.open("rb") as file:
         for info in infos:
             key, _, field = info.name.partition(".")
-            members.setdefault(key, {})[field] = (info.offset_data, info.size)
-        for key, places in members.items():
-            if tuple(sorted(places)) != FIELDS:
-                raise ValueError(f"sample {key} has {', '.join(sorted(places))}")
-            offsets, sizes = zip(*(places[field] for field in FIELDS), strict=True)
+            samples.setdefault(key, {})[field] = (info.offset_data, info.size)
+        for key, members in samples.items():
+            if tuple(sorted(members)) != FIELDS:
+                raise ValueError(f"sample {key} has {', '.join(sorted(members))}")
+            offsets, sizes = zip(*(members[field] for field in FIELDS), strict=True)
             large = [
                 field for field, size in zip(FIELDS, sizes, strict=True) if size > tars.most(field)
             ]
@@ -197,32 +211,38 @@ def _samples(path: Path) -> Iterator[_Found]:
                     f"{large[0]} of sample {key} has more than {tars.most(large[0])} bytes"
                 )
             file.seek(offsets[FIELDS.index("json")])
-            told = _told(key, file.read(sizes[FIELDS.index("json")]))
-            yield _Found(key, list(offsets), list(sizes), told)
+            metadata = _metadata(key, file.read(sizes[FIELDS.index("json")]))
+            clips = sample_parameters(metadata)
+            yield _Found(key, list(offsets), list(sizes), _kept(metadata), clips)
 
 
-def _told(key: str, data: bytes) -> dict[str, Any]:
+def _metadata(key: str, data: bytes) -> dict[str, Any]:
     """What the loader needs of a sample's json. ValueError where that does not say it."""
-    told = parse_json(data)
+    metadata = parse_json(data)
     if (
-        not isinstance(told, dict)
-        or type(told.get("frames")) is not int
-        or not 0 < told["frames"] <= MAX_FRAMES
+        not isinstance(metadata, dict)
+        or type(metadata.get("frames")) is not int
+        or not 0 < metadata["frames"] <= MAX_FRAMES
     ):
         raise ValueError(f"the json of sample {key} does not say how many frames it has")
-    subsets = told.get("subsets", [])
+    subsets = metadata.get("subsets", [])
     if not isinstance(subsets, list) or not all(isinstance(name, str) for name in subsets):
         raise ValueError(f"the subsets of sample {key} are no list of names")
-    return {name: told[name] for name in ("frames", "identity", "group", "subsets") if name in told}
+    return metadata
+
+
+def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
+    names = ("frames", "identity", "group", "subsets")
+    return {name: metadata[name] for name in names if name in metadata}
 
 
 def _refuse_short(folder: Path, found: list[_Found], least: int) -> None:
-    short = [sample for sample in found if sample.told["frames"] < least]
+    short = [sample for sample in found if sample.metadata["frames"] < least]
     if short:
         raise UserError(
             f"{folder}: {len(short)} of {len(found)} clips have fewer than {least} "
             "frames, a window's, the first is "
-            f"{short[0].key} with {short[0].told['frames']}: take fewer frames, or drop "
+            f"{short[0].key} with {short[0].metadata['frames']}: take fewer frames, or drop "
             "them by a rule of select."
         )
 

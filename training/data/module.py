@@ -13,27 +13,25 @@ from torch.utils.data import DataLoader
 from datagen.core.errors import UserError
 from training.data.augment import Augmentation
 from training.data.batch import Batch, joined
-from training.data.dataset import CROPS, Cache, ClipSet, Look, Sides
-from training.data.index import shelf
-from training.data.record import Memory
-from training.data.sampler import Order, Positions, balanced
-from training.data.window import Windows
-
-__all__ = ["ClipData", "ClipSet", "Sides"]
+from training.data.dataset import CROPS, EXTRAS, ClipDataset, FrameOptions, LatentSource, Resolution
+from training.data.index import read_shard_index
+from training.data.record import FrameCache
+from training.data.sampler import PositionBatchSampler, SampleOrder, balanced
+from training.data.window import WindowSampler
 
 
-class ClipData(LightningDataModule):
+class ClipDataModule(LightningDataModule):
     """The endless order of training over the samples of a split. UserError that lists all mistakes
     of the options.
 
-    conf/data/shards.yaml explains the options; `sides` and `preparation` are the model's. The
+    conf/data/shards.yaml explains the options; `resolution` and `preparation` are the model's. The
     trainer must leave the sampler alone: use_distributed_sampler=False.
     """
 
     def __init__(
         self,
         input: str,
-        sides: Sides,
+        resolution: Resolution,
         preparation: Any,
         *,
         seed: int = 0,
@@ -51,6 +49,7 @@ class ClipData(LightningDataModule):
         twins: Sequence[str] = ("swapped", "styled"),
         crop: str = "clip",
         grey: bool = True,
+        extras: Sequence[str] = (),
         warp_probability: float = 0.0,
         warp_aspect: Sequence[float] = (0.8, 1.2),
         warp_scale: Sequence[float] = (0.8, 1.2),
@@ -60,41 +59,43 @@ class ClipData(LightningDataModule):
         reshape_driving: float = 0.0,
         donor_shape: float = 0.0,
         memory_mb: float = 0,
-        cache: Cache | None = None,
+        cache: LatentSource | None = None,
     ):
         super().__init__()
         self.input, self.seed, self.split, self.subset = Path(input), seed, split, subset
         self.batch, self.workers, self.prefetch = batch, workers, prefetch
         self.resample, self.balance, self.cache = resample, balance, cache
-        self.windows = Windows(frames, stride, reference, twin_probability, tuple(twins))
-        self.look = Look(sides, preparation, crop, grey)
+        self.windows = WindowSampler(frames, stride, reference, twin_probability, tuple(twins))
+        self.options = FrameOptions(resolution, preparation, crop, grey, tuple(extras))
         warps = (warp_probability, tuple(warp_aspect), tuple(warp_scale))
         shapes = (reshape, reshape_driving, donor_shape)
         self.augmentation = Augmentation(*warps, jitter, flip, *shapes)  # type: ignore[arg-type]
         self.memory_mb = memory_mb
         self.position = 0
-        self.clips: ClipSet | None = None
+        self.clips: ClipDataset | None = None
         if mistakes := self._mistakes():
             raise UserError("data: " + "; ".join(mistakes) + ".")
 
     def setup(self, stage: str | None = None) -> None:
         """Read what is in the shards, once. UserError that names all that is wrong with them."""
         if self.clips is None:
-            self.clips = self.clipset(self.split, self.subset)
+            self.clips = self.dataset(self.split, self.subset)
 
-    def clipset(self, split: str, subset: str | None = None) -> ClipSet:
+    def dataset(self, split: str, subset: str | None = None) -> ClipDataset:
         """The samples of any split of the same shards, looked at in the same way."""
-        found = shelf(self.input, split, self.windows.frames, subset)
+        found = read_shard_index(self.input, split, self.windows.frames, subset)
         weights = balanced(found.identities) if self.balance else None
         if self.resample and weights is None:
             weights = torch.ones(len(found)).double().numpy()
-        order = Order(len(found), self.seed, weights)
-        side = max(self.look.sides.picture, self.look.sides.driving)
-        memory = Memory(self.memory_mb, side) if self.memory_mb else None
+        order = SampleOrder(len(found), self.seed, weights)
+        side = max(self.options.resolution.frame, self.options.resolution.driving)
+        memory = FrameCache(self.memory_mb, side) if self.memory_mb else None
         cache = (
             self.cache if split == self.split else None
         )  # others ask for frames that it may not have
-        return ClipSet(found, order, self.windows, self.look, self.augmentation, cache, memory)
+        return ClipDataset(
+            found, order, self.windows, self.options, self.augmentation, cache, memory
+        )
 
     def start(self, position: int) -> None:
         """The sample that training goes on with: the first that it has not yet seen, whatever
@@ -117,7 +118,7 @@ class ClipData(LightningDataModule):
         )
         return loader(
             self.clips,
-            Positions(self.position, self.batch, rank, world),
+            PositionBatchSampler(self.position, self.batch, rank, world),
             self.workers,
             self.prefetch,
         )
@@ -130,10 +131,13 @@ class ClipData(LightningDataModule):
                 mistakes.append(f"{name} is {value!r}, a whole number from {least} is expected")
         if not (type(self.memory_mb) in (int, float) and self.memory_mb >= 0):
             mistakes.append(f"memory_mb is {self.memory_mb!r}, a number from 0 is expected")
-        elif self.memory_mb and self.look.crop != "clip":
+        elif self.memory_mb and self.options.crop != "clip":
             mistakes.append("memory_mb keeps whole clips: crop=clip is expected")
-        if self.look.crop not in CROPS:
-            mistakes.append(f"crop is {self.look.crop!r}, {' or '.join(CROPS)} is expected")
+        if self.options.crop not in CROPS:
+            mistakes.append(f"crop is {self.options.crop!r}, {' or '.join(CROPS)} is expected")
+        if not set(self.options.extras) <= set(EXTRAS):
+            found = list(self.options.extras)
+            mistakes.append(f"extras is {found}, some of {', '.join(EXTRAS)} are expected")
         if self.balance not in (None, "identity"):
             mistakes.append(f"balance is {self.balance!r}, identity or null is expected")
         if self.balance and not self.resample:
@@ -141,7 +145,7 @@ class ClipData(LightningDataModule):
                 "balance is set without resample=true, which it needs: samples are drawn "
                 "more than once"
             )
-        changes = self.augmentation.needs_pixels() + ["crop"] * (self.look.crop != "clip")
+        changes = self.augmentation.needs_pixels() + ["crop"] * (self.options.crop != "clip")
         if self.cache is not None and changes:
             mistakes.append(
                 f"cached latents go with whole clips as they are, without {', '.join(changes)}"
@@ -149,7 +153,9 @@ class ClipData(LightningDataModule):
         return mistakes
 
 
-def loader(clips: ClipSet, positions: Positions, workers: int, prefetch: int = 4) -> DataLoader:
+def loader(
+    clips: ClipDataset, positions: PositionBatchSampler, workers: int, prefetch: int = 4
+) -> DataLoader:
     """Batches of these positions; a worker's own thread is all that it uses."""
     return DataLoader(
         clips,

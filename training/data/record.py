@@ -16,13 +16,13 @@ from training.data.decode import Unreadable
 
 
 @dataclass(frozen=True)
-class Faces:
+class FaceTrack:
     boxes: np.ndarray  # float [T, 4]
     landmarks: np.ndarray  # float [T, 478, 2]
     head: np.ndarray  # float [T, 3] rad, nan where it is not told
 
 
-class Clip:
+class ClipReader:
     """Members of a sample of `count` frames, decoded as asked for."""
 
     def __init__(self, count: int, members: dict[str, bytes]):
@@ -37,10 +37,10 @@ class Clip:
             raise Unreadable(f"{field} {error}") from None
 
 
-class SmallClip:
+class DecodedClip:
     """The same, decoded once and kept at `side` px."""
 
-    def __init__(self, clip: Clip, side: int):
+    def __init__(self, clip: ClipReader, side: int):
         self.faces, every = clip.faces, range(clip.count)
         videos = [field for field in clip.members if field.endswith("mp4")]
         self.videos: dict[str, dict[int, Any]] = {}
@@ -49,7 +49,7 @@ class SmallClip:
         ] = {}  # of a twin, which other samples of the clip do without
         for field in videos:
             try:
-                self.videos[field] = decode.stills(
+                self.videos[field] = decode.small_frames(
                     clip.pictures(field, every), side, field == "mask.mp4"
                 )
             except Unreadable as error:
@@ -62,18 +62,18 @@ class SmallClip:
         return {int(frame): self.videos[field][int(frame)] for frame in frames}
 
 
-class Memory:
+class FrameCache:
     """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time
     than decoding.
     """
 
     def __init__(self, limit: float, side: int):
         self.left, self.side = int(limit * 2**20), side
-        self.clips: dict[int, SmallClip] = {}
+        self.clips: dict[int, DecodedClip] = {}
 
-    def kept(
-        self, place: int, clip: Clip, read: Callable[[], dict[str, bytes]]
-    ) -> Clip | SmallClip:
+    def add(
+        self, key: int, clip: ClipReader, read: Callable[[], dict[str, bytes]]
+    ) -> ClipReader | DecodedClip:
         """The clip, from now on small where there is room for it."""
         members = read()
         size = (
@@ -81,12 +81,12 @@ class Memory:
         )  # the mask has one channel, faces.npz is none
         if size > self.left:
             return clip
-        self.clips[place] = SmallClip(Clip(clip.count, members), self.side)
+        self.clips[key] = DecodedClip(ClipReader(clip.count, members), self.side)
         self.left -= size
-        return self.clips[place]
+        return self.clips[key]
 
 
-def faces_of(data: bytes, count: int) -> Faces:
+def faces_of(data: bytes, count: int) -> FaceTrack:
     """Boxes and points of every frame; one without a face has those of the nearest that shows
     it.
     """
@@ -102,10 +102,10 @@ def faces_of(data: bytes, count: int) -> Faces:
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"faces.npz cannot be read ({error})") from None
     shapes = boxes.shape, found["confidence"].shape, head.shape, landmarks.shape[:2]
-    is_told = shapes == ((count, 4), (count,), (count, 3), (count, POINTS))
-    if not is_told or landmarks.ndim != 3 or not len(shown):
+    is_complete = shapes == ((count, 4), (count,), (count, 3), (count, POINTS))
+    if not is_complete or landmarks.ndim != 3 or not len(shown):
         raise Unreadable(
             f"faces.npz has {len(boxes)} rows for {count} frames, {len(shown)} with a face"
         )
     nearest = shown[np.abs(np.arange(count)[:, None] - shown).argmin(axis=1)]
-    return Faces(boxes[nearest], landmarks[nearest], head[nearest])
+    return FaceTrack(boxes[nearest], landmarks[nearest], head[nearest])

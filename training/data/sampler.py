@@ -16,7 +16,7 @@ from datagen.core.seeds import seed_of
 
 
 @dataclass(frozen=True)
-class Order:
+class SampleOrder:
     """Position p is place p % count of the permutation of epoch p // count, which depends on seed
     and epoch alone.
 
@@ -33,8 +33,8 @@ class Order:
         """
         if self.weights is not None:
             return (self._drawn(position) + attempt) % self.count
-        epoch, place = divmod(position, self.count)
-        return int(_permutation(self.count, self.seed, epoch)[(place + attempt) % self.count])
+        epoch, offset = divmod(position, self.count)
+        return int(_permutation(self.count, self.seed, epoch)[(offset + attempt) % self.count])
 
     def _drawn(self, position: int) -> int:
         generator = torch.Generator().manual_seed(seed_of("resample", self.seed, position))
@@ -55,7 +55,7 @@ def balanced(groups: np.ndarray) -> np.ndarray:
     return 1.0 / np.bincount(groups)[groups]
 
 
-class Positions(Sampler[list[int]]):
+class PositionBatchSampler(Sampler[list[int]]):
     """Batches of positions for one rank, without end: at micro-step s those from start + (s * world
     + rank) * batch.
 

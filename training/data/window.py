@@ -14,7 +14,7 @@ REFERENCES = ("any", "outside")
 
 
 @dataclass(frozen=True)
-class Window:
+class FrameWindow:
     """Frames int64 [f] of the clip; candidates for the reference, first come; target, swapped or
     styled.
     """
@@ -25,7 +25,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowSampler:
     """How windows are drawn: uniformly over the clip, as is the reference: `any` frame, or where
     possible one `outside` the window.
     """
@@ -52,7 +52,7 @@ class Windows:
         elif self.twin_probability and not self.twins:
             yield f"twin_probability is {self.twin_probability}, but twins is empty"
 
-    def draw(self, count: int, present: list[str], generator: torch.Generator) -> Window:
+    def draw(self, count: int, present: list[str], generator: torch.Generator) -> FrameWindow:
         """From a clip of `count` frames, at least as many as a window has, with the twins that are
         `present`.
 
@@ -66,7 +66,7 @@ class Windows:
         if self.reference == "outside":
             inside = (references >= frames[0]) & (references <= frames[-1])
             references = np.concatenate([references[~inside], references[inside]])
-        return Window(frames, references, self._twin(present, generator))
+        return FrameWindow(frames, references, self._twin(present, generator))
 
     def _twin(self, present: list[str], generator: torch.Generator) -> str:
         share = float(torch.rand((), generator=generator))

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen.clips.square import Clips
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
 from datagen.core.seeds import seed_of
 from datagen.media.video import Frame
 from datagen.shards.index import read_index
+from datagen.shards.parameters import agreed_parameters, sample_parameters
 from datagen.shards.reader import readable
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.motion import KINDS, Motion, motion
@@ -40,8 +40,9 @@ from datagen.vision.regions import face_polygon
 from datagen.vision.segmentation import PersonSegmenter
 from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT
 from datagen.vision.track import Watcher, main_track, tracks
-from model.inputs.driving import Square, cropped, grey, kept_boxes, only
-from model.pipeline import MegActorPipeline, Settings
+from model.animator import Reference
+from model.inputs.driving import Square, cropped, driving_frames
+from model.pipeline import MegActorPipeline
 
 FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ
 TRIED = 12  # of those
@@ -78,6 +79,17 @@ class CrossCase:
             [np.interp(np.arange(len(boxes)), known, side[known]) for side in boxes.T], axis=1
         )
 
+    def reference_for(self, pipeline: MegActorPipeline, seed: int) -> Reference:
+        whole, side = Square(0, 0, self.reference.shape[0]), pipeline.side
+        pixels = torch.from_numpy(self.reference).permute(2, 0, 1)[None]
+        picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
+        mask = torch.from_numpy(self.background)[None, None].float()
+        share = cropped(mask, whole, side)[0, 0].numpy()
+        return pipeline.reference(picture, share >= 0.5, seed)
+
+    def driving_for(self, pipeline: MegActorPipeline) -> CaseFrames:
+        return CaseFrames(self, pipeline.driving_side, pipeline.grey)
+
 
 @dataclass(frozen=True)
 class CaseFrames:
@@ -93,31 +105,11 @@ class CaseFrames:
         return len(self.case.driving)
 
     def read(self, frames: range) -> Tensor:
-        rgb = torch.from_numpy(self.case.driving[frames.start : frames.stop]).permute(0, 3, 1, 2)
+        window = slice(frames.start, frames.stop)
+        rgb = torch.from_numpy(self.case.driving[window]).permute(0, 3, 1, 2)
         whole = Square(0, 0, rgb.shape[-1])
-        boxes = kept_boxes(
-            whole.place(self.case.boxes[frames.start : frames.stop], self.side), self.side
-        )
-        alone = only(cropped(rgb, whole, self.side) / 255, boxes)
-        return (grey(alone) if self.is_grey else alone).transpose(0, 1)
-
-
-def animated(pipeline: MegActorPipeline, case: CrossCase, settings: Settings) -> np.ndarray:
-    """What a model makes of a case: RGB uint8 [f, S, S, 3] of its own side."""
-    side, pixels = pipeline.side, torch.from_numpy(case.reference).permute(2, 0, 1)[None]
-    whole = Square(0, 0, pixels.shape[-1])
-    picture = cropped(pixels, whole, side)[0].permute(1, 2, 0).contiguous().numpy()
-    share = cropped(torch.from_numpy(case.background)[None, None].float(), whole, side)[
-        0, 0
-    ].numpy()
-    reference = pipeline.reference(picture, share >= 0.5, settings.seed)
-    return np.stack(
-        list(
-            pipeline.animate(
-                reference, CaseFrames(case, pipeline.driving_side, pipeline.grey), settings
-            )
-        )
-    )
+        boxes = self.case.boxes[window]
+        return driving_frames(rgb, whole, boxes, self.side, self.is_grey).transpose(0, 1)
 
 
 def cross_cases(
@@ -128,7 +120,7 @@ def cross_cases(
 
     UserError where the shards are not the sample source's, whose truth alone is known.
     """
-    sources = _held_out(shards)
+    sources, margin = _held_out(shards)
     people = sorted({source["person"] for source in sources})
     drivers = people + _further(people)
     pairs = _pairs(people, drivers, count)
@@ -136,7 +128,8 @@ def cross_cases(
     chosen = ((pair, number % len(motions)) for number, pair in enumerate(pairs))
     # few people and motions come round again: the same case twice would pass for two
     return [
-        _case(pair, motions[place], frames, stride, seed) for pair, place in dict.fromkeys(chosen)
+        _case(pair, motions[index], frames, stride, seed, margin)
+        for pair, index in dict.fromkeys(chosen)
     ]
 
 
@@ -161,12 +154,14 @@ def taken(moves: Motion, frames: Sequence[int] | slice | np.ndarray) -> Motion:
     return replace(moves, **curves)
 
 
-def _held_out(shards: Path) -> list[dict[str, Any]]:
-    """Sources of the val split's samples."""
+def _held_out(shards: Path) -> tuple[list[dict[str, Any]], float]:
+    """Sources of the val split's samples, and the margin that the clips were cut with."""
     index = read_index(shards)
     try:
-        told = [parse_json(data) for data in _documents(shards, index)]
-        sources = [sample["source"] for sample in told if sample["source"].get("name") == "sample"]
+        samples = [parse_json(data) for data in _documents(shards, index)]
+        sources = [
+            sample["source"] for sample in samples if sample["source"].get("name") == "sample"
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{shards} holds a damaged sample ({error!r}): python -m datagen.verify names it."
@@ -177,7 +172,8 @@ def _held_out(shards: Path) -> list[dict[str, Any]]:
             "alone is known: make shards "
             "with source=sample, or compare videos with --videos."
         )
-    return sources
+    parameters = agreed_parameters(shards, index, map(sample_parameters, samples))
+    return sources, parameters.margin
 
 
 def _documents(shards: Path, index: dict[str, Any]) -> Iterator[bytes]:
@@ -221,11 +217,16 @@ def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for source in sources:
         rows.append((rank[source["motion"]], KINDS.index(source["motion"]), len(rows)))
         rank[source["motion"]] += 1
-    return [sources[place] for _, _, place in sorted(rows)]
+    return [sources[index] for _, _, index in sorted(rows)]
 
 
 def _case(
-    pair: tuple[int, int], source: dict[str, Any], frames: int, stride: int, seed: int
+    pair: tuple[int, int],
+    source: dict[str, Any],
+    frames: int,
+    stride: int,
+    seed: int,
+    margin: float,
 ) -> CrossCase:
     who, driver = pair
     whole = motion(source["motion"], source["seconds"], source["fps"], source["seed"])
@@ -233,7 +234,7 @@ def _case(
     pictures = _still(who, source, seed)[None], rendered(driver, moves), rendered(who, moves)
     mesh = FaceMesh()
     still, driving, truth = (watched(mesh, each) for each in pictures)
-    part = _framed(pictures[2], source["fps"] / stride)
+    part = _framed(pictures[2], source["fps"] / stride, margin)
     cut = [_cut(each, part) for each in pictures]
     placed = [_placed(points, part) for points in (still, driving, truth)]
     person_seen = PersonSegmenter()(cut[0][0]) | face_polygon(cut[0][0].shape, placed[0][0])
@@ -254,13 +255,13 @@ def _case(
     )
 
 
-def _framed(pictures: np.ndarray, fps: float) -> Square:
-    """As datagen.clips frames a face, at rest."""
+def _framed(pictures: np.ndarray, fps: float, margin: float) -> Square:
+    """As the clips of the shards are framed, at rest."""
     watcher = Watcher((SIZE, SIZE))
     for number, rgb in enumerate(pictures):
         watcher.add(Frame(number / fps, rgb))
     track = main_track(tracks(watcher.times, watcher.faces))
-    crop = crop_of(track.smooth(STEADY), (SIZE, SIZE), Clips.margin)
+    crop = crop_of(track.smooth(STEADY), (SIZE, SIZE), margin)
     left, top = np.round(np.median(crop.centres, axis=0) - crop.side / 2).astype(int).tolist()
     return Square(left, top, crop.side)
 

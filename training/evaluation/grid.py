@@ -9,32 +9,32 @@ import cv2
 import numpy as np
 
 from datagen.media.video import Writer
-from training.evaluation.judge import JudgedCase
+from training.evaluation.evaluator import EvaluatedCase
 
 NAMES = ("reference", "driving", "output", "truth")
 LEAST, LABEL = 192, 24  # px: side of a picture, height of the line of names
 
 
-def write_grid(path: Path, judged: JudgedCase, output: np.ndarray) -> None:
+def write_grid(path: Path, evaluated: EvaluatedCase, output: np.ndarray) -> None:
     """Of a case and its output RGB uint8 [f, S, S, 3]; pictures under LEAST px are enlarged,
     unsmoothed.
     """
     side = max(LEAST, output.shape[1] + output.shape[1] % 2)
     label = _label(side)
-    with Writer(path, Fraction(judged.case.fps).limit_denominator(1001)) as writer:
+    with Writer(path, Fraction(evaluated.case.fps).limit_denominator(1001)) as writer:
         for index, made in enumerate(output):
-            row = judged.reference[0], judged.driving[index], made, judged.truth[index]
+            row = evaluated.reference[0], evaluated.driving[index], made, evaluated.truth[index]
             large = [cv2.resize(rgb, (side, side), interpolation=cv2.INTER_NEAREST) for rgb in row]
             writer.write(np.vstack([label, np.hstack(large)]))
 
 
 def _label(side: int) -> np.ndarray:
     line = np.full((LABEL, side * len(NAMES), 3), 255, np.uint8)
-    for place, name in enumerate(NAMES):
+    for column, name in enumerate(NAMES):
         cv2.putText(
             line,
             name,
-            (place * side + 6, 17),
+            (column * side + 6, 17),
             cv2.FONT_HERSHEY_SIMPLEX,
             0.5,
             (0, 0, 0),

@@ -91,7 +91,7 @@ class Readout:
     """Weights of both steps: pixels or patches @ weights."""
 
     whole: np.ndarray  # [S * S, curves]
-    places: np.ndarray  # [S * S, parts * 2]  px
+    motion_fields: np.ndarray  # [S * S, parts * 2]  px
     parts: dict[str, np.ndarray]  # [samples, curves]
 
     @classmethod
@@ -101,14 +101,18 @@ class Readout:
         y = np.concatenate([curves - curves.mean(0)] * len(subjects))
         x = np.concatenate([_moving(subject.pictures / 255) for subject in subjects])
         away = [subject.middles - subject.middles.mean(0) for subject in subjects]
-        places = np.concatenate(away).reshape(len(x), -1)
-        first = cls(_ridge(x, y, STEADINESS["whole"]), _ridge(x, places, STEADINESS["whole"]), {})
+        motion_fields = np.concatenate(away).reshape(len(x), -1)
+        first = cls(
+            _ridge(x, y, STEADINESS["whole"]), _ridge(x, motion_fields, STEADINESS["whole"]), {}
+        )
         looks = [
             first.patches(subject.pictures / 255, subject.middles.mean(0)) for subject in subjects
         ]
         joined = {part: np.concatenate([look[part] for look in looks]) for part in SEEN_IN}
         return cls(
-            first.whole, first.places, {p: _ridge(v, y, STEADINESS[p]) for p, v in joined.items()}
+            first.whole,
+            first.motion_fields,
+            {p: _ridge(v, y, STEADINESS[p]) for p, v in joined.items()},
         )
 
     def __call__(self, pictures: np.ndarray, middles: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,7 +131,7 @@ class Readout:
         turned upright.
         """
         x = _moving(grey)
-        where = middles + (x @ self.places).reshape(len(x), *middles.shape)
+        where = middles + (x @ self.motion_fields).reshape(len(x), *middles.shape)
         roll = np.deg2rad(x @ self.whole[:, list(LEAST).index("head_roll")])
         cut = {name: _unit(_patches(grey, where[:, i], roll, name)) for i, name in enumerate(PARTS)}
         return {

@@ -69,7 +69,7 @@ def _case(key: str, fields: dict[str, bytes], frames: int, stride: int) -> Cross
 
 
 def _made(key: str, fields: dict[str, bytes], frames: int, stride: int) -> CrossCase | None:
-    told = parse_json(fields["json"])
+    metadata = parse_json(fields["json"])
     points = arrays.load(io.BytesIO(fields["faces.npz"]))["landmarks"].astype(np.float64)
     indices = [int(i) for i in np.arange(len(points))[:: max(stride, 1)][: frames + 1]]
     if len(indices) < 2 or np.isnan(points[indices[1:], 0, 0]).all() or np.isnan(points[0, 0, 0]):
@@ -81,7 +81,7 @@ def _made(key: str, fields: dict[str, bytes], frames: int, stride: int) -> Cross
     large = np.stack([cv2.resize(p[rows, columns], (PICTURE, PICTURE)) for p in pictures])
     placed = (points[indices] - [part.left, part.top]) * (PICTURE / part.side)
     person = split(cv2.resize(masks[0, rows, columns, 0], (PICTURE, PICTURE)))[0]
-    name = str(told.get("identity") or told.get("group") or key)
+    name = str(metadata.get("identity") or metadata.get("group") or key)
     return CrossCase(
         key=f"self-{key}",
         reference=large[0],
@@ -92,7 +92,7 @@ def _made(key: str, fields: dict[str, bytes], frames: int, stride: int) -> Cross
         truth_points=placed[1:],
         background=~person,
         curves={},
-        fps=float(told["fps"]) / stride,
+        fps=float(metadata["fps"]) / stride,
         people=(name, name),
     )
 

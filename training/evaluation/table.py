@@ -52,7 +52,7 @@ def interval(name: str, values: np.ndarray) -> dict[str, float]:
     }
 
 
-def table(title: str, told: dict[str, dict[str, float]]) -> Any:
+def table(title: str, intervals: dict[str, dict[str, float]]) -> Any:
     """A rich table."""
     from rich import box
     from rich.table import Table
@@ -63,7 +63,7 @@ def table(title: str, told: dict[str, dict[str, float]]) -> Any:
     made.add_column("measure")
     for column in ("mean", f"{LEVEL} % interval", "clips"):
         made.add_column(column, justify="right")
-    for name, row in told.items():
+    for name, row in intervals.items():
         made.add_row(
             name, f"{row['mean']:.4g}", f"{row['low']:.4g} to {row['high']:.4g}", str(row["clips"])
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datagen.core.errors import Invalid, UserError
-from datagen.media import video
+from datagen.media import video as media_video
 from datagen.vision.landmarks import FaceMesh
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, motion_scores, seen
@@ -26,22 +26,22 @@ AGAINST = ("truth", "driving")
 
 
 @dataclass(frozen=True)
-class Film:
+class ComparedVideo:
     """The largest middle square of a video, at most MAX_SIDE px, of its first frames."""
 
     path: Path
-    pictures: np.ndarray  # uint8 [f, S, S, 3]
+    frames: np.ndarray  # uint8 [f, S, S, 3]
     fps: float
     total: int  # frames of the file, as far as they were looked at
 
     @classmethod
-    def read(cls, path: Path, most: int) -> Film:
+    def read(cls, path: Path, most: int) -> ComparedVideo:
         """UserError where it cannot be read."""
         try:
-            fps = video.probe(path).fps or 25.0
+            fps = media_video.probe(path).fps or 25.0
             shown = [
                 _square(frame.rgb)
-                for frame in islice(video.read(path, None, 2 * MAX_SIDE), most + 1)
+                for frame in islice(media_video.read(path, None, 2 * MAX_SIDE), most + 1)
             ]
         except FileNotFoundError:
             raise UserError(
@@ -54,11 +54,11 @@ class Film:
         return cls(path, np.stack(shown[:most]), fps, len(shown))
 
     def first(self, count: int, side: int) -> np.ndarray:
-        return pixels.area(self.pictures[:count], side)
+        return pixels.area(self.frames[:count], side)
 
 
 @dataclass
-class VideoJudge:
+class VideoEvaluator:
     """`against`: what the second video is, the truth or the driving video."""
 
     against: str
@@ -76,30 +76,32 @@ class VideoJudge:
     def recogniser(self) -> Recogniser | str:
         return Recogniser.here()
 
-    def films(self, output: Path, other: Path) -> tuple[Film, Film]:
-        return Film.read(output, self.most), Film.read(other, self.most)
+    def read_pair(self, output: Path, other: Path) -> tuple[ComparedVideo, ComparedVideo]:
+        return ComparedVideo.read(output, self.most), ComparedVideo.read(other, self.most)
 
     def __call__(
-        self, key: str, output: Film, other: Film, reference: np.ndarray | None
+        self, key: str, output: ComparedVideo, other: ComparedVideo, reference: np.ndarray | None
     ) -> dict[str, Any]:
         """Scores of a pair; `reference` is the portrait's RGB uint8 [H, W, 3]."""
-        films = output, other
-        count = min(len(film.pictures) for film in films)
-        side = min(film.pictures.shape[1] for film in films)
-        a, b = (film.first(count, side) for film in films)
+        videos = output, other
+        count = min(len(video.frames) for video in videos)
+        side = min(video.frames.shape[1] for video in videos)
+        a, b = (video.first(count, side) for video in videos)
         points = seen(self.mesh, a), seen(self.mesh, b)
-        told = {"key": key, "frames": count, "side": side}
-        told |= (
-            {"lengths": [film.total for film in films]} if films[0].total != films[1].total else {}
+        row = {"key": key, "frames": count, "side": side}
+        row |= (
+            {"lengths": [video.total for video in videos]}
+            if videos[0].total != videos[1].total
+            else {}
         )
         scores: dict[str, Any] = {"flicker": flicker(a), f"flicker_{self.against}": flicker(b)}
         scores |= self._truth(a, b) if self.against == "truth" else {}
-        scores |= self._motion(points[1], points[0], films[1].fps) | self._identity(
+        scores |= self._motion(points[1], points[0], videos[1].fps) | self._identity(
             a, points[0], b, points[1]
         )
         if reference is not None:
             scores |= self._reference(_square(reference)[None], (a, points[0]), (b, points[1]))
-        return told | {
+        return row | {
             name: None if value is None else round(float(value), 5)
             for name, value in scores.items()
         }
@@ -135,10 +137,10 @@ class VideoJudge:
     ) -> dict[str, Any]:
         """Likeness to the portrait, and against a driving video the estimated leakage."""
         points = seen(self.mesh, still)
-        films = [output, (still, points), other]
-        if any(np.isnan(each[:, 0, 0]).all() for _, each in films):
+        videos = [output, (still, points), other]
+        if any(np.isnan(each[:, 0, 0]).all() for _, each in videos):
             return {}
-        looks = [leakage.looks(each, colours(pictures, each)) for pictures, each in films]
+        looks = [leakage.looks(each, colours(frames, each)) for frames, each in videos]
         found: dict[str, Any] = (
             leakage.of_looks(looks[0], looks[1], looks[2]) if self.against == "driving" else {}
         )

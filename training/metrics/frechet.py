@@ -45,7 +45,7 @@ class Features:
             raise UserError(
                 f"{path} is no TorchScript file ({why}): save the network with torch.jit.save."
             ) from None
-        self.told = {"file": path.name, "sha256": file_sha256(path)}
+        self.metadata = {"file": path.name, "sha256": file_sha256(path)}
         self.of_clips = False
 
     @torch.no_grad()
@@ -74,7 +74,7 @@ class Features:
         except RuntimeError as error:
             why = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"{self.told['file']} takes neither pictures [n, 3, S, S] nor clips [n, "
+                f"{self.metadata['file']} takes neither pictures [n, 3, S, S] nor clips [n, "
                 f"3, {CLIP}, S, S] ({why}): give "
                 "--features a network that takes one of them."
             ) from None

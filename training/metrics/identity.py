@@ -50,8 +50,8 @@ def likeness(truth: np.ndarray, output: np.ndarray, colour: float) -> dict[str, 
 class Recogniser:
     """csim: cosine of ArcFace's embeddings (Deng et al. 2019) after alignment by five points."""
 
-    def __init__(self, embed: Embed, told: dict[str, str]):
-        self.embed, self.told = embed, told
+    def __init__(self, embed: Embed, metadata: dict[str, str]):
+        self.embed, self.metadata = embed, metadata
 
     @classmethod
     def here(cls, home: Path | None = None) -> Recogniser | str:

@@ -1,9 +1,8 @@
-"""From a batch to the loss: what the frozen parts make of it, what chance adds, and what the
-animator says.
-"""
+"""From a batch to the loss: encoded by the frozen parts, noised, denoised by the animator."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +12,12 @@ from model.animator import Animator, Reference
 from model.latents import Latents
 from model.pipeline import MegActorPipeline
 from training.data.batch import Batch, to_floats
-from training.objective.denoise import Draw, Objective
+from training.objective.denoise import Loss
+from training.objective.noise import NoiseSample
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenEncoders:
     """The autoencoder and CLIP, which are not trained and not part of checkpoints."""
 
     pipeline: MegActorPipeline
@@ -43,7 +43,7 @@ class Frozen:
 
     @torch.no_grad()
     def reference(self, batch: Batch, generators: list[torch.Generator]) -> Reference:
-        """Mean for the ReferenceNet, a sample for the denoiser's input (specification, 4)."""
+        """Mean for the ReferenceNet, a sample for the denoiser's input (docs/model.md, 5)."""
         own: Latents = self.pipeline.latents
         if batch.reference_latents is not None:
             mean = sample = batch.reference_latents.float()
@@ -69,30 +69,31 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Task:
+class DiffusionTask:
     """Learning to denoise windows of clips that other clips drive."""
 
-    frozen: Frozen
-    objective: Objective
+    encoders: FrozenEncoders
+    loss: Loss
 
-    def losses(self, animator: Animator, batch: Batch) -> Tensor:
-        """[b], float32."""
-        generators = self._generators(batch)
-        latents = self.frozen.latents(batch, generators)
-        reference = self.frozen.reference(batch, generators)
-        draw = self.objective.draw(batch.positions.tolist(), latents.shape[1:], latents.device)
-        driving = self._driving(batch, draw)
-        noisy = self.objective.noisy(latents, draw)
-        said = animator(noisy, draw.timesteps, driving, reference, draw.without_reference)
-        return self.objective.loss(said, self.objective.wanted(latents, draw), draw)
-
-    def _driving(self, batch: Batch, draw: Draw) -> Tensor:
-        keep = torch.tensor(
-            [not dropped for dropped in draw.without_driving], device=batch.driving.device
+    def losses(self, animator: Animator, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What the loss gives: (of each clip [b] or of all [], float32; what to log by name)."""
+        sampler, positions = self.loss.sampler, batch.positions.tolist()
+        generators = [sampler.generator("latents", position) for position in positions]
+        latents = self.encoders.latents(batch, generators)
+        reference = self.encoders.reference(batch, generators)
+        noise = sampler(latents, positions)
+        prediction = animator(
+            noise.noisy,
+            noise.timesteps,
+            _driving(batch, noise),
+            reference,
+            noise.without_reference,
         )
-        return to_floats(batch.driving) * keep[:, None, None, None, None]
+        return self.loss(prediction, batch, noise)
 
-    def _generators(self, batch: Batch) -> list[torch.Generator]:
-        return [
-            self.objective.generator("latents", position) for position in batch.positions.tolist()
-        ]
+
+def _driving(batch: Batch, noise: NoiseSample) -> Tensor:
+    """Driving frames [b, 3, f, D, D] in [0, 1], black where they are dropped."""
+    keep = [not dropped for dropped in noise.without_driving]
+    kept = torch.tensor(keep, device=batch.driving.device)
+    return to_floats(batch.driving) * kept[:, None, None, None, None]

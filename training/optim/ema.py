@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 
-class Mean(Callback):
+class EMA(Callback):
     """After step n the weights' mean moves by 1 - min(decay, (1 + n) / (10 + n)) towards them (as
     in diffusers).
     """
@@ -68,7 +68,7 @@ def averaged(callbacks: Sequence[Callback], module: nn.Module) -> Iterator[None]
     back afterwards.
     """
     mean = next(
-        (callback.mean for callback in callbacks if isinstance(callback, Mean) and callback.mean),
+        (callback.mean for callback in callbacks if isinstance(callback, EMA) and callback.mean),
         {},
     )
     own = trained(module)

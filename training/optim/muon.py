@@ -70,10 +70,10 @@ def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
     wide = [matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
     found: dict[int, Tensor] = {}
     for shape in sorted({tuple(x.shape) for x in wide}):
-        places = [i for i, x in enumerate(wide) if x.shape == shape]
-        stacked = torch.stack([wide[i] for i in places])
+        rows = [i for i, x in enumerate(wide) if x.shape == shape]
+        stacked = torch.stack([wide[i] for i in rows])
         length = stacked.norm(dim=(1, 2), keepdim=True) + 1e-7
-        found |= dict(zip(places, _turned((stacked / length).bfloat16()), strict=True))
+        found |= dict(zip(rows, _turned((stacked / length).bfloat16()), strict=True))
     return [found[i].mT if m.shape[0] > m.shape[1] else found[i] for i, m in enumerate(matrices)]
 
 

@@ -21,9 +21,9 @@ OFF = ("clip", "ema")  # may be null
 
 def optim_mistakes(optim: Any) -> Iterator[str]:
     """Numbers that no optimizer is made of."""
-    for name, (fits, wanted) in OPTIM.items():
+    for name, (fits, expected) in OPTIM.items():
         value = optim[name]
         for one in value if name == "betas" else [value]:
             if not (name in OFF and one is None) and not (type(one) in (int, float) and fits(one)):
-                yield f"optim.{name} is {value!r}, {wanted} expected"
+                yield f"optim.{name} is {value!r}, {expected} expected"
                 break

@@ -24,7 +24,7 @@ STEP = 4  # bytes to a parameter that AdamW takes for the time of a step
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """Bytes on a GPU that holds all of the model, from the second step on."""
 
     weights: int  # of the animator
@@ -44,7 +44,7 @@ class Memory:
         return kept + max(self.micro_step, self.gradients + STEP * self.gradients // 4)
 
 
-class Live(TorchDispatchMode):
+class TensorMemory(TorchDispatchMode):
     """Bytes of the tensors that operations make, for as long as somebody holds them: `now`, and
     their `peak`.
     """
@@ -76,7 +76,7 @@ class Live(TorchDispatchMode):
         self.now -= size
 
 
-def estimate(cfg: Any, checkpointing: bool) -> Memory:
+def estimate(cfg: Any, checkpointing: bool) -> MemoryEstimate:
     """For conf/fit.yaml. UserError where it describes no model, or names nothing that could be
     trained.
 
@@ -92,7 +92,7 @@ def estimate(cfg: Any, checkpointing: bool) -> Memory:
     frozen = sum(
         p.numel() for part in (pipeline.vae, pipeline.image_encoder) for p in part.parameters()
     )
-    return Memory(
+    return MemoryEstimate(
         weights=4 * sum(p.numel() for p in pipeline.animator.parameters()),
         frozen=frozen * (2 if half is torch.bfloat16 else 4),
         state=state(count, cfg.optim.eight_bit),
@@ -128,7 +128,7 @@ def _micro_step(
     with FakeTensorMode(allow_non_fake_inputs=True):
         for part in (pipeline.animator, pipeline.vae, pipeline.image_encoder):
             part.to_empty(device="cpu")
-        with Live(pipeline.animator) as live:
+        with TensorMemory(pipeline.animator) as live:
             for _ in range(
                 min(cfg.accumulate, 2)
             ):  # from the second one on, gradients are there from the beginning
@@ -163,10 +163,10 @@ def step(
         )
         noisy = torch.zeros(batch, latents[0], frames, *latents[1:])
         timesteps = torch.zeros(batch, dtype=torch.int64)
-        said = pipeline.animator(
+        prediction = pipeline.animator(
             noisy, timesteps, torch.zeros(batch, 3, frames, width, width), reference
         )
-        loss = (said.float() - noisy).square().mean()
+        loss = (prediction.float() - noisy).square().mean()
     loss.backward()
 
 

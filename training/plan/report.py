@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from datagen.core.errors import UserError
@@ -20,20 +20,18 @@ from model.build import PARTS, skeleton
 from model.pipeline import MegActorPipeline
 from model.resolve import refuse_window
 from training.cache.reader import opened
-from training.data.dataset import Sides
-from training.data.module import ClipData
-from training.objective.config import objective
+from training.data.dataset import Resolution
+from training.data.module import ClipDataModule
+from training.objective.config import configured_loss
 from training.optim.optimizer import refuse, train_only
-from training.plan.memory import Memory, estimate
+from training.plan.memory import MemoryEstimate, estimate
 from training.trainer.checkpoint import read
 from training.trainer.options import option_mistakes
-from training.trainer.run_folder import Output
-
-FPS = 25  # of all clips in shards
+from training.trainer.run_folder import RunFolder
 
 
 @dataclass
-class Plan:
+class TrainingPlan:
     """What can be said, and why the training would not begin."""
 
     text: str = ""
@@ -47,12 +45,21 @@ class Plan:
             self.mistakes += [] if str(error) in self.mistakes else [str(error)]
 
 
-def planned(cfg: Any) -> Plan:
+def show_plan(cfg: DictConfig) -> int:
+    """Print it; UserError with all that keeps the training from beginning."""
+    plan = planned(cfg)
+    print(plan.text)
+    if plan.mistakes:
+        raise UserError("; ".join(mistake.rstrip(".") for mistake in plan.mistakes) + ".")
+    return 0
+
+
+def planned(cfg: Any) -> TrainingPlan:
     """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes
     nothing.
     """
     cfg = OmegaConf.merge(cfg, {"plan": False})  # as the run itself would be told
-    plan = Plan(mistakes=list(option_mistakes(cfg)))
+    plan = TrainingPlan(mistakes=list(option_mistakes(cfg)))
     plan.add("settings", lambda: OmegaConf.to_yaml(cfg).rstrip())
     plan.add("run", lambda: _run(cfg))
     try:
@@ -68,32 +75,36 @@ def planned(cfg: Any) -> Plan:
 
 
 def _run(cfg: Any) -> str:
-    last = Output(Path(str(cfg.output))).resumed(cfg)
+    last = RunFolder(Path(str(cfg.output))).resumed(cfg)
     begins = f"goes on from {last}" if last else "begins anew"
     return f"{cfg.name}: {begins}, {cfg.max_steps} steps, to {cfg.output}"
 
 
 def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Samples, people, hours of video, steps to an epoch."""
-    sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
+    resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     chosen: Any = OmegaConf.to_container(cfg.data)
     cache: Any = (
         None if cfg.cache is None else opened(Path(str(cfg.cache)), Path(str(cfg.data.input)))
     )
-    data = ClipData(
-        **chosen, sides=sides, preparation=pipeline.feature_extractor, seed=cfg.seed, cache=cache
+    data = ClipDataModule(
+        **chosen,
+        resolution=resolution,
+        preparation=pipeline.feature_extractor,
+        seed=cfg.seed,
+        cache=cache,
     )
     data.setup()
     refuse_window(data.windows.frames, pipeline.longest_window, "data.frames")
     if cfg.validate_every:
-        data.clipset("val")
+        data.dataset("val")
     assert data.clips is not None
-    shelf, processes = data.clips.shelf, _processes(cfg)
-    counts = sorted(Counter(shelf.identities.tolist()).values())
-    steps = len(shelf) / (cfg.data.batch * cfg.accumulate * processes)
+    shards, processes = data.clips.shards, _processes(cfg)
+    counts = sorted(Counter(shards.identities.tolist()).values())
+    steps = len(shards) / (cfg.data.batch * cfg.accumulate * processes)
     lines = [
-        f"samples         {len(shelf)} of {cfg.data.input}, "
-        f"{shelf.frames.sum() / FPS / 3600:.3g} h of video",
+        f"samples         {len(shards)} of {cfg.data.input}, "
+        f"{shards.frames.sum() / shards.clip_parameters.fps / 3600:.3g} h of video",
         f"identities      {len(counts)}, with {counts[0]} to {counts[-1]} samples each, "
         f"median {statistics.median(counts):g}",
         f"steps an epoch  {steps:.4g} on {processes} "
@@ -163,21 +174,24 @@ def _shapes_of(part: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_other(
-    where: str, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
+    where: str, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
 ) -> None:
     kinds = {
-        "missing": wanted.keys() - found.keys(),
+        "missing": expected.keys() - found.keys(),
         "unknown": {
-            name for name in found.keys() - wanted.keys() if not name.endswith("position_ids")
+            name for name in found.keys() - expected.keys() if not name.endswith("position_ids")
         },
         "of another shape": {
-            name for name in found.keys() & wanted.keys() if found[name] != wanted[name]
+            name for name in found.keys() & expected.keys() if found[name] != expected[name]
         },
     }
-    told = [f"{len(names)} {kind}, such as {min(names)}" for kind, names in kinds.items() if names]
-    if told:
+    differences = [
+        f"{len(names)} {kind}, such as {min(names)}" for kind, names in kinds.items() if names
+    ]
+    if differences:
         raise UserError(
-            f"{where} is not of the model that is trained ({'; '.join(told)}): set model=... alike."
+            f"{where} is not of the model that is trained ({'; '.join(differences)}): "
+            "set model=... alike."
         )
 
 
@@ -187,7 +201,7 @@ def _licences() -> str:
 
 def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
     """Millions by module path; motion modules by themselves."""
-    objective(cfg, pipeline.scheduler)
+    configured_loss(cfg, pipeline.scheduler)
     train_only(pipeline.animator, cfg.optim.trainable)
     refuse(pipeline.animator, cfg.optim)
     total: Counter[str] = Counter()
@@ -218,7 +232,7 @@ def _by_path(pipeline: MegActorPipeline) -> Iterator[tuple[str, torch.nn.Paramet
 
 def _memory(cfg: Any) -> str:
     """With and without gradient checkpointing, GiB."""
-    found: dict[bool, Memory] = {kind: estimate(cfg, kind) for kind in (False, True)}
+    found: dict[bool, MemoryEstimate] = {kind: estimate(cfg, kind) for kind in (False, True)}
     names = {
         "weights": "weights that learn or could",
         "frozen": "autoencoder and CLIP",
@@ -230,8 +244,8 @@ def _memory(cfg: Any) -> str:
         "peak": "peak",
     }
     rows = [
-        (told, *(f"{getattr(found[kind], name) / 2**30:.2f}" for kind in found))
-        for name, told in names.items()
+        (differences, *(f"{getattr(found[kind], name) / 2**30:.2f}" for kind in found))
+        for name, differences in names.items()
     ]
     chosen = "with" if cfg.gradient_checkpointing else "without"
     table = _table(

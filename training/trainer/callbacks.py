@@ -22,7 +22,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from training.data.batch import Batch
 from training.trainer.checkpoint import checkpoints, name_of
-from training.trainer.nonfinite import blame_gradients, end_together
+from training.trainer.nonfinite import describe_nonfinite_gradients, end_together
 
 STOP_EVERY = 10  # steps between the questions to all ranks whether one of them was asked to end
 SIGNALS = (
@@ -38,7 +38,7 @@ class Signals(Callback):
     """
 
     def __init__(self) -> None:
-        self.heard = 0  # number of the signal that came to this process; 0: none
+        self.received = 0  # number of the signal that came to this process; 0: none
         self.asked = 0  # the same, when all ranks know of it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,12 +66,14 @@ class Signals(Callback):
         from it is the same on all: a signal that comes later counts for nothing until they speak
         again.
         """
-        if not self.asked and trainer.strategy.reduce_boolean_decision(bool(self.heard), all=False):
-            self.asked = self.heard or signal.SIGTERM
+        if not self.asked and trainer.strategy.reduce_boolean_decision(
+            bool(self.received), all=False
+        ):
+            self.asked = self.received or signal.SIGTERM
         return bool(self.asked)
 
     def _ask(self, number: int, frame: Any) -> None:
-        self.heard = number
+        self.received = number
 
 
 @contextlib.contextmanager
@@ -101,7 +103,7 @@ def _kill(processes: list[Any]) -> None:
     signal.signal(signal.SIGCHLD, handler)
 
 
-class Clock(Callback):
+class StepTimer(Callback):
     """Seconds of a step, how many of them it waits for data, and samples per second, in the log."""
 
     def __init__(self, every: int):
@@ -196,7 +198,7 @@ class BadSamples(Callback):
         )
 
 
-class Gradients(Callback):
+class GradientClipping(Callback):
     """Clips the norm of the gradients and logs what it was before; one that is not finite ends the
     training.
 
@@ -234,12 +236,12 @@ class Gradients(Callback):
         """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step
         out.
         """
-        end_together([module.trouble] if module.trouble else [])
+        end_together([module.nonfinite] if module.nonfinite else [])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
-            end_together([blame_gradients(module, self.keys, trainer.global_step)])
+            end_together([describe_nonfinite_gradients(module, self.keys, trainer.global_step)])
 
 
-class Checkpoints(Checkpoint):
+class PeriodicCheckpoints(Checkpoint):
     """step-00001000.ckpt every so many steps, and after the last one; the newest `keep` stay.
 
     Lightning calls it after all other callbacks, which have then done their part of the step.
@@ -264,7 +266,7 @@ class Checkpoints(Checkpoint):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
-class AtEnd(Callback):
+class OnFitEnd(Callback):
     """Calls something on all ranks when the training is over, while weights and ranks are still in
     place.
     """

@@ -27,10 +27,10 @@ from model.build import instantiate
 from model.folder import load
 from model.pipeline import MegActorPipeline
 
-TOLD = ("config", "folder", "seed", "grey", "margin")  # of a model, in this order
+IDENTITY = ("config", "folder", "seed", "grey", "margin")  # of a model, in this order
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is
     whole.
     """
@@ -103,9 +103,9 @@ def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks
     for more.
     """
-    told = checkpoint["model"]
+    model = checkpoint["model"]
     try:
-        config, folder, seed, grey, margin = (told.get(name) for name in TOLD)
+        config, folder, seed, grey, margin = (model.get(name) for name in IDENTITY)
         forms = (
             isinstance(config, dict),
             folder is None or isinstance(folder, str),
@@ -115,15 +115,15 @@ def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
             isinstance(grey, bool | None),
             margin is None or (isinstance(margin, float) and margin >= 1),
         )
-        if not all((*forms, *looks)) or not told.keys() <= set(TOLD):
-            raise ValueError("its model is not told as it should be")
+        if not all((*forms, *looks)) or not model.keys() <= set(IDENTITY):
+            raise ValueError("its model is not described as expected")
         refuse_absurd(config)
         refuse_code(config)
     except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} makes no model ({error}): a checkpoint of python -m training.fit is expected."
         ) from None
-    return dict(told)
+    return dict(model)
 
 
 def fresh(
@@ -193,17 +193,19 @@ def read(path: Path) -> dict[str, Any]:
 
 def _mean(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     states = [
-        state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("Mean")
+        state
+        for name, state in checkpoint.get("callbacks", {}).items()
+        if name.startswith(("EMA", "Mean"))
     ]
     return states[0]["mean"] if states else {}
 
 
 def _refuse_other(own: MegActorPipeline, config: Any, folder: str) -> None:
-    wanted = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-    assert isinstance(wanted, dict)
+    expected = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    assert isinstance(expected, dict)
     wrong = []
     for part in ("unet", "reference_net", "driven_encoder"):
-        for key, value in wanted[part].items():
+        for key, value in expected[part].items():
             found = getattr(own, part).config.get(key, value)
             if key != "_target_" and _plain(found) != _plain(value):
                 wrong.append(f"{part}.{key} is {_plain(found)}, not {_plain(value)}")

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from model.animator import Animator
 from training.data.batch import Batch
-from training.objective.task import Task
+from training.objective.task import DiffusionTask
 from training.optim.optimizer import optimizer, schedule, vectors
-from training.trainer.nonfinite import blame
+from training.trainer.nonfinite import find_nonfinite_module
 
 
-class Trainee(LightningModule):
+class DiffusionLightningModule(LightningModule):
     """The animator, learning a task. Which of its parameters learn must be settled before
     (optimizer.train_only).
 
@@ -27,7 +27,7 @@ class Trainee(LightningModule):
     def __init__(
         self,
         animator: Animator,
-        task: Task,
+        task: DiffusionTask,
         optim: Any,
         identity: dict[str, Any],
         compiles: bool = False,
@@ -35,7 +35,7 @@ class Trainee(LightningModule):
         super().__init__()
         self.animator = animator
         self.task, self.optim, self.identity = task, optim, identity
-        self.trouble = ""  # what this rank has to say of a loss that is not finite
+        self.nonfinite = ""  # what this rank has to say of a loss that is not finite
         self.finished: float | None = (
             None  # s, when the last micro-step and all that hangs on it was over
         )
@@ -44,18 +44,20 @@ class Trainee(LightningModule):
         self.call: tuple[Any] = (torch.compile(animator) if compiles else animator,)
 
     def on_fit_start(self) -> None:
-        self.task.frozen.to(self.device, frozen_dtype(str(self.trainer.precision)))
+        self.task.encoders.to(self.device, frozen_dtype(str(self.trainer.precision)))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        losses = self.task.losses(self.call[0], batch)
+        losses, values = self.task.losses(self.call[0], batch)
         if not torch.isfinite(losses).all():
-            self._complain(batch)
+            self._end_nonfinite(batch)
         position = int(batch.positions[0]) + (self.trainer.world_size - self.global_rank) * len(
             batch
         )
         self._data.start(position)  # of the first sample that no rank has trained on
         loss = losses.mean()
-        self.log("loss/train", loss, sync_dist=True, batch_size=len(batch))
+        for name, value in {"train": loss, **values}.items():
+            mean = value.detach().mean()
+            self.log(f"loss/{name}", mean, sync_dist=True, batch_size=len(batch))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log("epoch", position / self._data.clips.order.count)
         return loss
@@ -78,16 +80,16 @@ class Trainee(LightningModule):
     def _data(self) -> Any:
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
-    def _complain(self, batch: Batch) -> None:
+    def _end_nonfinite(self, batch: Batch) -> None:
         """One rank alone must not leave the others waiting for it: its bad gradients reach all, and
         all end there.
         """
-        error = blame(
+        error = find_nonfinite_module(
             self.animator, lambda: self.task.losses(self.animator, batch), batch, self.global_step
         )
         if self.trainer.world_size == 1:
             raise error
-        self.trouble = self.trouble or str(error)
+        self.nonfinite = self.nonfinite or str(error)
 
 
 def frozen_dtype(precision: str) -> torch.dtype:

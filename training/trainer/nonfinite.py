@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datagen.core.errors import UserError
 from training.data.batch import Batch
 
 
-class Everywhere(UserError):
+class AllRanksError(UserError):
     """Raised by all ranks at the same moment, so that only the first has to say it."""
 
 
-def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: int) -> UserError:
+def find_nonfinite_module(
+    model: nn.Module, losses: Callable[[], object], batch: Batch, step: int
+) -> UserError:
     """The error for losses that are not finite: the forward pass once more, to find the first
     module that says so.
     """
@@ -41,7 +43,7 @@ def blame(model: nn.Module, losses: Callable[[], Tensor], batch: Batch, step: in
     )
 
 
-def blame_gradients(model: nn.Module, batch_keys: str, step: int) -> str:
+def describe_nonfinite_gradients(model: nn.Module, batch_keys: str, step: int) -> str:
     """The sentence for gradients that are not finite."""
     bad = [
         name
@@ -61,7 +63,7 @@ def end_together(sentences: list[str]) -> None:
     """
     found = gathered(sentences)
     if found:
-        raise Everywhere(found[0])
+        raise AllRanksError(found[0])
 
 
 def gathered(own: list[Any]) -> list[Any]:

@@ -47,12 +47,12 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
             f"optim.ema wants whole weights on every rank, which {strategy(cfg)} has not: "
             "say optim.ema=null"
         )
-    wanted = {
+    needed = {
         "deepspeed": strategy(cfg) == "deepspeed",
         "wandb": "Wandb" in str((cfg.logger or {}).get("_target_")),
     }
-    for package, is_wanted in wanted.items():
-        if is_wanted and importlib.util.find_spec(package) is None:
+    for package, is_needed in needed.items():
+        if is_needed and importlib.util.find_spec(package) is None:
             yield (
                 f"{PACKAGES[package]} wants the package {package}: pip install {package}, or "
                 "choose another"
@@ -61,8 +61,8 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
 
 def strategy(cfg: Any) -> str:
     """fsdp, deepspeed or what else conf/trainer names."""
-    said = cfg.trainer.strategy
-    name = str(said._target_ if OmegaConf.is_config(said) else said).lower()
+    chosen = cfg.trainer.strategy
+    name = str(chosen._target_ if OmegaConf.is_config(chosen) else chosen).lower()
     return next((sharded for sharded in SHARDED if sharded in name), name)
 
 

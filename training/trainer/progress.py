@@ -14,7 +14,7 @@ from training.trainer.callbacks import is_within_step
 LINE_EVERY = 15.0  # s between lines where there is no terminal
 
 
-class Progress(Callback):
+class ProgressBar(Callback):
     """Steps, remaining time and the loss of the last logged step, said by the first rank."""
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class Progress(Callback):
 
 
 class _Lines(tqdm):
-    said = 0  # steps when the last line was printed
+    printed = 0  # steps when the last line was printed
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        if self.n > max(self.initial, self.said):
+        if self.n > max(self.initial, self.printed):
             print(self, file=sys.stderr, flush=True)
-            self.said = self.n
+            self.printed = self.n
         return True
 
 

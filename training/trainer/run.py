@@ -21,32 +21,34 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
-from datagen.clips.square import Clips
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
-from model.pipeline import MegActorPipeline, Settings
+from datagen.shards.index import read_index
+from datagen.shards.parameters import ClipParameters, clip_parameters
+from model.pipeline import MegActorPipeline, SamplingSettings
 from model.resolve import refuse_window
-from training.data.dataset import ClipSet, Sides
-from training.data.module import ClipData
-from training.objective.config import objective
-from training.objective.task import Frozen, Task
-from training.optim.ema import Mean, averaged, whole
+from training.data.dataset import ClipDataset, Resolution
+from training.data.module import ClipDataModule
+from training.objective.config import configured_loss
+from training.objective.task import DiffusionTask, FrozenEncoders
+from training.optim.ema import EMA, averaged, whole
 from training.optim.optimizer import refuse, train_only
 from training.trainer.callbacks import (
-    AtEnd,
     BadSamples,
-    Checkpoints,
-    Clock,
-    Gradients,
+    GradientClipping,
+    OnFitEnd,
+    PeriodicCheckpoints,
     Signals,
+    StepTimer,
     contained,
 )
-from training.trainer.checkpoint import WholeFiles, fill, fresh, identity, read
-from training.trainer.module import Trainee
-from training.trainer.nonfinite import Everywhere, lost_rank
+from training.trainer.checkpoint import AtomicCheckpointIO, fill, fresh, read
+from training.trainer.checkpoint import identity as checkpoint_identity
+from training.trainer.module import DiffusionLightningModule
+from training.trainer.nonfinite import AllRanksError, lost_rank
 from training.trainer.options import option_mistakes, strategy
-from training.trainer.progress import Progress
-from training.trainer.run_folder import Output, plain
+from training.trainer.progress import ProgressBar
+from training.trainer.run_folder import RunFolder, plain
 from training.trainer.validation import Validation
 
 
@@ -56,30 +58,33 @@ class Run:
 
     cfg: Any
     pipeline: MegActorPipeline
-    data: ClipData
-    trainee: Trainee
+    data: ClipDataModule
+    module: DiffusionLightningModule
     resumed: Path | None  # the checkpoint to go on from
-    held: ClipSet | None  # the clips of the validation; none where it is off
+    held: ClipDataset | None  # the clips of the validation; none where it is off
 
     @classmethod
     def prepared(cls, cfg: Any) -> Run:
         """UserError, with all that is wrong, before anything is written."""
         mistakes: list[str] = list(option_mistakes(cfg))
         resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
-        pipeline = _collect(mistakes, lambda: _pipeline(cfg))
-        data = held = trainee = None
+        clips = _collect(mistakes, lambda: clip_parameters(read_index(Path(str(cfg.data.input)))))
+        identity = _collect(mistakes, lambda: model_identity(cfg, clips or ClipParameters()))
+        pipeline = data = held = module = None
+        if identity is not None:
+            pipeline = _collect(mistakes, lambda: _pipeline(cfg, identity))
         if pipeline is not None:
             data = _collect(mistakes, lambda: _data(cfg, pipeline))
-            trainee = _collect(mistakes, lambda: _trainee(cfg, pipeline))
+            module = _collect(mistakes, lambda: _lightning_module(cfg, pipeline, identity))
         if data is not None and cfg.validate_every:
-            held = _collect(mistakes, lambda: data.clipset("val"))
-        if mistakes or pipeline is None or data is None or trainee is None:
+            held = _collect(mistakes, lambda: data.dataset("val"))
+        if mistakes or pipeline is None or data is None or module is None:
             raise UserError("; ".join(mistake.rstrip(".") for mistake in mistakes) + ".")
-        return cls(cfg, pipeline, data, trainee, resumed, held)
+        return cls(cfg, pipeline, data, module, resumed, held)
 
     @property
-    def output(self) -> Output:
-        return Output(Path(str(self.cfg.output)))
+    def output(self) -> RunFolder:
+        return RunFolder(Path(str(self.cfg.output)))
 
     def fit(self) -> int:
         """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the
@@ -95,7 +100,7 @@ class Run:
                 self.output.begin(self.cfg, self.resumed)
             with contained(), _one_sentence(trainer):
                 trainer.fit(
-                    self.trainee, datamodule=self.data, ckpt_path=self.resumed, weights_only=True
+                    self.module, datamodule=self.data, ckpt_path=self.resumed, weights_only=True
                 )
         return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
 
@@ -112,30 +117,30 @@ class Run:
 
     def _save(self, trainer: Trainer) -> None:
         """The model made anew, because the frozen parts at hand may be in half precision."""
-        with whole(trainer.model), averaged(trainer.callbacks, self.trainee):  # type: ignore[attr-defined]
+        with whole(trainer.model), averaged(trainer.callbacks, self.module):  # type: ignore[attr-defined]
             if trainer.is_global_zero:
-                own = fresh(**self.trainee.identity)
+                own = fresh(**self.module.identity)
                 own.animator.load_state_dict(self.pipeline.animator.state_dict())
                 self.output.save(own)
 
     def _callbacks(self, signals: Signals) -> Iterator[Callback]:
         cfg, folder = self.cfg, self.output.folder
-        yield Clock(cfg.log_every)
+        yield StepTimer(cfg.log_every)
         yield BadSamples(cfg.most_bad)
-        yield Gradients(cfg.optim.clip)
+        yield GradientClipping(cfg.optim.clip)
         if cfg.optim.ema is not None:
-            yield Mean(cfg.optim.ema)
+            yield EMA(cfg.optim.ema)
         if cfg.progress:
-            yield Progress()
+            yield ProgressBar()
         if self.held is not None:
             yield self._validation(self.held)
-        yield Checkpoints(folder, cfg.checkpoint_every, cfg.keep)
-        yield AtEnd(lambda trainer: None if signals.agreed(trainer) else self._save(trainer))
+        yield PeriodicCheckpoints(folder, cfg.checkpoint_every, cfg.keep)
+        yield OnFitEnd(lambda trainer: None if signals.agreed(trainer) else self._save(trainer))
 
-    def _validation(self, held: ClipSet) -> Validation:
+    def _validation(self, held: ClipDataset) -> Validation:
         cfg = self.cfg
         window = min(cfg.validation_window, self.pipeline.longest_window)
-        settings = Settings(
+        settings = SamplingSettings(
             cfg.validation_steps,
             cfg.validation_guidance,
             cfg.seed,
@@ -164,7 +169,7 @@ def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
             gradient_clip_val=cfg.optim.clip if strategy(cfg) == "deepspeed" else None,
             use_distributed_sampler=False,
             callbacks=callbacks,
-            plugins=[WholeFiles(), *slurm],
+            plugins=[AtomicCheckpointIO(), *slurm],
             logger=instantiate(cfg.logger) if cfg.logger else False,
             default_root_dir=cfg.output,
             log_every_n_steps=cfg.log_every,
@@ -206,7 +211,7 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
     """
     try:
         yield
-    except Everywhere:
+    except AllRanksError:
         if trainer.is_global_zero:
             raise
     except UserError as error:
@@ -219,21 +224,21 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def _pipeline(cfg: Any) -> MegActorPipeline:
+def _pipeline(cfg: Any, identity: dict[str, Any]) -> MegActorPipeline:
     """With the weights that training begins with."""
-    pipeline = fresh(**_identity(cfg))
+    pipeline = fresh(**identity)
     source = _checkpoint(cfg)
     if source is not None:
         fill(pipeline, read(source), source)
     return pipeline
 
 
-def _identity(cfg: Any) -> dict[str, Any]:
+def model_identity(cfg: Any, clips: ClipParameters) -> dict[str, Any]:
     """What `fresh` makes the model of, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
-    shown = {"grey": cfg.data.grey, "margin": Clips.margin if cfg.data.crop == "clip" else None}
+    shown = {"grey": cfg.data.grey, "margin": clips.margin if cfg.data.crop == "clip" else None}
     if source is not None:
-        return {**identity(read(source), source), "config": config, **shown}
+        return {**checkpoint_identity(read(source), source), "config": config, **shown}
     folder = None if cfg.init_from is None else str(Path(str(cfg.init_from)).resolve())
     return {"config": config, "folder": folder, "seed": cfg.seed, **shown}
 
@@ -244,48 +249,50 @@ def _checkpoint(cfg: Any) -> Path | None:
     return source if source is not None and source.suffix == ".ckpt" else None
 
 
-def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipData:
-    sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
+def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipDataModule:
+    resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     options: dict[str, Any] = {
-        "sides": sides,
+        "resolution": resolution,
         "preparation": pipeline.feature_extractor,
         "seed": cfg.seed,
     }
     if cfg.cache is not None:
-        from training.cache.reader import Cache
+        from training.cache.reader import LatentCache
 
-        options["cache"] = Cache(Path(str(cfg.cache)), pipeline, Path(str(cfg.data.input)))
+        options["cache"] = LatentCache(Path(str(cfg.cache)), pipeline, Path(str(cfg.data.input)))
     chosen = {name: value for name, value in plain(cfg.data).items() if not name.startswith("_")}
-    data = ClipData(**chosen, **options)  # Hydra would turn Sides into a dict
+    data = ClipDataModule(**chosen, **options)  # Hydra would turn Sides into a dict
     data.setup()
     refuse_window(data.windows.frames, pipeline.longest_window, "data.frames")
     return data
 
 
-def _trainee(cfg: Any, pipeline: MegActorPipeline) -> Trainee:
+def _lightning_module(
+    cfg: Any, pipeline: MegActorPipeline, identity: dict[str, Any]
+) -> DiffusionLightningModule:
     train_only(pipeline.animator, cfg.optim.trainable)
     refuse(pipeline.animator, cfg.optim)
     if cfg.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.reference_net.enable_gradient_checkpointing()
     pipeline.animator.train()
-    return Trainee(
+    return DiffusionLightningModule(
         pipeline.animator,
-        Task(Frozen(pipeline), objective(cfg, pipeline.scheduler)),
+        DiffusionTask(FrozenEncoders(pipeline), configured_loss(cfg, pipeline.scheduler)),
         cfg.optim,
-        _identity(cfg),
+        identity,
         cfg.compile,
     )
 
 
 def _resumable(cfg: Any, output: Path) -> Path | None:
     """The checkpoint that this run goes on from, if there is one; UserError where it may not."""
-    return Output(output).resumed(cfg)
+    return RunFolder(output).resumed(cfg)
 
 
 def _collect(mistakes: list[str], make: Callable[[], Any]) -> Any:
     try:
         return make()
     except UserError as error:
-        mistakes.append(str(error))
+        mistakes += [] if str(error) in mistakes else [str(error)]
         return None

@@ -49,7 +49,7 @@ BOUND = {"trainer.precision"}  # though what is above them is free
 
 
 @dataclass(frozen=True)
-class Output:
+class RunFolder:
     folder: Path
 
     @property

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,22 @@ from torch import Tensor
 
 from datagen.media.video import Writer
 from model.animator import Reference
-from model.pipeline import MegActorPipeline, Settings
+from model.pipeline import MegActorPipeline, SamplingSettings
 from training.data.batch import Batch, to_floats
-from training.data.dataset import ClipSet
+from training.data.dataset import ClipDataset
 from training.data.decode import Unreadable
-from training.data.window import Window
+from training.data.window import FrameWindow
+from training.evaluation.animate_case import animate_case
 from training.metrics.pixels import l1, psnr, ssim
 from training.optim.ema import averaged, whole
-from training.trainer.module import Trainee
+from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import gathered
 
-FPS = 25
 SCORES = {"l1": l1, "psnr": psnr, "ssim": ssim}
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationCase:
     """A reference and what drives it; the truth is known where both are of one clip."""
 
     name: str
@@ -45,31 +46,46 @@ class Case:
     driver: Tensor  # 1 3 f S S  likewise
     has_truth: bool
 
+    def reference_for(self, pipeline: MegActorPipeline, seed: int) -> Reference:
+        """The posterior's mean, not a sample: `seed` changes nothing."""
+        shown = self.shown.to(pipeline.device)
+        picture = to_floats(shown.reference)
+        latents = pipeline.latents.mean(picture.to(pipeline.vae.dtype)).float()
+        tokens = pipeline.background.encode(shown.clip_pixels).float()
+        return Reference(picture, latents, latents, shown.background, tokens)
 
-def cases(clips: ClipSet, count: int, frames: int) -> list[Case]:
+    def driving_for(self, pipeline: MegActorPipeline) -> TensorFrames:
+        return TensorFrames(to_floats(self.driving.to(pipeline.device))[0])
+
+
+def cases(clips: ClipDataset, count: int, frames: int) -> list[ValidationCase]:
     """The first `count` readable clips, each driven by itself and, where there is one, by a clip of
     another person.
     """
     every = _readable(clips, count, frames)
-    found = [Case(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()]
-    who = clips.shelf.identities
-    for number, (place, shown) in enumerate(every.items()):
-        others = [driver for other, driver in every.items() if who[other] != who[place]]
+    found = [
+        ValidationCase(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()
+    ]
+    who = clips.shards.identities
+    for number, (index, shown) in enumerate(every.items()):
+        others = [driver for other, driver in every.items() if who[other] != who[index]]
         if others:
             driver = others[number % len(others)]
             found.append(
-                Case(f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False)
+                ValidationCase(
+                    f"cross-{shown.keys[0]}", shown, driver.driving, driver.target, False
+                )
             )
     return found
 
 
-def _readable(clips: ClipSet, count: int, frames: int) -> dict[int, Batch]:
+def _readable(clips: ClipDataset, count: int, frames: int) -> dict[int, Batch]:
     """Place -> the beginning of the clip, of the first `count` that can be read."""
     found: dict[int, Batch] = {}
-    for place in range(len(clips.shelf)):
+    for index in range(len(clips.shards)):
         if len(found) < count:
             with contextlib.suppress(Unreadable):
-                found[place] = clips.sample(place, _window(clips, place, frames))
+                found[index] = clips.sample(index, _window(clips, index, frames))
     return found
 
 
@@ -82,17 +98,18 @@ class Validation(Callback):
 
     def __init__(
         self,
-        clips: ClipSet,
+        clips: ClipDataset,
         every: int,
         count: int,
         frames: int,
-        settings: Settings,
+        settings: SamplingSettings,
         minutes: float,
         to: Path,
     ):
         self.clips, self.every, self.count, self.frames = clips, every, count, frames
         self.settings, self.minutes, self.to = settings, minutes, to
-        self.cases: list[Case] = []
+        self.fps = Fraction(clips.shards.clip_parameters.fps).limit_denominator(1001)
+        self.cases: list[ValidationCase] = []
         self.step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -112,7 +129,7 @@ class Validation(Callback):
             pl_module.animator.train(training)
 
     def _shown(
-        self, trainer: Trainer, module: Trainee
+        self, trainer: Trainer, module: DiffusionLightningModule
     ) -> Iterator[tuple[str, dict[str, float], np.ndarray]]:
         """This rank's cases. Every rank makes as many, so that sharded weights can be gathered in
         step.
@@ -125,15 +142,15 @@ class Validation(Callback):
                 return
             case = self.cases[min(first + rank, len(self.cases) - 1)]
             with trainer.precision_plugin.forward_context():
-                made = animated(module.task.frozen.pipeline, case, self.settings, module.device)
+                made = animate_case(module.task.encoders.pipeline, case, self.settings)
             if first + rank < len(self.cases):
                 yield case.name, _scores(case, made), _grid(case, made)
 
     def _say_left_out(self, trainer: Trainer, done: int) -> None:
         if trainer.is_global_zero:
-            told = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
+            message = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
             print(
-                f"{told}, after {self.minutes:g} minutes (validation_minutes).",
+                f"{message}, after {self.minutes:g} minutes (validation_minutes).",
                 file=sys.stderr,
                 flush=True,
             )
@@ -144,10 +161,10 @@ class Validation(Callback):
         folder = self.to / f"step-{trainer.global_step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, _, grid in found:
-            with Writer(folder / f"{name}.mp4", FPS) as writer:
+            with Writer(folder / f"{name}.mp4", self.fps) as writer:
                 for picture in grid:
                     writer.write(picture)
-            _gif(trainer, f"validation/{name}", grid)
+            _gif(trainer, f"validation/{name}", grid, self.fps)
         for score in SCORES:
             values = [scores[score] for _, scores, _ in found if score in scores]
             if values and trainer.logger:
@@ -156,22 +173,8 @@ class Validation(Callback):
                 )
 
 
-def animated(
-    pipeline: MegActorPipeline, case: Case, settings: Settings, device: torch.device
-) -> np.ndarray:
-    """RGB uint8 [f, S, S, 3]."""
-    shown = case.shown.to(device)
-    picture = to_floats(shown.reference)
-    latents = pipeline.latents.mean(picture.to(pipeline.vae.dtype)).float()
-    tokens = pipeline.background.encode(shown.clip_pixels).float()
-    reference = Reference(picture, latents, latents, shown.background, tokens)
-    return np.stack(
-        list(pipeline.animate(reference, _Frames(to_floats(case.driving.to(device))[0]), settings))
-    )
-
-
 @dataclass(frozen=True)
-class _Frames:
+class TensorFrames:
     """model.pipeline.Driving"""
 
     frames: Tensor  # 3 f D D
@@ -183,18 +186,18 @@ class _Frames:
         return self.frames[:, frames.start : frames.stop]
 
 
-def _window(clips: ClipSet, place: int, frames: int) -> Window:
+def _window(clips: ClipDataset, index: int, frames: int) -> FrameWindow:
     """From the beginning, the last frame being the reference."""
-    count = int(clips.shelf.frames[place])
-    return Window(np.arange(min(frames, count)), np.array([count - 1]), "target")
+    count = int(clips.shards.frames[index])
+    return FrameWindow(np.arange(min(frames, count)), np.array([count - 1]), "target")
 
 
-def _scores(case: Case, made: np.ndarray) -> dict[str, float]:
+def _scores(case: ValidationCase, made: np.ndarray) -> dict[str, float]:
     truth = _pictures(case.shown.target)
     return {name: score(made, truth) for name, score in SCORES.items()} if case.has_truth else {}
 
 
-def _grid(case: Case, made: np.ndarray) -> np.ndarray:
+def _grid(case: ValidationCase, made: np.ndarray) -> np.ndarray:
     """Reference, driving person, output and, where there is one, truth: RGB uint8 [f, S, 3 S or 4
     S, 3].
     """
@@ -213,7 +216,7 @@ def _pictures(levels: Tensor) -> np.ndarray:
     return levels[0].permute(1, 2, 3, 0).cpu().numpy()
 
 
-def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:
+def _gif(trainer: Trainer, name: str, grid: np.ndarray, fps: Fraction) -> None:
     """TensorBoard shows it moving; its own writer of videos wants another package."""
     writer: Any = getattr(trainer.logger, "experiment", None)
     if not hasattr(writer, "_get_file_writer"):
@@ -222,7 +225,7 @@ def _gif(trainer: Trainer, name: str, grid: np.ndarray) -> None:
 
     pictures, file = [Image.fromarray(picture) for picture in grid], io.BytesIO()
     pictures[0].save(
-        file, "GIF", save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0
+        file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0
     )
     image = Summary.Image(
         height=grid.shape[1],

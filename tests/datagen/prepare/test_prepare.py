@@ -15,7 +15,7 @@ import pytest
 from datagen.media import video
 from tests import faults
 from tests.training.numbered import Preparation
-from training.data.module import ClipData, Sides
+from training.data.module import ClipDataModule, Resolution
 
 COUNT = 28
 
@@ -110,10 +110,15 @@ def test_a_target_that_is_no_square_is_cut_around_its_face(prepared):
 
 
 def test_the_loader_reads_what_was_prepared(prepared):
-    data = ClipData(
-        str(prepared[1]), Sides(64, 64, 8), Preparation(), frames=4, stride=2, twin_probability=1.0
+    data = ClipDataModule(
+        str(prepared[1]),
+        Resolution(64, 64, 8),
+        Preparation(),
+        frames=4,
+        stride=2,
+        twin_probability=1.0,
     )
-    clips = data.clipset("train")
+    clips = data.dataset("train")
     found = [clips[position] for position in range(12)]
     assert {(b.keys[0] == "wide", b.twins[0]) for b in found} == {
         (True, "styled"),

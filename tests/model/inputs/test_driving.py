@@ -16,8 +16,8 @@ from model.inputs.driving import (
     cropped,
     grey,
     kept_boxes,
+    mask_outside,
     middles,
-    only,
     outline,
     patches,
     square,
@@ -57,7 +57,7 @@ def test_the_face_alone_is_the_official_one(golden):
     boxes = golden["in.rects2"].numpy()[[0, 1, 1, 2, 3]].astype(np.float64)
     height = boxes[2, 3] - boxes[2, 1]
     boxes[2] += [0, -0.4 * height, 0, 0.1 * height]
-    faces = only(golden["out.crop"][1:], kept_boxes(boxes, 64))
+    faces = mask_outside(golden["out.crop"][1:], kept_boxes(boxes, 64))
     assert torch.equal(faces, golden["out.moved_face"])
 
 
@@ -91,7 +91,7 @@ def test_a_square_holds_every_box_it_can_and_lies_inside():
             assert min(part.left, part.top) >= 0
             assert part.left + part.side <= size[0] and part.top + part.side <= size[1]
             if extent <= largest:
-                placed = part.place(boxes, part.side)
+                placed = part.crop_points(boxes, part.side)
                 assert placed.min() >= -1 and placed.max() <= part.side + 1
             else:
                 assert part.side == largest
@@ -116,7 +116,9 @@ def test_places_follow_the_crop():
     picture = torch.zeros(1, 3, 90, 120)
     picture[:, :, 40:50, 60:80] = 1
     part = Square(30, 20, 60)
-    left, top, right, bottom = part.place(np.array([60.0, 40, 80, 50]), 120).astype(int).tolist()
+    left, top, right, bottom = (
+        part.crop_points(np.array([60.0, 40, 80, 50]), 120).astype(int).tolist()
+    )
     assert (left, top, right, bottom) == (60, 40, 100, 60)
     large = cropped(picture, part, 120)[0, 0]
     assert large[top + 1 : bottom - 1, left + 1 : right - 1].min() > 0.99
@@ -142,7 +144,7 @@ def test_the_kept_box_is_square_taller_and_inside():
 
 def test_only_keeps_the_boxes_and_nothing_else():
     frames = torch.ones(2, 3, 20, 30)
-    kept = only(
+    kept = mask_outside(
         frames, np.array([[[1, 2, 5, 6], [10, 10, 12, 20]], [[0, 0, 30, 1], [0, 0, 1, 20]]])
     )
     assert kept[0].sum() == 3 * (16 + 20) and kept[0, :, 2:6, 1:5].min() == 1

@@ -16,7 +16,13 @@ from datagen.core.errors import UserError
 from datagen.media import video
 from datagen.vision.landmarks import FaceMesh
 from model.inputs.driving import grey
-from model.inputs.driving_video import DrivingFrames, frame_rate, look, main_face, shown
+from model.inputs.driving_video import (
+    DrivingFrames,
+    analyze_driving_video,
+    frame_rate,
+    main_face,
+    shown,
+)
 from tests.faults import film, poses
 
 COUNT, HIDDEN = 24, range(8, 13)  # frames; a wall stands before the face
@@ -35,27 +41,31 @@ def talk(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def footage(talk):
-    return look(talk)
+def driving_video(talk):
+    return analyze_driving_video(talk)
 
 
-def test_every_picture_is_a_frame_and_has_its_face(footage):
-    assert (footage.size, footage.rate, footage.is_steady) == ((512, 512), 25, True)
-    assert footage.shown.tolist() == list(range(COUNT)) and footage.found.all()
-    middles = footage.boxes[:, [0, 2]].mean(axis=1)
+def test_every_picture_is_a_frame_and_has_its_face(driving_video):
+    assert (driving_video.size, driving_video.rate, driving_video.is_steady) == (
+        (512, 512),
+        25,
+        True,
+    )
+    assert driving_video.shown.tolist() == list(range(COUNT)) and driving_video.found.all()
+    middles = driving_video.boxes[:, [0, 2]].mean(axis=1)
     assert (
         middles[-1] - middles[0] == pytest.approx(60, abs=6) and (np.diff(middles) > 0).mean() > 0.9
     )
-    assert (footage.outline[:2] >= footage.boxes[0, :2] - 1).all()
-    assert (footage.low <= footage.high).all() and np.ptp(
-        [footage.low[:, 0], footage.high[:, 0]], axis=0
+    assert (driving_video.outline[:2] >= driving_video.boxes[0, :2] - 1).all()
+    assert (driving_video.low <= driving_video.high).all() and np.ptp(
+        [driving_video.low[:, 0], driving_video.high[:, 0]], axis=0
     ).min() > 45
 
 
 def test_where_the_face_is_hidden_its_place_lies_between(tmp_path):
     step = np.linspace(-1, 1, COUNT)
     film(tmp_path / "a.mp4", 2, poses(COUNT, shift_x=40 * step), hiding)
-    found = look(tmp_path / "a.mp4")
+    found = analyze_driving_video(tmp_path / "a.mp4")
     assert np.flatnonzero(~found.found).tolist() == list(HIDDEN) and len(found.shown) == COUNT
     middles = found.boxes[:, [0, 2]].mean(axis=1)
     assert (
@@ -66,8 +76,8 @@ def test_where_the_face_is_hidden_its_place_lies_between(tmp_path):
     assert all(frames[:, n].max() > 0.1 for n in range(COUNT))
 
 
-def test_the_face_alone_grey_on_black(footage):
-    frames = DrivingFrames(footage, 64).read(range(COUNT))
+def test_the_face_alone_grey_on_black(driving_video):
+    frames = DrivingFrames(driving_video, 64).read(range(COUNT))
     assert frames.shape == (3, COUNT, 64, 64) and frames.min() == 0 and 0.5 < frames.max() <= 1
     assert torch.equal(frames[0], frames[1]) and torch.equal(frames[0], frames[2])
     lit = (frames[0] > 0).float()
@@ -77,9 +87,9 @@ def test_the_face_alone_grey_on_black(footage):
     assert middle[-1] - middle[0] > 4  # it goes where the face goes
 
 
-def test_windows_read_what_the_whole_reads(footage, talk):
-    whole = DrivingFrames(footage, 48).read(range(COUNT))
-    source = DrivingFrames(footage, 48)
+def test_windows_read_what_the_whole_reads(driving_video, talk):
+    whole = DrivingFrames(driving_video, 48).read(range(COUNT))
+    source = DrivingFrames(driving_video, 48)
     parts = [source.read(range(begin, min(begin + 7, COUNT))) for begin in range(0, COUNT, 7)]
     source.close()
     assert torch.equal(torch.cat(parts, dim=1), whole) and len(source) == COUNT
@@ -97,16 +107,16 @@ def test_windows_read_what_the_whole_reads(footage, talk):
     assert (whole[:, number] - grey(small)[0])[lit].abs().mean() < 0.02
 
 
-def test_contours_come_to_lie_on_the_portraits(footage):
+def test_contours_come_to_lie_on_the_portraits(driving_video):
     """Moved to a face of another size elsewhere, eyes and mouth are where they would be in that
     face.
     """
     side = 256
-    here = DrivingFrames(footage, side)
-    own = here.square.place(footage.outline, side)
+    here = DrivingFrames(driving_video, side)
+    own = here.square.crop_points(driving_video.outline, side)
     still, there = own.copy(), np.array([30.0, 60, 120, 170])
-    unmoved = DrivingFrames(footage, side, still).read(range(1))[0, 0]
-    moved = DrivingFrames(footage, side, there).read(range(1))[0, 0]
+    unmoved = DrivingFrames(driving_video, side, still).read(range(1))[0, 0]
+    moved = DrivingFrames(driving_video, side, there).read(range(1))[0, 0]
     plain = here.read(range(1))[0, 0]
     both = (unmoved > 1e-3) & (plain > 0)
     assert 0.02 < (unmoved > 0).float().mean() < 0.9 and (unmoved - plain)[both].abs().max() < 1e-3
@@ -166,7 +176,7 @@ def test_a_dropped_picture_is_held_not_a_varying_rate():
 
 def test_one_picture_is_a_video_too(tmp_path):
     film(tmp_path / "a.mp4", 2, poses(1))
-    found = look(tmp_path / "a.mp4")
+    found = analyze_driving_video(tmp_path / "a.mp4")
     assert (len(found.shown), found.rate) == (1, 25) and DrivingFrames(found, 32).read(
         range(1)
     ).shape == (3, 1, 32, 32)
@@ -184,14 +194,14 @@ def test_a_small_face_in_a_large_picture(tmp_path):
 
     film(tmp_path / "a.mp4", 2, poses(count), far_off)
     assert FaceMesh()(next(video.frames(tmp_path / "a.mp4"))) is None
-    found = look(tmp_path / "a.mp4")
+    found = analyze_driving_video(tmp_path / "a.mp4")
     assert found.found.all() and found.size == (1280, 720)
     assert (found.boxes[:, :2] > [800, 300]).all() and (found.boxes[:, 2:] < [1100, 600]).all()
 
 
 def refused(path: Path) -> str:
     with pytest.raises(UserError) as error:
-        look(path)
+        analyze_driving_video(path)
     assert str(path) in str(error.value) and str(error.value).endswith(".")
     return str(error.value)
 
@@ -206,11 +216,11 @@ def test_what_cannot_drive_is_refused(tmp_path):
 
 
 def test_real_files(media):
-    hand = look(media / "clips" / "c17_hand_before_face_1280x720.mp4")
+    hand = analyze_driving_video(media / "clips" / "c17_hand_before_face_1280x720.mp4")
     assert len(hand.shown) == 150 and 130 < hand.found.sum() < 148
-    varying = look(media / "bad" / "variable_frame_rate.mp4")
+    varying = analyze_driving_video(media / "bad" / "variable_frame_rate.mp4")
     assert (varying.rate, varying.is_steady, len(varying.shown)) == (Fraction(2500, 193), False, 50)
-    squats = look(media / "clips" / "c15_squats_5fps_720x1280.mp4")
+    squats = analyze_driving_video(media / "clips" / "c15_squats_5fps_720x1280.mp4")
     assert (squats.rate, len(squats.shown)) == (5, 65) and squats.found.mean() > 0.95
     assert "shows no face" in refused(media / "bad" / "noface_landscape.mp4")
     for name, word in {

@@ -18,14 +18,15 @@ from datagen.core.errors import UserError
 from datagen.shards.index import read_index
 from tests import faults
 from tests.model.parts import tiny
-from training.cache.reader import Cache
+from training.cache.reader import LatentCache
 from training.data.batch import joined, to_floats
-from training.data.dataset import ClipSet, Sides
+from training.data.dataset import ClipDataset, Resolution
 from training.data.decode import Unreadable
-from training.data.module import ClipData
-from training.data.window import Window
-from training.objective.denoise import Objective
-from training.objective.task import Frozen, Task
+from training.data.module import ClipDataModule
+from training.data.window import FrameWindow
+from training.objective.denoise import DenoisingLoss
+from training.objective.noise import NoiseSampler
+from training.objective.task import DiffusionTask, FrozenEncoders
 
 EVERY = 4
 
@@ -53,25 +54,27 @@ def folder(sample, tmp_path_factory) -> Path:
     return output
 
 
-def clipset(shards: Path) -> ClipSet:
+def dataset(shards: Path) -> ClipDataset:
     pipeline = tiny()
-    sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
-    return ClipData(str(shards), sides, pipeline.feature_extractor, frames=5).clipset("train")
+    resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
+    return ClipDataModule(str(shards), resolution, pipeline.feature_extractor, frames=5).dataset(
+        "train"
+    )
 
 
-def windows(clips: ClipSet) -> list[Window]:
+def windows(clips: ClipDataset) -> list[FrameWindow]:
     """With a reference that has tokens; the last frame of a clip is among those that are shown."""
-    last = int(clips.shelf.frames[1]) - 1
+    last = int(clips.shards.frames[1]) - 1
     frames = [np.arange(5), np.arange(last - 4, last + 1)]
     return [
-        Window(frames[0], np.array([2 * EVERY]), "target"),
-        Window(frames[1], np.array([0]), "swapped"),
+        FrameWindow(frames[0], np.array([2 * EVERY]), "target"),
+        FrameWindow(frames[1], np.array([0]), "swapped"),
     ]
 
 
 def test_losses_are_those_without_a_cache_and_the_autoencoder_is_not_asked(sample, folder):
-    clips, pipeline = clipset(sample), tiny()
-    cached = replace(clips, cache=Cache(folder, pipeline, sample))
+    clips, pipeline = dataset(sample), tiny()
+    cached = replace(clips, cache=LatentCache(folder, pipeline, sample))
     plain, quick = (
         joined([c.sample(i, w, position=i) for i, w in enumerate(windows(clips))])
         for c in (clips, cached)
@@ -80,21 +83,21 @@ def test_losses_are_those_without_a_cache_and_the_autoencoder_is_not_asked(sampl
         quick.latents.shape[:3] == (2, pipeline.unet.config.out_channels, 5)
         and plain.latents is None
     )
-    task = Task(Frozen(pipeline), Objective(pipeline.scheduler))
+    task = DiffusionTask(FrozenEncoders(pipeline), DenoisingLoss(NoiseSampler(pipeline.scheduler)))
     blind = copy.copy(pipeline)
     blind.latents = blind.background = None
     with torch.no_grad():
-        expected = task.losses(pipeline.animator, plain)
-        found = Task(Frozen(blind), Objective(pipeline.scheduler)).losses(pipeline.animator, quick)
+        expected, _ = task.losses(pipeline.animator, plain)
+        found, _ = replace(task, encoders=FrozenEncoders(blind)).losses(pipeline.animator, quick)
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
     assert abs(float(expected[0] - expected[1])) > 10 * float((found - expected).abs().max())
 
 
 def test_every_frame_is_kept_in_its_place(sample, folder):
-    clips, pipeline = clipset(sample), tiny()
-    cache, frames = Cache(folder, pipeline, sample), np.array([17, 3, 9])
-    shown = clips.sample(1, Window(frames, np.array([12]), "target"))
-    found = cache(clips.shelf.key(1), frames, 12)
+    clips, pipeline = dataset(sample), tiny()
+    cache, frames = LatentCache(folder, pipeline, sample), np.array([17, 3, 9])
+    shown = clips.sample(1, FrameWindow(frames, np.array([12]), "target"))
+    found = cache(clips.shards.key(1), frames, 12)
     wanted = pipeline.latents.mean(to_floats(shown.target)[0].transpose(0, 1)).transpose(0, 1)[None]
     torch.testing.assert_close(found["latents"].float(), wanted, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
@@ -109,10 +112,10 @@ def test_every_frame_is_kept_in_its_place(sample, folder):
 
 
 def test_references_are_drawn_among_those_with_tokens(sample, folder):
-    cache = Cache(folder, tiny(), sample)
+    cache = LatentCache(folder, tiny(), sample)
     assert cache.among(np.array([7, 8, 3, 0, 12])).tolist() == [8, 0, 12]
     with pytest.raises(ValueError, match="frame 7 has no tokens"):
-        cache(clipset(sample).shelf.key(0), np.arange(3), 7)
+        cache(dataset(sample).shards.key(0), np.arange(3), 7)
     with pytest.raises(Unreadable, match="could not be cached"):
         cache("nobody", np.arange(3), 0)
 
@@ -126,7 +129,7 @@ def test_an_interrupted_run_goes_on_with_the_next_shard(sample, folder, tmp_path
     (output / f".{lost}.1234.part").write_bytes(b"half")
     (output / "index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=f"lacks 1 of .* the first is {lost}"):
-        Cache(output, tiny(), sample)
+        LatentCache(output, tiny(), sample)
     words = (
         "model=tiny",
         "trainer=cpu",
@@ -152,7 +155,7 @@ def test_a_cache_of_another_model_is_refused(sample, folder):
     other = copy.deepcopy(tiny())
     next(other.image_encoder.parameters()).data += 1e-3
     with pytest.raises(UserError, match="of another autoencoder or CLIP"):
-        Cache(folder, other, sample)
+        LatentCache(folder, other, sample)
     made = filled(sample, folder, "--tokens-every", 2)
     assert made.code == 2 and "differs in tokens_every" in made.err
 
@@ -162,7 +165,7 @@ def test_a_cache_of_other_shards_is_refused(sample, folder, tmp_path):
     changed["shards"][0]["sha256"] = "0" * 64
     (tmp_path / "index.json").write_text(json.dumps(changed))
     with pytest.raises(UserError, match=f"lacks 1 of {len(changed['shards'])} shards"):
-        Cache(folder, tiny(), tmp_path)
+        LatentCache(folder, tiny(), tmp_path)
 
 
 def test_a_shard_that_is_cut_off_is_refused(sample, folder, tmp_path):
@@ -171,7 +174,7 @@ def test_a_shard_that_is_cut_off_is_refused(sample, folder, tmp_path):
     path = next(output.glob("train-*.tar"))
     path.write_bytes(path.read_bytes()[:-512])
     with pytest.raises(UserError, match="its index says"):
-        Cache(output, tiny(), sample)
+        LatentCache(output, tiny(), sample)
 
 
 @pytest.mark.parametrize(

@@ -13,22 +13,23 @@ from model.inputs import driving as drive
 from tests import faults
 from tests.model.parts import tiny
 from tests.training import numbered
-from training.cache.writer import Frozen as Asked
+from training.cache.writer import CacheEncoders as Asked
 from training.data.batch import Batch, joined, to_floats, to_levels
-from training.data.module import ClipData, Sides
-from training.data.window import Window
-from training.objective.denoise import Objective
-from training.objective.task import Frozen, Task
+from training.data.module import ClipDataModule, Resolution
+from training.data.window import FrameWindow
+from training.objective.denoise import DenoisingLoss
+from training.objective.noise import NoiseSampler
+from training.objective.task import DiffusionTask, FrozenEncoders
 
 FRAMES, REFERENCE = [3, 9, 14, 20], 5
 
 
 def batch(shards, side: int, preparation=None, **options) -> Batch:
-    sides = Sides(side, side, side // 8)
-    clips = ClipData(str(shards), sides, preparation or numbered.Preparation(), **options).clipset(
-        "train"
-    )
-    return clips.sample(0, Window(np.array(FRAMES), np.array([REFERENCE]), "target"))
+    resolution = Resolution(side, side, side // 8)
+    clips = ClipDataModule(
+        str(shards), resolution, preparation or numbered.Preparation(), **options
+    ).dataset("train")
+    return clips.sample(0, FrameWindow(np.array(FRAMES), np.array([REFERENCE]), "target"))
 
 
 @pytest.fixture
@@ -104,8 +105,10 @@ def test_the_models_are_given_floats_and_the_loader_none(sample):
         raise Seen
 
     with pytest.raises(Seen):
-        Task(Frozen(models), Objective(pipeline.scheduler)).losses(animator, pictures)
-    Asked(told, pipeline.background, None, "", torch.device("cpu")).said(pictures)
+        DiffusionTask(
+            FrozenEncoders(models), DenoisingLoss(NoiseSampler(pipeline.scheduler))
+        ).losses(animator, pictures)
+    Asked(told, pipeline.background, None, "", torch.device("cpu")).encode(pictures)
     assert len(asked) == 6
     for given in asked:
         assert given.dtype == torch.float32

@@ -21,14 +21,14 @@ from tests.conftest import REPOSITORY
 from tests.training import numbered
 from tests.training.numbered import GREYS, SIDE
 from training.data import decode
-from training.data.augment import Shape
-from training.data.batch import Batch
-from training.data.dataset import DARK, ClipSet, _Reader
-from training.data.module import ClipData, Sides
-from training.data.record import Clip
-from training.data.window import Windows
+from training.data.augment import SmoothWarp
+from training.data.batch import Batch, joined
+from training.data.dataset import DARK, ClipDataset, _Reader
+from training.data.module import ClipDataModule, Resolution
+from training.data.record import ClipReader
+from training.data.window import WindowSampler
 
-SIDES = Sides(SIDE, SIDE // 2, SIDE // 8)
+RESOLUTION = Resolution(SIDE, SIDE // 2, SIDE // 8)
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,23 @@ def shards(tmp_path_factory) -> Path:
     return numbered.shards(tmp_path_factory.mktemp("numbered"), [40, 33, 26])
 
 
-def data(shards: Path, **options) -> ClipData:
-    given = {"frames": 6, "stride": 2, "preparation": numbered.Preparation(), "sides": SIDES}
-    return ClipData(str(shards), **(given | options))
+def data(shards: Path, **options) -> ClipDataModule:
+    given = {
+        "frames": 6,
+        "stride": 2,
+        "preparation": numbered.Preparation(),
+        "resolution": RESOLUTION,
+        "extras": ["mask", "landmarks"],
+    }
+    return ClipDataModule(str(shards), **(given | options))
 
 
-def clipset(shards: Path, **options) -> ClipSet:
-    return data(shards, **options).clipset("train")
+def dataset(shards: Path, **options) -> ClipDataset:
+    return data(shards, **options).dataset("train")
 
 
 def batches(shards: Path, count: int = 12, **options) -> list[Batch]:
-    clips = clipset(shards, **options)
+    clips = dataset(shards, **options)
     return [clips[position] for position in range(count)]
 
 
@@ -157,21 +163,21 @@ def test_clips_shorter_than_a_window_are_refused_at_the_start(shards):
     with pytest.raises(
         UserError, match="2 of 3 clips have fewer than 34 frames, a window's.*clip-001 with 33"
     ):
-        clipset(shards, frames=34)
+        dataset(shards, frames=34)
 
 
 def test_references_may_lie_anywhere_or_outside(shards):
     generator = torch.Generator().manual_seed(1)
 
-    def inside(windows: Windows) -> int:
+    def inside(windows: WindowSampler) -> int:
         drawn = [windows.draw(40, [], generator) for _ in range(60)]
         return sum(
             window.frames[0] <= window.references[0] <= window.frames[-1] for window in drawn
         )
 
-    assert 20 < inside(Windows(12, 2)) < 50
-    assert inside(Windows(12, 2, "outside")) == 0
-    assert inside(Windows(40, 1, "outside")) == 60  # the window leaves nothing over
+    assert 20 < inside(WindowSampler(12, 2)) < 50
+    assert inside(WindowSampler(12, 2, "outside")) == 0
+    assert inside(WindowSampler(40, 1, "outside")) == 60  # the window leaves nothing over
     assert batches(shards, 1, frames=26, stride=1, reference="outside")[
         0
     ].reference_frames.shape == (1,)
@@ -187,7 +193,7 @@ def test_dark_frames_are_no_references(tmp_path):
 
 def test_the_largest_square_is_the_same_for_all_streams(shards):
     whole, cut = (
-        clipset(shards, crop=crop, twin_probability=1.0)[3] for crop in ("clip", "largest")
+        dataset(shards, crop=crop, twin_probability=1.0)[3] for crop in ("clip", "largest")
     )
     left, top, side = 10, 0, 180  # around the middle of numbered.FACE, (100, 90)
     assert torch.equal(cut.frames, whole.frames)
@@ -224,13 +230,13 @@ def test_driving_is_the_face_alone_on_black(shards):
 
 
 def test_frames_without_a_face_take_the_place_of_the_nearest_that_has_one(shards):
-    clips = clipset(shards)
+    clips = dataset(shards)
     window = clips.windows.draw(26, [], torch.Generator())
-    place = next(i for i in range(len(clips.shelf)) if clips.shelf.frames[i] == 26)
-    members = clips.shelf.read(place, ["mp4", "mask.mp4"]) | {
+    place = next(i for i in range(len(clips.shards)) if clips.shards.frames[i] == 26)
+    members = clips.shards.read(place, ["mp4", "mask.mp4"]) | {
         "faces.npz": numbered.faces(26, range(10, 26))
     }
-    reader = _Reader(clips.look, Clip(26, members), window)
+    reader = _Reader(clips.options, ClipReader(26, members), window)
     assert reader.faces.landmarks[:, 0, 0].tolist() == [*range(10), *[9.0] * 16]
 
 
@@ -252,8 +258,8 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_option_changes_what_it_names_and_nothing_else(shards, name):
     changed, options = CHANGES[name]
-    plain = clipset(shards, twin_probability=1.0)[0]
-    other = clipset(shards, twin_probability=1.0, **options)[0]
+    plain = dataset(shards, twin_probability=1.0)[0]
+    other = dataset(shards, twin_probability=1.0, **options)[0]
     names = (
         "frames",
         "reference_frames",
@@ -274,7 +280,7 @@ def test_each_option_changes_what_it_names_and_nothing_else(shards, name):
 
 def test_colour_is_kept_where_grey_is_off(sample):
     options = {"frames": 4, "stride": 1, "twin_probability": 0.0}
-    plain, coloured = (clipset(sample, grey=grey, **options)[0].driving for grey in (True, False))
+    plain, coloured = (dataset(sample, grey=grey, **options)[0].driving for grey in (True, False))
     assert (plain.shape[1], coloured.shape[1]) == (1, 3)
     assert (coloured[:, 0].float() - coloured[:, 2].float()).abs().max() > 25
     rounded = 0.5 + 255 * 1e-4  # OpenCV's weights have a digit less
@@ -283,8 +289,8 @@ def test_colour_is_kept_where_grey_is_off(sample):
 
 
 def test_jitter_is_one_for_target_and_reference_and_another_for_driving(shards):
-    plain = clipset(shards, twin_probability=0.0, frames=26, stride=1)[1]
-    other = clipset(shards, twin_probability=0.0, frames=26, stride=1, jitter=1.0)[1]
+    plain = dataset(shards, twin_probability=0.0, frames=26, stride=1)[1]
+    other = dataset(shards, twin_probability=0.0, frames=26, stride=1, jitter=1.0)[1]
     frame = int((plain.frames[0] == plain.reference_frames).nonzero()[0])
     assert torch.equal(other.target[0, :, frame], other.reference[0])
     field = (slice(140, 150), slice(168, 176))  # grey, of the face's box
@@ -299,7 +305,7 @@ def test_jitter_is_one_for_target_and_reference_and_another_for_driving(shards):
 
 
 def test_mirrored_points_are_in_the_usual_order(sample):
-    plain, other = (clipset(sample, frames=4, stride=1, flip=flip)[0] for flip in (0.0, 1.0))
+    plain, other = (dataset(sample, frames=4, stride=1, flip=flip)[0] for flip in (0.0, 1.0))
     assert torch.equal(other.target, plain.target.flip(-1))
     assert torch.equal(other.mask, plain.mask.flip(-1))
     for points in (plain.landmarks[0], other.landmarks[0]):
@@ -311,7 +317,7 @@ def test_mirrored_points_are_in_the_usual_order(sample):
 
 
 def test_reshaped_points_lie_where_the_picture_went():
-    shape = Shape.draw(1.0, torch.Generator().manual_seed(5))
+    shape = SmoothWarp.draw(1.0, torch.Generator().manual_seed(5))
     assert shape is not None
     points = np.array([[60.0, 70.0], [130.0, 90.0], [96.0, 140.0]])
     pictures = torch.zeros(3, 1, SIDE, SIDE)
@@ -351,7 +357,7 @@ class Kept:
 
 def test_cached_parts_go_into_the_batch(shards):
     cache = Kept()
-    found = [clipset(shards, cache=cache)[position] for position in range(6)]
+    found = [dataset(shards, cache=cache)[position] for position in range(6)]
     for batch in found:
         assert (batch.reference_latents == batch.reference_frames).all() and int(
             batch.reference_frames
@@ -370,6 +376,7 @@ def test_all_mistakes_of_the_options_are_told_together(shards):
         "frames": 0,
         "twins": ["painted"],
         "crop": "round",
+        "extras": ["depth"],
         "jitter": 2,
         "workers": -1,
         "balance": "identity",
@@ -379,37 +386,54 @@ def test_all_mistakes_of_the_options_are_told_together(shards):
     assert all(name in str(told.value) for name in wrong)
 
 
+def test_mask_and_landmarks_are_decoded_only_where_they_are_asked_for(shards):
+    plain = dataset(shards, extras=[])[0]
+    assert plain.mask is None and plain.landmarks is None
+    full = dataset(shards)[0]
+    assert torch.equal(plain.background, full.background) and full.mask is not None
+    joint = joined([plain, dataset(shards, extras=[])[1]])
+    assert joint.mask is None and len(joint) == 2
+
+
 def test_the_configuration_names_every_option(shards):
     cfg = OmegaConf.load(REPOSITORY / "conf" / "data" / "shards.yaml")
     given = {**OmegaConf.to_container(cfg), "input": str(shards)}
-    made = ClipData(**given, sides=SIDES, preparation=numbered.Preparation(), seed=3)
-    plain = ClipData(str(shards), SIDES, numbered.Preparation(), seed=3)
+    made = ClipDataModule(
+        **given, resolution=RESOLUTION, preparation=numbered.Preparation(), seed=3
+    )
+    plain = ClipDataModule(str(shards), RESOLUTION, numbered.Preparation(), seed=3)
     assert (made.windows, made.augmentation) == (plain.windows, plain.augmentation)
-    options = set(inspect.signature(ClipData).parameters) - {
-        "sides",
+    options = set(inspect.signature(ClipDataModule).parameters) - {
+        "resolution",
         "preparation",
         "seed",
         "split",
         "cache",
     }
     assert options == set(cfg)
-    assert made.clipset("train").order.seed == 3
+    assert made.dataset("train").order.seed == 3
 
 
 def test_clips_in_memory_give_the_same_batches(shards):
-    options = {"sides": Sides(32, 32, 4), "jitter": 0.2, "flip": 0.5, "twin_probability": 0.7}
-    plain, kept = clipset(shards, **options), clipset(shards, **options, memory_mb=64)
+    options = {
+        "resolution": Resolution(32, 32, 4),
+        "jitter": 0.2,
+        "flip": 0.5,
+        "twin_probability": 0.7,
+    }
+    plain, kept = dataset(shards, **options), dataset(shards, **options, memory_mb=64)
     for position in [*range(12), *range(12)]:
         one, other = plain[position], kept[position]
         assert one.keys == other.keys and one.twins == other.twins
         for name in ("target", "driving", "reference", "background", "mask", "landmarks"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
-    assert len(kept.memory.clips) == len(kept.shelf)
+    assert len(kept.memory.clips) == len(kept.shards)
     larger = [
-        clipset(shards, **options | {"sides": Sides(32, 64, 4)}, memory_mb=each) for each in (0, 64)
+        dataset(shards, **options | {"resolution": Resolution(32, 64, 4)}, memory_mb=each)
+        for each in (0, 64)
     ]
     assert all(clips[0].mask.shape[-1] == 32 for clips in larger)
-    small = clipset(shards, **options, memory_mb=0.3)
+    small = dataset(shards, **options, memory_mb=0.3)
     assert torch.equal(small[0].target, plain[0].target) and len(small.memory.clips) < len(
-        small.shelf
+        small.shards
     )

@@ -12,9 +12,9 @@ import torch
 from datagen.vision import geometry
 from datagen.vision.landmarks import FaceMesh
 from tests.training import numbered
-from tests.training.data.test_dataset import SIDES, batches, clipset
+from tests.training.data.test_dataset import RESOLUTION, batches, dataset
 from training.data import face_shape as donor
-from training.data.dataset import Sides
+from training.data.dataset import Resolution
 from training.data.decode import Unreadable
 from training.data.record import faces_of
 
@@ -178,7 +178,7 @@ def test_a_face_of_no_size_has_no_shape():
 
 def test_only_the_driving_frames_change(sample):
     options = {"frames": 4, "stride": 1, "twin_probability": 1.0}
-    plain, other = (clipset(sample, **options, **more)[1] for more in ({}, {"donor_shape": 1.0}))
+    plain, other = (dataset(sample, **options, **more)[1] for more in ({}, {"donor_shape": 1.0}))
     assert {
         name for name in FIELDS if not torch.equal(getattr(plain, name), getattr(other, name))
     } == {"driving"}
@@ -191,16 +191,16 @@ def test_a_sample_is_the_same_in_any_order_and_from_memory(sample):
         "stride": 1,
         "twin_probability": 0.5,
         "donor_shape": 0.7,
-        "sides": Sides(64, 64, 16),
+        "resolution": Resolution(64, 64, 16),
     }
-    one, other = clipset(sample, **options), clipset(sample, **options, memory_mb=500)
+    one, other = dataset(sample, **options), dataset(sample, **options, memory_mb=500)
     there, back = [one[i].driving for i in range(8)], [other[i].driving for i in reversed(range(8))]
     assert all(torch.equal(a, b) for a, b in zip(there, reversed(back), strict=True))
 
 
 def test_the_box_that_is_kept_follows_the_shape(sample):
-    options = {"frames": 2, "stride": 1, "twin_probability": 1.0, "sides": SIDES}
-    plain, other = (clipset(sample, **options, **more) for more in ({}, {"donor_shape": 1.0}))
+    options = {"frames": 2, "stride": 1, "twin_probability": 1.0, "resolution": RESOLUTION}
+    plain, other = (dataset(sample, **options, **more) for more in ({}, {"donor_shape": 1.0}))
     widths = [
         [int((clips[i].driving[0, 0, 0].amax(0) > 0).sum()) for i in range(12)]
         for clips in (plain, other)
@@ -218,7 +218,7 @@ def test_one_person_alone_has_nobody_to_lend_a_shape(tmp_path):
 
 def test_few_lend_their_shape_and_damaged_ones_are_passed_over(tmp_path, monkeypatch, frontal):
     monkeypatch.setattr(donor, "LENDERS", 3)
-    clips = clipset(numbered.shards(tmp_path, [30] * 8))
+    clips = dataset(numbered.shards(tmp_path, [30] * 8))
     lenders = clips.donors.lenders.tolist()
     assert len(lenders) == 3 and lenders[0] == 0 and lenders[-1] >= 5
     points, head = clip(frontal)
@@ -232,7 +232,7 @@ def test_few_lend_their_shape_and_damaged_ones_are_passed_over(tmp_path, monkeyp
     )
     told = {"faces.npz": file.getvalue()}
     monkeypatch.setattr(
-        type(clips.shelf), "read", lambda _, place, fields: told if place else {"faces.npz": b""}
+        type(clips.shards), "read", lambda _, place, fields: told if place else {"faces.npz": b""}
     )
     faces = faces_of(file.getvalue(), 30)
     for share in (0.0, 0.4, 0.99):

@@ -16,12 +16,12 @@ from datagen.core.errors import UserError
 from datagen.shards.writer import pack
 from tests.training import numbered
 from training.data.batch import Batch
-from training.data.index import shelf
-from training.data.module import ClipData, Sides, loader
-from training.data.sampler import Order, Positions
+from training.data.index import read_shard_index
+from training.data.module import ClipDataModule, Resolution, loader
+from training.data.sampler import PositionBatchSampler, SampleOrder
 
 CLIPS, BATCH = 7, 2
-SIDES = Sides(32, 32, 4)
+RESOLUTION = Resolution(32, 32, 4)
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +29,26 @@ def shards(tmp_path_factory) -> Path:
     return numbered.shards(tmp_path_factory.mktemp("numbered"), [5] * CLIPS)
 
 
-def data(shards: Path, **options) -> ClipData:
+def data(shards: Path, **options) -> ClipDataModule:
     given = {
         "frames": 2,
         "stride": 1,
         "preparation": numbered.Preparation(),
-        "sides": SIDES,
+        "resolution": RESOLUTION,
         "batch": BATCH,
     }
-    return ClipData(str(shards), **(given | options))
+    return ClipDataModule(str(shards), **(given | options))
 
 
 def stream(
     shards: Path, steps: int, world: int = 1, workers: int = 0, start: int = 0, **options
 ) -> list[Batch]:
     """Batches of all ranks in the order of their positions."""
-    clips = data(shards, **options).clipset("train")
-    ranks = [loader(clips, Positions(start, BATCH, rank, world), workers) for rank in range(world)]
+    clips = data(shards, **options).dataset("train")
+    ranks = [
+        loader(clips, PositionBatchSampler(start, BATCH, rank, world), workers)
+        for rank in range(world)
+    ]
     taken = zip(*(list(islice(iter(rank), steps)) for rank in ranks), strict=True)
     return [batch for step in taken for batch in step]
 
@@ -99,7 +102,7 @@ def test_the_position_is_saved_and_restored_by_the_datamodule(shards):
 
 def test_epochs_and_seeds_differ(shards):
     orders = {
-        tuple(Order(40, seed).sample(p + 40 * epoch) for p in range(40))
+        tuple(SampleOrder(40, seed).sample(p + 40 * epoch) for p in range(40))
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -126,11 +129,11 @@ def test_resampling_draws_with_replacement_and_people_evenly(tmp_path):
     ]
     pack(samples, tmp_path, {})
     drawn = Counter(
-        data(tmp_path, resample=True).clipset("train").order.sample(p) for p in range(400)
+        data(tmp_path, resample=True).dataset("train").order.sample(p) for p in range(400)
     )
     assert all(abs(drawn[i] - 100) < 30 for i in range(4))
     even = Counter(
-        data(tmp_path, resample=True, balance="identity").clipset("train").order.sample(p)
+        data(tmp_path, resample=True, balance="identity").dataset("train").order.sample(p)
         for p in range(400)
     )
     assert abs(even[3] - 200) < 40
@@ -142,12 +145,12 @@ def test_a_subset_takes_its_samples_alone(tmp_path):
         for i in range(5)
     ]
     pack(samples, tmp_path, {"select": {"subsets": {"gaze": []}}})
-    found = data(tmp_path, subset="gaze").clipset("train", "gaze").shelf
+    found = data(tmp_path, subset="gaze").dataset("train", "gaze").shards
     assert [found.key(i) for i in range(len(found))] == ["clip-1", "clip-3"]
     with pytest.raises(
         UserError, match="no samples of subset 'talk' in 'train': the subsets are gaze"
     ):
-        shelf(tmp_path, "train", subset="talk")
+        read_shard_index(tmp_path, "train", subset="talk")
 
 
 @pytest.fixture
@@ -157,38 +160,38 @@ def mine(shards, tmp_path) -> Path:
 
 
 def test_an_unreadable_sample_is_replaced_by_the_next_of_its_epoch_and_named(mine):
-    clips = data(mine).clipset("train")
+    clips = data(mine).dataset("train")
     bad = clips.order.sample(2)
-    where = clips.shelf.offsets[bad, 3]  # the target
-    path = mine / clips.shelf.files[clips.shelf.shard[bad]]
+    where = clips.shards.offsets[bad, 3]  # the target
+    path = mine / clips.shards.files[clips.shards.shard[bad]]
     with path.open("r+b") as file:
         file.seek(where)
-        file.write(b"\0" * int(clips.shelf.sizes[bad, 3]))
+        file.write(b"\0" * int(clips.shards.sizes[bad, 3]))
     batch, whole = clips[2], [clips[p] for p in range(CLIPS) if p != 2]
-    assert batch.replaced[0][0] == clips.shelf.key(bad)
+    assert batch.replaced[0][0] == clips.shards.key(bad)
     assert batch.replaced[0][1].startswith("mp4 cannot be decoded")
-    assert batch.keys == (clips.shelf.key(clips.order.sample(3)),)
+    assert batch.keys == (clips.shards.key(clips.order.sample(3)),)
     assert batch.positions.tolist() == [2]
     assert not any(other.replaced for other in whole)
 
 
 def test_the_substitute_of_an_epochs_last_place_is_its_first():
-    order = Order(CLIPS, 0)
+    order = SampleOrder(CLIPS, 0)
     assert order.sample(2 * CLIPS - 1, 1) == order.sample(CLIPS)
 
 
 @pytest.mark.parametrize("fault", ["missing", "bytes"])
 def test_a_shard_that_changes_while_training_ends_it(mine, fault):
-    clips = data(mine).clipset("train")
-    path = mine / clips.shelf.files[1]
+    clips = data(mine).dataset("train")
+    path = mine / clips.shards.files[1]
     path.unlink() if fault == "missing" else path.write_bytes(path.read_bytes()[512:])
     with pytest.raises(UserError, match=f"{path.name} .*{fault}.*put it back as it was"):
         [clips[p] for p in range(CLIPS)]
 
 
 def test_other_content_of_the_same_size_is_noticed(mine):
-    clips = data(mine).clipset("train")
-    path = mine / clips.shelf.files[0]
+    clips = data(mine).dataset("train")
+    path = mine / clips.shards.files[0]
     content = path.read_bytes()
     path.write_bytes(content[512:] + content[:512])
     told = [reason for p in range(CLIPS) for _, reason in clips[p].replaced]
@@ -197,8 +200,8 @@ def test_other_content_of_the_same_size_is_noticed(mine):
 
 
 def test_nothing_readable_is_an_error_and_no_endless_search(mine):
-    clips = data(mine).clipset("train")
-    for file in clips.shelf.files:
+    clips = data(mine).dataset("train")
+    for file in clips.shards.files:
         content = (mine / file).read_bytes()
         (mine / file).write_bytes(content[512:] + content[:512])
     with pytest.raises(UserError, match=f"{CLIPS} samples after each other cannot be read"):
@@ -213,7 +216,7 @@ def test_faults_of_the_shards_are_told_at_the_start_and_together(mine):
     content[:8] = b"clip-999"
     files[2].write_bytes(content)
     with pytest.raises(UserError) as told:
-        shelf(mine, "train")
+        read_shard_index(mine, "train")
     assert f"{files[0].name} is missing" in str(told.value)
     assert f"{files[1].name} has" in str(told.value)
     assert files[2].name in str(told.value)
@@ -221,6 +224,6 @@ def test_faults_of_the_shards_are_told_at_the_start_and_together(mine):
 
 def test_an_empty_split_and_no_shards_are_clear_errors(shards, tmp_path):
     with pytest.raises(UserError, match="has no samples in 'val': train 7, val 0"):
-        shelf(shards, "val")
+        read_shard_index(shards, "val")
     with pytest.raises(UserError, match=r"holds no index\.json"):
-        shelf(tmp_path, "train")
+        read_shard_index(tmp_path, "train")

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from datagen.core.errors import UserError
+from datagen.shards import writer as pack
 from datagen.shards.index import read_index
 from datagen.shards.reader import members
 from tests.faults import SAMPLE, call
+from tests.training import numbered
 from training.evaluation import cross_cases as cross
 from training.evaluation.cross_cases import CaseFrames, CrossCase, cross_cases, difference
-from training.evaluation.judge import Judge, Settings, evaluate_cases
+from training.evaluation.evaluator import EvaluationSettings, Evaluator, evaluate_cases
 from training.metrics.pixels import area
 
 FRAMES = 24
@@ -33,8 +35,8 @@ def case(shards) -> CrossCase:
 
 
 @pytest.fixture(scope="module")
-def judge(case, store) -> Judge:
-    return Judge([case], Settings(folder=store.parent / "readout"))
+def evaluator(case, store) -> Evaluator:
+    return Evaluator([case], EvaluationSettings(folder=store.parent / "readout"))
 
 
 def divided(output: Path, store: Path) -> Path:
@@ -56,7 +58,7 @@ def divided(output: Path, store: Path) -> Path:
 
 
 def held_out(shards: Path) -> set[int]:
-    return {source["person"] for source in cross._held_out(shards)}
+    return {source["person"] for source in cross._held_out(shards)[0]}
 
 
 def test_people_are_held_out_and_differ(case, shards):
@@ -92,6 +94,19 @@ def test_faces_are_as_large_as_in_clips(case, shards):
     assert 0.9 * min(heights) < found < 1.1 * max(heights)
 
 
+def test_cases_are_framed_as_the_shards_say(tmp_path):
+    source = {"name": "sample", "person": 3, "motion": "talk", "seconds": 1.0, "fps": 25, "seed": 5}
+    parts = {}
+    for margin in (2.3, 3):
+        stages = {"clips": {"parameters": {"size": 512, "fps": 25, "margin": margin}}}
+        clip = numbered.sample(tmp_path, "val-0", 8, "val", source=source, stages=stages)
+        folder = tmp_path / str(margin)
+        folder.mkdir()
+        pack.pack([clip], folder, {"stages": stages})
+        parts[margin] = cross_cases(folder, count=1, frames=4)[0].part
+    assert parts[3].side / parts[2.3].side == pytest.approx(3 / 2.3, rel=0.01)
+
+
 def test_the_same_case_each_time(case, shards):
     again = cross_cases(shards, count=1, frames=2)[0]
     assert (again.reference_points.shape, again.key) == (case.reference_points.shape, case.key)
@@ -117,9 +132,9 @@ def test_no_case_comes_twice(shards, monkeypatch):
         cross, "_case", lambda pair, source, *_: drawn.append((*pair, source["seed"])) or len(drawn)
     )
     assert cross_cases(shards, count=5) == [1]
-    source = cross._held_out(shards)[0]
+    (source, *_), margin = cross._held_out(shards)
     monkeypatch.setattr(
-        cross, "_held_out", lambda _: [source, source | {"seed": source["seed"] + 1}]
+        cross, "_held_out", lambda _: ([source, source | {"seed": source["seed"] + 1}], margin)
     )
     assert len(cross_cases(shards, count=5)) == 2 and len({*drawn}) == 2
 
@@ -134,50 +149,50 @@ def test_driving_frames_are_the_face_alone_grey_on_black(case):
     assert (coloured[0] - coloured[2]).abs().max() > 0.02
 
 
-def test_the_truth_is_perfect(judge):
-    row = judge(lambda case: area(case.truth, 64))[0]
+def test_the_truth_is_perfect(evaluator):
+    row = evaluator(lambda case: area(case.truth, 64))[0]
     assert (
         row["psnr"] == 100 and row["ssim"] == 1 and row["leakage"] == 0 and row["face_found"] == 1
     )
     assert row["landmarks"] == 0 and row["read_mouth_r"] == row["read_of_truth_mouth_r"]
 
 
-def test_the_readout_reads_true_frames(judge):
+def test_the_readout_reads_true_frames(evaluator):
     """Frames of a motion that it was not fitted on."""
-    row = judge(lambda case: area(case.truth, 64))[0]
+    row = evaluator(lambda case: area(case.truth, 64))[0]
     for name in ("mouth", "head_yaw", "head_roll"):
         value = row[f"read_of_truth_{name}_r"]
         assert value is None or value > 0.94, name
     assert row["read_of_truth_mouth_r"] is not None
 
 
-def test_the_driver_leaks_and_moves(judge):
-    row = judge(lambda case: area(case.driving, 64))[0]
+def test_the_driver_leaks_and_moves(evaluator):
+    row = evaluator(lambda case: area(case.driving, 64))[0]
     assert row["leakage"] == pytest.approx(1) and row["leakage_shape"] == pytest.approx(1)
     assert row["psnr_gain"] < 0 and row["similarity"] < 0.7
     assert row["read_mouth_r"] > 0.85
 
 
-def test_a_copied_reference_neither_leaks_nor_moves(judge):
-    row = judge(lambda case: np.repeat(area(case.reference[None], 64), FRAMES, axis=0))[0]
+def test_a_copied_reference_neither_leaks_nor_moves(evaluator):
+    row = evaluator(lambda case: np.repeat(area(case.reference[None], 64), FRAMES, axis=0))[0]
     assert row["psnr_gain"] == 0 and row["flicker"] == 0 and row["read_mouth_r"] == 0
     assert abs(row["leakage"]) < 0.2
 
 
-def test_the_motion_half_a_syllable_late_is_not_the_motion(judge):
-    row = judge(lambda case: np.roll(area(case.truth, 64), 4, axis=0))[0]
+def test_the_motion_half_a_syllable_late_is_not_the_motion(evaluator):
+    row = evaluator(lambda case: np.roll(area(case.truth, 64), 4, axis=0))[0]
     assert row["read_mouth_r"] < 0.5 < row["read_of_truth_mouth_r"]
 
 
 def test_an_output_without_a_face_has_no_face_scores(case):
-    settings = Settings(readout=False)
+    settings = EvaluationSettings(readout=False)
     row = evaluate_cases(lambda case: np.zeros((FRAMES, 64, 64, 3), np.uint8), [case], settings)[0]
     assert row["face_found"] == 0 and "landmarks" not in row and "similarity" not in row
 
 
-def test_another_number_of_frames_is_refused(judge):
+def test_another_number_of_frames_is_refused(evaluator):
     with pytest.raises(ValueError, match="is expected"):
-        judge(lambda case: area(case.truth, 64)[:-1])
+        evaluator(lambda case: area(case.truth, 64)[:-1])
 
 
 def test_other_sources_have_no_truth(shards, monkeypatch):

@@ -13,7 +13,7 @@ from model.build import preset, skeleton
 from tests import faults
 from tests.model.parts import tiny
 from training.plan import memory
-from training.plan.memory import Live, estimate, state, step
+from training.plan.memory import TensorMemory, estimate, state, step
 from training.plan.report import _weights
 
 TINY = (
@@ -109,7 +109,7 @@ def test_tensors_without_numbers_take_what_real_ones_take(half):
         part.requires_grad_(False)
     pipeline.animator.train()
     pipeline.animator.zero_grad(set_to_none=True)
-    with Live(pipeline.animator) as live, warnings.catch_warnings():
+    with TensorMemory(pipeline.animator) as live, warnings.catch_warnings():
         step(pipeline, 1, 4, half, cached=False)
     pipeline.animator.zero_grad(set_to_none=True)
     assert abs(live.peak / found.micro_step - 1) < 0.03

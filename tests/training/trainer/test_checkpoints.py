@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.training import fits
-from training.trainer.checkpoint import WholeFiles, checkpoints, name_of, newest, pipeline
+from training.trainer.checkpoint import AtomicCheckpointIO, checkpoints, name_of, newest, pipeline
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_its_model_is_that_of_the_run_with_the_mean_of_the_weights(kept):
         load(kept / "model").animator.state_dict(),
     )
     mean = next(
-        state["mean"] for name, state in fits.state(kept)["callbacks"].items() if name == "Mean"
+        state["mean"] for name, state in fits.state(kept)["callbacks"].items() if name == "EMA"
     )
     assert not list(fits.differences(made, saved, fits.bits_differ))
     assert not [
@@ -75,10 +75,10 @@ def test_without_a_whole_one_the_user_is_asked(small, tmp_path):
 
 def test_a_full_disk_leaves_the_one_before(tmp_path):
     path = tmp_path / name_of(1)
-    WholeFiles().save_checkpoint({"state": torch.ones(3)}, path)
+    AtomicCheckpointIO().save_checkpoint({"state": torch.ones(3)}, path)
     (tmp_path / f".{path.name}.part").symlink_to("/dev/full")
     with pytest.raises(OSError) as found:
-        WholeFiles().save_checkpoint({"state": torch.zeros(3)}, path)
+        AtomicCheckpointIO().save_checkpoint({"state": torch.zeros(3)}, path)
     assert found.value.errno == errno.ENOSPC
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert torch.load(path, weights_only=True)["state"].all()

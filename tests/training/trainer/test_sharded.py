@@ -14,7 +14,7 @@ from torch import nn
 from tests.training import fits
 from training.optim.ema import whole
 from training.optim.optimizer import groups, vectors
-from training.trainer.callbacks import Gradients
+from training.trainer.callbacks import GradientClipping
 
 
 def small() -> nn.Module:
@@ -51,7 +51,7 @@ def rank_of_two(rank: int, port: int, folder: Path) -> None:
     wrapped = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
     wrapped(clip(rank)).square().sum().backward()
     own = [p for p in wrapped.parameters() if p.grad is not None]
-    norm = Gradients(1e9)._clipped(SimpleNamespace(model=wrapped), own)  # type: ignore[arg-type]
+    norm = GradientClipping(1e9)._clipped(SimpleNamespace(model=wrapped), own)  # type: ignore[arg-type]
     sizes = [sum(p.numel() for p in group["params"]) for group in groups(model, without_decay=flat)]
     with whole(wrapped):
         weights = copy.deepcopy({name: p.detach() for name, p in model.named_parameters()})

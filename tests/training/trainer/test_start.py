@@ -10,12 +10,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from datagen.clips.square import Clips
 from datagen.options import register
+from datagen.shards import writer as pack
+from datagen.shards.parameters import ClipParameters
 from model.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
-from tests.training import fits
+from tests.training import fits, numbered
 from training.fit import FitOptions
 from training.trainer.checkpoint import checkpoints, pipeline
 
@@ -104,7 +105,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
             "optim.betas is [0.9, 1], numbers from 0 to below 1 are expected",
         ),
         (["optim.ema=2"], "optim.ema is 2, a number between 0 and 1 or null is expected"),
-        (["objective.high_noise=0"], "objective.high_noise and min_snr are above 0"),
+        (["objective.high_noise=0"], "objective.high_noise is above 0, noise_offset is not below"),
         (
             ["objective.of_latents=true", "objective.min_snr=5"],
             "objective.of_latents is for a model that",
@@ -167,7 +168,7 @@ def test_a_model_of_coloured_driving_says_so(small, tmp_path):
     assert MegActorPipeline.from_pretrained(tmp_path / "run" / "model").grey is False
 
 
-@pytest.mark.parametrize(("crop", "margin"), [("clip", Clips.margin), ("largest", None)])
+@pytest.mark.parametrize(("crop", "margin"), [("clip", ClipParameters().margin), ("largest", None)])
 def test_a_model_says_how_its_pictures_were_framed(small, tmp_path, crop, margin):
     fits.fit(small, tmp_path / "run", f"data.crop={crop}", "max_steps=1")
     assert load(tmp_path / "run" / "model").margin == margin
@@ -231,3 +232,28 @@ def test_the_log_has_the_clocks(small, begun):
         strict=True,
     ):
         assert rate * step == pytest.approx(1, rel=1e-4) and wait < step
+
+
+def test_a_model_has_the_margin_of_its_shards(tmp_path):
+    stages = {"clips": {"parameters": {"size": 192, "fps": 25, "margin": 3}}}
+    clips = [
+        numbered.sample(tmp_path, f"train-{number}", 8, "train", stages=stages) for number in (0, 1)
+    ]
+    (tmp_path / "wide").mkdir()
+    pack.pack(clips, tmp_path / "wide", {"stages": stages})
+    fits.fit(tmp_path / "wide", tmp_path / "run", "max_steps=1")
+    assert load(tmp_path / "run" / "model").margin == 3.0
+    index = json.loads((tmp_path / "run" / "model" / "model_index.json").read_text())
+    assert index["margin"] == 3.0
+
+
+def test_clips_of_different_makings_are_refused(tmp_path):
+    clips = []
+    for number, margin in enumerate((2.3, 3)):
+        stages = {"clips": {"parameters": {"size": 192, "fps": 25, "margin": margin}}}
+        clips.append(numbered.sample(tmp_path, f"train-{number}", 8, "train", stages=stages))
+    (tmp_path / "mixed").mkdir()
+    pack.pack(clips, tmp_path / "mixed", {"stages": stages})
+    ended = fits.fit(tmp_path / "mixed", tmp_path / "run", "max_steps=1", code=2)
+    assert "holds clips of different makings" in ended.sentence
+    assert not (tmp_path / "run").exists()

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from model.folder import load
-from model.pipeline import MegActorPipeline, Settings
+from model.pipeline import MegActorPipeline, SamplingSettings
 from tests import faults
 from tests.training import fits
-from training.data.dataset import Sides
-from training.data.module import ClipData
-from training.trainer.validation import _scores, animated, cases
+from training.data.dataset import Resolution
+from training.data.module import ClipDataModule
+from training.evaluation.animate_case import animate_case
+from training.trainer.validation import _scores, cases
 
 EMA = "optim.ema=0.9"
 CASES = {f"{kind}-val-{number}" for kind in ("self", "cross") for number in (0, 1)}
@@ -73,11 +73,13 @@ def test_what_is_scored_is_what_the_mean_of_the_weights_makes(small, shown):
 
 
 def _score(pipeline: MegActorPipeline, small: Path) -> float:
-    sides = Sides(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
-    clips = ClipData(str(small), sides, pipeline.feature_extractor, frames=2).clipset("val")
+    resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
+    clips = ClipDataModule(str(small), resolution, pipeline.feature_extractor, frames=2).dataset(
+        "val"
+    )
     pipeline.animator.eval()
     shown = [
-        (case, animated(pipeline, case, Settings(2, 1.0, 0), torch.device("cpu")))
+        (case, animate_case(pipeline, case, SamplingSettings(2, 1.0, 0)))
         for case in cases(clips, 2, 24)
     ]
     return float(np.mean([_scores(case, made)["l1"] for case, made in shown if case.has_truth]))

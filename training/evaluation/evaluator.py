@@ -24,7 +24,7 @@ Animate = Callable[[CrossCase], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """What is measured."""
 
     side: int = 64  # px of the model's pictures
@@ -36,31 +36,31 @@ class Settings:
     )  # where these people's pictures are kept; none: drawn again
 
 
-class Judge:
+class Evaluator:
     """The same cases for many outputs: what they themselves show is measured once."""
 
-    def __init__(self, cases: Sequence[CrossCase], settings: Settings):
+    def __init__(self, cases: Sequence[CrossCase], settings: EvaluationSettings):
         mesh = FaceMesh() if settings.mesh else None
-        self.cases = [JudgedCase(case, settings, mesh) for case in cases]
+        self.cases = [EvaluatedCase(case, settings, mesh) for case in cases]
 
     def __call__(self, animate: Animate) -> list[dict[str, Any]]:
         """One row of scores for each case, `animate`'s output being RGB uint8 [f, S, S, 3]."""
-        return [judged.row(animate(judged.case)) for judged in self.cases]
+        return [evaluated.row(animate(evaluated.case)) for evaluated in self.cases]
 
 
 def evaluate_cases(
-    animate: Animate, cases: Sequence[CrossCase], settings: Settings
+    animate: Animate, cases: Sequence[CrossCase], settings: EvaluationSettings
 ) -> list[dict[str, Any]]:
-    """`Judge` for one model. ValueError where an output has another number of frames or another
+    """`Evaluator` for one model. ValueError where an output has another number of frames or another
     side than it should.
     """
-    return Judge(cases, settings)(animate)
+    return Evaluator(cases, settings)(animate)
 
 
-class JudgedCase:
+class EvaluatedCase:
     """A case at the model's side, with what outputs are compared to."""
 
-    def __init__(self, case: CrossCase, settings: Settings, mesh: FaceMesh | None):
+    def __init__(self, case: CrossCase, settings: EvaluationSettings, mesh: FaceMesh | None):
         self.case, self.mesh, side = case, mesh, settings.side
         self.is_cross = case.people[0] != case.people[1]
         self.truth, self.driving = pixels.area(case.truth, side), pixels.area(case.driving, side)
@@ -77,7 +77,7 @@ class JudgedCase:
                 f"{self.case.key}: the output is {output.shape}, {self.truth.shape} of "
                 "uint8 is expected"
             )
-        told = {
+        row = {
             "key": self.case.key,
             "reference": self.case.people[0],
             "driving": self.case.people[1],
@@ -90,7 +90,7 @@ class JudgedCase:
             scores |= self._read(self.reader, output)
         if self.mesh is not None:
             scores |= self._faces(self.mesh, output)
-        return told | {
+        return row | {
             name: None if value is None else round(float(value), 5)
             for name, value in scores.items()
         }
