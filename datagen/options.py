@@ -97,8 +97,8 @@ def paths_of(declared: type) -> Iterator[str]:
 def _option(found: Any, hint: Any) -> Option:
     is_made = callable(found.default_factory)
     default = found.default_factory() if is_made else found.default
-    told = found.metadata
-    return Option(found.name, hint, default, told["help"], told["positional"])
+    metadata = found.metadata
+    return Option(found.name, hint, default, metadata["help"], metadata["positional"])
 
 
 def register(declared: type) -> None:

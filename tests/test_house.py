@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from tests.conftest import REPOSITORY
 
 PACKAGES = ("datagen", "model", "training")
-GROUND = {"core", "media", "vision", "weights", "cli", "options"}  # of datagen, for model and training
+GROUND = {
+    "core",
+    "media",
+    "vision",
+    "weights",
+    "cli",
+    "options",
+}  # of datagen, for model and training
 FOR_TRAINING = GROUND | {"shards", "sources"}
 OLD_NAMES = {"training.prepare", "model.weights"}  # commands that only say their new name
 

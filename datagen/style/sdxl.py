@@ -167,16 +167,16 @@ class SdxlStyle(TorchStage):
         asked = calls * (workload.frames + (TRIED_FRAMES * workload.clips if self.drift else 0))
         bound, source = (
             "about" if workload.is_guess else "at most",
-            "as told" if self.calls_per_s else "measured",
+            "as given" if self.calls_per_s else "measured",
         )
-        told = f"style: {folder.name}, {bound} {workload.frames} frames, {asked:.0f} UNet calls"
+        work = f"style: {folder.name}, {bound} {workload.frames} frames, {asked:.0f} UNet calls"
         if rate is None:
             return (
-                f"{told}; their time cannot be measured on this machine, style.calls_per_s "
+                f"{work}; their time cannot be measured on this machine, style.calls_per_s "
                 "would tell the hours."
             )
         return (
-            f"{told}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a "
+            f"{work}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a "
             f"second, {source})."
         )
 

@@ -117,11 +117,11 @@ class Tally:
         """
         kept, change = self.kept / self.frames, self.changes / max(self.measured, 1)
         if kept > most_kept:
-            told = (
+            detail = (
                 f"the swap finds no face in {self.kept} of {self.frames} frames, at most "
                 f"{most_kept:.0%} are allowed"
             )
-            raise Reject("no_face", told)
+            raise Reject("no_face", detail)
         if change < LEAST_CHANGE:
             raise Reject(
                 "unchanged",
