@@ -10,7 +10,7 @@ import io
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,10 @@ from datagen.core.files import canonical, file_sha256
 from datagen.options import REQUIRED, option
 
 if TYPE_CHECKING:
+    import torch
+    from omegaconf import DictConfig
+    from tqdm import tqdm
+
     from model.inputs.driving_video import DrivingVideo
     from model.inputs.portrait import Portrait
     from model.pipeline import MegActorPipeline, SamplingSettings
@@ -88,7 +92,7 @@ class AnimateOptions:
 
 
 @command("animate", AnimateOptions)
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + ".")
     try:
@@ -104,8 +108,8 @@ def main(cfg: Any) -> int:
     return 0
 
 
-def animate(cfg: Any) -> None:
-    """Look at what is given, then load the model, then write the video."""
+def animate(cfg: DictConfig) -> None:
+    """Check the inputs, then load the model, then write the video."""
     from datagen.media import video
     from model.inputs import portrait
     from model.resolve import choose, refuse_window
@@ -132,7 +136,7 @@ def animate(cfg: Any) -> None:
 
 
 def _write(
-    cfg: Any,
+    cfg: DictConfig,
     path: Path,
     pipeline: MegActorPipeline,
     still: Portrait,
@@ -160,8 +164,8 @@ def _write(
             bar.set_postfix_str(f"{writer.count} of {len(frames)} frames written", refresh=False)
 
 
-def _mistakes(cfg: Any) -> Iterator[str]:
-    """A part of a sentence for each mistake that the options alone show."""
+def _mistakes(cfg: DictConfig) -> Iterator[str]:
+    """One phrase for each mistake that the options alone show."""
     for name, least in LEAST.items():
         most = MOST.get(name, sys.maxsize)
         if not least <= cfg[name] <= most:
@@ -178,7 +182,7 @@ def _mistakes(cfg: Any) -> Iterator[str]:
     yield from _output_mistakes(Path(str(cfg.output)), cfg)
 
 
-def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
+def _output_mistakes(output: Path, cfg: DictConfig) -> Iterator[str]:
     inputs = (Path(str(cfg.reference)), Path(str(cfg.driving)))
     if output.suffix.lower() != ".mp4":
         yield f"output is {output}, a name that ends with .mp4 is expected"
@@ -190,7 +194,7 @@ def _output_mistakes(output: Path, cfg: Any) -> Iterator[str]:
         yield f"output {output} exists: add --overwrite to replace it, or choose another name"
 
 
-def _settings(cfg: Any) -> SamplingSettings:
+def _settings(cfg: DictConfig) -> SamplingSettings:
     from model.pipeline import SamplingSettings
 
     same = {name: cfg[name] for name in ("steps", "seed", "window", "overlap", "batch")}
@@ -205,7 +209,7 @@ def _analyzed(path: Path, progress: bool) -> DrivingVideo:
 
 
 def _remarks(choice: Choice, still: Portrait, driving: DrivingVideo) -> Iterator[str]:
-    """What the user should know before the work."""
+    """What the user should know before the work begins."""
     if choice.folder is None:
         yield (
             f"preset {choice.preset}: RANDOM WEIGHTS, so the new video shows noise; "
@@ -232,9 +236,7 @@ def _rate(driving: DrivingVideo) -> str:
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes it at the end; after an error nothing is
-    left.
-    """
+    """A temporary file beside `path`, renamed to it at the end. An error leaves no file."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +252,7 @@ def _whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
+def _pipeline(cfg: DictConfig, choice: Choice) -> MegActorPipeline:
     from model.schedule import official_inference
 
     pipeline = choice.load()
@@ -259,7 +261,7 @@ def _pipeline(cfg: Any, choice: Choice) -> MegActorPipeline:
     return pipeline
 
 
-def _autocast(choice: Choice) -> Any:
+def _autocast(choice: Choice) -> torch.autocast:
     import torch
 
     return torch.autocast(
@@ -267,8 +269,10 @@ def _autocast(choice: Choice) -> Any:
     )
 
 
-def _metadata(cfg: Any, choice: Choice, still: Portrait, driving: DrivingVideo) -> dict[str, str]:
-    """The file's tags: that it is synthetic and how it was made, as JSON in the comment."""
+def _metadata(
+    cfg: DictConfig, choice: Choice, still: Portrait, driving: DrivingVideo
+) -> dict[str, str]:
+    """The file's tags: JSON in the comment that says that it is synthetic and how it was made."""
     comment = {
         "synthetic": True,
         "made_by": "MegActor-Kit, model.animate",
@@ -285,7 +289,7 @@ def _metadata(cfg: Any, choice: Choice, still: Portrait, driving: DrivingVideo) 
 
 
 def version_of(package: str) -> str:
-    """Ours, too, may run from a checkout that is not installed."""
+    """Of an installed package; ours may also run from a checkout."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -297,14 +301,12 @@ def version_of(package: str) -> str:
 @contextlib.contextmanager
 def _progress(
     pipeline: MegActorPipeline, frames: int, settings: SamplingSettings, progress: bool
-) -> Iterator[Any]:
-    """A bar of denoised pictures: finished frames come late, when most of the work on the first
-    windows is done.
-    """
+) -> Iterator[tqdm]:
+    """A bar that counts denoised frames of all steps, since finished frames come late."""
     from model.sampling import windows
 
-    def tick(module: Any, inputs: Any, pictures: Any) -> None:
-        bar.update(len(pictures))
+    def tick(module: object, inputs: object, frames: Sized) -> None:
+        bar.update(len(frames))
 
     plan = windows(frames, settings.window, settings.overlap, settings.closed)
     total = settings.steps * sum(map(len, plan))
@@ -316,7 +318,7 @@ def _progress(
             hook.remove()
 
 
-def _bar(progress: bool, **options: Any) -> Any:
+def _bar(progress: bool, **options: Any) -> tqdm:
     """tqdm's bar in a terminal, elsewhere a line now and then."""
     from tqdm import tqdm
 
@@ -333,7 +335,7 @@ def _bar(progress: bool, **options: Any) -> Any:
 
 
 def _is_memory(error: BaseException) -> bool:
-    """Torch says it in a class of its own for a GPU, in a bare RuntimeError for a CPU."""
+    """For a GPU torch raises a class of its own, for a CPU a bare RuntimeError."""
     import torch
 
     return isinstance(
@@ -341,7 +343,7 @@ def _is_memory(error: BaseException) -> bool:
     ) or "can't allocate memory" in str(error)
 
 
-def _out_of_memory(cfg: Any) -> str:
+def _out_of_memory(cfg: DictConfig) -> str:
     ways = {
         "--batch 1": cfg.batch > 1,
         "--closed false": cfg.closed and not cfg.official,

@@ -1,4 +1,4 @@
-"""The trained parts joined: one way to call the denoiser, for training and for inference."""
+"""The trained parts together: the one way to call the denoiser, in training and inference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.unet import DenoisingUNet, ReferenceNet
 
 @dataclass(frozen=True)
 class Reference:
-    """What the still picture says, for clips of a batch."""
+    """The still pictures of the clips of a batch, encoded."""
 
     picture: Tensor  # b 3 S S  RGB in [0, 1]
     latents: Tensor  # b 4 h w  mean of the autoencoder's posterior, scaled: for the ReferenceNet
@@ -43,7 +43,7 @@ class Animator(nn.Module):
         without: Sequence[bool] = (),
     ) -> Tensor:
         """The training call: noise [b, 4, f, h, w] of noisy latents at timesteps [b], driven by
-        frames [b, 3, f, H, W] in [0, 1]. Clips marked in `without` do not look at the ReferenceNet.
+        frames [b, 3, f, H, W] in [0, 1]. Clips marked in `without` get no reference features.
         """
         driven = self.driven_encoder(driving, reference.picture)
         features = self.features(timestep, reference)
@@ -59,11 +59,11 @@ class Animator(nn.Module):
             prediction = prediction.index_copy(
                 0, torch.tensor(rows, device=prediction.device), part.to(prediction.dtype)
             )
-        # every parameter is part of every step, as DDP wants it
+        # DDP needs every parameter in every step
         return prediction + 0 * sum(feature.sum() for feature in features)
 
     def features(self, timestep: Tensor, reference: Reference) -> tuple[Tensor, ...]:
-        """What the ReferenceNet says at the denoiser's timesteps [b]."""
+        """The ReferenceNet's features at the denoiser's timesteps [b]."""
         return self.reference_net(reference.latents, timestep, reference.tokens)
 
     def denoise(
@@ -74,7 +74,7 @@ class Animator(nn.Module):
         driven: Tensor,
         reference: Reference,
     ) -> Tensor:
-        """Noise [b, 4, f, h, w]; without `features` the reference is not looked at."""
+        """Noise [b, 4, f, h, w]. Without `features` the reference is not read."""
         return self.unet(joined(noisy, driven, reference), timestep, reference.tokens, features)
 
     def guided(
@@ -97,7 +97,7 @@ class Animator(nn.Module):
 
 
 def chosen(reference: Reference, rows: Sequence[int]) -> Reference:
-    """The references of some clips of a batch."""
+    """The references of these clips of a batch."""
     return Reference(**{f.name: getattr(reference, f.name)[list(rows)] for f in fields(reference)})
 
 

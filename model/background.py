@@ -1,5 +1,5 @@
-"""CLIP's tokens of the reference picture without the person: the only context of both networks, in
-place of text.
+"""CLIP's tokens of the reference without the person: the only context of both networks, which have
+no text.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class BackgroundTokens:
 
 
 def vision_tower(**config: Any) -> Any:
-    """CLIP's vision tower with random weights, the same each time (they are frozen: a model depends
-    on them).
+    """CLIP's vision tower with random weights. They are always the same: the tower is frozen, and a
+    model depends on it.
     """
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -54,7 +54,7 @@ def vision_tower(**config: Any) -> Any:
 
 
 def preparation(side: int) -> Any:
-    """CLIP's own preparation of pictures, by PIL: torchvision's differs by up to 0.015."""
+    """CLIP's image processor, by PIL: torchvision's differs by up to 0.015."""
     from transformers import CLIPImageProcessorPil
 
     return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=side)

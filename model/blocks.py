@@ -28,10 +28,10 @@ class Dims:
 
 @dataclass
 class BlockContext:
-    """What travels through the blocks beside the pictures [b*f, c, h, w].
+    """What the blocks of a forward pass share, beside the frames [b*f, c, h, w].
 
-    `reference` is what the blocks from the middle on may look at, in their order, empty where there
-    is none; `features` collects what they offer to another network.
+    `reference` gives the features that blocks from the middle on read, in their order, or none.
+    `features` collects their own features for another network.
     """
 
     time: Tensor  # b d
@@ -42,8 +42,8 @@ class BlockContext:
 
 
 class Unit(nn.Module):
-    """Base of the blocks: one resnet, its spatial transformer and its motion module, as far as they
-    are there.
+    """Base of the blocks. One unit is a resnet, a spatial transformer and a motion module; the
+    last two may be absent.
     """
 
     resnets: nn.ModuleList
@@ -52,7 +52,7 @@ class Unit(nn.Module):
     gradient_checkpointing = False
 
     def unit(self, number: int, x: Tensor, context: BlockContext, is_read: bool) -> Tensor:
-        """`is_read`: the transformer looks at the reference, and its feature is kept."""
+        """`is_read`: the transformer reads the reference, and its feature is collected."""
         attention = self.attentions[number] if self.attentions is not None else None
         motion = self.motion_modules[number] if self.motion_modules is not None else None
         reference = next(context.reference, None) if attention is not None and is_read else None
@@ -90,7 +90,7 @@ def _attentions(dim: int, dims: Dims, count: int) -> nn.ModuleList:
 
 
 class DownBlock(Unit):
-    """Layers, each of whose outputs is a skip, then half the size, a skip too."""
+    """Units, then a downsampler. Every output is a skip."""
 
     def __init__(self, into: int, out: int, layers: int, dims: Dims, attends: bool, is_last: bool):
         super().__init__()
@@ -129,7 +129,7 @@ class MidBlock(Unit):
 
 
 class UpBlock(Unit):
-    """Layers, each of which takes a skip, then twice the size."""
+    """Units, each of which takes a skip, then an upsampler."""
 
     def __init__(
         self, into: int, out: int, skips: list[int], dims: Dims, attends: bool, is_last: bool
@@ -143,7 +143,7 @@ class UpBlock(Unit):
         self.upsamplers = None if is_last else nn.ModuleList([Upsample2D(out, use_conv=True)])
 
     def forward(self, x: Tensor, skips: list[Tensor], context: BlockContext) -> Tensor:
-        """Takes its skips from the end of the list."""
+        """Takes its skips off the end of the list."""
         for number in range(len(self.resnets)):
             x = self.unit(number, torch.cat([x, skips.pop()], dim=1), context, is_read=True)
         if self.upsamplers is not None:

@@ -1,5 +1,5 @@
-"""What a model's configuration out of a file may ask for: known classes, in numbers that a model
-has.
+"""What a model's configuration from a file may contain: known classes, and numbers of plausible
+size.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Of the classes that conf/model names; others could run any code
+# The classes that conf/model names; others could run any code
 TARGETS = frozenset(
     (
         "model.pipeline.MegActorPipeline",
@@ -21,7 +21,7 @@ TARGETS = frozenset(
         "diffusers.AutoencoderKL",
     )
 )
-HYDRA = ("_target_", "_convert_")  # of the words that Hydra takes as its own
+HYDRA = ("_target_", "_convert_")  # Hydra's own keys that are allowed
 MOST = (
     (re.compile("layers"), 128),
     (re.compile("length|image_size"), 4096),
@@ -32,7 +32,7 @@ DEEPEST = 8
 
 
 def refuse_absurd(config: Any, name: str = "", depth: int = 0) -> None:
-    """ValueError for a number of which no machine could make a model, and for what has no end."""
+    """ValueError for numbers too large for any model, and for nesting too deep."""
     if depth > DEEPEST or (isinstance(config, dict | list) and len(config) > MOST_ENTRIES):
         raise ValueError(f"{name or 'the configuration'} is longer or deeper than that of a model")
     if isinstance(config, dict):
@@ -48,9 +48,7 @@ def refuse_absurd(config: Any, name: str = "", depth: int = 0) -> None:
 
 
 def refuse_code(config: Any) -> None:
-    """ValueError where Hydra would call something else than a part of a model, or look something
-    up.
-    """
+    """ValueError where Hydra would call anything but a part of a model, or resolve a reference."""
     if isinstance(config, dict):
         target = config.get("_target_")
         if "_target_" in config and not (isinstance(target, str) and target in TARGETS):

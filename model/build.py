@@ -1,4 +1,4 @@
-"""A model out of a preset: its parts and their shapes."""
+"""Makes a model, or only its shapes, from a preset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEEDED = (*PARTS, "feature_extractor", "scheduler")  # by a configuration
 
 
 def preset(name: str) -> Any:
-    """The configuration of conf/model/NAME.yaml, or of a YAML file of the user's."""
+    """The configuration in conf/model/NAME.yaml, or in a YAML file of the user."""
     known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     path = CONF / "model" / f"{name}.yaml" if name in known else Path(name)
     if not path.is_file():
@@ -55,12 +55,12 @@ def _no_preset(name: str, known: Sequence[str], why: str) -> UserError:
 
 
 def instantiate(config: Any) -> Any:
-    """Plain lists and dicts as arguments: diffusers writes them into a part's config.json."""
+    """Passes plain lists and dicts, which diffusers can write into a part's config.json."""
     return hydra_instantiate(config, _convert_="all")
 
 
 def skeleton(config: Any) -> MegActorPipeline:
-    """All names and shapes, no memory."""
+    """The model with all names and shapes, on the meta device."""
     try:
         with init_empty_weights(include_buffers=False):
             pipeline = instantiate(config)

@@ -73,7 +73,7 @@ class DctAutoencoder(ModelMixin, ConfigMixin):
 
 
 class SingleValue:
-    """A distribution of one value."""
+    """A distribution with a single value."""
 
     def __init__(self, value: Tensor):
         self.value = value

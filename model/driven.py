@@ -1,5 +1,5 @@
-"""DrivenEncoder: the driving frames as a few channels at the latents' resolution, tuned by the
-reference picture.
+"""DrivenEncoder: turns driving frames into a few channels at the latents' size, modulated by the
+reference.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-LAST_SIDE = 4  # px: what the halvings of the reference picture must lead to
+LAST_SIDE = 4  # px of the reference after all halvings
 
 
 class DrivenEncoder(ModelMixin, ConfigMixin):
-    """docs/model.md, 2. Names as in the official condition_input_layer."""
+    """See docs/model.md, 2. Names are those of the official condition_input_layer."""
 
     @register_to_config
     def __init__(
@@ -35,12 +35,12 @@ class DrivenEncoder(ModelMixin, ConfigMixin):
 
     @property
     def reference_side(self) -> int:
-        """px: the smallest reference picture; up to a quarter more gives the same."""
+        """px of the smallest reference; up to a quarter more works too."""
         return LAST_SIDE * 2 ** (len(self.config.reference_channels) - 1)
 
     @property
     def shrinks(self) -> int:
-        """Driving px to a latent, each way: eight in the paper, of four stages."""
+        """Driving px for each latent px: eight in the paper, which has four stages."""
         return 2 ** (len(self.config.channels) - 1)
 
     def forward(self, driving: Tensor, reference: Tensor) -> Tensor:

@@ -1,6 +1,4 @@
-"""A model folder, loaded strictly: every tensor by its name and shape, none left over, none made
-up.
-"""
+"""Loads a model folder strictly: every tensor by name and shape, none missing, none left over."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPVisionModelWithProjection
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
 from datagen.core.quiet import silence
 from datagen.weights.names import modern, shortened
 from datagen.weights.tensors import NAMES, read_json, shards
@@ -33,18 +32,16 @@ CLASSES: dict[str, tuple[type, ...]] = {
     "vae": (AutoencoderKL, DctAutoencoder),
     "image_encoder": (CLIPVisionModelWithProjection,),
 }
-OTHERS = {  # library and names of the classes that a folder may name beside them
+OTHERS = {  # library and class names of the other parts
     "feature_extractor": ("transformers", re.compile(r"CLIP(Image|Feature)\w+")),
     "scheduler": ("diffusers", re.compile(r"\w+Scheduler")),
 }
-COMPUTED = "position_ids"  # older transformers saved them; they are no weight
+COMPUTED = "position_ids"  # not a weight; older transformers saved it
 Shapes = dict[str, tuple[int, ...]]
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> MegActorPipeline:
-    """Its safetensors only. UserError if the folder is no whole model or holds what is not of
-    it.
-    """
+    """From safetensors only. UserError if the folder is no whole model, or holds anything else."""
     if not (folder / "model_index.json").is_file():
         raise UserError(
             f"{folder} is no model folder (no model_index.json in it): name one that "
@@ -73,7 +70,7 @@ def longest_window(folder: Path) -> int:
 
 @contextlib.contextmanager
 def _one_sentence(folder: Path) -> Iterator[None]:
-    """What is wrong with the folder, as one sentence."""
+    """Turns any error about the folder into one sentence."""
     try:
         yield
     except (UserError, MemoryError):
@@ -88,9 +85,7 @@ def _one_sentence(folder: Path) -> Iterator[None]:
 
 
 def _compare(folder: Path) -> None:
-    """ValueError that names the tensors of all parts that are missing, unknown or of another
-    shape.
-    """
+    """ValueError that names all tensors that are missing, unknown or of another shape."""
     index = read_json(folder / "model_index.json")
     _refuse_foreign(index)
     for path in (
@@ -121,10 +116,8 @@ def _compare(folder: Path) -> None:
         )
 
 
-def _refuse_foreign(index: dict[str, Any]) -> None:
-    """ValueError for a class of another library, or a file of code, that a folder names as a
-    part.
-    """
+def _refuse_foreign(index: JsonObject) -> None:
+    """ValueError where a folder names an unknown class, or a file of code, as a part."""
     if index.get("_class_name") != MegActorPipeline.__name__:
         raise ValueError(
             f"model_index.json is of {index.get('_class_name')!r:.60}, not of MegActorPipeline"
@@ -142,13 +135,13 @@ def _refuse_foreign(index: dict[str, Any]) -> None:
 
 
 def _library(kind: type) -> str:
-    """As diffusers names where a class is found."""
+    """The library of a class, as diffusers writes it."""
     first = kind.__module__.partition(".")[0]
     return first if first in ("diffusers", "transformers") else kind.__module__
 
 
 def _expected(folder: Path, part: str, config: Any) -> Shapes:
-    """By the part's config.json, without memory."""
+    """The shapes that the part's config.json implies; allocates nothing."""
     name = config[1] if isinstance(config, list) and len(config) == 2 else config
     kind: Any = {each.__name__: each for each in CLASSES[part]}.get(str(name))
     if kind is None:
@@ -166,7 +159,7 @@ def _expected(folder: Path, part: str, config: Any) -> Shapes:
 
 
 def _found(folder: Path) -> Shapes:
-    """By the headers of the part's safetensors, whole or in shards."""
+    """The shapes in the headers of the part's safetensors, in one file or several."""
     files = [folder / name for name in NAMES if ".safetensors" in name and ".fp16" not in name]
     present = [path for path in files if path.is_file()]
     if len(present) != 1:
@@ -191,9 +184,7 @@ def _header(path: Path) -> Shapes:
 
 
 def _refuse_meta(pipeline: MegActorPipeline) -> None:
-    """What no file filled; `_compare` leaves nothing of it, were it not for a loader's own
-    ideas.
-    """
+    """ValueError for tensors that no file filled: a safeguard, since `_compare` has found none."""
     empty = [
         f"{part} {name}"
         for part in CLASSES

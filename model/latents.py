@@ -1,5 +1,5 @@
-"""Pictures to latents and back: the one place that knows [-1, 1], the autoencoder's scale, and how
-many fit at once.
+"""Pictures to latents and back. Only this file knows [-1, 1], the autoencoder's scale, and how many
+pictures fit at once.
 """
 
 from __future__ import annotations

@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
-SHORT = 512  # tokens: what a picture of 16 x 16 and its reference have together
+SHORT = 512  # tokens of 16 x 16 latents and their reference together
 
 
 def stream(x: Tensor) -> Tensor:
-    """What layers add to stays in float32 under autocast: rounding it at every sum costs half of
-    all precision.
+    """Keeps the residual stream in float32 under autocast: rounding at every sum would double the
+    error.
     """
     return x.float() if torch.is_autocast_enabled(x.device.type) else x
 
 
 def exact(layer: nn.Module, x: Tensor) -> Tensor:
-    """A small layer on that sum, in float32 under autocast, whatever its weights are kept in."""
+    """A small layer on the residual stream, in float32 under autocast."""
     if not torch.is_autocast_enabled(x.device.type):
         return layer(x)
     weights = {name: parameter.float() for name, parameter in layer.named_parameters()}
@@ -77,9 +77,9 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor | None = None, more: Tensor | None = None
     ) -> Tensor:
-        """Queries x [n, l, c] look at context [n, m, d] (themselves by default) and at `more`.
+        """Queries x [n, l, c] attend to context [n, m, d], by default themselves, and to `more`.
 
-        `more` [b, m, d] is shared by the n / b frames of each clip: it is projected once, and
+        `more` [b, m, d] is shared by the n / b frames of each clip. It is projected once and
         expanded as a view.
         """
         context = x if context is None else context
@@ -96,8 +96,8 @@ class Attention(nn.Module):
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(c)) v. Torch's own for a CPU is slower for few tokens, several times for
-    a few frames.
+    """softmax(q k' / sqrt(c)) v. On a CPU torch's own is slower for few tokens, and several times
+    slower for few frames.
     """
     if q.device.type == "cpu" and max(q.shape[-2], k.shape[-2]) <= SHORT:
         return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
@@ -105,7 +105,7 @@ def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _joined(own: Tensor, more: Tensor) -> Tensor:
-    """own [b*f, l, c] and for all frames of a clip the same more [b, m, c] -> [b*f, l + m, c]."""
+    """own [b*f, l, c] with more [b, m, c], the same for all frames of a clip: [b*f, l + m, c]."""
     frames = own.shape[0] // more.shape[0]
     shared = more[:, None].expand(-1, frames, -1, -1)
     return torch.cat([own.unflatten(0, (-1, frames)), shared], dim=2).flatten(0, 1)
@@ -137,16 +137,12 @@ class TransformerBlock(nn.Module):
         return x + self.ff(self.norm3(x)), feature
 
     def _cross(self, x: Tensor, context: Tensor) -> Tensor:
-        """All frames of a clip ask the same context: its keys are made once, for queries of all
-        frames together.
-        """
+        """All frames of a clip share the context, so its keys are computed once for all frames."""
         return self.attn2(x.reshape(context.shape[0], -1, x.shape[-1]), context).reshape(x.shape)
 
 
 class Norm1(nn.Module):
-    """What is left of the ReferenceNet's last transformer block: only its first norm is asked
-    for.
-    """
+    """What remains of the ReferenceNet's last transformer block: its first norm."""
 
     def __init__(self, dim: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""AnimateDiff's motion module: every place looks along time, twice. Names as in diffusers."""
+"""AnimateDiff's motion module: attention over time at every pixel. Names as in diffusers."""
 
 from __future__ import annotations
 

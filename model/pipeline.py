@@ -1,4 +1,4 @@
-"""All parts of a model in one folder, in diffusers' layout, and a video from a reference picture
+"""All parts of a model in one folder, in diffusers' layout. Makes videos from a reference picture
 and driving frames.
 """
 
@@ -27,8 +27,8 @@ class Driving(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, frames: range) -> Tensor:
-        """Frames [3, n, H, W] in [0, 1], grey or in colour as the model has it; asked for once
-        each, in order.
+        """Frames [3, n, H, W] in [0, 1], grey or in colour, as the model takes them. Each frame is
+        read once, in order.
         """
         ...
 
@@ -42,7 +42,7 @@ class SamplingSettings:
     seed: int = 42
     window: int = 16
     overlap: int = 8
-    closed: bool = False  # official: the end of the video is blended with its beginning
+    closed: bool = False  # official: blends the end of the video with its beginning
     batch: int = 1  # windows at once
 
 
@@ -63,8 +63,9 @@ class MegActorPipeline(DiffusionPipeline):
         grey: bool = True,
         margin: float | None = None,
     ):
-        """What it was trained on, kept in model_index.json. `grey`: driving frames without colour;
-        `margin`: side of the squares over side of the face, None where they were the largest.
+        """`grey` and `margin` say what the model was trained on and are kept in model_index.json:
+        driving frames without colour; side of the square over side of the face, None for the
+        largest squares.
         """
         super().__init__()
         if not (margin is None or (isinstance(margin, int | float) and 1 <= margin < 1e6)):
@@ -136,7 +137,7 @@ class MegActorPipeline(DiffusionPipeline):
     def animate(
         self, reference: Reference, driving: Driving, settings: SamplingSettings
     ) -> Iterator[np.ndarray]:
-        """RGB uint8 [S, S, 3] frame after frame; memory does not grow with the video, unless it is
+        """RGB uint8 [S, S, 3], frame by frame. Memory grows with the video only if it is
         `closed`.
         """
         sampler = _Sampler(self, reference, driving, settings)
@@ -147,8 +148,8 @@ class MegActorPipeline(DiffusionPipeline):
 
 
 class _Sampler:
-    """What one video's loop needs: features of each step, driven features of the frames in
-    flight.
+    """What the loop over one video needs: the reference features of each step, and the driving
+    features of frames in progress.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class _Sampler:
         self.animator = pipeline.animator
         self.scheduler = type(pipeline.scheduler).from_config(
             pipeline.scheduler.config
-        )  # it keeps its steps in itself
+        )  # a scheduler holds the state of its steps
         self.reference, self.driving, self.settings = reference, driving, settings
         self.scheduler.set_timesteps(settings.steps, device=reference.latents.device)
         self.features: dict[int, tuple[Tensor, ...]] = {}
@@ -174,7 +175,7 @@ class _Sampler:
         return DenoisingLoop(self.plan, steps, self.predict, self.step, self.start, batch)
 
     def start(self, frame: int) -> Tensor:
-        """The same noise for a frame whatever the length of the video."""
+        """A frame's noise does not depend on the length of the video."""
         latents = self.reference.latents[0]
         generator = torch.Generator("cpu").manual_seed(seed_of("noise", self.settings.seed, frame))
         noise = torch.randn(latents.shape, generator=generator) * self.scheduler.init_noise_sigma
@@ -196,7 +197,7 @@ class _Sampler:
         )
 
     def _features(self, step: int) -> tuple[Tensor, ...]:
-        """The ReferenceNet is asked once for each step."""
+        """The ReferenceNet runs once for each step."""
         if step not in self.features:
             self.features[step] = self.animator.features(
                 self.scheduler.timesteps[step][None], self.reference
@@ -204,7 +205,7 @@ class _Sampler:
         return self.features[step]
 
     def _driven(self, window: Window) -> Tensor:
-        """[4, f, h, w]; the DrivenEncoder is asked once for each frame."""
+        """[4, f, h, w]. The DrivenEncoder runs once for each frame."""
         while self.read <= max(window):
             frames = range(self.read, min(self.read + self.settings.window, len(self.driving)))
             pictures = self.driving.read(frames).to(self.reference.picture)

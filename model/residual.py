@@ -1,5 +1,5 @@
-"""A denoiser that says only what differs from the reference: a start from which a small model
-learns in minutes.
+"""A denoiser that predicts only the difference from the reference, so that a small model learns in
+minutes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Residual(nn.Module):
 
     Of x_t = sqrt(a) x + sqrt(1 - a) e alone, the best linear guess is x' = r + k (x_t - sqrt(a) r),
     with k = sqrt(a) s2 / (a s2 + 1 - a). The velocity is (sqrt(a) x_t - x) / sqrt(1 - a); what the
-    guess leaves of it has the variance s2 / (a s2 + 1 - a), by which the network's word is scaled
-    (as in arXiv 2206.00364, for a known mean). In place of x_t it hears (x' - r) / sqrt(s2): what
-    the noise lets one guess of d, nothing where all is noise.
+    guess leaves of it has the variance s2 / (a s2 + 1 - a), by which the network's output is scaled
+    (as in arXiv 2206.00364, for a known mean). Instead of x_t the network receives (x' - r) /
+    sqrt(s2): what can be guessed of d through the noise, zero where there is nothing but noise.
     """
 
     signal: Tensor  # [1000]  a of each timestep

@@ -1,6 +1,4 @@
-"""Which model a command runs, where, and in which numbers: decided and checked before any work,
-loaded when needed.
-"""
+"""Which model a command runs, on which device, in which precision: checked first, loaded later."""
 
 from __future__ import annotations
 
@@ -18,15 +16,15 @@ from model.build import instantiate, preset
 from model.folder import load, longest_window
 from model.pipeline import MegActorPipeline
 
-UNTRAINED = ("tiny",)  # presets that run with random weights where no others are named
-RANDOM = 0  # the seed of those
-USUAL = "sd15"  # the preset where none is named
+UNTRAINED = ("tiny",)  # presets that may run with random weights
+RANDOM = 0  # the seed of random weights
+USUAL = "sd15"  # the default preset
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A folder of weights, or none: then the preset with random ones."""
+    """A folder of weights, or a preset with random ones."""
 
     preset: str | None  # none where a folder is named
     folder: Path | None
@@ -45,13 +43,13 @@ class Choice:
         return pipeline.to(self.device)
 
     def longest_window(self) -> int:
-        """The most frames that the model sees at once: what its files say, before it is loaded."""
+        """The most frames that the model sees at once, read from its files without loading it."""
         if self.folder is not None:
             return longest_window(self.folder)
         return int(preset(self.preset or USUAL).unet.motion_max_seq_length)
 
     def identity(self) -> dict[str, str | None]:
-        """What tells this model from others."""
+        """What identifies this model."""
         if self.folder is None:
             return {"preset": self.preset, "weights": f"random, seed {RANDOM}"}
         return {"folder": self.folder.resolve().name, "sha256": _digest(self.folder)}
@@ -82,9 +80,7 @@ def choose(
 
 
 def refuse_window(frames: int, most: int, name: str) -> None:
-    """UserError for a window of more frames than a model sees at once; `name` is the option that
-    says so.
-    """
+    """UserError for a window longer than the model's longest. `name` is the option that sets it."""
     if frames > most:
         raise UserError(
             f"{name} is {frames}, at most {most} frames are expected, which this model "

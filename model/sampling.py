@@ -1,9 +1,8 @@
-"""From noise to latents: windows over time, and a denoising loop that needs no more memory for a
-longer video.
+"""From noise to latents, in windows over time: a loop whose memory does not grow with the video.
 
-A window of step s needs its frames at noise level s, and no others. So the loop does not take step
-after step over the whole video: it takes whatever window is furthest on among those whose frames
-are there. The numbers are the same.
+A window at step s needs only its own frames at noise level s. So the loop does not finish a step
+for the whole video before the next one: it always takes the most advanced window whose frames are
+ready. The numbers are the same.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ Window = tuple[int, ...]
 def windows(
     frames: int, size: int = 16, overlap: int = 8, closed: bool = False, stride: int = 1
 ) -> list[Window]:
-    """Frames of each window. The last is shifted back to end with the video.
+    """The frames of each window. The last window is shifted back to end with the video.
 
-    `closed`: as the official ones, the last wraps to the beginning; a `stride` above 1 adds windows
-    of every 2nd, 4th, ... frame.
+    `closed` windows wrap around the end, as the official ones do (docs/model.md, 7). A `stride`
+    above 1 adds windows of every 2nd, 4th, ... frame.
     """
     if not 0 <= overlap < size:
         raise ValueError(f"the overlap is {overlap}, 0 to {size - 1} is expected")
@@ -45,23 +44,23 @@ def _closed(frames: int, size: int, overlap: int, step: int) -> list[Window]:
 
 @dataclass
 class NoiseLevel:
-    """One noise level: latents of the frames that have come so far, and of each what windows say of
-    its noise.
+    """One noise level: latents of the frames that have reached it, and the sums of the predictions
+    for them.
     """
 
     latents: dict[int, Tensor] = field(default_factory=dict)
     noise: dict[int, Tensor] = field(default_factory=dict)
-    left: dict[int, int] = field(default_factory=dict)  # windows that still have to speak
-    done: int = 0  # windows that have spoken
+    left: dict[int, int] = field(default_factory=dict)  # predictions that a frame still needs
+    done: int = 0  # windows that are predicted
 
 
 @dataclass
 class DenoisingLoop:
     """The denoising loop over `plan`, the windows of a video.
 
-    `predict(frames, steps, latents)` gives the noise [n, c, f, h, w] of n windows at once: their
-    frames, their steps (0 first), their latents. `step(noise, number, latents)` takes latents to
-    the next level. `start(frame)` is the noise [c, h, w] that a frame begins with.
+    `predict(frames, steps, latents)` gives the noise [n, c, f, h, w] of n windows with these
+    frames, steps (from 0) and latents. `step(noise, number, latents)` takes latents to the next
+    level. `start(frame)` is the noise [c, h, w] that a frame begins with.
     """
 
     plan: Sequence[Window]
@@ -89,7 +88,7 @@ class DenoisingLoop:
                 following += 1
 
     def _ready(self) -> list[tuple[int, int]]:
-        """(step, window) of up to `batch` windows whose frames are there, the furthest on first."""
+        """(step, window) of up to `batch` windows whose frames are ready, most advanced first."""
         found: list[tuple[int, int]] = []
         for step in reversed(range(self.steps)):
             level = self.levels[step]
@@ -117,11 +116,11 @@ class DenoisingLoop:
         return torch.stack([here[frame] for frame in window], dim=1)
 
     def _accumulate(self, step: int, window: Window, noise: Tensor) -> None:
-        """Add up what a window says; a frame of which all have spoken goes to the next level."""
+        """Add a window's prediction. A frame with all its predictions goes to the next level."""
         level = self.levels[step]
-        for place, frame in enumerate(window):
-            said = noise[:, place]
-            level.noise[frame] = level.noise[frame] + said if frame in level.noise else said
+        for index, frame in enumerate(window):
+            own = noise[:, index]
+            level.noise[frame] = level.noise[frame] + own if frame in level.noise else own
             level.left[frame] = level.left.get(frame, self.overlap_count[frame]) - 1
             if level.left[frame] == 0:
                 del level.left[frame]

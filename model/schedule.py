@@ -1,6 +1,4 @@
-"""Noise schedules: the one that training and inference share, and the official pair, which
-differ.
-"""
+"""Noise schedules: one for training and inference, and the official pair, which differ."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The denoising UNet and the ReferenceNet: Stable Diffusion 1.5's UNet, once inflated over time,
-once cut short.
+"""The denoising UNet and the ReferenceNet: Stable Diffusion 1.5's UNet, once inflated over time
+and once cut short (docs/model.md, 1 and 3).
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ class UNet(ModelMixin, ConfigMixin):
 
     @property
     def reference_blocks(self) -> list[str]:
-        """In the order in which both networks come to them: the blocks whose self-attention looks
-        at the reference.
-        """
+        """The blocks whose self-attention reads the reference, in the order of both networks."""
         attends = [
             (i, block.attentions)
             for i, block in enumerate(self.up_blocks)
@@ -69,13 +67,13 @@ class UNet(ModelMixin, ConfigMixin):
         return [f"{block}.transformer_blocks.0" for block in blocks]
 
     def block_context(self, timestep: Tensor, context: Tensor, frames: int) -> BlockContext:
-        """Timesteps [b] and context [b, n, d] for the blocks; no reference."""
+        """For the blocks: timesteps [b] and tokens [b, n, d], without a reference."""
         return BlockContext(
             self.time_embedding(self.time_proj(timestep).to(context.dtype)), context, frames
         )
 
     def down(self, x: Tensor, block_context: BlockContext) -> tuple[Tensor, ...]:
-        """All skips of pictures [b*f, c, h, w]; the last is where the way up begins."""
+        """All skips of frames [b*f, c, h, w]; the up blocks begin with the last."""
         x = exact(self.conv_in, x)
         skips = [x]
         for block in self.down_blocks:
@@ -91,10 +89,10 @@ class UNet(ModelMixin, ConfigMixin):
 
 
 def _levels(levels: Sequence[bool] | None, count: int, dims: Dims) -> tuple[list[bool], list[Dims]]:
-    """Of each level, whether it has spatial transformers, and its dims: with or without motion
-    modules.
+    """For each level: whether it has spatial transformers, and its dims, which say whether it has
+    motion modules.
     """
-    if levels is None:  # Stable Diffusion 1.5 has none at the last; AnimateDiff moves all
+    if levels is None:  # as in Stable Diffusion 1.5 and AnimateDiff
         return [i < count - 1 for i in range(count)], [dims] * count
     if len(levels) != count or not any(levels):
         raise ValueError(
@@ -105,7 +103,7 @@ def _levels(levels: Sequence[bool] | None, count: int, dims: Dims) -> tuple[list
 
 
 def _skips(widths: Sequence[int], layers: int) -> list[int]:
-    """Channels of all skips, in the order in which they are made."""
+    """Channels of all skips, in the order of their making."""
     skips = [widths[0]]
     for i, width in enumerate(widths):
         skips += [width] * (layers + (i < len(widths) - 1))
@@ -113,11 +111,11 @@ def _skips(widths: Sequence[int], layers: int) -> list[int]:
 
 
 class DenoisingUNet(UNet):
-    """Noise of a clip's latents. Input channels: noisy, reference latents, background mask, driving
-    features.
+    """Predicts the noise of a clip's latents. Input channels: noisy latents, reference latents,
+    background mask, driving features (docs/model.md, 1.1).
 
-    `attention_levels` says, for each level, whether it has transformers and motion modules; None is
-    as the paper.
+    `attention_levels`: for each level, whether it has transformers and motion modules; None is as
+    in the paper.
     """
 
     @register_to_config
@@ -164,8 +162,8 @@ class DenoisingUNet(UNet):
     def forward_cfg(
         self, x: Tensor, timestep: Tensor, context: Tensor, reference: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Noise without and with the reference. The way down does not look at it: it is gone once
-        for both.
+        """Noise without and with the reference, for guidance. The down blocks do not read the
+        reference, so they run once for both.
         """
         self._check(x, reference)
         block_context = self.block_context(timestep, context, x.shape[2])
@@ -178,7 +176,7 @@ class DenoisingUNet(UNet):
         return without, with_reference
 
     def start_with_guess(self) -> None:
-        """Before training from random weights: with `residual`, say nothing beyond the guess."""
+        """For training from random weights with `residual`: begin by predicting the guess."""
         if self.difference is not None:
             for parameter in self.conv_out.parameters():
                 nn.init.zeros_(parameter)
@@ -202,14 +200,14 @@ class DenoisingUNet(UNet):
         return exact(self.conv_out, y).unflatten(0, (-1, block_context.frames)).transpose(1, 2)
 
     def _network_input(self, x: Tensor, timestep: Tensor) -> Tensor:
-        """The input as the network hears it."""
+        """The input as the network receives it."""
         if self.difference is None:
             return x
         network_input = self.difference.network_input(*self._latents(x), timestep)
         return torch.cat([network_input.to(x.dtype), x[:, network_input.shape[1] :]], dim=1)
 
     def _with_guess(self, noise: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
-        """With what needs no learning, where the configuration has it."""
+        """The output plus the guess that needs no learning, where `residual` is configured."""
         return (
             noise
             if self.difference is None
@@ -217,15 +215,13 @@ class DenoisingUNet(UNet):
         )
 
     def _latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Noisy ones and the reference's, of the input."""
+        """The noisy latents and the reference's, from the input channels."""
         channels = self.config.out_channels
         return x[:, :channels], x[:, channels : 2 * channels]
 
 
 class ReferenceNet(UNet):
-    """Identity and background of a still picture, as the features that the denoiser's
-    self-attentions look at.
-    """
+    """Turns the still picture into features, which the denoiser's self-attentions read."""
 
     @register_to_config
     def __init__(
@@ -246,7 +242,7 @@ class ReferenceNet(UNet):
         self._cut_short(dims)
 
     def _cut_short(self, dims: Dims) -> None:
-        """Nothing is left behind the first norm of the last transformer."""
+        """Remove everything after the first norm of the last transformer."""
         while isinstance(last := self.up_blocks[-1], UpBlock) and last.attentions is None:
             del self.up_blocks[-1]
         assert isinstance(last, UpBlock) and last.attentions is not None
@@ -265,7 +261,7 @@ class ReferenceNet(UNet):
 
 
 def with_features(block_context: BlockContext, reference: Sequence[Tensor]) -> BlockContext:
-    """The same flow on its way up, past these features."""
+    """The same context, with the features that the blocks are to read."""
     return replace(block_context, reference=iter(reference), features=[])
 
 

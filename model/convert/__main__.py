@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datagen.cli import command
 from datagen.core.errors import UserError
@@ -17,6 +17,7 @@ from datagen.options import option
 
 if TYPE_CHECKING:
     import torch
+    from omegaconf import DictConfig
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -48,7 +49,7 @@ class ConvertOptions:
 
 
 @command("convert", ConvertOptions)
-def main(cfg: Any) -> int:
+def main(cfg: DictConfig) -> int:
     if (cfg.output is None) == (cfg.export is None):
         raise UserError(
             "--output FOLDER (weights in) or --export FILE --from FOLDER (weights out): "
@@ -59,7 +60,7 @@ def main(cfg: Any) -> int:
     return _import(cfg)
 
 
-def _import(cfg: Any) -> int:
+def _import(cfg: DictConfig) -> int:
     from model.build import preset, skeleton
     from model.convert import build
     from model.convert.sources import SOURCES

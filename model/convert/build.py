@@ -1,4 +1,4 @@
-"""A model out of a preset and what sources hold; written whole or not at all."""
+"""Builds a model from a preset and the tensors of sources. Writes it whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model.pipeline import MegActorPipeline
 
 
 def gathered(loaded: Sequence[Loaded]) -> dict[str, Tensors]:
-    """Tensors by part; a later source replaces what an earlier one said."""
+    """Tensors by part. A later source replaces those of an earlier one."""
     parts: dict[str, Tensors] = {part: {} for part in PARTS}
     for source in loaded:
         for part, tensors in source.tensors.items():
@@ -31,9 +31,7 @@ def gathered(loaded: Sequence[Loaded]) -> dict[str, Tensors]:
 
 
 def build(config: Any, tensors: dict[str, Tensors], dtype: torch.dtype) -> MegActorPipeline:
-    """The model. A part that is given whole is never initialised: its memory is taken once, or
-    stays in the file.
-    """
+    """The model. A part with all its tensors is not initialised first, which saves its memory."""
     parts = {name: _part(config[name], tensors[name], dtype) for name in PARTS}
     rest = {
         name: instantiate(config[name]) for name in config if name not in PARTS and name[0] != "_"
@@ -51,15 +49,13 @@ def unloaded(pipeline: MegActorPipeline, tensors: dict[str, Tensors]) -> dict[st
 
 
 def save(pipeline: MegActorPipeline, folder: Path, overwrite: bool = False) -> None:
-    """In diffusers' layout, safetensors; moved into place when it is whole."""
+    """Write safetensors in diffusers' layout, moved into place when complete."""
     with _replacing(folder, overwrite, _bytes(pipeline)) as temporary:
         pipeline.save_pretrained(temporary)
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Only a model may be overwritten, and only when asked for; and there must be a place for
-    it.
-    """
+    """UserError unless the folder is new, empty, or a model that may be overwritten."""
     refuse_place(folder, "--output")
     if not folder.exists():
         return
@@ -95,7 +91,7 @@ def _bytes(pipeline: MegActorPipeline) -> int:
 
 @contextlib.contextmanager
 def _replacing(folder: Path, overwrite: bool, needed: int) -> Iterator[Path]:
-    """A folder beside it to write into, which takes its place at the end."""
+    """A folder beside it to write into, which replaces it at the end."""
     refuse_existing(folder, overwrite)
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)

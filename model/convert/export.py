@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -15,6 +14,7 @@ from datagen.core.errors import UserError
 from model.convert.names import is_motion, to_official
 from model.convert.sources import DRIVEN
 from model.motion import positions
+from model.pipeline import MegActorPipeline
 
 PICKLES = (".ckpt", ".pt", ".pth")
 UNET, REFERENCE = (
@@ -23,7 +23,7 @@ UNET, REFERENCE = (
 )  # the official loader insists on "module."
 
 
-def official_state_dict(pipeline: Any) -> dict[str, Tensor]:
+def official_state_dict(pipeline: MegActorPipeline) -> dict[str, Tensor]:
     """All names and shapes of an official checkpoint's UNet, with its tables of positions, and
     appearance encoder.
     """
@@ -35,7 +35,10 @@ def official_state_dict(pipeline: Any) -> dict[str, Tensor]:
 
 
 def write_official(
-    pipeline: Any, path: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False
+    pipeline: MegActorPipeline,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
 ) -> int:
     """How many tensors were written: to .safetensors, or to .ckpt as the official code saves it."""
     refuse_export(path, overwrite)

@@ -1,17 +1,17 @@
-"""Does a source of weights fit a model, name by name and shape by shape? What does not is refused
-all at once.
+"""Matches a source of weights with a model, by names and shapes. All mismatches are reported
+together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 from datagen.core.errors import UserError
 from datagen.weights.names import shortened
+from model.pipeline import MegActorPipeline
 
 Tensors = dict[str, Tensor]
 
@@ -44,8 +44,8 @@ class SourceReport:
 
 @dataclass
 class Loaded:
-    """Tensors of a source by part and by our names, shapes checked, still where the file is
-    mapped.
+    """Tensors of a source by part and by our names. Shapes are checked; data stay in the mapped
+    file.
     """
 
     tensors: dict[str, Tensors]
@@ -55,7 +55,7 @@ class Loaded:
 class Fitting:
     """Gathers what a source holds for a pipeline's parts. The parts may be on the meta device."""
 
-    def __init__(self, source: object, pipeline: Any):
+    def __init__(self, source: object, pipeline: MegActorPipeline):
         self.report = SourceReport(str(source))
         self.pipeline = pipeline
         self._tensors: dict[str, Tensors] = {}
@@ -112,7 +112,7 @@ class Fitting:
         return Loaded(self._tensors, self.report)
 
 
-def fill(pipeline: Any, loaded: Loaded) -> None:
+def fill(pipeline: MegActorPipeline, loaded: Loaded) -> None:
     """Copy into the parts of a pipeline, whatever their device and dtype are."""
     for part, tensors in loaded.tensors.items():
         getattr(pipeline, part).load_state_dict(tensors, strict=False)

@@ -27,6 +27,7 @@ from model.convert.names import (
     of_ldm_vae,
 )
 from model.motion import positions
+from model.pipeline import MegActorPipeline
 
 DRIVEN = "condition_input_layer."  # the official DrivenEncoder, inside its UNet
 FROZEN = {
@@ -50,12 +51,12 @@ V3 = "v3_sd15_mm.ckpt is expected (python -m datagen.weights fetch animatediff).
 ROUNDING = 5e-3  # of positions in half precision
 
 
-def official(path: Path, pipeline: Any) -> Loaded:
+def official(path: Path, pipeline: MegActorPipeline) -> Loaded:
     """A MegActor checkpoint: unet.* and appearance_encoder.*, with module. before them or not."""
     return official_tensors(path, read(path), pipeline)
 
 
-def official_tensors(source: object, tensors: Tensors, pipeline: Any) -> Loaded:
+def official_tensors(source: object, tensors: Tensors, pipeline: MegActorPipeline) -> Loaded:
     fit, groups = Fitting(source, pipeline), _by_prefix(tensors)
     if not groups.keys() & {"unet", "appearance_encoder"}:
         found = ", ".join(sorted(tensors)[:2])
@@ -88,7 +89,7 @@ def official_tensors(source: object, tensors: Tensors, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def sd15(path: Path, pipeline: Any) -> Loaded:
+def sd15(path: Path, pipeline: MegActorPipeline) -> Loaded:
     """Stable Diffusion 1.5, a folder in diffusers' layout or one file, for both UNets, and what
     else is in it.
     """
@@ -103,7 +104,7 @@ def sd15(path: Path, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def motion(path: Path, pipeline: Any) -> Loaded:
+def motion(path: Path, pipeline: MegActorPipeline) -> Loaded:
     """AnimateDiff's v3 motion modules, as published or as diffusers' MotionAdapter."""
     fit, path = Fitting(path, pipeline), locate(path)
     tensors = {
@@ -122,7 +123,7 @@ def motion(path: Path, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def appearance(path: Path, pipeline: Any) -> Loaded:
+def appearance(path: Path, pipeline: MegActorPipeline) -> Loaded:
     """MagicAnimate's appearance encoder, whole or cut, for the ReferenceNet."""
     fit, path = Fitting(path, pipeline), locate(path, "appearance_encoder")
     _agree(path, _unet_settings(pipeline.reference_net))
@@ -130,7 +131,7 @@ def appearance(path: Path, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def vae(path: Path, pipeline: Any) -> Loaded:
+def vae(path: Path, pipeline: MegActorPipeline) -> Loaded:
     """The autoencoder, in diffusers' layout or as one file of Stable Diffusion's own names."""
     if not _has_learnt_autoencoder(pipeline):
         kind = type(pipeline.vae).__name__
@@ -142,7 +143,7 @@ def vae(path: Path, pipeline: Any) -> Loaded:
     return fit.done()
 
 
-def image_encoder(path: Path, pipeline: Any) -> Loaded:
+def image_encoder(path: Path, pipeline: MegActorPipeline) -> Loaded:
     """CLIP's vision tower with its projection; the text tower of a whole CLIP is left out."""
     fit, path = Fitting(path, pipeline), locate(path, "image_encoder")
     fit.add("image_encoder", _clip(fit, path))
@@ -318,5 +319,5 @@ def _unet_settings(unet: Any) -> dict[str, Any]:
     }
 
 
-def _has_learnt_autoencoder(pipeline: Any) -> bool:
+def _has_learnt_autoencoder(pipeline: MegActorPipeline) -> bool:
     return any(True for _ in pipeline.vae.parameters())

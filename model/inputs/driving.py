@@ -1,4 +1,4 @@
-"""What drives: the face of a video alone on black, grey. The pure functions are training's too.
+"""Driving frames: the face of a video alone on black, grey. Training uses the same functions.
 
 Frames are float [n, 3, H, W], RGB; boxes xyxy in px [n, 4]; points [478, 2+] in px
 (datagen.vision.geometry).
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datagen.vision import geometry
 
-ABOVE, BELOW = 0.4, 0.1  # shares of the squared face box that are kept above and below it
+ABOVE, BELOW = 0.4, 0.1  # of the height of the squared face box: what is kept above and below
 PATCH = 1 / 8  # of the picture's side: how far the contour patches reach from their middles
 LUMA = (0.2989, 0.5870, 0.1140)
 BROWS = (*geometry.RIGHT_BROW, *geometry.LEFT_BROW)
@@ -37,19 +37,19 @@ class Square:
     side: int
 
     def crop_points(self, points: np.ndarray, side: float) -> np.ndarray:
-        """Points [..., 2] or boxes [..., 4] of the picture in px of the square when that is `side`
+        """Points [..., 2] or boxes [..., 4] of the picture, in px of the square scaled to `side`
         px.
         """
         return (points - [self.left, self.top] * (points.shape[-1] // 2)) * (side / self.side)
 
 
 def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None) -> Square:
-    """The largest square around the middle of all boxes inside a picture of `size` (width, height)
-    px.
+    """The largest square around the middle of all boxes, inside a picture of `size` (width,
+    height) px.
 
-    Where that would cut the boxes, which lie at the picture's border, the square is shifted and
-    holds them. With `margin`, one that leaves (margin - 1) sides of the largest box free around
-    all, shifted to lie inside.
+    Where it would cut boxes at the picture's border it is shifted to hold them. With `margin`, a
+    square that leaves (margin - 1) sides of the largest box around all boxes, shifted to lie
+    inside.
     """
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     middle = np.floor((low + high) / 2).astype(int)
@@ -66,8 +66,8 @@ def square(boxes: np.ndarray, size: tuple[int, int], margin: float | None = None
 
 
 def cropped(frames: Tensor, part: Square, side: int, antialias: bool = True) -> Tensor:
-    """[n, 3, side, side] of the same type; the official program shrinks without `antialias`, so
-    that fine patterns flicker.
+    """[n, 3, side, side] of the same type. The official program shrinks without `antialias`, which
+    makes fine patterns flicker.
     """
     cut = frames[:, :, part.top : part.top + part.side, part.left : part.left + part.side]
     return F.interpolate(
@@ -110,7 +110,7 @@ def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
 
 
 def mask_outside(frames: Tensor, boxes: np.ndarray) -> Tensor:
-    """Each frame black outside its whole-px boxes int [n, 4], or [n, k, 4] for several."""
+    """Frames black outside their whole-px boxes int [n, 4], or [n, k, 4] for several."""
     alone = torch.zeros_like(frames)
     for kept, frame, row in zip(
         alone, frames, boxes.reshape(len(frames), -1, 4).tolist(), strict=True
@@ -152,9 +152,7 @@ def warp(frames: Tensor, aspect: float, scale: float) -> Tensor:
 
 
 def outline(points: np.ndarray) -> np.ndarray:
-    """Box xyxy [4] from the brows to the chin, as wide as the face: that of the 68 points that are
-    usual elsewhere.
-    """
+    """Box xyxy [4] from the brows to the chin, as wide as the face: that of the usual 68 points."""
     found = geometry.box(points[geometry.OVAL])
     found[1] = points[list(BROWS), 1].min()
     return found
@@ -166,18 +164,14 @@ def middles(points: np.ndarray) -> np.ndarray:
 
 
 def patches(low: np.ndarray, high: np.ndarray, side: int) -> np.ndarray:
-    """Whole-px boxes int [4, 4] of what is kept around middles that stay between `low` and `high`
-    [4, 2].
-    """
+    """Whole-px boxes int [4, 4] that are kept around middles between `low` and `high` [4, 2]."""
     return np.clip(
         np.concatenate([low - PATCH * side, high + PATCH * side], axis=1), 0, side
     ).astype(int)
 
 
 def aligned(frames: Tensor, source: np.ndarray, target: np.ndarray) -> Tensor:
-    """Frames stretched and shifted so that what lies in the box `source` comes to lie in the box
-    `target`, px [4].
-    """
+    """Frames stretched and shifted so that the box `source` becomes the box `target`, px [4]."""
     sides = np.array([frames.shape[3], frames.shape[2]])
     stretch = (source[2:] - source[:2]) / (target[2:] - target[:2])
     shift = stretch - 1 + 2 * (source[:2] - stretch * target[:2]) / sides

@@ -1,5 +1,5 @@
-"""A driving video of any length: two looks at it find its frames and faces and keep small numbers
-only; then its frames as they drive, decoded as they are asked for.
+"""A driving video of any length. Two passes find its frames and faces and keep only a few numbers;
+then its driving frames are decoded when they are needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from model.inputs.driving import (
     square,
 )
 
-VIEW = 384  # px: FaceMesh is shown the face this large, with its surroundings
+VIEW = 384  # px of the face, with its surroundings, as FaceMesh gets it
 VIEW_MARGIN = 2.3  # sides of the face, as in datagen's clips
 SIMILAR = 2.0  # faces of the same person do not differ more in size
 UNEVEN, STEADY = (
@@ -45,7 +45,7 @@ NO_RATE = 25.0  # frames/s of a video that does not say
 
 @dataclass(frozen=True)
 class DrivingVideo:
-    """What is known of a driving video; boxes and points in px of its pictures."""
+    """What is known of a driving video. Boxes and points are in px of its frames."""
 
     path: Path
     size: tuple[int, int]  # width, height px
@@ -64,11 +64,11 @@ class DrivingVideo:
 
 
 class DrivingFrames:
-    """model.pipeline.Driving: the face alone on black, grey or not, [3, n, side, side] in [0, 1];
-    read in order, then closed.
+    """The driving frames of a video (model.pipeline.Driving): the face alone on black, grey or not,
+    [3, n, side, side] in [0, 1]. Read in order, then close.
 
-    With `contour`, the outline of the portrait's face in px of frames of `side` px: eyes, brows and
-    mouth alone, moved to where the portrait's are.
+    `contour` is the outline of the portrait's face in px of frames of `side` px. With it the frames
+    show eyes, brows and mouth alone, moved to those of the portrait.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class DrivingFrames:
 
 
 def analyze_driving_video(path: Path, ticked: Callable[[], object] = lambda: None) -> DrivingVideo:
-    """Look through a video twice; `ticked` is called after each picture. UserError if it cannot
-    drive.
+    """Read a video twice and find its face. `ticked` is called after each frame of the file.
+    UserError if the video cannot drive.
     """
     try:
         probe = video.probe(path)
@@ -181,9 +181,7 @@ def face_points(
 
 
 def main_face(times: list[float], faces: list[np.ndarray]) -> Track | None:
-    """The main face's track, and where that has ended or not begun, those of other faces about as
-    large.
-    """
+    """The main face's track, extended by tracks of faces of similar size before and after it."""
     found = tracks(times, faces)
     if not found:
         return None
@@ -203,8 +201,8 @@ def main_face(times: list[float], faces: list[np.ndarray]) -> Track | None:
 
 
 def frame_rate(times: np.ndarray, header: float) -> tuple[Fraction, bool]:
-    """(frames/s, whether that is constant): the header's where it fits the pictures' times [N] s,
-    else measured.
+    """(frames/s, whether that is constant): the header's where it fits the times [N] s of the
+    frames, otherwise measured.
     """
     pauses = np.diff(times)
     if not len(pauses):
@@ -227,9 +225,7 @@ def shown(times: np.ndarray, rate: Fraction) -> np.ndarray:
 
 
 class _Points:
-    """Adds up what the faces of a video's pictures say, so that the points themselves need not be
-    kept.
-    """
+    """Accumulates what is needed of the faces of a video, so that their points need not be kept."""
 
     def __init__(self) -> None:
         self.boxes: list[np.ndarray] = []  # NaN where no face is seen
@@ -250,9 +246,7 @@ class _Points:
         return ~np.isnan([box[0] for box in self.boxes])
 
     def filled(self, times: np.ndarray) -> np.ndarray:
-        """Boxes [N, 4], also where no face is seen: in a straight line between the neighbours, else
-        the nearest.
-        """
+        """Boxes [N, 4]. Where no face is seen they are interpolated linearly, or the nearest."""
         boxes, found = np.stack(self.boxes), self.found
         return np.stack([np.interp(times, times[found], side[found]) for side in boxes.T], axis=1)
 
@@ -260,9 +254,7 @@ class _Points:
 def _watch(
     path: Path, size: tuple[int, int], ticked: Callable[[], object]
 ) -> tuple[np.ndarray, Track | None]:
-    """Times of all pictures, and the track of the main face, by the detector that also sees small
-    faces.
-    """
+    """Times of all frames, and the track of the main face, by a detector that finds small faces."""
     watcher, times = Watcher(size), []
     for frame in video.read(path, None, WATCHED_SIDE):
         times.append(frame.time)

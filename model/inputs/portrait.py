@@ -1,6 +1,4 @@
-"""The still portrait: its picture read, its one face found, cut out square, and told apart from the
-background.
-"""
+"""The still portrait: reads it, finds its one face, crops it square, separates the background."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ from datagen.vision.segmentation import PersonSegmenter
 from model.inputs.driving import cropped, outline, square
 from model.inputs.driving_video import face_points
 
-CLEARLY = 1.5  # times as large as the next: then it is the one that is meant
-MASKED_SIDE = 512  # px: the person is told from the background in a picture as large as a clip
+CLEARLY = 1.5  # a face so many times larger than the next one is the one that is meant
+MASKED_SIDE = 512  # px at which the person is segmented: the side of a clip
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,7 @@ class Framed:
 
 
 def read(path: Path) -> Portrait:
-    """The picture and its one face. UserError if there is none, or several of about the same
-    size.
-    """
+    """The picture and its face. UserError for no face, or several of about the same size."""
     rgb = _picture(path)
     boxes = FaceDetector()(rgb)[:, :4]
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
@@ -115,9 +111,7 @@ def _picture(path: Path) -> np.ndarray:
 
 
 def _of_eight_bits(path: Path) -> Any:
-    """The path, or a file in memory where it is grey in 16 bits: Pillow would cut all above 255
-    off.
-    """
+    """The path, or for 16-bit grey a converted file in memory: Pillow would clip it at 255."""
     with opened_picture(path) as opened:
         if not opened.mode.startswith("I"):
             return path
@@ -129,8 +123,6 @@ def _of_eight_bits(path: Path) -> Any:
 
 
 def _background(rgb: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
-    """bool [side, side]: what is neither the person nor the face, as datagen.mask tells them
-    apart.
-    """
+    """bool [side, side]: neither person nor face, segmented as for the masks of the shards."""
     person = PersonSegmenter()(rgb) | face_polygon(rgb.shape, points)
     return cv2.resize(person.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) < 0.5

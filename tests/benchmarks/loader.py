@@ -114,7 +114,7 @@ def _points(data: bytes, order: list[int]) -> bytes:
 
 
 def _film(folder: Path, data: bytes, order: list[int]) -> bytes:
-    path, shown = folder / "film.mp4", decode.pictures(data, order)
+    path, shown = folder / "film.mp4", decode.decode_frames(data, order)
     with video.Writer(path, 25) as writer:
         for index in order:
             writer.write(shown[index].to_ndarray(format="rgb24"))
@@ -149,7 +149,7 @@ def bare(clips: ClipDataset) -> Callable[[int], object]:
         for field, data in clips.shards.read(place, names).items():
             wanted = frames if field == TWINS.get(twin) else [*frames, reference]
             wanted = [reference] if field == "mask.mp4" else wanted
-            found = decode.pictures(data, wanted)
+            found = decode.decode_frames(data, wanted)
             shown = [found[i] for i in wanted]
             if field == "mask.mp4":
                 decode.levels(shown, side, (0, 0, shown[0].width))

@@ -69,7 +69,7 @@ def test_more_samples_than_lie_in_the_file(data, tmp_path):
     with pytest.raises(Incomplete, match="too_large"):
         inspect(tmp_path / "a.mp4")
     with pytest.raises(decode.Unreadable, match="claims"):
-        decode.pictures(data, [0])
+        decode.decode_frames(data, [0])
     with (
         open(tmp_path / "a.mp4", "rb") as file,
         pytest.raises(Invalid),
@@ -309,6 +309,6 @@ def test_spoilt_films(kind, examples, tmp_path):
                 list(video.read(path, span))
         if kind == "mp4":
             with contextlib.suppress(decode.Unreadable):
-                decode.pictures(data, [0, 5])
+                decode.decode_frames(data, [0, 5])
 
     confined(read, mebibytes=1500, seconds=600)

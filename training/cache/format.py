@@ -1,13 +1,14 @@
-"""What a cache is of, and its index."""
+"""What a cache was made of, and its index."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import JsonObject
 from datagen.core.limits import MAX_INDEX, read_all
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ FORMAT = "megactor-kit cache 1"
 
 
 def digest(vae: nn.Module, image_encoder: nn.Module) -> str:
-    """Of the frozen parts' weights, by name, in the precision that they were loaded in."""
+    """A hash of the frozen parts' weights, by name, in the precision they were loaded in."""
     import torch
 
     found = hashlib.sha256()
@@ -31,7 +32,7 @@ def digest(vae: nn.Module, image_encoder: nn.Module) -> str:
     return found.hexdigest()
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> JsonObject:
     """index.json of a cache; UserError where there is none or it is not ours."""
     path = folder / "index.json"
     try:

@@ -1,12 +1,14 @@
-"""A cache read in place of computing."""
+"""Reads a cache instead of computing its contents."""
 
 from __future__ import annotations
 
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datagen.core.errors import UserError
+from datagen.core.json import JsonObject
+from model.pipeline import MegActorPipeline
 from training.cache.format import digest, read_index
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class LatentCache:
     `pipeline`'s, of other shards than those in the folder `shards`, or not whole.
     """
 
-    def __init__(self, folder: Path, pipeline: Any, shards: Path):
+    def __init__(self, folder: Path, pipeline: MegActorPipeline, shards: Path):
         index = opened(folder, shards)
         _refuse_other(folder, index, digest(pipeline.vae, pipeline.image_encoder), pipeline.side)
         self.folder, self.every = folder, int(index["tokens_every"])
@@ -34,12 +36,12 @@ class LatentCache:
             self.tensor_files |= _places(folder, entry)
 
     def among(self, references: np.ndarray) -> np.ndarray:
-        """Those of the candidates for a reference whose tokens are kept."""
+        """The candidates for a reference whose tokens are cached."""
         return references[references % self.every == 0]
 
     def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, Tensor]:
         """Raises Unreadable for a sample that could not be cached. ValueError for a reference that
-        is not `among`.
+        `among` leaves out.
         """
         import numpy as np
 
@@ -61,14 +63,14 @@ class LatentCache:
         }
 
 
-def opened(folder: Path, shards: Path) -> dict[str, Any]:
-    """The index of a cache of these shards. UserError where it is of others, or not whole."""
+def opened(folder: Path, shards: Path) -> JsonObject:
+    """The index of a cache of these shards. UserError where it is of others, or incomplete."""
     index = read_index(folder)
     _refuse_unfinished(folder, index, shards)
     return index
 
 
-def _refuse_other(folder: Path, index: dict[str, Any], model: str, side: int) -> None:
+def _refuse_other(folder: Path, index: JsonObject, model: str, side: int) -> None:
     if (index["model"], index["side"]) != (model, side):
         raise UserError(
             f"the cache in {folder} is of another autoencoder or CLIP, or of pictures of "
@@ -78,7 +80,7 @@ def _refuse_other(folder: Path, index: dict[str, Any], model: str, side: int) ->
         )
 
 
-def _refuse_unfinished(folder: Path, index: dict[str, Any], shards: Path) -> None:
+def _refuse_unfinished(folder: Path, index: JsonObject, shards: Path) -> None:
     from datagen.shards.index import read_index as read_shards
 
     expected = {entry["file"]: entry["sha256"] for entry in read_shards(shards)["shards"]}
@@ -93,7 +95,7 @@ def _refuse_unfinished(folder: Path, index: dict[str, Any], shards: Path) -> Non
         )
 
 
-def _places(folder: Path, entry: dict[str, Any]) -> dict[str, TensorFile]:
+def _places(folder: Path, entry: JsonObject) -> dict[str, TensorFile]:
     from training.cache.tensors import tensor_files
 
     path = folder / entry["file"]

@@ -1,6 +1,4 @@
-"""Files beside shards: a tar of one safetensors file for each sample, of which single rows are
-read.
-"""
+"""Files beside shards: a tar with one safetensors file for each sample. Single rows are read."""
 
 from __future__ import annotations
 
@@ -19,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from datagen.core import tar as tars
+from datagen.core.json import JsonObject
 from datagen.core.limits import MAX_JSON
 from datagen.shards.writer import add_member
 
@@ -27,15 +26,13 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class TensorFile:
-    """Where in which tar a sample's file lies, in bytes."""
+    """Where a sample's file lies: the tar and the offset in bytes."""
 
     path: Path
     offset: int
 
     def rows(self, row_numbers: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """Tensor's name -> its rows with these numbers, float16. IndexError where there are not so
-        many.
-        """
+        """Tensor name -> its rows with these numbers, float16. IndexError for a missing row."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             length = min(int.from_bytes(file.read(8), "little"), MAX_JSON)
@@ -47,7 +44,7 @@ class TensorFile:
             }
 
 
-def _rows(file: Any, start: int, header: dict[str, Any], numbers: np.ndarray) -> Tensor:
+def _rows(file: Any, start: int, header: JsonObject, numbers: np.ndarray) -> Tensor:
     count, *shape = header["shape"]
     size = 2 * int(np.prod(shape))
     data = bytearray()
@@ -60,7 +57,7 @@ def _rows(file: Any, start: int, header: dict[str, Any], numbers: np.ndarray) ->
 
 
 def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[str]:
-    """Write (key, tensors by name) as they come, all of it or nothing; the keys."""
+    """Write (key, tensors by name) as they come, and return the keys. An error leaves no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part, keys = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part"), []
     try:
@@ -78,7 +75,7 @@ def write(path: Path, samples: Iterable[tuple[str, dict[str, Tensor]]]) -> list[
 
 
 def tensor_files(path: Path) -> dict[str, TensorFile]:
-    """Key -> where its file lies."""
+    """Key -> its file."""
     with tars.opened(path) as (_, infos):
         return {
             info.name.removesuffix(SUFFIX): TensorFile(path, info.offset_data) for info in infos

@@ -1,4 +1,4 @@
-"""How a cache is filled, shard by shard, so that an interrupted run goes on with the next shard."""
+"""Fills a cache shard by shard: an interrupted run continues with the next shard."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datagen.core.errors import UserError
 from datagen.core.files import clear_parts, file_sha256, write_atomically
+from datagen.core.json import JsonObject
 from datagen.shards.index import SPLITS
 from datagen.shards.index import read_index as read_shards
 from model.background import BackgroundTokens
@@ -36,7 +37,7 @@ from training.data.window import FrameWindow, WindowSampler
 
 @dataclass(frozen=True)
 class CacheEncoders:
-    """The parts of a model that are asked, on their device, and the shapes of what they say."""
+    """The frozen parts of a model on their device, and what they take."""
 
     latents: Latents
     background: BackgroundTokens
@@ -53,8 +54,8 @@ class CacheEncoders:
         )[0]
 
 
-def fill(cfg: Any) -> int:
-    """Exit code 0; samples that cannot be read are told and left out."""
+def fill(cfg: DictConfig) -> int:
+    """Exit code 0. Samples that cannot be read are reported and left out."""
     source, folder = Path(str(cfg.input)), Path(str(cfg.output))
     _refuse_options(cfg)
     shards, encoders = read_shards(source), _cache_encoders(cfg)
@@ -72,13 +73,13 @@ def fill(cfg: Any) -> int:
 
 
 def _fill_split(
-    cfg: Any,
+    cfg: DictConfig,
     clips: ClipDataset,
     encoders: CacheEncoders,
-    entries: list[dict[str, Any]],
-    index: dict[str, Any],
+    entries: list[JsonObject],
+    index: JsonObject,
 ) -> None:
-    """A shard at a time; the index says after each what there is."""
+    """One shard at a time; the index is written after each."""
     folder, known = Path(str(cfg.output)), {e["file"]: e for e in index["shards"]}
     for number, entry in enumerate(entries):
         old = known.get(entry["file"])
@@ -97,10 +98,10 @@ def _fill_split(
 
 
 def _samples(
-    cfg: Any, clips: ClipDataset, encoders: CacheEncoders, where: list[int]
+    cfg: DictConfig, clips: ClipDataset, encoders: CacheEncoders, where: list[int]
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Tokens of a frame that is too dark for a reference are those of another frame, which nobody
-    asks for.
+    """A frame that is too dark for a reference has the tokens of another one, which are never
+    used.
     """
     chunks = FrameChunks(
         clips,
@@ -127,9 +128,7 @@ def _samples(
 
 @dataclass
 class FrameChunks(Dataset):
-    """Number -> a Batch of the next `every` frames from a frame on, whose first is the reference;
-    or why not.
-    """
+    """Number -> a Batch of `every` frames whose first is the reference, or why there is none."""
 
     clips: ClipDataset
     tensor_files: list[tuple[int, int]]  # of the sample, first frame
@@ -158,8 +157,8 @@ def _clipset(source: Path, split: str, options: FrameOptions) -> ClipDataset:
     return ClipDataset(found, SampleOrder(len(found), 0), WindowSampler(), options, Augmentation())
 
 
-def _cache_encoders(cfg: Any) -> CacheEncoders:
-    """Of a folder, or the configuration's own."""
+def _cache_encoders(cfg: DictConfig) -> CacheEncoders:
+    """Those of the folder `init_from`, or of the configuration."""
     shapes = skeleton(cfg.model)
     if cfg.init_from is None:
         vae, image_encoder = instantiate(cfg.model.vae), instantiate(cfg.model.image_encoder)
@@ -193,31 +192,31 @@ def _device(name: str) -> tuple[torch.device, torch.dtype]:
     return torch.device("cuda" if is_gpu else "cpu"), torch.bfloat16 if is_gpu else torch.float32
 
 
-def _begun(cfg: Any, folder: Path, encoders: CacheEncoders) -> dict[str, Any]:
+def _begun(cfg: DictConfig, folder: Path, encoders: CacheEncoders) -> JsonObject:
     """The index so far. UserError where it is of another model and may not be replaced."""
-    asked = {
+    expected = {
         "format": FORMAT,
         "model": encoders.digest,
         "side": encoders.options.resolution.frame,
         "tokens_every": cfg.tokens_every,
     }
     if not (folder / "index.json").exists():
-        return asked | {"shards": []}
+        return expected | {"shards": []}
     index = read_index(folder)
-    other = [name for name, value in asked.items() if index.get(name) != value]
+    other = [name for name, value in expected.items() if index.get(name) != value]
     if other and not cfg.overwrite:
         raise UserError(
             f"{folder} holds a cache that differs in {', '.join(other)}: name another "
             "--output, or say --overwrite."
         )
-    return asked | {"shards": []} if other else index
+    return expected | {"shards": []} if other else index
 
 
-def _stands(path: Path, entry: dict[str, Any]) -> bool:
+def _stands(path: Path, entry: JsonObject) -> bool:
     return path.is_file() and path.stat().st_size == entry["bytes"]
 
 
-def _refuse_options(cfg: Any) -> None:
+def _refuse_options(cfg: DictConfig) -> None:
     wrong = [
         f"{name} is {cfg[name]!r}, a whole number from {least} is expected"
         for name, least in (("tokens_every", 1), ("workers", 0))

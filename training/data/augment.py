@@ -1,10 +1,8 @@
-"""Changes of a sample that keep the streams in step: faces that are in no video, other colours,
-driving that lies.
+"""Augmentation that keeps the streams in step: other colours, bent and mirrored faces.
 
-Pictures are float32 [n, 3, H, W] in [0, 1] while they are changed, and uint8 levels before and
-afterwards, as a file has them: a batch has one type of pictures, whatever befell its samples.
-Random numbers come from the generator that is passed in, as many for a strength of 0 as for any
-other, so that an option changes nothing but what it names.
+Frames are float32 [n, 3, H, W] in [0, 1] while they are changed, and uint8 levels before and after:
+all samples of a batch have one type. All random numbers come from the generator that is passed in.
+A strength of 0 draws as many as any other, so that an option changes nothing but what it names.
 """
 
 from __future__ import annotations
@@ -23,13 +21,13 @@ from training.data.batch import to_floats, to_levels
 
 COARSE = 5  # points of a displacement field each way
 LIGHT, SATURATION, HUE = 0.4, 0.4, 0.5  # at strength 1: factors around 1, and radians
-NEAR = 0.02  # px between two rounds of an inversion, at which it is done
-BEND, STRETCH = 0.12, 0.4  # at strength 1: of half the picture's side; the field stays one to one
+NEAR = 0.02  # px of change between two rounds that ends an inversion
+BEND, STRETCH = 0.12, 0.4  # at strength 1, of half the frame's side; the mapping stays one to one
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much is changed; 0 changes nothing. Strengths and probabilities are in [0, 1]."""
+    """Strengths and probabilities in [0, 1]; 0 changes nothing."""
 
     warp_probability: float = (
         0.0  # driving frames: aspect and scale drawn from these ranges (docs/model.md, 6)
@@ -49,7 +47,7 @@ class Augmentation:
     )
 
     def mistakes(self) -> Iterator[str]:
-        """A part of a sentence for each."""
+        """One phrase for each mistake in the options."""
         for name in (
             "warp_probability",
             "jitter",
@@ -67,13 +65,11 @@ class Augmentation:
                 yield f"{name} is {list(bounds)}, a range [low, high] within 0.1 to 10 is expected"
 
     def needs_pixels(self) -> list[str]:
-        """Names of the options at work that change target or reference, whose latents then cannot
-        be cached.
-        """
+        """Options in use that change target or reference, whose latents then cannot be cached."""
         return [name for name in ("jitter", "flip", "reshape") if getattr(self, name)]
 
     def draw(self, generator: torch.Generator) -> AppliedAugmentation:
-        """The numbers of one sample."""
+        """The random numbers of one sample."""
         warp = _uniform(3, generator).tolist()
         ours, driving = (ColourJitter.draw(self.jitter, generator) for _ in range(2))
         flipped = bool(_uniform(1, generator) < self.flip)
@@ -94,7 +90,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """Brightness, contrast and saturation as factors, hue as a turn in radians about grey (YIQ)."""
+    """Factors of brightness, contrast and saturation; hue turns in radians about grey (YIQ)."""
 
     brightness: float
     contrast: float
@@ -103,14 +99,14 @@ class ColourJitter:
 
     @classmethod
     def draw(cls, strength: float, generator: torch.Generator) -> ColourJitter | None:
-        """None where nothing is to change."""
+        """None where nothing changes."""
         light, contrast, saturation, hue = ((2 * _uniform(4, generator) - 1) * strength).tolist()
         drawn = cls(1 + LIGHT * light, 1 + LIGHT * contrast, 1 + SATURATION * saturation, HUE * hue)
         return drawn if strength else None
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Contrast is about middle grey, not about a picture's mean: all frames of a clip change
-        alike.
+        """Contrast changes about middle grey, not a frame's mean, so that all frames of a clip
+        change alike.
         """
         light = self.contrast * (self.brightness * pictures - 0.5) + 0.5
         return torch.einsum("rc,nchw->nrhw", self._matrix().to(light), light).clamp(0, 1)
@@ -126,10 +122,10 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class SmoothWarp:
-    """A smooth bend of the picture: where each place of the result comes from, as an offset in [-1,
-    1] coordinates.
+    """A smooth bend of the frame: where each point of the result comes from, as an offset in
+    coordinates of [-1, 1].
 
-    Left and right alike, as faces are: what is uneven would look like another pose.
+    It is symmetric, as faces are: an asymmetric bend would look like another pose.
     """
 
     matrix: Tensor  # 2 2
@@ -137,7 +133,7 @@ class SmoothWarp:
 
     @classmethod
     def draw(cls, strength: float, generator: torch.Generator) -> SmoothWarp | None:
-        """None where nothing is to change."""
+        """None where nothing changes."""
         stretch, *bend = ((2 * _uniform(1 + 2 * COARSE**2, generator) - 1) * strength).tolist()
         aspect = float(np.exp(STRETCH * stretch / 2))
         field = BEND * torch.tensor(bend).reshape(1, 2, COARSE, COARSE)
@@ -146,13 +142,13 @@ class SmoothWarp:
         return drawn if strength else None
 
     def __call__(self, pictures: Tensor, mode: str = "bilinear") -> Tensor:
-        """Float [n, c, H, W]; the border goes on outside."""
+        """Float [n, c, H, W]. Outside, the border is repeated."""
         grid = self._sources(pictures.shape[2]).expand(len(pictures), -1, -1, -1)
         return F.grid_sample(pictures, grid, mode=mode, padding_mode="border", align_corners=False)
 
     def points(self, points: np.ndarray, side: int) -> np.ndarray:
-        """Where points [..., 2] px of pictures of `side` px lie in the result: the inverse, by
-        fixed point.
+        """Where points [..., 2] px of frames of `side` px lie in the result: the inverse mapping,
+        by fixed-point iteration.
         """
         target = torch.from_numpy(points.reshape(1, -1, 1, 2) * (2 / side) - 1).float()
         inverse, source = torch.linalg.inv(self.matrix), target
@@ -166,9 +162,7 @@ class SmoothWarp:
         return ((source + 1) * (side / 2)).numpy().reshape(points.shape).astype(np.float32)
 
     def _sources(self, side: int) -> Tensor:
-        """[1, side, side, 2], x before y; the field's own points lie at the picture's corners and
-        between.
-        """
+        """[1, side, side, 2], x before y. The field's points span the frame, corners included."""
         middles = (2 * torch.arange(side) + 1) / side - 1
         y, x = torch.meshgrid(middles, middles, indexing="ij")
         grid = torch.stack([x, y], dim=-1)[None]
@@ -180,7 +174,7 @@ class SmoothWarp:
 
 @dataclass(frozen=True)
 class AppliedAugmentation:
-    """What happens to one sample."""
+    """What is done to one sample."""
 
     warp: tuple[float, float] | None  # aspect, scale
     colours: ColourJitter | None
@@ -193,7 +187,7 @@ class AppliedAugmentation:
     )
 
     def pictures(self, pictures: Tensor) -> Tensor:
-        """Of target or reference, uint8 [n, 3, H, W]."""
+        """Frames of target or reference, uint8 [n, 3, H, W]."""
         if self.shape or self.colours:
             shown = to_floats(pictures)
             shown = self.shape(shown) if self.shape else shown
@@ -218,7 +212,7 @@ class AppliedAugmentation:
         return self.mirrored(levels)
 
     def landmarks(self, points: np.ndarray, side: int) -> np.ndarray:
-        """[f, 478, 2] px of target pictures of `side` px."""
+        """[f, 478, 2] px of target frames of `side` px."""
         points = self.shape.points(points, side) if self.shape else points
         return (points * [-1, 1] + [side, 0])[:, MIRRORED] if self.flipped else points
 

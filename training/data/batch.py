@@ -1,4 +1,4 @@
-"""What a training step takes: windows of clips, drawn once for all streams."""
+"""What a training step takes: windows of clips, the same moments in every stream."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """b windows of f frames. Pictures are uint8 RGB levels: `to_floats` makes of them what models
-    take, on the device, and until then they are a quarter of the bytes. S, D, h are the model's
-    sides of pictures, driving frames and latents. Every stream shows the same moments.
+    """b windows of f frames. Every stream shows the same moments.
+
+    Frames are uint8 RGB levels, a quarter of the bytes of floats; `to_floats` converts them on the
+    device. S, D, h are the model's sides of frames, driving frames and latents.
     """
 
     keys: tuple[str, ...]
-    twins: tuple[str, ...]  # what drives each: target, swapped or styled
-    # b  int64, of the samples in the endless order of training: the seed of all their randomness
+    twins: tuple[str, ...]  # what drives each clip: target, swapped or styled
+    # b  int64, positions in the endless order of training: they seed all randomness of a sample
     positions: Tensor
     frames: Tensor  # b f  int64, of the clip
     reference_frames: Tensor  # b  int64
@@ -28,7 +29,7 @@ class Batch:
     driving: Tensor
     reference: Tensor  # b 3 S S  uint8
     background: Tensor  # b 1 h h  float32 of the reference: 1 background, 0 person
-    clip_pixels: Tensor  # b 3 c c  float32, the reference without the person, prepared for CLIP
+    clip_pixels: Tensor  # b 3 c c  float32, reference without the person, prepared for CLIP
     # of the target, where data.extras names them
     mask: Tensor | None = None  # b f S S  uint8: 0 background, 128 person, 255 face
     landmarks: Tensor | None = None  # b f 478 2  float32 px of the target frames
@@ -43,7 +44,7 @@ class Batch:
         return len(self.keys)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same on another device; Lightning asks for it."""
+        """The same on another device. Lightning calls it."""
         tensors = {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -63,10 +64,10 @@ class Batch:
 
 
 def to_floats(levels: Tensor) -> Tensor:
-    """Pictures of a Batch, uint8 [b, 1 or 3, ...], as float32 RGB in [0, 1] on the same device;
-    grey is shown thrice.
+    """Frames of a Batch, uint8 [b, 1 or 3, ...], as float32 RGB in [0, 1] on the same device; grey
+    gets three equal channels.
 
-    TypeError for other numbers, whose range nobody knows.
+    TypeError for other types, whose range is unknown.
     """
     if levels.dtype != torch.uint8:
         raise TypeError(f"pictures are {levels.dtype}, uint8 is expected")
@@ -74,14 +75,12 @@ def to_floats(levels: Tensor) -> Tensor:
 
 
 def to_levels(pictures: Tensor) -> Tensor:
-    """Pictures in [0, 1] as the nearest uint8 levels."""
+    """Frames in [0, 1] as the nearest uint8 levels."""
     return (pictures * 255).round_().to(torch.uint8)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of one sample each as one; ValueError where some have cached parts and some have
-    not.
-    """
+    """One batch of several. ValueError where only some of them have a cached or extra field."""
     return Batch(
         **{
             f.name: _joined([getattr(batch, f.name) for batch in batches], f.name)
@@ -96,5 +95,5 @@ def _joined(parts: list[Any], name: str) -> Any:
     if any(part is None for part in parts):
         if all(part is None for part in parts):
             return None
-        raise ValueError(f"{name} is cached for some samples of the batch only")
+        raise ValueError(f"only some samples of the batch have {name}")
     return torch.cat(parts)

@@ -1,6 +1,4 @@
-"""A sample of training from its shard: decoded, cropped, changed, and told apart from what cannot
-be read.
-"""
+"""A training sample from its shard: decoded, cropped and augmented."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from training.data import decode
 from training.data import face_shape as donor
 from training.data.augment import AppliedAugmentation, Augmentation
 from training.data.batch import Batch, to_floats, to_levels
-from training.data.decode import Unreadable
+from training.data.decode import Picture, Unreadable
 from training.data.face_shape import FaceShape, FaceShapeDonors
 from training.data.index import TWINS, ShardIndex
 from training.data.record import ClipReader, DecodedClip, FrameCache
@@ -31,17 +29,17 @@ from training.data.sampler import SampleOrder
 from training.data.window import FrameWindow, WindowSampler
 
 DARK = 5.0  # of 255: mean of a frame that cannot be a reference
-REFERENCE_CANDIDATES = 8  # frames that are looked at for a reference that is not dark
-ATTEMPTS = 16  # samples after each other that may be unreadable
+REFERENCE_CANDIDATES = 8  # frames that are tried in turn until one is not dark
+ATTEMPTS = 16  # unreadable samples in a row that end the training
 CROPS = ("clip", "largest")
 EXTRAS = ("mask", "landmarks")
 
 
 class LatentSource(Protocol):
-    """What need not be computed again."""
+    """Latents and tokens that were computed before."""
 
     def among(self, references: np.ndarray) -> np.ndarray:
-        """Those frames that are kept as a reference; the first of a clip always is."""
+        """The candidates whose tokens are cached; a clip's first frame always is."""
         ...
 
     def __call__(self, key: str, frames: np.ndarray, reference: int) -> dict[str, Tensor]:
@@ -51,7 +49,7 @@ class LatentSource(Protocol):
 
 @dataclass(frozen=True)
 class Resolution:
-    """px of a model's pictures and driving frames, and of its latents."""
+    """Sides in px of a model's frames, its driving frames and its latents."""
 
     frame: int
     driving: int
@@ -60,13 +58,14 @@ class Resolution:
 
 @dataclass(frozen=True)
 class FrameOptions:
-    """How a sample is cut out and changed: crop `clip`, the whole clip, or `largest`, the largest
-    square around the middle of all its faces (docs/model.md, 6, step 4); driving frames grey or
-    in colour.
+    """How a sample is cropped and which fields it has.
+
+    Crop `clip` takes the whole clip, `largest` the largest square around the middle of all its
+    faces (docs/model.md, 6, step 4). Driving frames are grey or in colour.
     """
 
     resolution: Resolution
-    preparation: Any  # of CLIP's pictures: a pipeline's feature_extractor
+    preparation: Any  # CLIP's image processor: a pipeline's feature_extractor
     crop: str = "clip"
     grey: bool = True
     extras: tuple[str, ...] = ()  # of EXTRAS: fields of a Batch that only some losses read
@@ -74,7 +73,7 @@ class FrameOptions:
 
 @dataclass
 class ClipDataset(Dataset):
-    """Position in the endless order -> a Batch of one; the same whoever asks and whenever."""
+    """Maps a position in the endless order to a Batch of one, which depends on nothing else."""
 
     shards: ShardIndex
     order: SampleOrder
@@ -112,7 +111,7 @@ class ClipDataset(Dataset):
         change: AppliedAugmentation | None = None,
         position: int = -1,
     ) -> Batch:
-        """A window of one's choice of the sample with this number, unchanged by default. Raises
+        """A chosen window of the sample with this number, not augmented by default. Raises
         Unreadable.
         """
         return self._batch(
@@ -120,7 +119,7 @@ class ClipDataset(Dataset):
         )
 
     def generator(self, position: int) -> torch.Generator:
-        """From which all random numbers of a sample come."""
+        """The source of all random numbers of a sample."""
         return torch.Generator().manual_seed(seed_of("sample", self.order.seed, position))
 
     def _drawn(self, index: int, position: int, replaced: tuple[tuple[str, str], ...]) -> Batch:
@@ -179,7 +178,7 @@ class ClipDataset(Dataset):
 
 
 class _Reader:
-    """One sample: what is decoded of it, and the square that is cut out."""
+    """Decodes one sample and crops it."""
 
     def __init__(
         self,
@@ -194,9 +193,7 @@ class _Reader:
         self.part = self._part()
 
     def changed(self, change: AppliedAugmentation) -> dict[str, Tensor]:
-        """The fields of a Batch that are pictures or places in them, without the batch's own
-        dimension.
-        """
+        """The fields of a Batch that hold frames or points, without the batch dimension."""
         side, latent = self.options.resolution.frame, self.options.resolution.latent
         cut = self._cut([self.target[i] for i in self.window.frames.tolist()], side)
         reference = change.pictures(self._cut([self.target[self.reference]], side))[0]
@@ -221,13 +218,13 @@ class _Reader:
         points = self.part.crop_points(self.faces.landmarks[self.window.frames], side)
         return torch.from_numpy(change.landmarks(points, side)).float()
 
-    def _target(self) -> tuple[int, dict[int, Any]]:
-        """The reference's frame, and the decoded frames of the target; mostly one pass."""
+    def _target(self) -> tuple[int, dict[int, Picture]]:
+        """The reference's frame number, and the decoded frames of the target: mostly one pass."""
         candidates = self.window.references[:REFERENCE_CANDIDATES].tolist()
         frames = [*self.window.frames.tolist(), candidates[0]]
-        found = self.clip.pictures("mp4", frames)
+        found = self.clip.decode_frames("mp4", frames)
         for frame in candidates:
-            picture = found.get(frame) or self.clip.pictures("mp4", [frame])[frame]
+            picture = found.get(frame) or self.clip.decode_frames("mp4", [frame])[frame]
             if decode.rgb([picture], 32).mean() > DARK:
                 return frame, found | {frame: picture}
         raise Unreadable(f"mp4 is dark in {len(candidates)} frames of {len(candidates)}")
@@ -239,8 +236,8 @@ class _Reader:
         frames = [*self.window.frames.tolist(), self.reference]
         return drive.square(self.faces.boxes[frames], (width, width))
 
-    def _cut(self, shown: list[Any], side: int) -> Tensor:
-        """uint8 [n, 3, side, side]; scaled as it is decoded where the whole picture is taken."""
+    def _cut(self, shown: list[Picture], side: int) -> Tensor:
+        """uint8 [n, 3, side, side]. A whole frame is scaled while it is decoded."""
         if self.options.crop == "clip":
             return torch.from_numpy(decode.rgb(shown, side)).permute(0, 3, 1, 2)
         whole = torch.from_numpy(decode.rgb(shown, shown[0].width)).permute(0, 3, 1, 2)
@@ -248,14 +245,14 @@ class _Reader:
 
     def _levels(self, frames: list[int]) -> Tensor:
         """The mask, uint8 [n, S, S], of these frames."""
-        found = self.clip.pictures("mask.mp4", frames)
+        found = self.clip.decode_frames("mask.mp4", frames)
         shown, part = [found[frame] for frame in frames], self.part
         return torch.from_numpy(
             decode.levels(shown, self.options.resolution.frame, (part.left, part.top, part.side))
         )
 
     def _driving(self, change: AppliedAugmentation, target: Tensor) -> Tensor:
-        """uint8 [f, 1 or 3, D, D]: the face alone, by the boxes of the target, in step with it."""
+        """uint8 [f, 1 or 3, D, D]: the face alone, by the target's boxes, frame by frame."""
         side, window = self.options.resolution.driving, self.window.frames
         boxes, driver = self.faces.boxes[window], self._driver(target)
         if self.shapes:
@@ -268,17 +265,17 @@ class _Reader:
         return change.driving(driver, self.part.crop_points(boxes, side), self.options.grey)
 
     def _driver(self, target: Tensor) -> Tensor:
-        """uint8 [f, 3, D, D] of what drives, which may be the `target` pictures that are there
-        already.
+        """uint8 [f, 3, D, D] of the video that drives; the `target` frames are reused where they
+        are the same.
         """
         side, twin = self.options.resolution.driving, self.window.twin
         if twin == "target" and side == target.shape[-1]:
             return target
         frames = self.window.frames.tolist()
-        found = self.target if twin == "target" else self.clip.pictures(TWINS[twin], frames)
+        found = self.target if twin == "target" else self.clip.decode_frames(TWINS[twin], frames)
         return self._cut([found[i] for i in frames], side)
 
     def _clip_pixels(self, reference: Tensor, background: Tensor) -> Tensor:
-        """[3, c, c]: as model.background prepares the reference without the person."""
+        """[3, c, c]: the reference without the person, prepared as in model.background."""
         rgb = cv2.merge(list((reference * background).numpy()))
         return self.options.preparation(images=[rgb], return_tensors="pt").pixel_values[0]

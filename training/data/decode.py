@@ -1,17 +1,17 @@
-"""The wanted frames of a clip, from the bytes of its member: no file, no other frame than decoding
-needs.
-"""
+"""Chosen frames of a video in memory. No more frames are decoded than these need."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import cv2
 import numpy as np
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from datagen.core.errors import Invalid
@@ -30,23 +30,22 @@ _LEVELS = np.array(
     [255 if luma > _FACE else 128 if luma > _PERSON else 0 for luma in range(256)], np.uint8
 )
 _GBR = (1, 2, 0)  # which channel each plane of "gbrp" is
-# what a stream is like is said by our own headers: without this, FFmpeg decodes pictures to find
-# out
+# our headers describe the stream: without this, FFmpeg decodes frames to find out
 _UNLOOKED = {**BOUNDS, "skip_frame": "all"}
 
 
 class Unreadable(Exception):
-    """A sample that training cannot use; the text says why."""
+    """A sample that training cannot use. The message says why."""
 
 
-def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
-    """Index -> decoded picture of one of our own constant-rate videos. Raises Unreadable.
+def decode_frames(data: bytes, indices: Iterable[int]) -> dict[int, Picture]:
+    """Frame number -> decoded frame, of a constant-rate video of ours. Raises Unreadable.
 
-    Starts at the keyframe before a stretch of wanted frames. On the way, frames that no other
-    refers to and nobody wants are passed over, which changes no pixel.
+    Decoding starts at the keyframe before a run of requested frames. Unrequested frames that no
+    other frame refers to are skipped, which changes no pixel.
     """
-    wanted = sorted({int(index) for index in indices})
-    found: dict[int, Any] = {}
+    requested = sorted({int(index) for index in indices})
+    found: dict[int, Picture] = {}
     try:
         file = io.BytesIO(data)
         refuse_claims(file, "it")
@@ -54,7 +53,7 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
         with av.open(file, format="mp4", metadata_errors="replace", **options) as container:
             stream = bounded(container.streams.video[0], "it")
             stream.codec_context.options = {"err_detect": "explode", **BOUNDS}
-            for stretch in _stretches(wanted):
+            for stretch in _stretches(requested):
                 found |= _stretch(container, stream, stretch)
     except Invalid as error:
         raise Unreadable(error.detail) from None
@@ -64,15 +63,15 @@ def pictures(data: bytes, indices: Iterable[int]) -> dict[int, Any]:
         ) from None
     except ValueError:  # PyAV has nothing that stream_options could be for
         raise Unreadable("cannot be decoded (it has no tracks)") from None
-    if missing := set(wanted) - found.keys():
+    if missing := set(requested) - found.keys():
         raise Unreadable(f"has no frame {min(missing)}")
     return found
 
 
 @dataclass(frozen=True)
 class SmallFrame:
-    """A decoded picture kept small: uint8 [S, S, 3], or the levels [S, S] of a mask; its own size
-    in px.
+    """A decoded frame kept small, uint8 [S, S, 3], or the levels [S, S] of a mask, and the size in
+    px that it had.
     """
 
     small: np.ndarray
@@ -80,28 +79,31 @@ class SmallFrame:
     height: int
 
 
-def small_frames(shown: dict[int, Any], side: int, is_mask: bool) -> dict[int, SmallFrame]:
-    """Decoded pictures, all of one size, as they are at `side` px."""
-    first = shown[0]
+Picture: TypeAlias = "VideoFrame | SmallFrame"
+
+
+def small_frames(frames: dict[int, Picture], side: int, is_mask: bool) -> dict[int, SmallFrame]:
+    """Decoded frames of one size, scaled to `side` px."""
+    first = frames[0]
     whole = (0, 0, first.width)
     small = (
-        levels(list(shown.values()), side, whole) if is_mask else rgb(list(shown.values()), side)
+        levels(list(frames.values()), side, whole) if is_mask else rgb(list(frames.values()), side)
     )
     return {
         index: SmallFrame(each, first.width, first.height)
-        for index, each in zip(shown, small, strict=True)
+        for index, each in zip(frames, small, strict=True)
     }
 
 
-def rgb(shown: Sequence[Any], side: int) -> np.ndarray:
-    """Decoded square pictures as uint8 [n, side, side, 3]; Unreadable where they are not square.
+def rgb(frames: Sequence[Picture], side: int) -> np.ndarray:
+    """Decoded square frames as uint8 [n, side, side, 3]; Unreadable where they are not square.
 
-    In memory they lie as [3, n, side, side]: as models want them, and twice as fast to convert to.
+    In memory they are [3, n, side, side]: the order of models, and twice as fast to convert to.
     """
-    if any(picture.width != picture.height for picture in shown):
-        raise Unreadable(f"is {shown[0].width} x {shown[0].height} px, not square")
-    planes, reformatter = np.empty((3, len(shown), side, side), np.uint8), VideoReformatter()
-    for number, picture in enumerate(shown):
+    if any(picture.width != picture.height for picture in frames):
+        raise Unreadable(f"is {frames[0].width} x {frames[0].height} px, not square")
+    planes, reformatter = np.empty((3, len(frames), side, side), np.uint8), VideoReformatter()
+    for number, picture in enumerate(frames):
         if isinstance(picture, SmallFrame):
             planes[:, number] = _resized(picture.small, side).transpose(2, 0, 1)
             continue
@@ -123,17 +125,17 @@ def _resized(small: np.ndarray, side: int) -> np.ndarray:
     )
 
 
-def levels(shown: Sequence[Any], side: int, part: tuple[int, int, int]) -> np.ndarray:
-    """The square `part` (left, top, side) of decoded pictures of mask.mp4 as uint8 [n, side, side]:
-    0 background, 128 person, 255 face, by majority.
+def levels(frames: Sequence[Picture], side: int, part: tuple[int, int, int]) -> np.ndarray:
+    """The square `part` (left, top, side) of decoded frames of mask.mp4 as uint8 [n, side, side]: 0
+    background, 128 person, 255 face, by majority.
     """
-    found = np.zeros((len(shown), side, side), np.uint8)
-    for picture, level in zip(shown, found, strict=True):
+    found = np.zeros((len(frames), side, side), np.uint8)
+    for picture, level in zip(frames, found, strict=True):
         _levels(picture, part, level)
     return found
 
 
-def _levels(picture: Any, part: tuple[int, int, int], found: np.ndarray) -> None:
+def _levels(picture: Picture, part: tuple[int, int, int], found: np.ndarray) -> None:
     side = len(found)
     if isinstance(picture, SmallFrame):
         cv2.resize(picture.small, (side, side), dst=found, interpolation=cv2.INTER_NEAREST)
@@ -153,16 +155,21 @@ def _shrunk(inside: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(inside * np.uint8(255), (side, side), interpolation=cv2.INTER_AREA) >= 128
 
 
-def _stretches(wanted: list[int]) -> Iterator[list[int]]:
-    """Runs of the frames: a seek saves work where a keyframe lies between."""
+def _stretches(requested: list[int]) -> Iterator[list[int]]:
+    """The frames in runs, split where a keyframe lies between: there a seek saves work."""
     begin = 0
-    for i in range(1, len(wanted) + 1):
-        if i == len(wanted) or wanted[i] // KEYFRAME_EVERY > wanted[i - 1] // KEYFRAME_EVERY + 1:
-            yield wanted[begin:i]
+    for i in range(1, len(requested) + 1):
+        if (
+            i == len(requested)
+            or requested[i] // KEYFRAME_EVERY > requested[i - 1] // KEYFRAME_EVERY + 1
+        ):
+            yield requested[begin:i]
             begin = i
 
 
-def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
+def _stretch(
+    container: InputContainer, stream: VideoStream, requested: list[int]
+) -> dict[int, Picture]:
     if not (stream.average_rate and stream.time_base):
         raise Unreadable("does not say how many frames it has in a second")
     rate, origin = stream.average_rate * stream.time_base, stream.start_time or 0
@@ -171,25 +178,24 @@ def _stretch(container: Any, stream: Any, wanted: list[int]) -> dict[int, Any]:
     def number(pts: int) -> int:
         return (2 * (pts - origin) * frames + ticks) // (2 * ticks)
 
-    container.seek(origin + round(wanted[0] / rate), stream=stream)
-    found: dict[int, Any] = {}
-    for picture in _decoded(container, stream, number, set(wanted)):
+    container.seek(origin + round(requested[0] / rate), stream=stream)
+    found: dict[int, Picture] = {}
+    for picture in _decoded(container, stream, number, set(requested)):
         if picture.pts is None:
             raise Unreadable("has a frame without a time")
         index = number(picture.pts)
         if picture.is_corrupt:  # those that follow may show it too
             raise Unreadable(f"has a damaged frame {index}")
-        if index in wanted:
+        if index in requested:
             found[index] = picture
     return found
 
 
 def _decoded(
-    container: Any, stream: Any, number: Callable[[int], int], awaited: set[int]
-) -> Iterator[Any]:
-    """Pictures from where the file stands. The decoder is told that nothing follows the last packet
-    that is awaited: it would wait for some more before it gives the pictures that it holds back to
-    put them in order.
+    container: InputContainer, stream: VideoStream, number: Callable[[int], int], awaited: set[int]
+) -> Iterator[VideoFrame]:
+    """Frames from the current position. After the last awaited packet the decoder is flushed:
+    otherwise it would wait for more packets before it returns the frames that it reorders.
     """
     context = stream.codec_context
     for packet in container.demux(stream):

@@ -1,9 +1,8 @@
-"""The face shape of another person, put on driving frames: a swap that keeps eyes and lips in place
-cannot.
+"""Bends driving frames into another person's face shape, which a swap does not change.
 
-A face's shape is where its points lie when it looks straight on with its mouth closed: about the
-middle of the eyes, in units of their distance from the upper lip. A turned or tilted face moves by
-the difference of two shapes, turned alike.
+A face's shape is where its points lie when it looks straight ahead with its mouth closed: relative
+to the middle of the eyes, in units of the distance from there to the upper lip. The points of a
+turned or tilted face move by the difference of two shapes, turned alike.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from training.data.decode import Unreadable
 from training.data.index import ShardIndex
 from training.data.record import ClipReader, FaceTrack
 
-STEADIEST = 5  # frames that a shape is the mean of
-OPEN = 2.0  # how many radians of a turned head count as much as a mouth open by one unit
+STEADIEST = 5  # frames whose mean is the shape
+OPEN = 2.0  # rad of head rotation that count as much as a mouth open by one unit
 STRAIGHT = np.array(
     [0.2, 0.25]
-)  # rad of yaw and pitch: a clip that is always turned further shows no shape
-SHUT = 0.15  # units: nor does one with a mouth that is always open
-SIDEWAYS = 0.3  # least cosine of a yaw by which a width is divided
-ASKED = 8  # donors in turn, where the first shows no shape
-LENDERS = 1000  # at most, spread over the shards: what is kept of them is 8 kB each
+)  # rad of yaw and pitch: a clip that is always turned further has no shape
+SHUT = 0.15  # units: nor has one whose mouth is always open further
+SIDEWAYS = 0.3  # the least cosine of yaw that a width is divided by
+TRIED = 8  # donors in turn, until one has a shape
+LENDERS = 1000  # donors at most, spread over the shards; each takes 8 kB of memory
 REACH = 0.06  # of the picture's side: how far a point moves what is around it
 COARSE = 25  # points of a field each way
 CORNERS = [corner for eye in geometry.EYE_CORNERS.values() for corner in eye]
@@ -58,7 +57,7 @@ class FaceShape:
     points: np.ndarray
 
     def lent(self, points: np.ndarray, head: np.ndarray, donor: FaceShape) -> np.ndarray:
-        """Points px [n, 478, 2] of this clip, heads [n, 3] rad, with the donor's shape."""
+        """Points px [n, 478, 2] of this clip, with heads [n, 3] rad, in the donor's shape."""
         yaw, pitch, roll = head.T
         wide = geometry.interocular(points) / np.maximum(np.cos(yaw), SIDEWAYS)
         unit = (wide / geometry.interocular(self.points))[:, None, None]  # px
@@ -69,11 +68,11 @@ class FaceShape:
 
 
 def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape | None:
-    """Of a clip's faces, points px [T, 478, 2] and heads [T, 3] rad (yaw, pitch, roll); None where
-    the face never looks straight on with its mouth closed. Raises Unreadable.
+    """The shape of a clip's face, from points px [T, 478, 2] and heads [T, 3] rad (yaw, pitch,
+    roll). None where it never looks straight ahead with its mouth closed. Raises Unreadable.
     """
     if not np.isfinite(head).all():
-        raise Unreadable("faces.npz does not say how the head is turned")
+        raise Unreadable("faces.npz has no head rotation")
     around = points - points[:, CORNERS].mean(axis=1, keepdims=True)
     long = np.maximum(np.linalg.norm(around[:, UPPER_LIP], axis=-1), 1e-9)
     opened = np.linalg.norm(around[:, UPPER_LIP] - around[:, LOWER_LIP], axis=-1) / long
@@ -90,9 +89,7 @@ def shape_of(points: np.ndarray, head: np.ndarray) -> FaceShape | None:
 
 
 class FaceShapeDonors:
-    """People of the shards who lend their face shapes; a shape is made when it is first asked
-    for.
-    """
+    """People of the shards who lend their face shapes. A shape is computed on first use."""
 
     def __init__(self, shards: ShardIndex):
         self.shards = shards
@@ -103,21 +100,21 @@ class FaceShapeDonors:
     def __call__(
         self, index: int, faces: FaceTrack, share: float | None
     ) -> tuple[FaceShape, FaceShape] | None:
-        """The shape of the sample at `index` and that of another identity, `share` in [0, 1) of the
-        way through them; None without share, where there is no other, or where the face shows no
-        shape. Raises Unreadable.
+        """The shapes of the sample at `index` and of another identity, chosen by `share` in [0, 1).
+        None without a share, without another identity, or where a face has no shape. Raises
+        Unreadable.
         """
         if share is None:
             return None
         others = self.lenders[self.shards.identities[self.lenders] != self.shards.identities[index]]
-        asked = np.roll(others, -int(share * len(others)))[:ASKED].tolist()
-        lent = next((shape for shape in map(self._shape, asked) if shape), None)
+        tried = np.roll(others, -int(share * len(others)))[:TRIED].tolist()
+        lent = next((shape for shape in map(self._shape, tried) if shape), None)
         own = shape_of(faces.landmarks, faces.head) if lent else None
         return (own, lent) if own and lent else None
 
     def _shape(self, index: int) -> FaceShape | None:
         if index not in self.shapes:
-            self.shapes[index] = None  # what cannot be read will be told when its own turn comes
+            self.shapes[index] = None  # an unreadable clip is reported when it is drawn itself
             with contextlib.suppress(Unreadable):
                 faces = ClipReader(
                     int(self.shards.frames[index]), self.shards.read(index, ["faces.npz"])
@@ -127,9 +124,7 @@ class FaceShapeDonors:
 
 
 def moved(pictures: Tensor, before: np.ndarray, after: np.ndarray) -> Tensor:
-    """Float [n, c, S, S], bent so that what lies at the points `before` [n, 478, 2] px comes to lie
-    at `after`.
-    """
+    """Float [n, c, S, S], bent so that the points `before` [n, 478, 2] px move to `after`."""
     side = pictures.shape[-1]
     return F.grid_sample(
         pictures, _sources(before, after, side), padding_mode="border", align_corners=False
@@ -137,8 +132,8 @@ def moved(pictures: Tensor, before: np.ndarray, after: np.ndarray) -> Tensor:
 
 
 def _sources(before: np.ndarray, after: np.ndarray, side: int) -> Tensor:
-    """[n, side, side, 2] in [-1, 1]: each place moves as the points around it, by nearness; far
-    ones as the nearest.
+    """[n, side, side, 2] in [-1, 1]: each pixel moves as the points around it, weighed by distance;
+    far from all, as the nearest.
     """
     ends = torch.from_numpy(after[:, MOVED] * (2 / side) - 1).float()
     steps = torch.from_numpy((before - after)[:, MOVED] * (2 / side)).float()
@@ -150,7 +145,7 @@ def _sources(before: np.ndarray, after: np.ndarray, side: int) -> Tensor:
 
 
 def _grid(count: int, align_corners: bool) -> Tensor:
-    """[count, count, 2], x before y: from edge to edge, or the middles of pixels."""
+    """[count, count, 2], x before y: from edge to edge, or the centres of pixels."""
     line = (
         torch.linspace(-1, 1, count) if align_corners else (2 * torch.arange(count) + 1) / count - 1
     )
@@ -158,6 +153,6 @@ def _grid(count: int, align_corners: bool) -> Tensor:
 
 
 def _turn(roll: np.ndarray) -> np.ndarray:
-    """[n, 2, 2]: a face upright, rows, times its transpose is the face in the picture."""
+    """[n, 2, 2]: rows of points of an upright face times its transpose are those in the frame."""
     cos, sin = np.cos(roll), np.sin(roll)
     return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)

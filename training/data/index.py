@@ -1,6 +1,4 @@
-"""What lies where in the shards of a split: read once from index.json and the tars' headers, then
-random access.
-"""
+"""Where the samples of a split lie, read once from index.json and the headers of the tars."""
 
 from __future__ import annotations
 
@@ -15,6 +13,7 @@ import numpy as np
 from datagen.core import tar as tars
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import JsonObject
 from datagen.core.limits import MAX_FRAMES
 from datagen.shards.index import FIELDS, read_index
 from datagen.shards.parameters import ClipParameters, agreed_parameters, sample_parameters
@@ -26,9 +25,7 @@ TWINS = {"swapped": "swapped.mp4", "styled": "styled.mp4"}
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """N samples of one split in arrays, so that workers that copy it stay small; in the order of
-    the index.
-    """
+    """N samples of one split, in the order of index.json. Arrays keep copies in workers small."""
 
     folder: Path
     files: tuple[str, ...]
@@ -53,9 +50,10 @@ class ShardIndex:
         return [twin for twin, field in TWINS.items() if self.sizes[index, FIELDS.index(field)]]
 
     def read(self, index: int, fields: list[str]) -> dict[str, bytes]:
-        """Members of a sample. Unreadable where they are damaged; UserError where the shard is no
-        longer what it was at the start: that is no matter of single samples, and what was learnt
-        without them could not be learnt again.
+        """Members of a sample. Raises Unreadable where they are damaged.
+
+        UserError where the shard has changed since the start: training must not go on without its
+        samples, because that could not be repeated.
         """
         number = self.shard[index]
         path = self.folder / self.files[number]
@@ -83,12 +81,12 @@ class ShardIndex:
 
 @dataclass(frozen=True)
 class _Found:
-    """A sample in a tar: where its members are, and its json."""
+    """A sample in a tar: where its members lie, and its json."""
 
     key: str
     offsets: list[int]
     sizes: list[int]
-    metadata: dict[str, Any]
+    metadata: JsonObject
     clips: ClipParameters | None
 
 
@@ -116,7 +114,7 @@ def read_shard_index(
 
 
 def _checked_index(
-    folder: Path, index: dict[str, Any], split: str, least_frames: int, subset: str | None
+    folder: Path, index: JsonObject, split: str, least_frames: int, subset: str | None
 ) -> ShardIndex:
     entries = [entry for entry in index["shards"] if entry["split"] == split]
     if not entries:
@@ -148,7 +146,7 @@ def _checked_index(
 
 def _shard_index(
     folder: Path,
-    entries: list[dict[str, Any]],
+    entries: list[JsonObject],
     rows: list[tuple[int, _Found]],
     parameters: ClipParameters,
 ) -> ShardIndex:
@@ -170,8 +168,8 @@ def _shard_index(
     )
 
 
-def _checked(folder: Path, entry: dict[str, Any], faults: list[str]) -> list[_Found]:
-    """The samples of a shard; what differs from the index goes to `faults`."""
+def _checked(folder: Path, entry: JsonObject, faults: list[str]) -> list[_Found]:
+    """The samples of a shard. Differences from the index are added to `faults`."""
     path = folder / entry["file"]
     try:
         if (size := path.stat().st_size) != entry["bytes"]:
@@ -216,8 +214,8 @@ def _samples(path: Path) -> Iterator[_Found]:
             yield _Found(key, list(offsets), list(sizes), _kept(metadata), clips)
 
 
-def _metadata(key: str, data: bytes) -> dict[str, Any]:
-    """What the loader needs of a sample's json. ValueError where that does not say it."""
+def _metadata(key: str, data: bytes) -> JsonObject:
+    """A sample's json. ValueError where it lacks what the loader needs."""
     metadata = parse_json(data)
     if (
         not isinstance(metadata, dict)
@@ -231,7 +229,7 @@ def _metadata(key: str, data: bytes) -> dict[str, Any]:
     return metadata
 
 
-def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
+def _kept(metadata: JsonObject) -> JsonObject:
     names = ("frames", "identity", "group", "subsets")
     return {name: metadata[name] for name in names if name in metadata}
 
@@ -247,11 +245,11 @@ def _refuse_short(folder: Path, found: list[_Found], least: int) -> None:
         )
 
 
-def _counts(index: dict[str, Any]) -> str:
+def _counts(index: JsonObject) -> str:
     return ", ".join(f"{split} {counts['samples']}" for split, counts in index["splits"].items())
 
 
-def _subsets(index: dict[str, Any]) -> str:
+def _subsets(index: JsonObject) -> str:
     names = sorted(index.get("select", {}).get("subsets", {}))
     return (
         f"the subsets are {', '.join(names)}" if names else "the shards were packed without subsets"

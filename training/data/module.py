@@ -1,4 +1,4 @@
-"""Shards to batches, for any number of ranks and workers, from any position on."""
+"""Batches from shards, for any number of ranks and workers, beginning at any position."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ClipDataModule(LightningDataModule):
             self.clips = self.dataset(self.split, self.subset)
 
     def dataset(self, split: str, subset: str | None = None) -> ClipDataset:
-        """The samples of any split of the same shards, looked at in the same way."""
+        """The samples of any split of these shards, with the same options."""
         found = read_shard_index(self.input, split, self.windows.frames, subset)
         weights = balanced(found.identities) if self.balance else None
         if self.resample and weights is None:
@@ -98,8 +98,8 @@ class ClipDataModule(LightningDataModule):
         )
 
     def start(self, position: int) -> None:
-        """The sample that training goes on with: the first that it has not yet seen, whatever
-        workers have fetched.
+        """Go on with this position: the first sample that training has not seen, whatever workers
+        have fetched already.
         """
         self.position = position
 
@@ -110,7 +110,7 @@ class ClipDataModule(LightningDataModule):
         self.start(state_dict["position"])
 
     def train_dataloader(self) -> DataLoader:
-        """Without end and without length, from `position` on; this rank's share."""
+        """Endless, without a length: this rank's share, from `position` on."""
         self.setup()
         assert self.clips is not None
         rank, world = (
@@ -156,7 +156,7 @@ class ClipDataModule(LightningDataModule):
 def loader(
     clips: ClipDataset, positions: PositionBatchSampler, workers: int, prefetch: int = 4
 ) -> DataLoader:
-    """Batches of these positions; a worker's own thread is all that it uses."""
+    """Batches of these positions. Each worker uses one thread."""
     return DataLoader(
         clips,
         batch_sampler=positions,
@@ -171,7 +171,7 @@ def loader(
 
 
 def _joined(batches: list[Batch]) -> Batch:
-    """One is a batch as it is: 100 MB of copies less at 512 px."""
+    """A single batch is passed on as it is, which saves copies of 100 MB at 512 px."""
     return batches[0] if len(batches) == 1 else joined(batches)
 
 

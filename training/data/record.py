@@ -1,61 +1,60 @@
-"""One clip as training reads it: its videos decoded as asked for, or once and kept small."""
+"""One clip as training reads it: decoded when needed, or decoded once and kept small."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from datagen.core import npz as arrays
 from datagen.vision.geometry import POINTS
 from training.data import decode
-from training.data.decode import Unreadable
+from training.data.decode import Picture, Unreadable
 
 
 @dataclass(frozen=True)
 class FaceTrack:
     boxes: np.ndarray  # float [T, 4]
     landmarks: np.ndarray  # float [T, 478, 2]
-    head: np.ndarray  # float [T, 3] rad, nan where it is not told
+    head: np.ndarray  # float [T, 3] rad, NaN where it is unknown
 
 
 class ClipReader:
-    """Members of a sample of `count` frames, decoded as asked for."""
+    """Members of a sample of `count` frames, decoded when they are needed."""
 
     def __init__(self, count: int, members: dict[str, bytes]):
         self.count, self.members = count, members
         self.faces = faces_of(members["faces.npz"], count)
 
-    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
-        """Index -> picture of a video. Raises Unreadable."""
+    def decode_frames(self, field: str, frames: Iterable[int]) -> dict[int, Picture]:
+        """Frame number -> frame of a member. Raises Unreadable."""
         try:
-            return decode.pictures(self.members[field], frames)
+            return decode.decode_frames(self.members[field], frames)
         except Unreadable as error:
             raise Unreadable(f"{field} {error}") from None
 
 
 class DecodedClip:
-    """The same, decoded once and kept at `side` px."""
+    """A clip whose frames are all decoded once and kept at `side` px."""
 
     def __init__(self, clip: ClipReader, side: int):
         self.faces, every = clip.faces, range(clip.count)
         videos = [field for field in clip.members if field.endswith("mp4")]
-        self.videos: dict[str, dict[int, Any]] = {}
+        self.videos: dict[str, Mapping[int, Picture]] = {}
         self.faults: dict[
             str, Unreadable
         ] = {}  # of a twin, which other samples of the clip do without
         for field in videos:
             try:
                 self.videos[field] = decode.small_frames(
-                    clip.pictures(field, every), side, field == "mask.mp4"
+                    clip.decode_frames(field, every), side, field == "mask.mp4"
                 )
             except Unreadable as error:
                 self.faults[field] = error
 
-    def pictures(self, field: str, frames: Any) -> dict[int, Any]:
+    def decode_frames(self, field: str, frames: Iterable[int]) -> dict[int, Picture]:
         """As Clip's."""
         if field in self.faults:
             raise self.faults[field]
@@ -63,8 +62,8 @@ class DecodedClip:
 
 
 class FrameCache:
-    """Clips kept small, as many as `limit` MiB hold: for small models, whose steps take less time
-    than decoding.
+    """Keeps decoded clips, as many as fit into `limit` MiB: for small models, whose steps take
+    less time than decoding.
     """
 
     def __init__(self, limit: float, side: int):
@@ -74,7 +73,7 @@ class FrameCache:
     def add(
         self, key: int, clip: ClipReader, read: Callable[[], dict[str, bytes]]
     ) -> ClipReader | DecodedClip:
-        """The clip, from now on small where there is room for it."""
+        """The clip, decoded and kept if there is room, otherwise as it is."""
         members = read()
         size = (
             clip.count * self.side**2 * (3 * len(members) - 5)
@@ -87,8 +86,8 @@ class FrameCache:
 
 
 def faces_of(data: bytes, count: int) -> FaceTrack:
-    """Boxes and points of every frame; one without a face has those of the nearest that shows
-    it.
+    """Boxes and points of every frame. Frames without a face take those of the nearest frame with
+    one.
     """
     try:
         found = arrays.load(io.BytesIO(data))

@@ -1,6 +1,4 @@
-"""The endless order of training: which sample stands at which position, and who takes which
-positions.
-"""
+"""The endless order of training: which sample is at a position, and which rank takes it."""
 
 from __future__ import annotations
 
@@ -17,10 +15,10 @@ from datagen.core.seeds import seed_of
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """Position p is place p % count of the permutation of epoch p // count, which depends on seed
-    and epoch alone.
+    """Position p is entry p % count of the permutation of epoch p // count. A permutation depends
+    on the seed and the epoch alone.
 
-    With `weights` [count], positions are drawn with replacement in place of that.
+    With `weights` [count], samples are drawn with replacement instead.
     """
 
     count: int
@@ -28,8 +26,8 @@ class SampleOrder:
     weights: np.ndarray | None = None
 
     def sample(self, position: int, attempt: int = 0) -> int:
-        """Number of the sample at a position; after `attempt` unreadable ones that of the next
-        place of its epoch.
+        """Number of the sample at a position. After `attempt` unreadable samples, that of an entry
+        further on in the same epoch.
         """
         if self.weights is not None:
             return (self._drawn(position) + attempt) % self.count
@@ -51,13 +49,13 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def balanced(groups: np.ndarray) -> np.ndarray:
-    """Weights [N] by which every group (int [N]) is drawn equally often."""
+    """Weights [N] that draw every group (int [N]) equally often."""
     return 1.0 / np.bincount(groups)[groups]
 
 
 class PositionBatchSampler(Sampler[list[int]]):
-    """Batches of positions for one rank, without end: at micro-step s those from start + (s * world
-    + rank) * batch.
+    """Endless batches of positions for one rank. Micro-step s begins at start + (s * world + rank)
+    * batch.
 
     All ranks together take every position once, so any world size goes on from any position.
     """

@@ -15,8 +15,8 @@ REFERENCES = ("any", "outside")
 
 @dataclass(frozen=True)
 class FrameWindow:
-    """Frames int64 [f] of the clip; candidates for the reference, first come; target, swapped or
-    styled.
+    """Frames int64 [f] of a clip, candidates for the reference in order of preference, and what
+    drives: target, swapped or styled.
     """
 
     frames: np.ndarray
@@ -26,8 +26,8 @@ class FrameWindow:
 
 @dataclass(frozen=True)
 class WindowSampler:
-    """How windows are drawn: uniformly over the clip, as is the reference: `any` frame, or where
-    possible one `outside` the window.
+    """Draws windows uniformly over a clip. The reference is `any` frame, also drawn uniformly, or
+    where possible one `outside` the window.
     """
 
     frames: int = 12
@@ -37,7 +37,7 @@ class WindowSampler:
     twins: tuple[str, ...] = tuple(TWINS)
 
     def mistakes(self) -> Iterator[str]:
-        """A part of a sentence for each."""
+        """One phrase for each mistake in the options."""
         for name in ("frames", "stride"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -53,11 +53,11 @@ class WindowSampler:
             yield f"twin_probability is {self.twin_probability}, but twins is empty"
 
     def draw(self, count: int, present: list[str], generator: torch.Generator) -> FrameWindow:
-        """From a clip of `count` frames, at least as many as a window has, with the twins that are
-        `present`.
+        """A window of a clip of `count` frames, at least as many as a window has. `present` names
+        the twins that the clip has.
 
-        A clip too short for the stride is shown with the largest that fits (the official loader:
-        count // frames).
+        A clip too short for the stride gets the largest stride that fits (official: count //
+        frames).
         """
         stride = min(self.stride, (count - 1) // max(self.frames - 1, 1)) if self.frames > 1 else 1
         start = _below(count - (self.frames - 1) * stride, generator)

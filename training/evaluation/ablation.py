@@ -12,14 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 from PIL import Image
 
 from datagen.cli import quoted
 from datagen.core.errors import UserError
 from datagen.core.files import write_atomically
+from datagen.core.json import Json, JsonObject
 from model.folder import load
 from model.pipeline import SamplingSettings
 from training.evaluation.animate_case import animate_case
@@ -42,7 +43,7 @@ FINISHED = b"finished\n"
 SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
 
 
-def compare_variants(cfg: Any) -> int:
+def compare_variants(cfg: DictConfig) -> int:
     """Exit code 0. Trains what is not trained yet, measures it, writes a summary and a table."""
     unknown = sorted({*cfg.variants, *cfg.once} - set(VARIANTS))
     if unknown:
@@ -66,14 +67,14 @@ def compare_variants(cfg: Any) -> int:
     return 0
 
 
-def _train(cfg: Any, runs: Sequence[tuple[str, int, Path]]) -> None:
+def _train(cfg: DictConfig, runs: Sequence[tuple[str, int, Path]]) -> None:
     with ThreadPoolExecutor(cfg.jobs) as pool:
         failed = [path for path, code in pool.map(lambda run: _fit(cfg, *run), runs) if code]
     if failed:
         raise UserError(f"{len(failed)} trainings failed: {_log_path(failed[0])} says why.")
 
 
-def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
+def _fit(cfg: DictConfig, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
     options = (
         f"output={quoted(str(folder))}",
         f"data.input={quoted(str(cfg.input))}",
@@ -108,17 +109,17 @@ def _fit(cfg: Any, variant: str, seed: int, folder: Path) -> tuple[Path, int]:
 
 
 def _log_path(folder: Path) -> Path:
-    """How a training was called, what it printed, and whether it came to its end."""
+    """A training's log: its command, its output, and whether it finished."""
     return folder.with_name(f"{folder.name}.txt")
 
 
-def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:
+def _measure(cfg: DictConfig, runs: Sequence[tuple[str, int, Path]], output: Path) -> None:
 
     cases = cross_cases(Path(str(cfg.input)), cfg.cases, cfg.frames)
     own = [_alone(case) for case in cases]
     cross = Evaluator(cases, EvaluationSettings(mesh=False, folder=Path(str(cfg.readout))))
     alone = Evaluator(own, EvaluationSettings(mesh=False, readout=False))
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     shown: dict[str, list[np.ndarray]] = {}
     for variant, seed, folder in runs:
         pictures: list[np.ndarray] = []
@@ -133,7 +134,7 @@ def _measure(cfg: Any, runs: Sequence[tuple[str, int, Path]], output: Path) -> N
 
 
 def _alone(case: CrossCase) -> CrossCase:
-    """The same motion, the reference's person driving."""
+    """The same motion, driven by the reference's own person."""
     assert case.numbers is not None
     return replace(
         case, driving=case.truth, driving_points=case.truth_points, numbers=(case.numbers[0],) * 2
@@ -142,8 +143,8 @@ def _alone(case: CrossCase) -> CrossCase:
 
 def _scores(
     folder: Path, cross: Evaluator, alone: Evaluator, pictures: list[np.ndarray]
-) -> Iterator[Mapping[str, Any]]:
-    """A row for each case; `pictures` gets the outputs."""
+) -> Iterator[Mapping[str, Json]]:
+    """A row for each case; the outputs are added to `pictures`."""
 
     pipeline = load(folder / "model")
     pipeline.animator.eval()
@@ -164,10 +165,8 @@ def _scores(
         yield row | {"self_psnr": same["psnr"]}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: means and 95 % intervals over the cases, of each seed, and of the cases' means over
-    all seeds.
-    """
+def table(rows: Sequence[Mapping[str, Json]]) -> str:
+    """Markdown: means and 95 % intervals over the cases, for each seed and for all."""
     names = list(dict.fromkeys(row["variant"] for row in rows))
     lines = [
         f"| driving in training | seed | {' | '.join(SHOWN)} |",
@@ -187,9 +186,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """A row for each case: its seeds are no cases of their own."""
-    cases: dict[str, list[Mapping[str, Any]]] = {}
+def _over_seeds(rows: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+    """A row for each case, its mean over the seeds."""
+    cases: dict[str, list[Mapping[str, Json]]] = {}
     for row in rows:
         cases.setdefault(row["key"], []).append(row)
     overrides = [
@@ -202,7 +201,7 @@ def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
+def _cell(rows: Sequence[Mapping[str, Json]], score: str) -> str:
 
     values = np.array([row[score] for row in rows if row.get(score) is not None])
     if not len(values):
@@ -214,7 +213,7 @@ def _cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
 def _sheet(
     cases: Sequence[CrossCase], shown: Mapping[str, Sequence[np.ndarray]], path: Path
 ) -> None:
-    """A row for each case: reference, driving person, truth, then each variant's output at the same
+    """A row for each case: reference, driving person, truth, and each variant's output at the same
     moment.
     """
 

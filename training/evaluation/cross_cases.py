@@ -1,9 +1,8 @@
-"""Cross pairs of the sample source, whose truth is known: one person's motion rendered on another's
-face.
+"""Cross pairs with known truth: the sample source renders one person's motion on another's face.
 
-Whoever copies the driving person, as training without twins teaches, scores well on a person's own
-clips and badly here. All pictures of a case are framed alike: by the square that the stage `clips`
-cuts around the truth's face.
+A model that copies the driving person, as training without twins teaches, scores well on a person's
+own clips and badly here. All frames of a case are cropped alike, by the square that the stage
+`clips` cuts around the truth's face.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from datagen.core.errors import UserError
 from datagen.core.files import parse_json
+from datagen.core.json import JsonObject
 from datagen.core.seeds import seed_of
 from datagen.media.video import Frame
 from datagen.shards.index import read_index
@@ -44,16 +43,16 @@ from model.animator import Reference
 from model.inputs.driving import Square, cropped, driving_frames
 from model.pipeline import MegActorPipeline
 
-FURTHER = 1000  # first of the people that no shard shows, tried where val holds too few that differ
-TRIED = 12  # of those
-CLEARLY = 3.0  # units of `difference`: less is no test of identity
-OPEN = 0.1  # blink of a frame that may be the reference
+FURTHER = 1000  # first person of those that no shard shows, for val splits of people too alike
+TRIED = 12  # how many of them are tried
+CLEARLY = 3.0  # units of `difference`: a pair that differs less does not test identity
+OPEN = 0.1  # the most blink of a frame that may be the reference
 
 
 @dataclass(frozen=True, eq=False)
 class CrossCase:
-    """Pictures RGB uint8, f frames; points float64 px, NaN where no face was found; curves [f] by
-    names of Motion.
+    """f frames, RGB uint8. Points are float64 px, NaN where no face was found. Curves [f] have the
+    names of Motion's.
     """
 
     key: str
@@ -72,7 +71,7 @@ class CrossCase:
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """Of the driving faces, xyxy px [f, 4]; where none was found, between its neighbours."""
+        """Boxes of the driving faces, xyxy px [f, 4], interpolated where none was found."""
         boxes = geometry.box(self.driving_points)
         known = np.flatnonzero(~np.isnan(boxes[:, 0]))
         return np.stack(
@@ -93,8 +92,8 @@ class CrossCase:
 
 @dataclass(frozen=True)
 class CaseFrames:
-    """model.pipeline.Driving of a case: the driving face alone on black, grey or not, [3, n, side,
-    side] in [0, 1].
+    """The driving frames of a case (model.pipeline.Driving): the face alone, grey or not, [3, n,
+    side, side] in [0, 1].
     """
 
     case: CrossCase
@@ -115,10 +114,9 @@ class CaseFrames:
 def cross_cases(
     shards: Path, count: int = 6, frames: int = 40, stride: int = 1, seed: int = 0
 ) -> list[CrossCase]:
-    """Cases of the people and motions of the val split, whose references no training has seen,
-    clearest first.
+    """Cases of the people and motions of the val split, which no training has seen, clearest first.
 
-    UserError where the shards are not the sample source's, whose truth alone is known.
+    UserError where the shards are not of the sample source: no other has a truth.
     """
     sources, margin = _held_out(shards)
     people = sorted({source["person"] for source in sources})
@@ -126,7 +124,7 @@ def cross_cases(
     pairs = _pairs(people, drivers, count)
     motions = _varied(sources)
     chosen = ((pair, number % len(motions)) for number, pair in enumerate(pairs))
-    # few people and motions come round again: the same case twice would pass for two
+    # pairs and motions repeat where there are few; the same case must not count twice
     return [
         _case(pair, motions[index], frames, stride, seed, margin)
         for pair, index in dict.fromkeys(chosen)
@@ -134,8 +132,8 @@ def cross_cases(
 
 
 def difference(one: int, other: int) -> float:
-    """How clearly two people of the sample differ: shape and skin colour, each in units of
-    datagen.agree.mesh.
+    """How much two people of the sample differ in shape and skin colour, in units of
+    datagen.vision.similarity.
     """
     a, b = (look_of(person(who)).points for who in (one, other))
     shape = float(np.abs(np.log(shape_ratios(a) / shape_ratios(b))).mean())
@@ -149,12 +147,12 @@ def rendered(who: int, moves: Motion) -> np.ndarray:
 
 
 def taken(moves: Motion, frames: Sequence[int] | slice | np.ndarray) -> Motion:
-    """Some frames of a motion; its rate stays as it is."""
+    """Some frames of a motion, with its frame rate unchanged."""
     curves = {f.name: getattr(moves, f.name)[frames] for f in fields(moves) if f.name != "fps"}
     return replace(moves, **curves)
 
 
-def _held_out(shards: Path) -> tuple[list[dict[str, Any]], float]:
+def _held_out(shards: Path) -> tuple[list[JsonObject], float]:
     """Sources of the val split's samples, and the margin that the clips were cut with."""
     index = read_index(shards)
     try:
@@ -176,14 +174,14 @@ def _held_out(shards: Path) -> tuple[list[dict[str, Any]], float]:
     return sources, parameters.margin
 
 
-def _documents(shards: Path, index: dict[str, Any]) -> Iterator[bytes]:
+def _documents(shards: Path, index: JsonObject) -> Iterator[bytes]:
     for entry in index["shards"]:
         if entry["split"] == "val":
             yield from (data for _, _, data in readable(shards / entry["file"], {"json"}))
 
 
 def _further(people: Sequence[int]) -> list[int]:
-    """Made-up people as drivers for those who differ clearly from nobody in val."""
+    """Generated people as drivers for those whom nobody in val clearly differs from."""
     lonely = [a for a in people if all(a == b or difference(a, b) < CLEARLY for b in people)]
     return sorted({_furthest(who) for who in lonely})
 
@@ -193,8 +191,8 @@ def _furthest(who: int) -> int:
 
 
 def _pairs(references: Sequence[int], drivers: Sequence[int], count: int) -> list[tuple[int, int]]:
-    """(reference, driver): everyone is as often the reference, drivers change, the clearest pairs
-    first, both ways.
+    """(reference, driver), the clearest pairs first, both ways. Everyone is the reference equally
+    often, and drivers vary.
     """
     apart = {(a, b): difference(a, b) for a in references for b in drivers if a != b}
     chosen: list[tuple[int, int]] = []
@@ -210,8 +208,8 @@ def _pairs(references: Sequence[int], drivers: Sequence[int], count: int) -> lis
     return chosen
 
 
-def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One clip's motion of each kind, then a second of each, and so on."""
+def _varied(sources: Sequence[JsonObject]) -> list[JsonObject]:
+    """Sources in an order that takes one motion of each kind, then a second, and so on."""
     rank: Counter[str] = Counter()
     rows: list[tuple[int, int, int]] = []
     for source in sources:
@@ -222,7 +220,7 @@ def _varied(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _case(
     pair: tuple[int, int],
-    source: dict[str, Any],
+    source: JsonObject,
     frames: int,
     stride: int,
     seed: int,
@@ -256,7 +254,7 @@ def _case(
 
 
 def _framed(pictures: np.ndarray, fps: float, margin: float) -> Square:
-    """As the clips of the shards are framed, at rest."""
+    """The square that the clips of the shards would have, without following the face."""
     watcher = Watcher((SIZE, SIZE))
     for number, rgb in enumerate(pictures):
         watcher.add(Frame(number / fps, rgb))
@@ -277,7 +275,7 @@ def _placed(points: np.ndarray, part: Square) -> np.ndarray:
     return (points - [part.left, part.top, 0]) * (SIZE / part.side)
 
 
-def _still(who: int, source: dict[str, Any], seed: int) -> np.ndarray:
+def _still(who: int, source: JsonObject, seed: int) -> np.ndarray:
     """A frame of the reference's person with open eyes, of another motion."""
     rng = np.random.default_rng(seed_of("cross reference", seed, who, source["seed"]))
     kind = str(rng.choice([kind for kind in KINDS if kind != source["motion"]]))

@@ -1,6 +1,4 @@
-"""All measures of cross cases at the model's side: what validation, ablations and training.evaluate
-share.
-"""
+"""All measures of cases, at the model's own side in px: for ablation and training.evaluate."""
 
 from __future__ import annotations
 
@@ -8,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from datagen.core.json import JsonObject
 from datagen.vision.landmarks import FaceMesh
 from training.evaluation.cross_cases import CrossCase
 from training.evaluation.readout import LEAST, Readout, middles_of, poses, subject
@@ -25,7 +23,7 @@ Animate = Callable[[CrossCase], np.ndarray]
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured."""
+    """Which measures are taken."""
 
     side: int = 64  # px of the model's pictures
     mesh: bool = True  # FaceMesh on the output, about 15 ms a frame
@@ -37,28 +35,28 @@ class EvaluationSettings:
 
 
 class Evaluator:
-    """The same cases for many outputs: what they themselves show is measured once."""
+    """Scores many outputs on the same cases; what the cases show is measured once."""
 
     def __init__(self, cases: Sequence[CrossCase], settings: EvaluationSettings):
         mesh = FaceMesh() if settings.mesh else None
         self.cases = [EvaluatedCase(case, settings, mesh) for case in cases]
 
-    def __call__(self, animate: Animate) -> list[dict[str, Any]]:
+    def __call__(self, animate: Animate) -> list[JsonObject]:
         """One row of scores for each case, `animate`'s output being RGB uint8 [f, S, S, 3]."""
         return [evaluated.row(animate(evaluated.case)) for evaluated in self.cases]
 
 
 def evaluate_cases(
     animate: Animate, cases: Sequence[CrossCase], settings: EvaluationSettings
-) -> list[dict[str, Any]]:
-    """`Evaluator` for one model. ValueError where an output has another number of frames or another
-    side than it should.
+) -> list[JsonObject]:
+    """`Evaluator` for one model. ValueError where an output has another number of frames or
+    another side than expected.
     """
     return Evaluator(cases, settings)(animate)
 
 
 class EvaluatedCase:
-    """A case at the model's side, with what outputs are compared to."""
+    """A case at the model's side, with everything that outputs are compared with."""
 
     def __init__(self, case: CrossCase, settings: EvaluationSettings, mesh: FaceMesh | None):
         self.case, self.mesh, side = case, mesh, settings.side
@@ -70,8 +68,8 @@ class EvaluatedCase:
         self.middles = np.nanmean(middles_of(case.truth_points), axis=0) / case.truth.shape[1]
         self.reader = _reader(case, settings.folder) if settings.readout else None
 
-    def row(self, output: np.ndarray) -> dict[str, Any]:
-        """Scores by name; null where there is nothing to measure."""
+    def row(self, output: np.ndarray) -> JsonObject:
+        """Scores by name; None where nothing can be measured."""
         if output.shape != self.truth.shape or output.dtype != np.uint8:
             raise ValueError(
                 f"{self.case.key}: the output is {output.shape}, {self.truth.shape} of "
@@ -82,7 +80,7 @@ class EvaluatedCase:
             "reference": self.case.people[0],
             "driving": self.case.people[1],
         }
-        scores: dict[str, Any] = self._pixels(output)
+        scores: JsonObject = self._pixels(output)
         if self.is_cross:
             scores |= leakage.of_pictures(output, self.truth, self.driving, self.region)
         scores |= {"flicker": flicker(output), "flicker_truth": self.own_flicker}
@@ -101,12 +99,12 @@ class EvaluatedCase:
 
     @cached_property
     def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of truth and driving frames, found in pictures as small as the output."""
+        """Points of truth and driving frames, found in frames as small as the output."""
         assert self.mesh is not None
         return seen(self.mesh, self.truth), seen(self.mesh, self.driving)
 
-    def _pixels(self, output: np.ndarray) -> dict[str, Any]:
-        """psnr_gain: dB above the reference picture copied for every frame."""
+    def _pixels(self, output: np.ndarray) -> JsonObject:
+        """psnr_gain: dB above a copy of the reference in every frame."""
         copied = pixels.psnr(np.broadcast_to(self.reference, self.truth.shape), self.truth)
         psnr = pixels.psnr(output, self.truth)
         return {
@@ -147,7 +145,7 @@ class EvaluatedCase:
 
 
 def _reader(case: CrossCase, folder: Path | None) -> Readout | None:
-    """Fitted on both people of the case: whoever the output looks like, its motion is read."""
+    """Fitted on both people of the case, so that the motion of either is read."""
     if case.numbers is None or case.part is None:
         return None
     return Readout.fitted([subject(who, folder).cut(case.part) for who in case.numbers], poses())

@@ -1,10 +1,9 @@
-"""What small pictures show of the motion: fitted on true frames of the people of a case, in other
-poses. Ours.
+"""Reads the motion from small frames, by regression on true frames of a case's people. Ours.
 
-FaceMesh is no measure at 64 px; the sample source can draw its people in any pose, with curves that
-are known. Two steps of ridge regression on grey pixels, each less its mean over the clip, so that
-what does not move counts for nothing: the whole picture tells the head's angles and where eyes and
-mouth are, patches around these tell the rest.
+FaceMesh does not work at 64 px. The sample source can draw its people in any pose with known
+curves. Two steps of ridge regression on grey pixels, each less its mean over the clip, so that
+what does not move has no influence: the whole frame gives the head's angles and the positions of
+eyes and mouth, patches around these give the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ FRAMES = 96  # of each person
 SIDE, KEPT = 64, 256  # px of the pictures that are read, and of those that are kept
 GAZE = (20.0, 14.0)  # degrees: yaw, pitch
 LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
-LEAST = {  # sd of a curve below which it does not move: no correlation is told
+LEAST = {  # sd of a curve below which it does not move, and has no correlation
     "mouth": 0.05,
     "blink": 0.1,
     "head_yaw": 0.8,
@@ -61,7 +60,7 @@ STEADINESS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A person of the sample source in the poses of `poses()`: the pictures whole, or as cut."""
+    """A person of the sample source in the poses of `poses()`: whole frames, or cropped ones."""
 
     pictures: np.ndarray  # uint8 [n, S, S] grey
     middles: np.ndarray  # float64 [n, parts, 2] px of eyes and mouth

@@ -6,13 +6,14 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 from rich.console import Console
 
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, write_atomically
+from datagen.core.json import Json, JsonObject
 from model.animate import version_of
 from model.inputs.portrait import read
 from model.pipeline import MegActorPipeline, SamplingSettings
@@ -33,7 +34,7 @@ PACKAGES = ("megactor-kit", "torch", "mediapipe", "opencv-python", "numpy")
 SUMMARY = "summary.json"
 
 
-def evaluate(cfg: Any) -> int:
+def evaluate(cfg: DictConfig) -> int:
     """Exit code 0. UserError with all mistakes of the options."""
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + " (see --help).")
@@ -59,7 +60,7 @@ def evaluate(cfg: Any) -> int:
     return 0
 
 
-def _mistakes(cfg: Any) -> Iterator[str]:
+def _mistakes(cfg: DictConfig) -> Iterator[str]:
     for name, least in LEAST.items():
         if type(cfg[name]) is not int or cfg[name] < least:
             yield f"--{name} is {cfg[name]!r}, a whole number from {least} is expected"
@@ -87,7 +88,7 @@ def _mistakes(cfg: Any) -> Iterator[str]:
 
 
 def _clear(output: Path) -> None:
-    """What an earlier evaluation left here, the summary that names it last."""
+    """Remove the files of an earlier evaluation; its summary, which lists them, last."""
     if not (output / SUMMARY).exists():
         return
     with contextlib.suppress(UserError):
@@ -97,19 +98,18 @@ def _clear(output: Path) -> None:
     (output / SUMMARY).unlink()
 
 
-def _features(path: Any) -> Features | None:
+def _features(path: str | None) -> Features | None:
     if path is None:
         return None
 
     return Features(Path(str(path)))
 
 
-Made = tuple[
-    dict[str, Any], list[dict[str, Any]], tuple[list[Any], list[Any]]
-]  # told, rows, features real and made
+FeatureSets = tuple[list[np.ndarray], list[np.ndarray]]  # of real and of made videos
+Made = tuple[JsonObject, list[JsonObject], FeatureSets]  # metadata, rows, features
 
 
-def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
+def _of_checkpoint(cfg: DictConfig, output: Path, features: Features | None) -> Made:
 
     pipeline, weights = _pipeline(cfg)
     refuse_window(cfg.window, pipeline.longest_window, "--window")
@@ -139,7 +139,7 @@ def _of_checkpoint(cfg: Any, output: Path, features: Features | None) -> Made:
     )
 
 
-def _of_videos(cfg: Any, features: Features | None) -> Made:
+def _of_videos(cfg: DictConfig, features: Features | None) -> Made:
 
     pairs = paired(*(Path(path) for path in cfg.videos))
     reference = None if cfg.reference is None else read(Path(str(cfg.reference))).rgb
@@ -160,8 +160,8 @@ def _of_videos(cfg: Any, features: Features | None) -> Made:
     return _metadata(cfg, features, absent=absent, files=files, against=cfg.against), rows, sets
 
 
-def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
-    """The model, and what tells its weights from others'."""
+def _pipeline(cfg: DictConfig) -> tuple[MegActorPipeline, JsonObject]:
+    """The model, and what identifies its weights."""
 
     path = Path(str(cfg.checkpoint))
     if path.is_file():
@@ -173,8 +173,8 @@ def _pipeline(cfg: Any) -> tuple[MegActorPipeline, dict[str, Any]]:
     return choice.load(), dict(choice.identity())
 
 
-def _metadata(cfg: Any, features: Features | None, **more: Any) -> dict[str, Any]:
-    """What was measured with what: for the JSON of every clip."""
+def _metadata(cfg: DictConfig, features: Features | None, **more: Json) -> JsonObject:
+    """What was measured, and with what: for the JSON of every clip."""
 
     metadata = {"versions": {name: version_of(name) for name in PACKAGES}, **more}
     metadata["measured"] = {
@@ -183,19 +183,17 @@ def _metadata(cfg: Any, features: Features | None, **more: Any) -> dict[str, Any
     return metadata | ({} if features is None else {"features": features.metadata})
 
 
-def _sets() -> tuple[list[Any], list[Any]]:
+def _sets() -> FeatureSets:
     return [], []
 
 
-def _add(
-    sets: tuple[list[Any], list[Any]], features: Features | None, real: Any, made: Any
-) -> None:
+def _add(sets: FeatureSets, features: Features | None, real: np.ndarray, made: np.ndarray) -> None:
     if features is not None:
         sets[0].append(features([real]))
         sets[1].append(features([made]))
 
 
-def _distance(sets: tuple[list[Any], list[Any]]) -> dict[str, Any]:
+def _distance(sets: FeatureSets) -> JsonObject:
     """The Frechet distance of all clips together, and how many rows of features each side has."""
 
     # a clip too short for a network of clips has no row
@@ -205,7 +203,7 @@ def _distance(sets: tuple[list[Any], list[Any]]) -> dict[str, Any]:
 
 
 def _report(
-    output: Path, metadata: dict[str, Any], rows: list[dict[str, Any]], distance: dict[str, Any]
+    output: Path, metadata: JsonObject, rows: list[JsonObject], distance: JsonObject
 ) -> None:
 
     means = summary(rows)
@@ -237,7 +235,7 @@ def _compare(before: Path, after: Path) -> int:
     return 0
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> JsonObject:
     try:
         metadata = json.loads((folder / SUMMARY).read_bytes())
         rows = metadata["clips"]
@@ -249,7 +247,7 @@ def _read(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def _write(path: Path, value: Any) -> None:
+def _write(path: Path, value: JsonObject) -> None:
     write_atomically(
         path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
     )

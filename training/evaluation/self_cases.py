@@ -1,5 +1,5 @@
-"""Self-reenactment on any shards: a clip's first frame is the reference, the rest drives and is the
-truth.
+"""Self-reenactment on any shards: a clip's first frame is the reference, the rest drives and is
+the truth.
 """
 
 from __future__ import annotations

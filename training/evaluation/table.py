@@ -1,6 +1,4 @@
-"""Means over clips with confidence intervals, of one run and of the difference of two; as a
-table.
-"""
+"""Means over clips with confidence intervals, for one run or the difference of two, as a table."""
 
 from __future__ import annotations
 
@@ -9,23 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from datagen.core.json import JsonObject
 from datagen.core.seeds import seed_of
 
 DRAWS = 2000
 LEVEL = 95  # %
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def summary(rows: Sequence[JsonObject]) -> dict[str, dict[str, float]]:
     """Measure: mean, low, high and clips, of the clips in which it could be measured."""
     return {name: interval(name, _known(rows, name)) for name in _names(rows)}
 
 
 def differences(
-    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+    before: Sequence[JsonObject], after: Sequence[JsonObject]
 ) -> dict[str, dict[str, float]]:
-    """Of the same clips in two runs, second less first: paired, so that what is hard in a clip does
-    not blur it.
-    """
+    """Of the same clips in two runs, second less first. Pairing removes what is hard in a clip."""
     first, second = ({row["key"]: row for row in rows} for rows in (before, after))
     both = sorted(first.keys() & second.keys())
     result = {}
@@ -70,7 +67,7 @@ def table(title: str, intervals: dict[str, dict[str, float]]) -> Any:
     return made
 
 
-def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _names(rows: Sequence[JsonObject]) -> list[str]:
     """Of measures with a number in some row, in their order."""
     names = dict.fromkeys(
         name for row in rows for name, value in row.items() if type(value) in (int, float)
@@ -78,5 +75,5 @@ def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
     return list(names)
 
 
-def _known(rows: Sequence[dict[str, Any]], name: str) -> np.ndarray:
+def _known(rows: Sequence[JsonObject], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows if row.get(name) is not None], float)

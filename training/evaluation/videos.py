@@ -1,4 +1,4 @@
-"""Anybody's videos against each other, frames matched by index."""
+"""Scores for any two videos; frames are matched by index."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from datagen.core.errors import Invalid, UserError
+from datagen.core.json import JsonObject
 from datagen.media import video as media_video
 from datagen.vision.landmarks import FaceMesh
 from training.metrics import leakage, pixels
@@ -81,7 +82,7 @@ class VideoEvaluator:
 
     def __call__(
         self, key: str, output: ComparedVideo, other: ComparedVideo, reference: np.ndarray | None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Scores of a pair; `reference` is the portrait's RGB uint8 [H, W, 3]."""
         videos = output, other
         count = min(len(video.frames) for video in videos)
@@ -94,7 +95,7 @@ class VideoEvaluator:
             if videos[0].total != videos[1].total
             else {}
         )
-        scores: dict[str, Any] = {"flicker": flicker(a), f"flicker_{self.against}": flicker(b)}
+        scores: JsonObject = {"flicker": flicker(a), f"flicker_{self.against}": flicker(b)}
         scores |= self._truth(a, b) if self.against == "truth" else {}
         scores |= self._motion(points[1], points[0], videos[1].fps) | self._identity(
             a, points[0], b, points[1]
@@ -106,11 +107,11 @@ class VideoEvaluator:
             for name, value in scores.items()
         }
 
-    def _truth(self, output: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    def _truth(self, output: np.ndarray, truth: np.ndarray) -> JsonObject:
         found = {name: getattr(pixels, name)(output, truth) for name in ("l1", "psnr", "ssim")}
         return found | ({} if isinstance(self.lpips, str) else {"lpips": self.lpips(output, truth)})
 
-    def _motion(self, other: np.ndarray, output: np.ndarray, fps: float) -> dict[str, Any]:
+    def _motion(self, other: np.ndarray, output: np.ndarray, fps: float) -> JsonObject:
         found = motion_scores(other, output, fps)
         return {
             n: value
@@ -120,12 +121,12 @@ class VideoEvaluator:
 
     def _identity(
         self, output: np.ndarray, points: np.ndarray, other: np.ndarray, others: np.ndarray
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         both = ~np.isnan((points + others)[:, 0, 0])
         if not both.any():
             return {}
         tones = [colours(p, q)[both].mean(0) for p, q in ((output, points), (other, others))]
-        found: dict[str, Any] = likeness(
+        found: JsonObject = likeness(
             others[both], points[both], float(np.linalg.norm(tones[0] - tones[1]))
         )
         if not isinstance(self.recogniser, str):
@@ -134,14 +135,14 @@ class VideoEvaluator:
 
     def _reference(
         self, still: np.ndarray, output: tuple[Any, Any], other: tuple[Any, Any]
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Likeness to the portrait, and against a driving video the estimated leakage."""
         points = seen(self.mesh, still)
         videos = [output, (still, points), other]
         if any(np.isnan(each[:, 0, 0]).all() for _, each in videos):
             return {}
         looks = [leakage.looks(each, colours(frames, each)) for frames, each in videos]
-        found: dict[str, Any] = (
+        found: JsonObject = (
             leakage.of_looks(looks[0], looks[1], looks[2]) if self.against == "driving" else {}
         )
         if not isinstance(self.recogniser, str):

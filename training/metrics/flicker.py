@@ -1,4 +1,4 @@
-"""Flicker: what changes from frame to frame and is no motion."""
+"""Flicker: changes from frame to frame that are not motion."""
 
 from __future__ import annotations
 

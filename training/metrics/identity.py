@@ -1,6 +1,4 @@
-"""Is it the same person? By a recogniser where its weights are; by shape and colour of the face
-always.
-"""
+"""Is it the same person? By a recogniser where its weights exist, and by shape and colour."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""LPIPS v0.1 with AlexNet (Zhang et al. 2018), where its backbone's weights are; nothing is
-downloaded.
-"""
+"""LPIPS v0.1 with AlexNet (Zhang et al. 2018), where its weights exist; nothing is downloaded."""
 
 from __future__ import annotations
 

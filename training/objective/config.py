@@ -10,18 +10,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from datagen.core.errors import UserError
-from training.objective.denoise import Loss
+from training.objective.denoise import TrainingLoss
 from training.objective.noise import OPTIONS, NoiseSampler
 
 
-def configured_loss(cfg: DictConfig, schedule: DDIMScheduler) -> Loss:
+def configured_loss(cfg: DictConfig, schedule: DDIMScheduler) -> TrainingLoss:
     """For a model with this noise schedule; UserError where the options do not fit it, or the data
     do not hold what the loss reads.
     """
     noise = {name: _made(cfg.objective[name]) for name in OPTIONS if name in cfg.objective}
     rest = {name: value for name, value in cfg.objective.items() if name not in OPTIONS}
     try:
-        loss: Loss = instantiate(rest, sampler=NoiseSampler(schedule, cfg.seed, **noise))
+        loss: TrainingLoss = instantiate(rest, sampler=NoiseSampler(schedule, cfg.seed, **noise))
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise UserError(f"{error.__cause__}.") from None

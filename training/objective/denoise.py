@@ -24,7 +24,7 @@ from training.data.batch import Batch
 from training.objective.noise import NoiseSample, NoiseSampler
 
 
-class Loss(Protocol):
+class TrainingLoss(Protocol):
     """What training makes small. All named values are logged, as loss/NAME."""
 
     sampler: NoiseSampler

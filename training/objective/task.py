@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.animator import Animator, Reference
+from model.animator import Reference
 from model.latents import Latents
 from model.pipeline import MegActorPipeline
 from training.data.batch import Batch, to_floats
-from training.objective.denoise import Loss
+from training.objective.denoise import TrainingLoss
 from training.objective.noise import NoiseSample
 
 
@@ -28,9 +28,7 @@ class FrozenEncoders:
 
     @torch.no_grad()
     def latents(self, batch: Batch, generators: list[torch.Generator]) -> Tensor:
-        """A sample of the posterior, scaled, of the target [b, c, f, h, w]; cached ones where there
-        are.
-        """
+        """Of the target, [b, c, f, h, w]: cached ones, or samples of the posterior, scaled."""
         if batch.latents is not None:
             return batch.latents.float()
         own: Latents = self.pipeline.latents
@@ -43,7 +41,7 @@ class FrozenEncoders:
 
     @torch.no_grad()
     def reference(self, batch: Batch, generators: list[torch.Generator]) -> Reference:
-        """Mean for the ReferenceNet, a sample for the denoiser's input (docs/model.md, 5)."""
+        """The mean for the ReferenceNet, a sample for the denoiser's input (docs/model.md, 5)."""
         own: Latents = self.pipeline.latents
         if batch.reference_latents is not None:
             mean = sample = batch.reference_latents.float()
@@ -73,10 +71,14 @@ class DiffusionTask:
     """Learning to denoise windows of clips that other clips drive."""
 
     encoders: FrozenEncoders
-    loss: Loss
+    loss: TrainingLoss
 
-    def losses(self, animator: Animator, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """What the loss gives: (of each clip [b] or of all [], float32; what to log by name)."""
+    def losses(
+        self, animator: Callable[..., Tensor], batch: Batch
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What the loss gives: (of each clip [b] or of all [], float32; what to log by name).
+        `animator` is called like Animator.forward.
+        """
         sampler, positions = self.loss.sampler, batch.positions.tolist()
         generators = [sampler.generator("latents", position) for position in positions]
         latents = self.encoders.latents(batch, generators)

@@ -1,1 +1,1 @@
-"""Optimizers, their schedules, and the mean of the weights."""
+"""Optimizers, their schedules, and the average of the weights."""

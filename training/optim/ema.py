@@ -1,4 +1,4 @@
-"""The exponential mean of the weights: what is validated, saved as the model, and shown."""
+"""The exponential moving average of the weights, which is validated and saved as the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class EMA(Callback):
-    """After step n the weights' mean moves by 1 - min(decay, (1 + n) / (10 + n)) towards them (as
+    """After step n the average moves by 1 - min(decay, (1 + n) / (10 + n)) towards the weights (as
     in diffusers).
     """
 
@@ -30,7 +30,9 @@ class EMA(Callback):
         self.step = trainer.global_step
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step
@@ -46,13 +48,13 @@ class EMA(Callback):
 
 
 def trained(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters that learn, by name, detached."""
+    """Trainable parameters by name, detached."""
     return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
 
 @contextlib.contextmanager
 def whole(model: Any) -> Iterator[None]:
-    """All weights on every rank for reading, where FSDP has shared them out."""
+    """All weights on every rank, for reading, where FSDP has sharded them."""
     from torch.distributed.fsdp import FullyShardedDataParallel
 
     if isinstance(model, FullyShardedDataParallel):
@@ -64,8 +66,8 @@ def whole(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def averaged(callbacks: Sequence[Callback], module: nn.Module) -> Iterator[None]:
-    """The module with the mean of its weights, if one of the callbacks keeps it; its own ones are
-    back afterwards.
+    """The module with the average of its weights, if one of the callbacks keeps it. Its own
+    weights come back afterwards.
     """
     mean = next(
         (callback.mean for callback in callbacks if isinstance(callback, EMA) and callback.mean),

@@ -1,4 +1,4 @@
-"""Which parameters learn, and how."""
+"""Which parameters are trained, and how."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from datagen.core.errors import UserError
@@ -16,8 +17,8 @@ from training.optim.options import optim_mistakes
 
 
 def train_only(model: nn.Module, paths: Sequence[str]) -> None:
-    """Parameters below these module paths learn, all others do not. UserError for a path that names
-    nothing.
+    """Train the parameters below these module paths and freeze all others. UserError for a path
+    that names nothing.
     """
     names = [name for name, _ in model.named_modules()]
     for path in paths:
@@ -35,8 +36,8 @@ def train_only(model: nn.Module, paths: Sequence[str]) -> None:
 
 
 def vectors(model: nn.Module) -> frozenset[str]:
-    """Names of the parameters that are norms and biases; to be asked before FSDP makes vectors of
-    all.
+    """Names of the parameters of norms and biases. To be called before FSDP flattens all of them
+    into vectors.
     """
     return frozenset(name for name, parameter in model.named_parameters() if parameter.ndim < 2)
 
@@ -44,7 +45,7 @@ def vectors(model: nn.Module) -> frozenset[str]:
 def groups(
     model: nn.Module, decay_all: bool = False, without_decay: frozenset[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Trainable parameters; those `without_decay`, by default the vectors, do not decay."""
+    """Groups of trainable parameters; those `without_decay`, by default the vectors, have none."""
     still = frozenset() if decay_all else vectors(model) if without_decay is None else without_decay
     own = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
@@ -59,7 +60,7 @@ def groups(
 
 
 def optimizer(
-    model: nn.Module, cfg: Any, without_decay: frozenset[str] | None = None
+    model: nn.Module, cfg: DictConfig, without_decay: frozenset[str] | None = None
 ) -> torch.optim.Optimizer:
     """conf/optim/*.yaml. UserError in torch's words for numbers that it refuses."""
     options = {
@@ -75,15 +76,15 @@ def optimizer(
         raise UserError(f"optim: {error}.") from None
 
 
-def refuse(model: nn.Module, cfg: Any) -> None:
-    """UserError as `optimizer` raises it, but for what `optim_mistakes` tells already."""
+def refuse(model: nn.Module, cfg: DictConfig) -> None:
+    """The UserErrors of `optimizer`, except for those that `optim_mistakes` already reports."""
     if not any(optim_mistakes(cfg)):
         optimizer(model, cfg)
 
 
 def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Matrices inside the networks apart, for Muon: not those at their ends (arXiv 2502.16982,
-    section 2.1).
+    """For Muon: inner matrices in groups of their own, without those at the networks' ends (arXiv
+    2502.16982, section 2.1).
     """
     ends = {"conv_in", "conv_out", "spatial_conv_out"}
     inner = {
@@ -101,7 +102,7 @@ def _parted(model: nn.Module, own: Sequence[dict[str, Any]]) -> list[dict[str, A
     return parted
 
 
-def _class(cfg: Any) -> Any:
+def _class(cfg: DictConfig) -> Any:
     if cfg.muon:
         return Muon
     if not cfg.eight_bit:
@@ -116,7 +117,9 @@ def _class(cfg: Any) -> Any:
     return AdamW8bit
 
 
-def schedule(own: torch.optim.Optimizer, cfg: Any, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+def schedule(
+    own: torch.optim.Optimizer, cfg: DictConfig, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Factors of the learning rate: linear warm-up, then constant, or a half cosine to zero at
     `steps`.
     """

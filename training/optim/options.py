@@ -1,9 +1,10 @@
-"""What can be wrong with the options of an optimizer."""
+"""Mistakes in the options of an optimizer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+
+from omegaconf import DictConfig
 
 OPTIM: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr": (lambda x: 0 < x < float("inf"), "a number above 0 is"),
@@ -19,8 +20,8 @@ OPTIM: dict[str, tuple[Callable[[float], bool], str]] = {
 OFF = ("clip", "ema")  # may be null
 
 
-def optim_mistakes(optim: Any) -> Iterator[str]:
-    """Numbers that no optimizer is made of."""
+def optim_mistakes(optim: DictConfig) -> Iterator[str]:
+    """One phrase for each number that no optimizer accepts."""
     for name, (fits, expected) in OPTIM.items():
         value = optim[name]
         for one in value if name == "betas" else [value]:

@@ -1,6 +1,4 @@
-"""How much memory a training step takes, without taking it: its operations on tensors of shapes
-without numbers.
-"""
+"""Estimates the memory of a training step by running it on tensors that have shapes but no data."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,14 +24,14 @@ STEP = 4  # bytes to a parameter that AdamW takes for the time of a step
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on a GPU that holds all of the model, from the second step on."""
+    """Bytes on a GPU that holds the whole model, from the second step on."""
 
     weights: int  # of the animator
     frozen: int  # autoencoder and CLIP
     state: int  # of the optimizer
     ema: int
     gradients: int
-    reduced: int  # buckets in which ranks add up their gradients
+    reduced: int  # buckets in which the ranks reduce their gradients
     micro_step: (
         int  # the most that a micro-step takes at once: activations, halved weights, gradients
     )
@@ -45,14 +44,14 @@ class MemoryEstimate:
 
 
 class TensorMemory(TorchDispatchMode):
-    """Bytes of the tensors that operations make, for as long as somebody holds them: `now`, and
-    their `peak`.
-    """
+    """Counts the bytes of tensors that operations make while they are alive: `now` and `peak`."""
 
     def __init__(self, known: nn.Module):
         super().__init__()
         self.now = self.peak = 0
-        self.seen: dict[int, Any] = {p.untyped_storage()._cdata: None for p in known.parameters()}
+        self.seen: dict[int, object] = {
+            p.untyped_storage()._cdata: None for p in known.parameters()
+        }
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -63,7 +62,7 @@ class TensorMemory(TorchDispatchMode):
                 self._add(tensor.untyped_storage())
         return made
 
-    def _add(self, storage: Any) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         """Views share their storage, which counts once."""
         address, size = storage._cdata, storage.nbytes()
         if address not in self.seen:
@@ -76,13 +75,11 @@ class TensorMemory(TorchDispatchMode):
         self.now -= size
 
 
-def estimate(cfg: Any, checkpointing: bool) -> MemoryEstimate:
-    """For conf/fit.yaml. UserError where it describes no model, or names nothing that could be
-    trained.
+def estimate(cfg: DictConfig, checkpointing: bool) -> MemoryEstimate:
+    """For conf/fit.yaml. UserError where it describes no model, or nothing that can be trained.
 
-    Counted is what every operation of the step makes and when it is let go; on a CPU's tensors, as
-    a GPU's cannot be made without one: what a GPU's libraries need to work in, and gaps between
-    blocks, come on top.
+    Counts what every operation of the step allocates and frees, on CPU tensors, since GPU tensors
+    need a GPU. Workspaces of a GPU's libraries, and gaps between blocks, come on top.
     """
     pipeline = skeleton(cfg.model)
     train_only(pipeline.animator, cfg.optim.trainable)
@@ -104,14 +101,14 @@ def estimate(cfg: Any, checkpointing: bool) -> MemoryEstimate:
 
 
 def state(parameters: int, eight_bit: bool) -> int:
-    """Bytes of AdamW's two means; of one byte each in blocks of 256 that share a float32, or
-    float32. Muon has less.
+    """Bytes of AdamW's two averages: float32, or with `eight_bit` a byte each, in blocks of 256
+    that share a float32. Muon has less.
     """
     return 2 * parameters + 2 * 4 * (parameters // 256) if eight_bit else 8 * parameters
 
 
 def _micro_step(
-    pipeline: MegActorPipeline, cfg: Any, checkpointing: bool, half: torch.dtype | None
+    pipeline: MegActorPipeline, cfg: DictConfig, checkpointing: bool, half: torch.dtype | None
 ) -> int:
     for part in (pipeline.unet, pipeline.reference_net):
         (

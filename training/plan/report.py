@@ -1,4 +1,4 @@
-"""What a training would do and need, said before it begins, with all that is wrong together."""
+"""What a training would do and need, and all its mistakes, before it begins."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from training.trainer.run_folder import RunFolder
 
 @dataclass
 class TrainingPlan:
-    """What can be said, and why the training would not begin."""
+    """The report, and what keeps the training from beginning."""
 
     text: str = ""
     mistakes: list[str] = field(default_factory=list)
 
     def add(self, title: str, make: Callable[[], str]) -> None:
-        """A section; without it where a mistake stands in its way."""
+        """Add a section, or the mistake that prevents it."""
         try:
             self.text += f"{title}\n{_indented(make())}\n"
         except UserError as error:
@@ -54,11 +54,11 @@ def show_plan(cfg: DictConfig) -> int:
     return 0
 
 
-def planned(cfg: Any) -> TrainingPlan:
-    """For conf/fit.yaml, composed and resolved. Makes tensors without memory, reads headers, writes
+def planned(cfg: DictConfig) -> TrainingPlan:
+    """For conf/fit.yaml, composed and resolved. Allocates no tensors, reads only headers, writes
     nothing.
     """
-    cfg = OmegaConf.merge(cfg, {"plan": False})  # as the run itself would be told
+    cfg = DictConfig(OmegaConf.merge(cfg, {"plan": False}))  # as the run itself will see it
     plan = TrainingPlan(mistakes=list(option_mistakes(cfg)))
     plan.add("settings", lambda: OmegaConf.to_yaml(cfg).rstrip())
     plan.add("run", lambda: _run(cfg))
@@ -74,13 +74,13 @@ def planned(cfg: Any) -> TrainingPlan:
     return plan
 
 
-def _run(cfg: Any) -> str:
+def _run(cfg: DictConfig) -> str:
     last = RunFolder(Path(str(cfg.output))).resumed(cfg)
     begins = f"goes on from {last}" if last else "begins anew"
     return f"{cfg.name}: {begins}, {cfg.max_steps} steps, to {cfg.output}"
 
 
-def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
+def _data(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
     """Samples, people, hours of video, steps to an epoch."""
     resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     chosen: Any = OmegaConf.to_container(cfg.data)
@@ -115,17 +115,15 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> str:
     return "\n".join(lines)
 
 
-def _processes(cfg: Any) -> int:
-    """-1 is all GPUs that are here; without any, one is reckoned with."""
+def _processes(cfg: DictConfig) -> int:
+    """-1 means all GPUs of this machine; without any, one is assumed."""
     devices = cfg.trainer.devices
     here = devices if type(devices) is int and devices > 0 else max(torch.cuda.device_count(), 1)
     return int(cfg.trainer.num_nodes) * here
 
 
-def _weights(cfg: Any, pipeline: MegActorPipeline) -> str:
-    """Where they come from, compared by names and shapes, with the licences of the known
-    sources.
-    """
+def _weights(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
+    """Where the weights come from, compared by names and shapes, and licences."""
     if cfg.init_from is None:
         return "none are loaded: the model begins with random ones"
     source = Path(str(cfg.init_from))
@@ -156,7 +154,7 @@ def _checkpoint(source: Path, pipeline: MegActorPipeline) -> str:
 
 
 def _held(folder: Path) -> dict[str, tuple[int, ...]]:
-    """By the headers of a part's safetensors; the autoencoder's by their names of today."""
+    """Shapes from the headers of a part's safetensors, by their present names."""
     found: dict[str, tuple[int, ...]] = {}
     for path in sorted(path for path in folder.glob("*.safetensors") if ".fp16" not in path.name):
         try:
@@ -199,7 +197,7 @@ def _licences() -> str:
     return _table([(w.name, w.licence, w.page) for w in WEIGHTS if w.files])
 
 
-def _parameters(cfg: Any, pipeline: MegActorPipeline) -> str:
+def _parameters(cfg: DictConfig, pipeline: MegActorPipeline) -> str:
     """Millions by module path; motion modules by themselves."""
     configured_loss(cfg, pipeline.scheduler)
     train_only(pipeline.animator, cfg.optim.trainable)
@@ -230,14 +228,14 @@ def _by_path(pipeline: MegActorPipeline) -> Iterator[tuple[str, torch.nn.Paramet
         yield from ((part, parameter) for parameter in getattr(pipeline, part).parameters())
 
 
-def _memory(cfg: Any) -> str:
+def _memory(cfg: DictConfig) -> str:
     """With and without gradient checkpointing, GiB."""
     found: dict[bool, MemoryEstimate] = {kind: estimate(cfg, kind) for kind in (False, True)}
     names = {
-        "weights": "weights that learn or could",
+        "weights": "weights of the animator",
         "frozen": "autoencoder and CLIP",
         "state": "state of the optimizer",
-        "ema": "mean of the weights",
+        "ema": "average of the weights",
         "reduced": "buckets of ddp",
         "gradients": "gradients",
         "micro_step": "micro-step at its most, gradients included",

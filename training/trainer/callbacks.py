@@ -1,6 +1,4 @@
-"""What happens beside the steps: signals, clocks, bad samples, the guard over gradients,
-checkpoints.
-"""
+"""Callbacks: signals, timing, unreadable samples, gradient clipping, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,8 +9,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,11 +19,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from datagen.core.json import JsonObject
 from training.data.batch import Batch
 from training.trainer.checkpoint import checkpoints, name_of
+from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import describe_nonfinite_gradients, end_together
 
-STOP_EVERY = 10  # steps between the questions to all ranks whether one of them was asked to end
+STOP_EVERY = 10  # steps after which the ranks agree whether one of them received a signal
 SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -33,53 +34,50 @@ SIGNALS = (
 
 
 class Signals(Callback):
-    """SIGINT, SIGTERM and SIGUSR1 end the training after the step at hand, with a checkpoint of
-    that step.
-    """
+    """SIGINT, SIGTERM and SIGUSR1 end the training after the current step, with a checkpoint."""
 
     def __init__(self) -> None:
-        self.received = 0  # number of the signal that came to this process; 0: none
-        self.asked = 0  # the same, when all ranks know of it
+        self.received = 0  # number of the signal that this process received; 0: none
+        self.agreed_on = 0  # the same, once all ranks know of it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Processes of the loader, which start now, are to stay deaf: the step at hand still waits
-        for their data.
+        """The loader's processes start now and must ignore signals: the current step still needs
+        their data.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After Lightning has set its own handlers, which talk to other ranks from within a
-        handler, and hang.
-        """
+        """Replaces Lightning's handlers, which talk to other ranks inside a handler, and hang."""
         for number in SIGNALS:
             signal.signal(number, self._ask)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         if is_within_step(trainer) or (trainer.world_size > 1 and trainer.global_step % STOP_EVERY):
             return
         if self.agreed(trainer):
             trainer.should_stop = True
 
     def agreed(self, trainer: Trainer) -> bool:
-        """Whether one of the ranks was asked to end. Called by all ranks alike, and what follows
-        from it is the same on all: a signal that comes later counts for nothing until they speak
-        again.
+        """Whether one of the ranks received a signal. All ranks must call it, and all get the same
+        answer: a later signal counts from the next call on.
         """
-        if not self.asked and trainer.strategy.reduce_boolean_decision(
+        if not self.agreed_on and trainer.strategy.reduce_boolean_decision(
             bool(self.received), all=False
         ):
-            self.asked = self.received or signal.SIGTERM
-        return bool(self.asked)
+            self.agreed_on = self.received or signal.SIGTERM
+        return bool(self.agreed_on)
 
-    def _ask(self, number: int, frame: Any) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         self.received = number
 
 
 @contextlib.contextmanager
 def contained() -> Iterator[None]:
-    """Afterwards signals are handled as before, and no process of the loader is left: after an
-    error they may still run, and they hear nothing gentler than this.
+    """Restores the signal handlers afterwards, and kills processes of the loader that an error
+    has left: they ignore gentler signals.
     """
     handlers, before = (
         {number: signal.getsignal(number) for number in SIGNALS},
@@ -94,8 +92,8 @@ def contained() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _kill(processes: list[Any]) -> None:
-    """While torch does not look, which would raise an error of its own for it."""
+def _kill(processes: list[BaseProcess]) -> None:
+    """Without torch's handler, which would raise an error of its own for it."""
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in processes:
         process.kill()
@@ -104,7 +102,7 @@ def _kill(processes: list[Any]) -> None:
 
 
 class StepTimer(Callback):
-    """Seconds of a step, how many of them it waits for data, and samples per second, in the log."""
+    """Logs the seconds of a step, those spent waiting for data, and samples per second."""
 
     def __init__(self, every: int):
         self.every = every
@@ -112,8 +110,9 @@ class StepTimer(Callback):
         self._reset()
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
+        assert isinstance(pl_module, DiffusionLightningModule)
         self.began = time.perf_counter()
         if pl_module.finished is not None:
             self.waited += self.began - pl_module.finished
@@ -122,7 +121,7 @@ class StepTimer(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: object,
         batch: Batch,
         batch_idx: int,
     ) -> None:
@@ -149,8 +148,8 @@ class StepTimer(Callback):
 
 
 class BadSamples(Callback):
-    """Reports samples that could not be read, and ends the training when there are more than `most`
-    of all ranks.
+    """Reports samples that could not be read. More than `most` on all ranks together end the
+    training.
     """
 
     def __init__(self, most: int):
@@ -169,7 +168,7 @@ class BadSamples(Callback):
             )
 
     def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         count = self._total(trainer)
         if count > self.most:
@@ -182,10 +181,10 @@ class BadSamples(Callback):
                 * bool(self.last)
             )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> JsonObject:
         return {"count": self.count}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: JsonObject) -> None:
         self.count = state_dict["count"]
 
     def _total(self, trainer: Trainer) -> int:
@@ -199,10 +198,10 @@ class BadSamples(Callback):
 
 
 class GradientClipping(Callback):
-    """Clips the norm of the gradients and logs what it was before; one that is not finite ends the
-    training.
+    """Clips the norm of the gradients and logs it as it was before. A norm that is not finite ends
+    the training.
 
-    Lightning calls this after a gradient scaler has been undone. DeepSpeed clips by itself.
+    Lightning calls this after it has unscaled the gradients. DeepSpeed clips by itself.
     """
 
     def __init__(self, clip: float | None):
@@ -214,7 +213,10 @@ class GradientClipping(Callback):
     ) -> None:
         self.keys = ", ".join(batch.keys)
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, DiffusionLightningModule)
         own = [p for p in pl_module.parameters() if p.grad is not None]
         norm = self._clipped(trainer, own)
         if norm is None:
@@ -224,27 +226,25 @@ class GradientClipping(Callback):
         pl_module.log("gradients/norm", norm)
 
     def _clipped(self, trainer: Trainer, own: list[torch.nn.Parameter]) -> Tensor | None:
-        """The norm of all gradients, of which a rank may have a share only; None where nobody tells
-        it.
+        """The norm of all gradients, of which a rank may hold only a share. None where it is
+        unknown.
         """
         most = float("inf") if self.clip is None else self.clip
         if isinstance(trainer.model, FullyShardedDataParallel):
             return trainer.model.clip_grad_norm_(most)
         return torch.nn.utils.clip_grad_norm_(own, most) if own else None
 
-    def _end(self, trainer: Trainer, module: Any) -> None:
-        """Under a gradient scaler (fp16) single overflows are its own affair: it leaves that step
-        out.
-        """
+    def _end(self, trainer: Trainer, module: DiffusionLightningModule) -> None:
+        """A gradient scaler (fp16) handles single overflows itself: it skips that step."""
         end_together([module.nonfinite] if module.nonfinite else [])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             end_together([describe_nonfinite_gradients(module, self.keys, trainer.global_step)])
 
 
 class PeriodicCheckpoints(Checkpoint):
-    """step-00001000.ckpt every so many steps, and after the last one; the newest `keep` stay.
+    """Writes step-00001000.ckpt every `every` steps and after the last; the newest `keep` stay.
 
-    Lightning calls it after all other callbacks, which have then done their part of the step.
+    Lightning calls it after all other callbacks, so that it saves their state after the step.
     """
 
     def __init__(self, folder: Path, every: int, keep: int):
@@ -254,7 +254,9 @@ class PeriodicCheckpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         step = trainer.global_step
         is_last = trainer.should_stop or step >= trainer.max_steps
         if is_within_step(trainer) or step == self.step or not (is_last or step % self.every == 0):
@@ -267,9 +269,7 @@ class PeriodicCheckpoints(Checkpoint):
 
 
 class OnFitEnd(Callback):
-    """Calls something on all ranks when the training is over, while weights and ranks are still in
-    place.
-    """
+    """Calls a function on all ranks when training is over, while weights and ranks still exist."""
 
     def __init__(self, act: Callable[[Trainer], None]):
         self.act = act

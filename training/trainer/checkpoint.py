@@ -1,8 +1,7 @@
-"""A run's checkpoints: written whole or not at all, found again, and models made of them, strictly.
+"""A run's checkpoints: written whole or not at all, found again, and made into models, strictly.
 
-There is one rule: step-00001000.ckpt in the run's folder is the state after step 1000, and the
-newest whole one is what the run goes on from. DeepSpeed writes a folder of that name in its own
-way.
+step-00001000.ckpt in the run's folder is the state after step 1000. A run goes on from the newest
+whole one. DeepSpeed writes a folder of that name in a format of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +28,26 @@ from model.pipeline import MegActorPipeline
 IDENTITY = ("config", "folder", "seed", "grey", "margin")  # of a model, in this order
 
 
+ModelIdentity = dict[str, Any]  # what `fresh` takes
+Checkpoint = dict[str, Any]  # what torch.save has written: weights, states, settings
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Beside its place first, flushed to disk, then renamed: what has the name of a checkpoint is
-    whole.
+    """Writes to a temporary name, flushes to disk, then renames: a file with the name of a
+    checkpoint is whole.
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+        self, checkpoint: Checkpoint, path: Any, storage_options: Any = None
     ) -> None:
-        place = Path(path)
-        part = place.with_name(f".{place.name}.part")
+        final = Path(path)
+        part = final.with_name(f".{final.name}.part")
         try:
             with part.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, place)
+            os.replace(part, final)
         except (
             RuntimeError
         ) as error:  # torch's archive fails once more where it is closed, and hides what was wrong
@@ -59,14 +61,12 @@ def name_of(step: int) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those of a run, the newest first."""
+    """The checkpoints of a run, the newest first."""
     return sorted(folder.glob("step-*.ckpt"), reverse=True)
 
 
 def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
-    """The newest whole checkpoint of a run, and the damaged ones that are newer, with the
-    reason.
-    """
+    """The newest whole checkpoint of a run, and the damaged ones that are newer: path -> reason."""
     damaged: dict[Path, str] = {}
     for path in checkpoints(folder):
         if (fault := _fault(path)) is None:
@@ -76,7 +76,7 @@ def newest(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint, every byte of it looked at."""
+    """What is wrong with a checkpoint, if anything; every byte is read."""
     if path.is_dir():
         return (
             None if (path / "latest").is_file() else "it is not finished"
@@ -90,8 +90,8 @@ def _fault(path: Path) -> str | None:
 
 
 def pipeline(path: Path) -> MegActorPipeline:
-    """The model of a checkpoint, with the mean of its weights where that was kept. UserError if it
-    is none.
+    """The model of a checkpoint, with the average of its weights where there is one. UserError if
+    the file is no checkpoint.
     """
     checkpoint = read(path)
     own = fresh(**identity(checkpoint, path))
@@ -99,9 +99,9 @@ def pipeline(path: Path) -> MegActorPipeline:
     return own
 
 
-def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What `fresh` takes, out of a checkpoint that anybody may have made. UserError where it asks
-    for more.
+def identity(checkpoint: Checkpoint, path: Path) -> ModelIdentity:
+    """The arguments of `fresh`, from a checkpoint that is not trusted. UserError where it holds
+    anything else.
     """
     model = checkpoint["model"]
     try:
@@ -129,8 +129,8 @@ def identity(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def fresh(
     config: Any, folder: str | None, seed: int, grey: bool = True, margin: float | None = None
 ) -> MegActorPipeline:
-    """A model of a folder, or else with random weights, and what it is trained on. UserError if the
-    folder's is not of this configuration.
+    """The model of a folder, or one with random weights, and how its data look. UserError if the
+    folder holds a model of another configuration.
     """
     if folder is not None:
         own = load(Path(folder))
@@ -147,8 +147,8 @@ def fresh(
         return own
 
 
-def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """The animator's weights, key by key. UserError that names what is missing, left over or of
+def fill(own: MegActorPipeline, checkpoint: Checkpoint, path: Path) -> None:
+    """Load the animator's weights strictly. UserError that names what is missing, unknown or of
     another shape.
     """
     weights = dict(checkpoint["state_dict"]) | _mean(checkpoint)
@@ -163,8 +163,8 @@ def fill(own: MegActorPipeline, checkpoint: Mapping[str, Any], path: Path) -> No
         ) from None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours; no code in it is run. UserError if it is none."""
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint without running code in it. UserError if it is none of ours."""
     try:
         if zipfile.is_zipfile(path):
             refuse_packed(path)
@@ -191,7 +191,7 @@ def read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _mean(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+def _mean(checkpoint: Checkpoint) -> dict[str, Tensor]:
     states = [
         state
         for name, state in checkpoint.get("callbacks", {}).items()

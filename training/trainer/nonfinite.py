@@ -1,4 +1,4 @@
-"""Where numbers stop being finite, by name, and how all ranks end together."""
+"""Finds where numbers stop being finite, and ends all ranks together."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from training.data.batch import Batch
 
 
 class AllRanksError(UserError):
-    """Raised by all ranks at the same moment, so that only the first has to say it."""
+    """Raised by all ranks at the same time, so that only the first has to report it."""
 
 
 def find_nonfinite_module(
     model: nn.Module, losses: Callable[[], object], batch: Batch, step: int
 ) -> UserError:
-    """The error for losses that are not finite: the forward pass once more, to find the first
-    module that says so.
+    """The error for losses that are not finite. Runs the forward pass again to name the first
+    module with such an output.
     """
     found: list[str] = []
     hooks = [
@@ -44,7 +44,7 @@ def find_nonfinite_module(
 
 
 def describe_nonfinite_gradients(model: nn.Module, batch_keys: str, step: int) -> str:
-    """The sentence for gradients that are not finite."""
+    """The message for gradients that are not finite."""
     bad = [
         name
         for name, p in model.named_parameters()
@@ -67,7 +67,7 @@ def end_together(sentences: list[str]) -> None:
 
 
 def gathered(own: list[Any]) -> list[Any]:
-    """Those of all ranks, in their order."""
+    """The items of all ranks, in the order of ranks."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return own
     parts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -76,7 +76,7 @@ def gathered(own: list[Any]) -> list[Any]:
 
 
 def lost_rank(error: RuntimeError) -> str | None:
-    """One sentence if this error means that ranks cannot reach each other any more, else None."""
+    """A message if this error means that the ranks have lost each other, else None."""
     text = " ".join(str(error).split())
     if (
         not isinstance(error, torch.distributed.DistError) and "gloo" not in text
@@ -85,13 +85,13 @@ def lost_rank(error: RuntimeError) -> str | None:
     why = text.rpartition("] ")[2].split(". ")[0][:200]
     return (
         f"another process of the training has died or cannot be reached ({why}): look "
-        "for its own words; "
+        "for its own message; "
         "the same command goes on from the newest checkpoint."
     )
 
 
 def _watch(name: str, found: list[str]) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def hook(module: nn.Module, inputs: object, output: object) -> None:
         parts = output if isinstance(output, tuple | list) else [output]
         if any(torch.is_tensor(part) and not torch.isfinite(part).all() for part in parts):
             found.append(name)

@@ -1,4 +1,4 @@
-"""What can be wrong with the options of a run, before anything is made of them."""
+"""Mistakes in the options of a run, found before anything is made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from training.optim.options import optim_mistakes
 
@@ -25,8 +25,8 @@ SHARDED = ("fsdp", "deepspeed")  # strategies whose ranks hold a share of the tr
 PACKAGES = {"deepspeed": "trainer.strategy", "wandb": "logger"}
 
 
-def option_mistakes(cfg: Any) -> Iterator[str]:
-    """Those of the options alone."""
+def option_mistakes(cfg: DictConfig) -> Iterator[str]:
+    """One phrase for each mistake that the options alone show."""
     for names, least in ((POSITIVE, 1), (NOT_NEGATIVE, 0)):
         for name in names:
             if type(cfg[name]) is not int or cfg[name] < least:
@@ -59,7 +59,7 @@ def option_mistakes(cfg: Any) -> Iterator[str]:
             )
 
 
-def strategy(cfg: Any) -> str:
+def strategy(cfg: DictConfig) -> str:
     """fsdp, deepspeed or what else conf/trainer names."""
     chosen = cfg.trainer.strategy
     name = str(chosen._target_ if OmegaConf.is_config(chosen) else chosen).lower()
@@ -67,7 +67,7 @@ def strategy(cfg: Any) -> str:
 
 
 def _model_mistakes(model: Any) -> Iterator[str]:
-    """What a preset's parts do not stand of each other."""
+    """Parts of a preset that do not fit each other."""
     schedule = model.scheduler
     if model.unet.get("residual") and not (
         schedule.get("zero_snr") and schedule.get("prediction") == "v_prediction"

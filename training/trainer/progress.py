@@ -1,4 +1,4 @@
-"""How far the training is: a bar in a terminal, elsewhere a line now and then."""
+"""Progress of a training: a bar in a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_EVERY = 15.0  # s between lines where there is no terminal
 
 
 class ProgressBar(Callback):
-    """Steps, remaining time and the loss of the last logged step, said by the first rank."""
+    """Steps, remaining time and the last logged loss, printed by the first rank."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
@@ -26,7 +26,9 @@ class ProgressBar(Callback):
                 total=trainer.max_steps, initial=trainer.global_step, unit=" steps", desc="training"
             )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: object
+    ) -> None:
         if self.bar is None or is_within_step(trainer):
             return
         if "loss/train" in trainer.logged_metrics:

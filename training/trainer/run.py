@@ -1,6 +1,4 @@
-"""A training run: everything checked and made from its configuration, then fitted, its model
-written at the end.
-"""
+"""A training run: checked, built from its configuration, fitted, and its model written."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from datagen.core.errors import UserError
 from datagen.core.quiet import silence
@@ -54,18 +52,18 @@ from training.trainer.validation import Validation
 
 @dataclass
 class Run:
-    """What python -m training.fit is about to do."""
+    """Everything that python -m training.fit needs."""
 
-    cfg: Any
+    cfg: DictConfig
     pipeline: MegActorPipeline
     data: ClipDataModule
     module: DiffusionLightningModule
     resumed: Path | None  # the checkpoint to go on from
-    held: ClipDataset | None  # the clips of the validation; none where it is off
+    held: ClipDataset | None  # clips for the validation; None where it is off
 
     @classmethod
-    def prepared(cls, cfg: Any) -> Run:
-        """UserError, with all that is wrong, before anything is written."""
+    def prepared(cls, cfg: DictConfig) -> Run:
+        """UserError with all mistakes, before anything is written."""
         mistakes: list[str] = list(option_mistakes(cfg))
         resumed = _collect(mistakes, lambda: _resumable(cfg, Path(str(cfg.output))))
         clips = _collect(mistakes, lambda: clip_parameters(read_index(Path(str(cfg.data.input)))))
@@ -87,11 +85,11 @@ class Run:
         return RunFolder(Path(str(self.cfg.output)))
 
     def fit(self) -> int:
-        """Exit code: 0 at the end, 128 + the signal's number after an interruption, from which the
-        same command goes on.
+        """Exit code: 0 at the end, 128 + the signal's number after an interruption. The same
+        command continues.
 
-        Where all ranks end together, the first alone has words and a code: Lightning would kill it
-        for another's code.
+        Where all ranks end together, only the first prints and has an exit code: Lightning would
+        kill it for the code of another.
         """
         signals = Signals()
         with _quiet():
@@ -102,21 +100,21 @@ class Run:
                 trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resumed, weights_only=True
                 )
-        return self._ended(trainer, signals.asked) if trainer.is_global_zero else 0
+        return self._ended(trainer, signals.agreed_on) if trainer.is_global_zero else 0
 
-    def _ended(self, trainer: Trainer, asked: int) -> int:
+    def _ended(self, trainer: Trainer, signal: int) -> int:
         step = trainer.global_step
-        if asked:
+        if signal:
             print(
                 f"interrupted after step {step}: the same command goes on from there.",
                 file=sys.stderr,
             )
-            return 128 + asked
+            return 128 + signal
         print(f"{self.output.folder}: {step} steps, the model is in {self.output.model}")
         return 0
 
     def _save(self, trainer: Trainer) -> None:
-        """The model made anew, because the frozen parts at hand may be in half precision."""
+        """Save a model made anew, because the frozen parts here may be in half precision."""
         with whole(trainer.model), averaged(trainer.callbacks, self.module):  # type: ignore[attr-defined]
             if trainer.is_global_zero:
                 own = fresh(**self.module.identity)
@@ -151,14 +149,13 @@ class Run:
         return Validation(held, cfg.validate_every, cfg.validation_cases, 24, settings, minutes, to)
 
 
-def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
+def _trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     """UserError in Lightning's words where it cannot do what conf/trainer says."""
     options = {
         name: instantiate(value) if OmegaConf.is_config(value) else value
         for name, value in cfg.trainer.items()
     }
-    # an environment of our own: Lightning's, asked to requeue a job, writes a checkpoint in the
-    # middle of a step
+    # our own environment: Lightning's requeues a job with a checkpoint from the middle of a step
     slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     try:
         return Trainer(
@@ -186,8 +183,8 @@ def _trainer(cfg: Any, callbacks: list[Callback]) -> Trainer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notes; children that it starts may speak, which inherit the stream that
-    the command mutes.
+    """Without Lightning's notes. Processes that it starts may still print: they inherit the stream
+    that the command mutes.
     """
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         os.dup2(sys.stderr.fileno(), 2)
@@ -206,8 +203,8 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_sentence(trainer: Trainer) -> Iterator[None]:
-    """What ended all ranks is said by the first; what a loader's process raised comes without its
-    traceback.
+    """Only the first rank reports an error of all ranks. Errors of loader processes come without
+    their traceback.
     """
     try:
         yield
@@ -224,8 +221,8 @@ def _one_sentence(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def _pipeline(cfg: Any, identity: dict[str, Any]) -> MegActorPipeline:
-    """With the weights that training begins with."""
+def _pipeline(cfg: DictConfig, identity: dict[str, Any]) -> MegActorPipeline:
+    """The model with the weights that training begins with."""
     pipeline = fresh(**identity)
     source = _checkpoint(cfg)
     if source is not None:
@@ -233,8 +230,8 @@ def _pipeline(cfg: Any, identity: dict[str, Any]) -> MegActorPipeline:
     return pipeline
 
 
-def model_identity(cfg: Any, clips: ClipParameters) -> dict[str, Any]:
-    """What `fresh` makes the model of, frozen parts included."""
+def model_identity(cfg: DictConfig, clips: ClipParameters) -> dict[str, Any]:
+    """The arguments of `fresh`, frozen parts included."""
     config, source = OmegaConf.to_container(cfg.model, resolve=True), _checkpoint(cfg)
     shown = {"grey": cfg.data.grey, "margin": clips.margin if cfg.data.crop == "clip" else None}
     if source is not None:
@@ -243,13 +240,13 @@ def model_identity(cfg: Any, clips: ClipParameters) -> dict[str, Any]:
     return {"config": config, "folder": folder, "seed": cfg.seed, **shown}
 
 
-def _checkpoint(cfg: Any) -> Path | None:
-    """init_from, where it is no folder."""
+def _checkpoint(cfg: DictConfig) -> Path | None:
+    """init_from where it is a checkpoint, not a folder."""
     source = None if cfg.init_from is None else Path(str(cfg.init_from))
     return source if source is not None and source.suffix == ".ckpt" else None
 
 
-def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipDataModule:
+def _data(cfg: DictConfig, pipeline: MegActorPipeline) -> ClipDataModule:
     resolution = Resolution(pipeline.side, pipeline.driving_side, pipeline.side // pipeline.factor)
     options: dict[str, Any] = {
         "resolution": resolution,
@@ -268,7 +265,7 @@ def _data(cfg: Any, pipeline: MegActorPipeline) -> ClipDataModule:
 
 
 def _lightning_module(
-    cfg: Any, pipeline: MegActorPipeline, identity: dict[str, Any]
+    cfg: DictConfig, pipeline: MegActorPipeline, identity: dict[str, Any]
 ) -> DiffusionLightningModule:
     train_only(pipeline.animator, cfg.optim.trainable)
     refuse(pipeline.animator, cfg.optim)
@@ -285,8 +282,8 @@ def _lightning_module(
     )
 
 
-def _resumable(cfg: Any, output: Path) -> Path | None:
-    """The checkpoint that this run goes on from, if there is one; UserError where it may not."""
+def _resumable(cfg: DictConfig, output: Path) -> Path | None:
+    """The checkpoint to continue from, if there is one. UserError where that is not allowed."""
     return RunFolder(output).resumed(cfg)
 
 

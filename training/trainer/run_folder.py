@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, what may be done to it, and the model at the end."""
+"""The folder of a run: checkpoints, settings, and the model at the end."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from datagen.core.errors import UserError
 from datagen.core.files import clear_parts, write_atomically
+from datagen.core.json import JsonObject
 from model.pipeline import MegActorPipeline
 from training.trainer.checkpoint import checkpoints, newest
 
-SETTINGS = "config.json"  # what the run was started with; a folder without it is none of ours
+SETTINGS = "config.json"  # the run's settings; a folder without it is not a run's
 OURS = ("model", "log", "validation")
-# Options that may differ when a run goes on: they say how long and how, not what is learnt.
+# Options that may differ when a run continues: they do not change what is learned.
 FREE = (
     *(
         "name",
@@ -45,7 +46,7 @@ FREE = (
     *("validation_guidance", "validation_window", "validation_minutes"),
     *("data.workers", "data.prefetch", "data.memory_mb"),
 )
-BOUND = {"trainer.precision"}  # though what is above them is free
+BOUND = {"trainer.precision"}  # exceptions to FREE
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class RunFolder:
     def model(self) -> Path:
         return self.folder / "model"
 
-    def resumed(self, cfg: Any) -> Path | None:
-        """The newest whole checkpoint of the same run; UserError where the settings are others and
-        `overwrite` is not said, where all are damaged, or where the folder is not a run's.
+    def resumed(self, cfg: DictConfig) -> Path | None:
+        """The newest whole checkpoint of the same run. UserError where the settings differ and
+        `overwrite` is false, where all are damaged, or where the folder is not a run's.
         """
         self._refuse_foreign()
         if cfg.overwrite:
@@ -77,8 +78,8 @@ class RunFolder:
             )
         return path
 
-    def begin(self, cfg: Any, resumed: Path | None) -> None:
-        """Make the folder ready to write in; what a run that is not gone on with has left goes."""
+    def begin(self, cfg: DictConfig, resumed: Path | None) -> None:
+        """Prepare the folder for writing. A run that is not resumed is removed from it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if resumed is None:  # before new settings lie beside old checkpoints
@@ -105,8 +106,8 @@ class RunFolder:
         print(f"goes on from {resumed}", file=sys.stderr, flush=True)
 
     def save(self, pipeline: MegActorPipeline) -> None:
-        """The whole model, as python -m model.animate --weights takes it; the old one stays until
-        that is there.
+        """Write the whole model, as python -m model.animate --weights takes it. The old one stays
+        until the new one is complete.
         """
         part = self.model.with_name(".model.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -124,8 +125,8 @@ class RunFolder:
                 f"({', '.join(names[:3])}): choose another --output."
             )
 
-    def _changed(self, cfg: Any) -> list[str]:
-        """Settings that are not FREE and differ from those that the run was begun with."""
+    def _changed(self, cfg: DictConfig) -> list[str]:
+        """Settings that differ from those that the run was started with and are not FREE."""
         path = self.folder / SETTINGS
         before, now = (
             _flat(json.loads(path.read_text()) if path.exists() else {}),
@@ -143,14 +144,14 @@ class RunFolder:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def plain(cfg: Any) -> dict[str, Any]:
-    """The configuration as JSON knows it, without Hydra's own part."""
+def plain(cfg: DictConfig) -> JsonObject:
+    """The configuration as JSON, without Hydra's own part."""
     found = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(found, dict)
     return {str(name): value for name, value in found.items() if name != "hydra"}
 
 
-def _flat(value: Any, above: str = "") -> dict[str, Any]:
+def _flat(value: Any, above: str = "") -> JsonObject:
     """{"optim.lr": 1e-5, ...}"""
     return dict(_pairs(value, above))
 

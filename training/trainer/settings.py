@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 
-def resolved(cfg: Any) -> DictConfig:
-    """The same with every reference replaced by what it says, so that parts of it can be used
-    alone; read-only.
+def resolved(cfg: DictConfig) -> DictConfig:
+    """The configuration with all references resolved, so that its parts can be used alone;
+    read-only.
     """
     plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(plain, DictConfig)

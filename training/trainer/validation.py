@@ -1,5 +1,5 @@
-"""Fixed cases while a model learns: clips that nobody trains on, driven by themselves and by
-another person.
+"""Validation while a model learns: fixed clips of the val split, driven by themselves and by
+others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SCORES = {"l1": l1, "psnr": psnr, "ssim": ssim}
 
 @dataclass(frozen=True)
 class ValidationCase:
-    """A reference and what drives it; the truth is known where both are of one clip."""
+    """A reference and what drives it. The truth is known where both are of one clip."""
 
     name: str
     shown: Batch  # of one: reference and target
@@ -59,9 +59,7 @@ class ValidationCase:
 
 
 def cases(clips: ClipDataset, count: int, frames: int) -> list[ValidationCase]:
-    """The first `count` readable clips, each driven by itself and, where there is one, by a clip of
-    another person.
-    """
+    """The first `count` readable clips, each driven by itself and, if possible, by another."""
     every = _readable(clips, count, frames)
     found = [
         ValidationCase(f"self-{b.keys[0]}", b, b.driving, b.target, True) for b in every.values()
@@ -80,7 +78,7 @@ def cases(clips: ClipDataset, count: int, frames: int) -> list[ValidationCase]:
 
 
 def _readable(clips: ClipDataset, count: int, frames: int) -> dict[int, Batch]:
-    """Place -> the beginning of the clip, of the first `count` that can be read."""
+    """Sample number -> the beginning of the clip, for the first `count` that can be read."""
     found: dict[int, Batch] = {}
     for index in range(len(clips.shards)):
         if len(found) < count:
@@ -90,10 +88,10 @@ def _readable(clips: ClipDataset, count: int, frames: int) -> dict[int, Batch]:
 
 
 class Validation(Callback):
-    """Every so many steps: the cases shared out over the ranks, videos and scores in the log, all
-    as before afterwards.
+    """Every `every` steps animates the cases, spread over the ranks, and logs videos and scores.
+    Training does not notice.
 
-    A case that would begin after `minutes` is left out, for all ranks alike, but never all of them.
+    Cases that would begin after `minutes` are left out on all ranks, but never all of them.
     """
 
     def __init__(
@@ -116,7 +114,7 @@ class Validation(Callback):
         self.step = trainer.global_step
         self.cases = cases(self.clips, self.count, self.frames)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: object) -> None:
         if trainer.global_step == self.step or trainer.global_step % self.every:
             return
         self.step = trainer.global_step
@@ -131,14 +129,14 @@ class Validation(Callback):
     def _shown(
         self, trainer: Trainer, module: DiffusionLightningModule
     ) -> Iterator[tuple[str, dict[str, float], np.ndarray]]:
-        """This rank's cases. Every rank makes as many, so that sharded weights can be gathered in
+        """This rank's cases. Every rank animates as many, so that sharded weights are gathered in
         step.
         """
         began, rank, world = time.monotonic(), trainer.global_rank, trainer.world_size
         for first in range(0, len(self.cases), world):
             late = time.monotonic() - began > 60 * self.minutes
             if first and trainer.strategy.reduce_boolean_decision(late, all=False):
-                self._say_left_out(trainer, first)
+                self._report_left_out(trainer, first)
                 return
             case = self.cases[min(first + rank, len(self.cases) - 1)]
             with trainer.precision_plugin.forward_context():
@@ -146,7 +144,7 @@ class Validation(Callback):
             if first + rank < len(self.cases):
                 yield case.name, _scores(case, made), _grid(case, made)
 
-    def _say_left_out(self, trainer: Trainer, done: int) -> None:
+    def _report_left_out(self, trainer: Trainer, done: int) -> None:
         if trainer.is_global_zero:
             message = f"validation: {len(self.cases) - done} of {len(self.cases)} cases left out"
             print(
@@ -187,7 +185,7 @@ class TensorFrames:
 
 
 def _window(clips: ClipDataset, index: int, frames: int) -> FrameWindow:
-    """From the beginning, the last frame being the reference."""
+    """The beginning of the clip, with its last frame as the reference."""
     count = int(clips.shards.frames[index])
     return FrameWindow(np.arange(min(frames, count)), np.array([count - 1]), "target")
 
@@ -217,7 +215,7 @@ def _pictures(levels: Tensor) -> np.ndarray:
 
 
 def _gif(trainer: Trainer, name: str, grid: np.ndarray, fps: Fraction) -> None:
-    """TensorBoard shows it moving; its own writer of videos wants another package."""
+    """A GIF for TensorBoard, whose own video writer needs another package."""
     writer: Any = getattr(trainer.logger, "experiment", None)
     if not hasattr(writer, "_get_file_writer"):
         return

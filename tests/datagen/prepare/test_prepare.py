@@ -117,6 +117,7 @@ def test_the_loader_reads_what_was_prepared(prepared):
         frames=4,
         stride=2,
         twin_probability=1.0,
+        extras=["mask"],
     )
     clips = data.dataset("train")
     found = [clips[position] for position in range(12)]

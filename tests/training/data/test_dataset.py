@@ -109,7 +109,7 @@ def test_frames_are_those_that_datagen_reads_and_the_model_shrinks(sample, tmp_p
         (tmp_path / "a.mp4").write_bytes(film)
         for wanted in ([0, 1, 2], [3, 9, 14, 20, 26], [25], [26, 0, 13]):
             truth = video.at_indices(tmp_path / "a.mp4", wanted)
-            found = decode.pictures(film, wanted)
+            found = decode.decode_frames(film, wanted)
             shown = [found[i] for i in wanted]
             assert np.array_equal(decode.rgb(shown, 512), truth)
             small = decode.rgb(shown, 64).astype(float)
@@ -126,7 +126,7 @@ def test_every_frame_is_found_by_itself_and_beside_the_last(sample, tmp_path):
     last = len(every) - 1
     for index in range(len(every)):
         for wanted in ([index], [index, last]):
-            found = decode.pictures(film, wanted)
+            found = decode.decode_frames(film, wanted)
             assert sorted(found) == sorted(set(wanted))
             assert np.array_equal(decode.rgb([found[i] for i in wanted], 512), every[wanted])
 
@@ -134,7 +134,7 @@ def test_every_frame_is_found_by_itself_and_beside_the_last(sample, tmp_path):
 def test_a_film_without_tracks_is_unreadable(sample):
     film = next(fields["mp4"] for fields in faults.samples(sample).values())
     with pytest.raises(decode.Unreadable, match="cannot be decoded"):
-        decode.pictures(film.replace(b"trak", b"free"), [0])
+        decode.decode_frames(film.replace(b"trak", b"free"), [0])
 
 
 def test_damage_inside_a_film_is_noticed_wherever_it_shows(sample):
@@ -142,11 +142,11 @@ def test_damage_inside_a_film_is_noticed_wherever_it_shows(sample):
     film = next(fields["mp4"] for fields in faults.samples(sample).values())
     begin, draw, noticed = film.index(b"mdat") + 4, np.random.default_rng(0), 0
     wanted = [20, 22, 24]
-    truth = decode.rgb([decode.pictures(film, wanted)[i] for i in wanted], 512).astype(int)
+    truth = decode.rgb([decode.decode_frames(film, wanted)[i] for i in wanted], 512).astype(int)
     for at in draw.integers(begin, len(film) - 64, 24):
         damaged = film[:at] + draw.bytes(64) + film[at + 64 :]
         try:
-            found = decode.pictures(damaged, wanted)
+            found = decode.decode_frames(damaged, wanted)
         except decode.Unreadable:
             noticed += 1
         else:
