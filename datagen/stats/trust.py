@@ -52,13 +52,22 @@ def checked(index: Mapping[str, Any]) -> dict[str, Any]:
         rejects = [_reject(row) for row in index["rejects"]]
         names = ("planned", "kept", "filtered", "invalid", "failed")
         books = {name: whole(index["books"][name], f"books.{name}") for name in names}
-        select = Selection(**index["select"]).to_json() if "select" in index else {}
+        select = _selection(index["select"]) if "select" in index else {}
     except UserError as error:
         raise UserError(str(error).rstrip(".")) from None
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"something is missing or of another kind ({error!r})") from None
     _balanced(books, shards, rejects)
     return {**index, "shards": shards, "rejects": rejects, "books": books, "select": select}
+
+
+def _selection(options: Mapping[str, Any]) -> dict[str, Any]:
+    select = Selection(**options).to_json()
+    rules = [*select["rules"], *(rule for part in select["subsets"].values() for rule in part)]
+    for rule in rules:
+        if not isinstance(rule["metric"], str):
+            raise UserError(f"the metric of a rule is {rule['metric']!r:.60}, a text is expected")
+    return select
 
 
 def _shard(entry: Mapping[str, Any]) -> ShardEntry:

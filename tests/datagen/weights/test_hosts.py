@@ -131,8 +131,9 @@ def weights(monkeypatch, tmp_path) -> Callable[..., Run]:
     """
 
     def run(weight: Weight, *words: str) -> Run:
-        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
+        # the command first: it is imported here, and must not keep the registry of this test
         monkeypatch.setattr("datagen.weights.__main__.WEIGHTS", (weight,))
+        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
         return call("datagen.weights", *words, "--folder", tmp_path)
 
     return run

@@ -282,7 +282,7 @@ def test_the_list_says_where_everything_stands(tmp_path):
 def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     files = tuple(f"part/{number}.json" for number in range(6))
     many = Weight("many", "many files", "someone/many", "MIT", "tests", files)
-    for module in ("datagen.weights.registry", "datagen.weights.__main__"):
+    for module in ("datagen.weights.__main__", "datagen.weights.registry"):
         monkeypatch.setattr(f"{module}.WEIGHTS", (many,))
     with pytest.raises(
         UserError,
