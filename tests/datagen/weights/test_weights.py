@@ -188,11 +188,11 @@ def test_no_room_is_told_before_anything_is_fetched(hub, tmp_path):
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (403, "GatedRepo", "asks for consent: accept its terms there"),
+        (403, "GatedRepo", "requires consent: accept its terms there"),
         (
             404,
             "EntryNotFound",
-            "has it no longer; small (a small model; size: about 2e-05 GB; licence: MIT)",
+            "no longer has it; small (a small model; size: about 2e-05 GB; licence: MIT)",
         ),
         (
             503,
@@ -299,7 +299,7 @@ def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     [
         (["fetch"], "fetch what? megactor, sd15, vae"),
         (["fetch", "sd21"], "there is no weight 'sd21': megactor"),
-        (["list", "action=steal"], "'steal' is no action: list or fetch or verify is expected"),
+        (["list", "action=steal"], "'steal' is not an action: list or fetch or verify is expected"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence):
@@ -310,7 +310,7 @@ def test_mistakes_are_one_sentence(words, sentence):
 def test_what_comes_with_a_package_needs_no_fetching():
     assert (
         call("datagen.weights", "fetch", "mediapipe").out
-        == "mediapipe is in the Python package mediapipe: nothing to fetch.\n"
+        == "mediapipe comes with the Python package mediapipe: nothing to fetch.\n"
     )
 
 
