@@ -41,14 +41,12 @@ class Accounts:
     """
 
     entries: dict[str, list[Entry]]  # video -> its clips that need it
-    fixed: Counter[tuple[str, str]] = field(
-        default_factory=Counter
-    )  # (class, reason) of clips that do not need a video
+    # (class, reason) of clips that do not need a video
+    fixed: Counter[tuple[str, str]] = field(default_factory=Counter)
     fixed_videos: dict[str, str] = field(default_factory=dict)  # videos that no clip needs -> class
     now: dict[str, tuple[str, str]] = field(default_factory=dict)
-    uncut: dict[str, Counter[str]] = field(
-        default_factory=dict
-    )  # kept video -> why some of its clips were not cut
+    # kept video -> why some of its clips were not cut
+    uncut: dict[str, Counter[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: ListedSource) -> Accounts:

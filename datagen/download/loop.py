@@ -59,9 +59,8 @@ class Downloader:
     )
     _stop: threading.Event = field(default_factory=threading.Event)
     _in_flight: int = 0
-    _began: dict[str, int] = field(
-        default_factory=dict
-    )  # video -> the breaker's openings when it started
+    # video -> the breaker's openings when it started
+    _began: dict[str, int] = field(default_factory=dict)
 
     def run(self, videos: list[str]) -> None:
         """Download all of them, as far as host and disk allow.

@@ -54,9 +54,8 @@ def gaze_map(shares: np.ndarray, end: float) -> Figure:
         "interpolation": "none",
     }
     root = np.ma.masked_equal(np.sqrt(shares / most), 0)
-    axes.imshow(
-        root[:, ::-1], extent=(end, -end, -end, end), **look
-    )  # yaw > 0 is to the left of the picture
+    # yaw > 0 is to the left of the picture
+    axes.imshow(root[:, ::-1], extent=(end, -end, -end, end), **look)
     axes.axhline(0, color=GREY, linewidth=0.5)
     axes.axvline(0, color=GREY, linewidth=0.5)
     axes.set_xlabel("yaw from the middle [deg]: > 0 to the picture's left")

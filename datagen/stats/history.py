@@ -69,9 +69,8 @@ class LedgerEvent:
     output: str = ""
     seconds: float | None = None
     records: Mapping[str, str] = field(default_factory=dict)
-    made: Mapping[str, Cost] = field(
-        default_factory=dict
-    )  # stage -> cost of what was made in this event
+    # stage -> cost of what was made in this event
+    made: Mapping[str, Cost] = field(default_factory=dict)
 
 
 def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> RunHistory:
@@ -119,9 +118,8 @@ def _accounts(
     ledger: Path, run: str, fates: Mapping[str, object]
 ) -> tuple[dict[str, LedgerEvent], dict[str, Cost]]:
     """(the run's event for each clip, the cost of its artefacts, each counted once)."""
-    videos = fates.keys() | {
-        key.rpartition("-")[0] for key in fates
-    }  # a video's key is that of its shots without the number
+    # a video's key is that of its shots without the number
+    videos = fates.keys() | {key.rpartition("-")[0] for key in fates}
     made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
     events: dict[str, LedgerEvent] = {}

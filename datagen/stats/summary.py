@@ -28,12 +28,10 @@ class Summary:
     frames: int = 0
     seconds: float = 0.0
     sizes: Counter[str] = field(default_factory=Counter)  # field -> bytes
-    clips_of: dict[str, Counter[str]] = field(
-        default_factory=dict
-    )  # "split", "identity", ... -> value -> clips
-    gaze_map: Counter[tuple[int, int]] = field(
-        default_factory=Counter
-    )  # (yaw, pitch) deg -> frames
+    # "split", "identity", ... -> value -> clips
+    clips_of: dict[str, Counter[str]] = field(default_factory=dict)
+    # (yaw, pitch) deg -> frames
+    gaze_map: Counter[tuple[int, int]] = field(default_factory=Counter)
     values: tuple[np.ndarray, ...] = ()  # float64 [clips, measures], in parts
 
     @classmethod

@@ -28,9 +28,8 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.sans-serif": [
-        "DejaVu Sans"
-    ],  # comes with Matplotlib; the fallback of browsers is not wider
+    # comes with Matplotlib; the fallback of browsers is not wider
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
     "lines.linewidth": 1.5,
     "svg.fonttype": "none",
@@ -46,9 +45,8 @@ STYLE: dict[Any, Any] = {
 def style() -> Iterator[None]:
     """Set Matplotlib's options for these plots, whatever matplotlibrc says; restored afterwards."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing"
-        )  # browsers have the fonts that Matplotlib lacks
+        # browsers have the fonts that Matplotlib lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
@@ -96,9 +94,8 @@ def svg(figure: Figure, name: str, title: str) -> str:
     text = file.getvalue()
     text = re.sub(r"\n\s*", "\n", text[text.index("<svg ") :])
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # numbered separately in each figure
-    text = re.sub(
-        r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL
-    )  # would style the whole page
+    # would style the whole page
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)
     label = html.escape(title, quote=True)
     return text.replace(
         "<svg ", f'<svg role="img" aria-label="{label}" style="stroke-linejoin:round" ', 1

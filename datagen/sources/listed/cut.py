@@ -119,11 +119,11 @@ class Cut(Stage):
         found = exact.stream(file)
         size = found.size
         if "fps" in source:
-            wanted = source["size"][0], source["size"][1]
+            listed_size = source["size"][0], source["size"][1]
             first, last = source["span"]
-            span = exact.seconds_of_frames(first, last, source["fps"], wanted, found)
+            span = exact.seconds_of_frames(first, last, source["fps"], listed_size, found)
             own, region = (
-                exact.scaled_box(source["box"], wanted, size, margin)
+                exact.scaled_box(source["box"], listed_size, size, margin)
                 for margin in (0.0, self.margin)
             )
         else:

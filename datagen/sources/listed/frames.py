@@ -115,9 +115,8 @@ def _picture(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         raise Invalid("too_large", f"{info.filename} has {info.file_size} bytes")
     try:
         with file.open(info) as member, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # the bound here is lower
+            # the bound here is lower
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(member.read(MAX_BYTES)), formats=("PNG", "JPEG"))
             if picture.width * picture.height > MAX_PIXELS:
                 raise Invalid(
