@@ -1,4 +1,4 @@
-"""Are the shards what their index says?  Finds any missing, changed or extra byte.
+"""Do the shards match their index? Finds any missing, changed or extra byte.
 
 python -m datagen.verify --input data/shards
 """
@@ -23,7 +23,7 @@ from datagen.shards.reader import members
 
 
 def problems(folder: Path) -> Iterator[str]:
-    """One sentence per fault of a shards folder."""
+    """One sentence for each fault in a folder of shards."""
     index = read_index(folder)
     try:
         yield from _problems(folder, index)
@@ -39,12 +39,12 @@ def _problems(folder: Path, index: dict[str, Any]) -> Iterator[str]:
         yield from _shard_problems(folder / entry["file"], entry)
     for file in sorted(folder.glob("*.tar")):
         if file.name not in named:
-            yield f"{file.name}: extra, the index does not name it"
+            yield f"{file.name}: extra, it is not in the index"
     seen: dict[str, str] = {}
     for entry in index["shards"]:
         for key in entry["keys"]:
             if key in seen:
-                yield f"{entry['file']}: sample {key} is in {seen[key]} too"
+                yield f"{entry['file']}: sample {key} is also in {seen[key]}"
             seen[key] = entry["file"]
     yield from _leaks(index)
     for split, counts in index["splits"].items():
@@ -62,7 +62,7 @@ def _shard_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
     if size != entry["bytes"]:
         yield f"{path.name}: {size} bytes, the index says {entry['bytes']}"
     elif file_sha256(path) != entry["sha256"]:
-        yield f"{path.name}: changed, its sha256 is not the index's"
+        yield f"{path.name}: changed, its sha256 differs from the index"
     try:
         yield from _content_problems(path, entry)
     except (tarfile.TarError, OSError, ValueError) as error:
@@ -101,7 +101,7 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _sample_json(key: str, data: bytes) -> dict[str, Any]:
-    """A sample's json. ValueError where it is none."""
+    """A sample's json; ValueError if it is invalid."""
     sample = parse_json(data)
     if not isinstance(sample, dict) or type(sample.get("frames")) is not int:
         raise ValueError(f"the json of sample {key} does not say how many frames it has")
@@ -117,10 +117,12 @@ def _leaks(index: dict[str, Any]) -> Iterator[str]:
 
 
 def _excluded_samples(folder: Path, excluded: Excluded) -> Iterator[str]:
-    """A line for each sample that shows somebody on the list, or whose group does."""
+    """A line for each sample that shows, or whose group shows, somebody on the list."""
     samples: list[tuple[str, str, str, str | None]] = []
     for entry in read_index(folder)["shards"]:
-        with contextlib.suppress(tarfile.TarError, OSError, ValueError):  # told among the problems
+        with contextlib.suppress(
+            tarfile.TarError, OSError, ValueError
+        ):  # listed among the problems
             for key, _, data in members(folder / entry["file"], {"json"}):
                 sample = _sample_json(key, data)
                 samples.append(
@@ -132,7 +134,7 @@ def _excluded_samples(folder: Path, excluded: Excluded) -> Iterator[str]:
             yield f"{file}: sample {key} shows {name}"
         elif group in groups:
             yield (
-                f"{file}: sample {key} may show {groups[group]} too: it is of the same "
+                f"{file}: sample {key} may show {groups[group]} too: it is from the same "
                 "video, or has the same face"
             )
 
@@ -163,8 +165,8 @@ def main(cfg: Any) -> int:
         )
     if shown:
         advice = (
-            "make the shards again with it; add the keys of those who may be the same person "
-            "and are"
+            "make the shards again with it, and add the keys of samples that may show the same "
+            "person and do"
         )
         print(
             f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {advice}."

@@ -1,6 +1,6 @@
-"""One clip's story: where it came from, what was done and measured, what became of it.
+"""The history of one clip: its source, its stages and measurements, its outcome.
 
-python -m datagen.why KEY        a key, or the beginning or a part of one
+python -m datagen.why KEY        a key, or a part of a key or path
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(cfg: Any) -> int:
 
 
 def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
-    """Clip events by key, of the clip with that key, else of all whose key or path contains it."""
+    """Clip events by key: of the clip with that key, else of all whose key or path contains it."""
     from datagen.engine.ledger import read_ledger
 
     histories: dict[str, list[dict[str, Any]]] = {}
@@ -64,7 +64,7 @@ def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def story(events: list[dict[str, Any]], store: Store) -> Iterator[str]:
-    """The last run's account, stage by stage, and one line for each run before."""
+    """The last run's stages, one per line, and a line for each earlier run."""
     from datagen.stages import stage_position
 
     last = events[-1]

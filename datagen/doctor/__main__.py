@@ -1,4 +1,4 @@
-"""What is here, what each chosen backend needs, what is missing and the command that mends it.
+"""What this machine has, what each chosen backend needs, and the commands that fix what is missing.
 
 python -m datagen.doctor swap=inswapper gaze=l2cs
 """
@@ -21,7 +21,7 @@ class DoctorOptions(ShardsOptions):
 
 @command("datagen/doctor", DoctorOptions)
 def main(cfg: Any) -> int:
-    """0 if all that is chosen can run, else 1."""
+    """0 if every chosen backend can run, else 1."""
     from datagen.doctor.report import examined
 
     report = examined(cfg)

@@ -1,4 +1,4 @@
-"""The findings, as words and as JSON."""
+"""The findings, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datagen.doctor.packages import Package, packages
 from datagen.weights.check import there
 from datagen.weights.registry import FOLDER, WEIGHTS, Weight
 
-SHORT = 90  # characters on a backend that is not chosen
+SHORT = 90  # characters of text on a backend that is not chosen
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MachineReport:
 
     @property
     def is_ready(self) -> bool:
-        """All that is chosen can run; a version outside its range may do."""
+        """Whether every chosen backend can run; a version outside of its range may work."""
         return not (
             any(fact.problem for fact in self.facts)
             or any(package.state == "missing" for package in self.packages)
@@ -37,7 +37,7 @@ class MachineReport:
 
     @property
     def mend(self) -> list[str]:
-        """The commands for all that is chosen, each once."""
+        """The commands that fix everything chosen, each once."""
         wanted = [package.mend for package in self.packages if package.mend]
         wanted += [line for backend in self.backends if backend.is_chosen for line in backend.mend]
         return list(dict.fromkeys(wanted))
@@ -64,7 +64,7 @@ class MachineReport:
                 (w.name, there(w, self.weights), w.size, f"licence: {w.licence}", w.needed_by)
                 for w in WEIGHTS
             ),
-            "to mend": [*self.mend, *self._by_hand()] or ["nothing"],
+            "to fix": [*self.mend, *self._by_hand()] or ["nothing"],
         }
         lines = [
             line
@@ -74,12 +74,14 @@ class MachineReport:
         return "\n".join(
             [
                 *lines,
-                "all that is chosen can run" if self.is_ready else "not all that is chosen can run",
+                "every chosen backend can run"
+                if self.is_ready
+                else "some chosen backends cannot run",
             ]
         )
 
     def _by_hand(self) -> Iterator[str]:
-        """What no command mends."""
+        """Problems that no command fixes."""
         yield from (f"{fact.name}: see above" for fact in self.facts if fact.problem)
         for backend in self.backends:
             if backend.is_chosen and backend.problem and not backend.mend:
@@ -119,7 +121,7 @@ class MachineReport:
 
 
 def examined(cfg: DictConfig) -> MachineReport:
-    """For conf/datagen/doctor.yaml."""
+    """The report for the options of conf/datagen/doctor.yaml."""
     backends = list(all_of(cfg, FOLDER)) if cfg.all else chosen(cfg, FOLDER)
     return MachineReport(facts(cfg, FOLDER), packages(), backends, FOLDER)
 

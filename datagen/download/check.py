@@ -1,4 +1,4 @@
-"""Is a file the whole video that it should be?"""
+"""Checks that a file is the whole video."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from datagen.sources.listed.raw import SUFFIXES
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a raw file is: size in pixels as coded, frames a second, seconds, bytes, and the suffix
-    of its raw file.
-    """
+    """Properties of a raw file; width and height are those of the coded pictures, in pixels."""
 
     width: int
     height: int
@@ -33,11 +31,11 @@ class VideoFacts:
 
 
 def inspect(path: Path, announced: float | None = None) -> VideoFacts:
-    """Facts of a whole video file; Incomplete where it does not open, shows nothing, or ends before
-    its end.
+    """Facts of a whole video file.
 
-    `announced`: seconds that the host says it has. All packets are read and one frame decoded, so a
-    file that was cut off is found though its header is whole.
+    Raises Incomplete if the file does not open, shows nothing, or ends early. `announced` is the
+    length that the host gives, in seconds. All packets are read and one frame is decoded, so a
+    file that was cut off is found even if its header is whole.
     """
     try:
         with opened(path) as container:

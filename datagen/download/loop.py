@@ -1,4 +1,4 @@
-"""The run: one place that starts, waits, stops and writes down; threads that only fetch."""
+"""The download loop: one thread starts, waits, stops and records; the others only fetch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from datagen.engine.progress import Progress
 from datagen.sources.listed.raw import safe_name
 
 Fetch = Callable[[str, Path, Callable[[str, int], None]], tuple[Path, dict[str, Any]]]
-TRIES_IN_A_RUN = 2  # of a video that the host refused while it refused all
+TRIES_IN_A_RUN = 2  # of a video that the host blocked
 
 
 class Stopped(Exception):
-    """The run ends while this video is under way."""
+    """The run ended while this video was being downloaded."""
 
 
 @dataclass(frozen=True)
 class FetchedVideo:
-    """A whole, checked file below the parts folder."""
+    """A complete, checked file below the parts folder."""
 
     part: Path
     facts: VideoFacts
@@ -40,9 +40,7 @@ class FetchedVideo:
 
 @dataclass
 class Downloader:
-    """Fetches videos one after another, `workers` at a time. What comes back is settled in the
-    thread that runs it.
-    """
+    """Downloads videos, `workers` at a time; the thread that calls `run` records the results."""
 
     fetch: Fetch
     raw_folder: RawVideoFolder
@@ -53,7 +51,7 @@ class Downloader:
     clock: SystemClock
     route: AccessRoute
     workers: int = 1
-    sentence: str = ""  # why it ended before its time
+    sentence: str = ""  # why it stopped early
     tries: Counter[str] = field(default_factory=Counter)
     _jobs: queue.Queue[str | None] = field(default_factory=queue.Queue)
     _results: queue.Queue[tuple[str, FetchedVideo | BaseException]] = field(
@@ -61,13 +59,13 @@ class Downloader:
     )
     _stop: threading.Event = field(default_factory=threading.Event)
     _in_flight: int = 0
-    _began: dict[str, int] = field(
-        default_factory=dict
-    )  # video -> how often the breaker had opened
+    # video -> the breaker's openings when it started
+    _began: dict[str, int] = field(default_factory=dict)
 
     def run(self, videos: list[str]) -> None:
-        """All of them, as far as host and disk allow. Whatever ends it, what is done is written
-        down.
+        """Download all of them, as far as host and disk allow.
+
+        However it ends, finished downloads are recorded.
         """
         waiting = deque(videos)
         self._parts.mkdir(parents=True, exist_ok=True)
@@ -83,7 +81,7 @@ class Downloader:
             shutil.rmtree(self._parts, ignore_errors=True)
 
     def _step(self, waiting: deque[str]) -> None:
-        """Start the next, or wait for what there is to wait for."""
+        """Start the next video, or wait for a result or a pause to end."""
         self._stop_if_exhausted()
         delay = max(self.breaker.delay(), self.rate_limiter.delay())
         most = self.workers if self.breaker.is_closed else 1
@@ -109,14 +107,14 @@ class Downloader:
             return
         if self.disk_budget.is_full:
             self.sentence = (
-                f"stopped: {self.disk_budget.used / 1e9:.1f} GB of raw files, and --max-gb has no "
-                "room for the next."
+                f"stopped: there are {self.disk_budget.used / 1e9:.1f} GB of raw files, and "
+                "--max-gb has no room for the next."
             )
         elif self.breaker.spent:
             self.sentence = (
                 f"stopped: the host refused {self.breaker.row} videos in a row and after "
                 f"{self.breaker.opened} pauses "
-                "(the last reason is above); wait some hours, or give --cookies or another --proxy."
+                "(the last reason is above); wait some hours, or try --cookies or another --proxy."
             )
 
     def _take(self, video: str, result: FetchedVideo | BaseException, waiting: deque[str]) -> None:
@@ -149,7 +147,7 @@ class Downloader:
 
     @property
     def gave_up(self) -> bool:
-        """The host refused so long that there was no use in going on."""
+        """Whether the run stopped because the host kept refusing."""
         return self.breaker.spent
 
     @property
@@ -157,11 +155,11 @@ class Downloader:
         return self.raw_folder.folder / PARTS
 
     def _work(self) -> None:
-        """One thread: a video in, a checked file or an error out."""
+        """One worker thread: takes a video, returns a checked file or an error."""
         while (video := self._jobs.get()) is not None and not self._stop.is_set():
             try:
                 self._results.put((video, self._attempt(video)))
-            except BaseException as error:  # whatever it is, it is the answer for this video
+            except BaseException as error:  # whatever it is, it is this video's result
                 self._results.put((video, error))
 
     def _attempt(self, video: str) -> FetchedVideo:
@@ -179,7 +177,7 @@ class Downloader:
 
 
 def _of_host(info: Mapping[str, object]) -> dict[str, object]:
-    """What the host says of a video that is worth remembering."""
+    """The part of the host's metadata that the manifest keeps."""
     names = {"format_id": "format", "upload_date": "uploaded", "duration": "announced"}
     return {
         name: info[key]

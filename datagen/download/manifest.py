@@ -1,8 +1,7 @@
-"""What became of every video, for ever: one JSON object per line beside the raw files, on disk
-before it is believed.
+"""The permanent record of every download: one JSON object per line, beside the raw files.
 
-The truth for the next run. A line that a crash cut off is skipped when reading and closed before
-the next is written.
+Each line is on disk before the run relies on it, and the next run starts from it. A line that a
+crash cut off is skipped when reading, and ended before the next one is written.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from datagen.core.limits import lines
 from datagen.download.answers import RETRIED, Answer
 
 NAME = "manifest.jsonl"
-KEPT, DROPPED = (
-    "kept",
-    "dropped",
-)  # the raw file is there; it was, and went after its clips were cut
+# the raw file is present; it was removed after its clips were cut
+KEPT, DROPPED = "kept", "dropped"
 
 
 @dataclass(frozen=True)
 class AccessRoute:
-    """By which way a video was asked for: digests of the proxy's address, which may hold a
-    password, and of what the cookies file holds: other cookies under the old name are another way.
+    """The proxy and cookies of a request, as digests.
+
+    The proxy's address may hold a password. Cookies are told apart by the content of their file,
+    not by its name.
     """
 
     proxy: str = ""
@@ -39,7 +38,7 @@ class AccessRoute:
 
     @classmethod
     def of(cls, proxy: str | None, cookies: str | None) -> AccessRoute:
-        """UserError for a file of `cookies` that cannot be read."""
+        """UserError if the file of `cookies` cannot be read."""
         return cls(
             _digest(proxy.encode()) if proxy else "", _digest(_read(cookies)) if cookies else ""
         )
@@ -51,12 +50,12 @@ class VideoState:
 
     outcome: str
     reason: str = ""
-    tries: int = 0  # of a video whose failures may pass
+    tries: int = 0  # failures so far, of a video that may become available
     routes: dict[str, set[str]] = field(default_factory=lambda: {"proxy": set(), "cookies": set()})
     facts: Mapping[str, object] = field(default_factory=dict)
 
     def is_open(self, route: AccessRoute, tries: int) -> bool:
-        """Whether it is tried again by itself."""
+        """Whether the video is tried again automatically."""
         policy = RETRIED.get(self.outcome, "never")
         if policy in ("proxy", "cookies"):
             return getattr(route, policy) not in self.routes[policy]
@@ -64,19 +63,17 @@ class VideoState:
 
 
 class Manifest:
-    """Reads what is there, appends what happens. One writer at a time: the one who holds the
-    folder's lock.
-    """
+    """Reads the record and appends to it. Only the holder of the folder's lock may write."""
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
         self.states: dict[str, VideoState] = {}
-        self.attempts: list[float] = []  # when the host was asked, in seconds since 1970
+        self.attempts: list[float] = []  # times of the requests, in seconds since 1970
         for line in _lines(self.path):
             self._apply(line)
 
     def kept(self, video: str, file: str, facts: Mapping[str, object], how: str) -> None:
-        """`how`: fetched, imported or found."""
+        """`how`: fetched, local or found."""
         self._append({"video": video, "outcome": KEPT, "how": how, "file": file, **facts})
 
     def dropped(self, video: str) -> None:
@@ -124,7 +121,7 @@ class Manifest:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines that name a video and what became of it."""
+    """Whole lines that name a video and its outcome."""
     if not path.exists():
         return
     with path.open("rb") as file:

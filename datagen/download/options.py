@@ -1,4 +1,4 @@
-"""The command's options, checked together before any work."""
+"""The command's options, all checked before any work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUMBERS = ("sleep", "max_sleep", "sleep_requests", "retry_sleep", "socket_timeou
 
 
 def make_source(cfg: DictConfig) -> ListedSource:
-    """The listed source; UserError for one that has no list of videos."""
+    """The listed source; UserError if the source has no list of videos."""
     from hydra.utils import instantiate
 
     try:
@@ -37,13 +37,13 @@ def make_source(cfg: DictConfig) -> ListedSource:
     if not isinstance(source, ListedSource):
         kind = type(source).__name__.lower()
         raise UserError(
-            f"source={kind} lists no videos to fetch: source=celebvhq or source=vfhq is expected."
+            f"source={kind} has no list of videos: source=celebvhq or source=vfhq is expected."
         )
     return source
 
 
 def check(cfg: DictConfig) -> None:
-    """UserError that lists every mistake."""
+    """UserError that names every mistake."""
     mistakes = [_whole(cfg, name, least) for name, least in WHOLE.items()] + [
         _number(cfg, name) for name in NUMBERS
     ]
@@ -54,7 +54,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def fetching(cfg: DictConfig) -> FetchOptions:
-    """How videos are asked for, checked; nothing is loaded where nothing will be asked."""
+    """The download options, checked; yt-dlp is loaded only if something will be downloaded."""
     options = FetchOptions(
         url=str(cfg.url),
         height=cfg.height,
@@ -70,7 +70,7 @@ def fetching(cfg: DictConfig) -> FetchOptions:
         allow_private=cfg.allow_private,
     )
     if "{id}" not in options.url:
-        raise UserError(f"--url {options.url}: {{id}} is expected where the video's id belongs.")
+        raise UserError(f"--url {options.url}: {{id}} is expected in place of the video's id.")
     if not (cfg.dry_run or cfg.offline):
         options.check()
     return options

@@ -1,6 +1,4 @@
-"""How fast: a pause between two videos, so many an hour at most, so many bytes on the disk at
-most.
-"""
+"""Limits of a run: pauses between videos, videos per hour, bytes on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ HOUR = 3600.0
 
 
 class RateLimiter:
-    """When the next video may start. `before` are starts of earlier runs, in seconds since 1970."""
+    """Says when the next video may start. `before` are starts of earlier runs, s since 1970."""
 
     def __init__(
         self,
@@ -31,7 +29,7 @@ class RateLimiter:
         self._next = 0.0
 
     def delay(self) -> float:
-        """Seconds until the next may start."""
+        """Seconds until the next video may start."""
         now = self._clock.now()
         while self._starts and self._starts[0] <= now - HOUR:
             self._starts.popleft()
@@ -41,7 +39,7 @@ class RateLimiter:
         return max(0.0, wait)
 
     def start(self) -> None:
-        """One starts now. The pause is drawn, so that requests do not come like a clock's."""
+        """Note that a video starts now. The pause after it is random, to avoid a regular rhythm."""
         self._starts.append(self._clock.now())
         self._next = self._clock.now() + random.uniform(*self._sleep)
 
@@ -52,11 +50,11 @@ class OverDiskBudget(Exception):
 
 @dataclass
 class DiskBudget:
-    """Bytes of raw files on disk, those under way included; safe for several threads."""
+    """Bytes of raw files on disk, partial ones included; safe for several threads."""
 
     limit: int | None
     used: int = 0
-    closed: bool = False  # a video did not fit
+    closed: bool = False  # set once a video did not fit
     _under_way: dict[str, dict[str, int]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -65,9 +63,7 @@ class DiskBudget:
         return self.closed or (self.limit is not None and self.used >= self.limit)
 
     def take(self, video: str, file: str, size: int) -> None:
-        """A file of a video under way has, or is announced to have, this size. Full where that is
-        too much.
-        """
+        """Note the size, or announced size, of a partial file; raises OverDiskBudget."""
         with self._lock:
             self._under_way.setdefault(video, {})[file] = size
             total = self.used + sum(sum(files.values()) for files in self._under_way.values())
@@ -76,7 +72,7 @@ class DiskBudget:
             raise OverDiskBudget
 
     def settle(self, video: str, size: int = 0) -> None:
-        """The video is done, or given up; `size` bytes of it stay."""
+        """Note that the video is done or given up; `size` bytes of it stay on disk."""
         with self._lock:
             self._under_way.pop(video, None)
             self.used += size

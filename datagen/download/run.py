@@ -1,4 +1,4 @@
-"""The command: what is here, what is fetched, what came of it."""
+"""The command: check what is present, download the rest, print the account."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from datagen.sources.listed.base import ListedSource
 
 
 def terms(source: ListedSource) -> str:
-    """Under what conditions the dataset may be used, in one line."""
+    """The dataset's licence and terms, in one line."""
     rights = source.rights
     return f"{source.name}: {rights['license']}; {rights['terms']} ({rights['source']})"
 
 
 def dry_run(cfg: DictConfig, source: ListedSource) -> int:
-    """What would be done; writes nothing and asks no host."""
+    """Print what would be done; writes nothing and contacts no host."""
     accounts = Accounts.of(source)
     todo = plan(source, Manifest(Path(source.raw)), accounts, _policy(cfg))
     clips = sum(accounts.clips(video) for video in todo.fetch)
     print(
         f"would fetch {len(todo.fetch):,} videos with {clips:,} clips; their size is not "
-        "known before."
+        "known in advance."
     )
     if todo.found:
         print(
-            f"would check {len(todo.found):,} files that are here and were not fetched "
+            f"would check {len(todo.found):,} files that are here but were not fetched "
             "by this command."
         )
     _report_opted_out(opted_out_files(source, accounts), purge=False)
@@ -46,7 +46,7 @@ def dry_run(cfg: DictConfig, source: ListedSource) -> int:
 
 
 def run(cfg: DictConfig, source: ListedSource, options: FetchOptions) -> int:
-    """Look, fetch, account. Exit code 1 if the host refused so long that the run gave up."""
+    """Check, download, print the account. Exit code 1 if the run gave up on the host."""
     manifest, accounts = Manifest(Path(source.raw)), Accounts.of(source)
     _report_opted_out(opted_out_files(source, accounts), cfg.purge)
     todo = plan(source, manifest, accounts, _policy(cfg))
@@ -64,7 +64,7 @@ def run(cfg: DictConfig, source: ListedSource, options: FetchOptions) -> int:
                     cfg, raw_folder, len(todo.fetch), partial(fetch, options)
                 )
                 downloader.run(todo.fetch)
-    finally:  # the books are told however it ends
+    finally:  # the account is printed however it ends
         if downloader:
             downloader.progress.close()
         print("\n".join(accounts.lines()), flush=True)
@@ -74,14 +74,14 @@ def run(cfg: DictConfig, source: ListedSource, options: FetchOptions) -> int:
         plan(source, manifest, accounts, replace(_policy(cfg), limit=None, again=False)).fetch
     )
     if still:
-        print(f"{still:,} videos may still come: the same command goes on with them.")
+        print(f"{still:,} videos are still to fetch: run the same command again to continue.")
     return int(downloader is not None and downloader.gave_up)
 
 
 def make_downloader(
     cfg: DictConfig, raw_folder: RawVideoFolder, count: int, fetch: Fetch
 ) -> Downloader:
-    """The loop of a configuration."""
+    """The downloader that the configuration describes."""
     clock = SystemClock()
     used = sum(path.stat().st_size for path in raw_folder.folder.iterdir() if path.is_file())
     return Downloader(

@@ -1,4 +1,4 @@
-"""Shards in the official MegActor layout made into ours.
+"""Convert shards in the official MegActor layout into ours.
 
 python -m datagen.prepare --input tars/ --output data/shards
 """

@@ -1,5 +1,6 @@
-"""Official MegActor tars made into our shards: videos cut, faces, masks and gaze found, so that no
-loader needs to.
+"""Official MegActor tars converted into our shards.
+
+Videos are cut, and faces, masks and gaze are computed here once, so that no loader has to.
 """
 
 from __future__ import annotations
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
 
 TWINS = ("styled.mp4", "swapped.mp4")
 LEAST_COVERAGE = 0.97  # share of the frames that must show the face, as in conf/select/default.yaml
-SCRATCH = ".preparing"  # below the output: what was made of the samples, until it is in shards
+SCRATCH = ".preparing"  # below the output: converted samples until they are packed
 
 
 def run(cfg: DictConfig) -> int:
-    """Make shards of all tars in `cfg.input`; exit code 1 where a tar could not be read to its
-    end.
-    """
+    """Convert all tars in `cfg.input`; exit code 1 if a tar could not be read to its end."""
     from datagen.core.files import clear_parts
     from datagen.core.lock import locked
     from datagen.prepare import official
@@ -66,7 +65,7 @@ def run(cfg: DictConfig) -> int:
 
 
 def _checked(cfg: DictConfig) -> tuple[OfficialCutter, Selection]:
-    """UserError that lists all mistakes of the options."""
+    """The cutter and the selection; UserError that names every mistake in the options."""
     from datagen.prepare.official import OfficialCutter
     from datagen.shards.selection import Rule, Selection
 
@@ -91,7 +90,7 @@ def _checked(cfg: DictConfig) -> tuple[OfficialCutter, Selection]:
 
 @dataclass
 class ConvertedSample:
-    """A sample that is kept: our members as files below its folder, and its json so far."""
+    """A kept sample: its members as files below its folder, and its json so far."""
 
     key: str
     files: dict[str, Path]
@@ -102,7 +101,7 @@ class ConvertedSample:
 
 @dataclass
 class Conversion:
-    """What is done with the tars, and the books of it."""
+    """Converts the samples of the tars, and counts them."""
 
     cutter: OfficialCutter
     selection: Selection
@@ -123,7 +122,7 @@ class Conversion:
         self.stages: list[Stage] = [MeshFaces(), PolygonMask(), IrisGaze()]
 
     def take(self, tar: Path) -> None:
-        """All samples of a tar; each is counted."""
+        """Convert all samples of a tar; each is counted."""
         from datagen.prepare import official
 
         folder = self.scratch / "official"
@@ -155,7 +154,7 @@ class Conversion:
                 shutil.rmtree(self.scratch / key, ignore_errors=True)
 
     def packed(self) -> Iterator[Sample]:
-        """Duplicates out, groups and splits drawn."""
+        """Drop duplicates, assign groups and splits, and give the samples to pack."""
         from datagen.engine.ledger import DUPLICATE
         from datagen.shards.selection import Candidate, duplicates, groups
 
@@ -183,7 +182,7 @@ class Conversion:
         )
 
     def _key(self, sample: OfficialSample) -> str:
-        """The official key where it can be ours and is new, else one made of its place."""
+        """The official key if it is valid and new, else one derived from its path in the tar."""
         from datagen.core.keys import is_key, key_of
 
         if is_key(sample.key) and sample.key not in self.seen:
@@ -195,7 +194,7 @@ class Conversion:
         self.rejects.append({"key": key, "outcome": outcome, "reason": reason, "stage": "prepare"})
 
     def _sample(self, key: str, sample: OfficialSample) -> ConvertedSample:
-        """Raises Reject."""
+        """Convert one sample. Raises Reject."""
         from datagen.core.files import file_sha256
         from datagen.engine.clip import Artefact, Clip
         from datagen.prepare.official import cut_all
@@ -223,7 +222,7 @@ class Conversion:
         )
 
     def _measured(self, clip: Clip, folder: Path) -> Clip:
-        """Faces, mask and gaze of the cut target. Raises Reject."""
+        """Run faces, mask and gaze on the cut target. Raises Reject."""
         for stage in self.stages:
             workdir = folder / stage.name
             workdir.mkdir()
@@ -236,7 +235,7 @@ class Conversion:
 def _provenance(
     key: str, source: dict[str, str], fps: int, frames: int, plan: CutPlan
 ) -> dict[str, Any]:
-    """What a sample's json says of where it comes from, as datagen.shards words it."""
+    """The part of a sample's json on its origin, in the format of datagen.shards."""
     seconds, start = round(frames / fps, 3), plan.span[0]
     cut = {"seconds": seconds, "frames": frames, "fps": fps, "crop_px": plan.crop.side}
     return {
@@ -266,7 +265,7 @@ def _makers(stages: Sequence[Stage]) -> dict[str, object]:
 
 
 def _packed(made: ConvertedSample, group: str, split: str) -> Sample:
-    """A twin that is absent has an empty member: no bytes that could be taken for a video."""
+    """The sample to pack. An absent twin has an empty member, which cannot be taken for a video."""
     from datagen.core.files import canonical, file_sha256
     from datagen.shards.index import FIELDS
     from datagen.shards.writer import Member, Sample
@@ -294,11 +293,11 @@ def _report(work: Conversion, output: Path, index: dict[str, Any]) -> None:
     from datagen.core.text import line_of
 
     if work.pickles:
-        print(f"{work.pickles} pickled members (.pyd) are left unread: faces are found anew.")
+        print(f"{work.pickles} pickled members (.pyd) were not read: faces are detected again.")
     if work.twins_absent:
         print(
-            f"{work.twins_absent} twins are absent or do not show the target's frames: "
-            "their members are empty."
+            f"{work.twins_absent} twins are absent or shorter than the target: their "
+            "members are empty."
         )
     for fault in work.faults:
         print(line_of(fault))

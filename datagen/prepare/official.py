@@ -1,4 +1,4 @@
-"""Tars of the official MegActor data, read as they are; their videos cut alike."""
+"""Reads tars of the official MegActor data, and cuts target and twins alike."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ from datagen.core.limits import MAX_MEMBER
 from datagen.media import video
 from datagen.vision.crop import STEADY, Crop, crop_of
 
-FIELDS = {"mp4": "mp4", "swapped.mp4": "swapped.mp4", "mp4_styled": "styled.mp4"}  # theirs -> ours
+FIELDS = {
+    "mp4": "mp4",
+    "swapped.mp4": "swapped.mp4",
+    "mp4_styled": "styled.mp4",
+}  # official field -> ours
 PICKLE = ".pyd"
 
 
 @dataclass(frozen=True)
 class OfficialSample:
-    """A sample: its videos by our field names, files of a folder that the next sample takes over.
+    """A sample: its videos by our field names. The next sample overwrites their files.
 
-    With a `fault`, why the tar cannot be read to its end: the sample that is cut off; its key is
-    empty between samples.
+    `fault` says why the tar cannot be read to its end. The sample is then the one that is cut off;
+    its key is empty if the fault lies between samples.
     """
 
     tar: Path
@@ -40,7 +44,7 @@ class OfficialSample:
 
 
 def tars_of(folder: Path) -> list[Path]:
-    """The .tar files below a folder; UserError where there are none."""
+    """The .tar files below a folder; UserError if there are none."""
     if found := sorted(folder.rglob("*.tar")):
         return found
     raise UserError(
@@ -49,9 +53,7 @@ def tars_of(folder: Path) -> list[Path]:
 
 
 def samples(tar: Path, folder: Path) -> Iterator[OfficialSample]:
-    """The samples of a tar one after the other; members of a sample lie together, as WebDataset
-    asks.
-    """
+    """The samples of a tar, one by one; the members of a sample are adjacent, as in WebDataset."""
     films: dict[str, Path] = {}
     key, pickles = "", 0
     try:
@@ -74,7 +76,7 @@ def samples(tar: Path, folder: Path) -> Iterator[OfficialSample]:
 
 
 def _parted(member: str) -> tuple[str, str]:
-    """Key and field, at the first dot behind the last slash."""
+    """Key and field, split at the first dot after the last slash."""
     folder, slash, file = member.rpartition("/")
     name, _, field = file.partition(".")
     return f"{folder}{slash}{name}", field
@@ -96,7 +98,7 @@ def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class CutPlan:
-    """Which square of a target is taken from when to when, s."""
+    """The square to cut from a target, and its span in s."""
 
     crop: Crop
     span: tuple[float, float]
@@ -104,9 +106,7 @@ class CutPlan:
 
 @dataclass
 class OfficialCutter(Clips):
-    """Cuts a target as datagen.clips does, or takes it whole where it is square, and its twins just
-    like it.
-    """
+    """Cuts targets as datagen.clips does, but keeps square ones whole; twins are cut alike."""
 
     def plan(self, target: Path) -> CutPlan:
         """Raises Reject("no_face" | "too_short")."""
@@ -120,7 +120,7 @@ class OfficialCutter(Clips):
         return CutPlan(crop_of(scene.track.smooth(STEADY), size, self.margin), scene.span)
 
     def cut(self, film: Path, plan: CutPlan, path: Path) -> int:
-        """Write the square; how many frames it has."""
+        """Write the square video; returns its number of frames."""
         most = int((plan.span[1] - plan.span[0]) * self.fps + 1e-3)
         with video.Writer(path, self.fps, self.crf) as writer:
             for square in self._cut(film, plan):
@@ -130,9 +130,7 @@ class OfficialCutter(Clips):
             return writer.count
 
     def _cut(self, film: Path, plan: CutPlan) -> Iterator[np.ndarray]:
-        """A picture of another size than the target's (styled ones are 512 px square) is stretched
-        over it.
-        """
+        """Frames of another size than the target's (styled ones are 512 px square) are resized."""
         shown = square = None
         for frame in video.resample(video.read(film, plan.span), self.fps, plan.span[0]):
             if frame.rgb is not shown or square is None:
@@ -146,9 +144,10 @@ class OfficialCutter(Clips):
 def cut_all(
     cutter: OfficialCutter, films: dict[str, Path], folder: Path
 ) -> tuple[dict[str, Path], int, CutPlan]:
-    """Our field -> cut video of target and usable twins, their number of frames. Raises Reject:
-    "no_target", "no_twin", and what the target's own cut raises. A twin counts as absent where it
-    cannot be read or is shorter.
+    """Cut the target and its usable twins: (our field -> video, number of frames, plan).
+
+    Raises Reject: "no_target", "no_twin", or that of the target's own cut. A twin counts as absent
+    if it cannot be read or is shorter.
     """
     if "mp4" not in films:
         raise Reject("no_target", "there is no mp4")
@@ -158,7 +157,7 @@ def cut_all(
     if count < cutter.min_seconds * cutter.fps:
         raise Reject(
             "too_short",
-            f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are wanted",
+            f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are required",
         )
     for field in sorted(films.keys() - {"mp4"}):
         path = folder / f"cut.{field}"

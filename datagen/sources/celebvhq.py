@@ -1,6 +1,4 @@
-"""CelebV-HQ: clips of YouTube videos by the dataset's own list, celebvhq_info.json.  (Zhu et al.,
-ECCV 2022)
-"""
+"""CelebV-HQ (Zhu et al., ECCV 2022): clips of YouTube videos, listed in celebvhq_info.json."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ SIDES = ("left", "top", "right", "bottom")
 
 @dataclass
 class CelebVHQ(ListedSource):
-    """The list in `metadata`, in its order."""
+    """The clips listed in `metadata`, in its order."""
 
     name: ClassVar[str] = "celebvhq"
     rights: ClassVar[Mapping[str, str]] = RIGHTS
@@ -79,7 +77,7 @@ class CelebVHQ(ListedSource):
 
     @cached_property
     def _names(self) -> dict[str, tuple[str, ...]]:
-        """Names of appearances and actions, in order; none where the file does not say them."""
+        """Names of appearances and actions, in order; empty if the file does not have them."""
         value: object = next(
             (
                 value
@@ -130,7 +128,7 @@ def span_of(value: object) -> tuple[float, float]:
 
 
 def box_of(value: object) -> Box:
-    """(left, top, right, bottom) in shares of the picture. Raises BadEntry."""
+    """(left, top, right, bottom) as shares of the picture. Raises BadEntry."""
     if not isinstance(value, dict):
         raise BadEntry("box", f"bbox is {value!r:.40}")
     left, top, right, bottom = (_number(value.get(name), "box", name) for name in SIDES)
@@ -147,7 +145,7 @@ def box_of(value: object) -> Box:
 
 
 def labels_of(value: object, names: Mapping[str, Sequence[str]], seconds: float) -> tuple[str, ...]:
-    """What the clip shows: appearances, actions, and emotions as emotion:NAME. Raises BadEntry."""
+    """Labels of appearances, actions, and emotions (emotion:NAME). Raises BadEntry."""
     if not isinstance(value, dict):
         raise BadEntry("attributes", f"attributes are {value!r:.40}")
     found = []
@@ -165,9 +163,7 @@ def labels_of(value: object, names: Mapping[str, Sequence[str]], seconds: float)
 
 
 def _emotions(value: object, seconds: float) -> set[str]:
-    """One for all of the clip, or those of its parts; parts of no length, of which the list has
-    some, are left out.
-    """
+    """The emotion of the whole clip, or those of its parts; parts without length are ignored."""
     emotion = value if isinstance(value, dict) else {}
     labels: object = emotion.get("labels")
     if isinstance(labels, str) and emotion.get("sep_flag") is False:

@@ -1,4 +1,4 @@
-"""Any tree of video files, any codec that PyAV reads."""
+"""A folder of video files, in every codec that PyAV reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUFFIXES = frozenset(
 
 @dataclass
 class VideoFile(Stage):
-    """The file itself, where it lies."""
+    """The file itself, which is not copied."""
 
     name = "source"
     version = 1
@@ -32,7 +32,7 @@ class VideoFile(Stage):
     root: str
 
     def of_clip(self, clip: Clip) -> dict[str, object]:
-        """A file that was written again is read again; its content is hashed once."""
+        """Path, size and date: a file that was rewritten is read again."""
         path = self._path(clip)
         try:
             stat = path.stat()
@@ -54,12 +54,12 @@ class VideoFile(Stage):
 
 @dataclass
 class FolderSource(Source):
-    """Videos below `input`, in order of their names; each becomes one clip per shot of one face."""
+    """Videos below `input`, in order of their paths; each becomes one clip per shot of one face."""
 
     input: str
     license: str = "unknown"
     terms: str = "unknown: the owner of the videos decides"
-    retrieved: str | None = None  # when they were taken or fetched
+    retrieved: str | None = None  # when they were recorded or downloaded
 
     def __post_init__(self) -> None:
         self._left_out: set[Path] = set()
@@ -79,7 +79,7 @@ class FolderSource(Source):
         return len(self.files())
 
     def files(self) -> list[Path]:
-        """Sorted by relative path. UserError where the folder is missing or holds no video."""
+        """The videos by relative path; UserError if the folder is missing or holds none."""
         root = Path(self.input)
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
@@ -108,7 +108,7 @@ class FolderSource(Source):
             yield from (Path(at) / name for name in names)
 
     def video_seconds(self, clip: Clip) -> float | None:
-        """None where the file is gone or cannot be opened."""
+        """None if the file is gone or cannot be opened."""
         try:
             return video.probe(Path(self.input) / clip.source["path"]).seconds
         except (Reject, OSError):

@@ -1,6 +1,4 @@
-"""VFHQ: clips of YouTube videos by the dataset's text files, or its released archives of frames.
-(Xie et al., 2022)
-"""
+"""VFHQ (Xie et al., 2022): clips of YouTube videos, from text files or archives of frames."""
 
 from __future__ import annotations
 
@@ -34,8 +32,10 @@ _NAME = re.compile(r"Clip\+([^+]*)\+P(\d+)\+C(\d+)\+F(\d+)-(\d+)")
 
 @dataclass
 class VFHQ(ListedSource):
-    """The text files in `metadata` (a folder or a zip), in order of their names; with `frames` (a
-    folder) the clips of the archives there instead, and of `metadata`, if it is given, their rate.
+    """The clips of the text files in `metadata` (a folder or a zip), by name.
+
+    With `frames` (a folder), the clips of the archives there; `metadata` then only gives their
+    frame rates, if it is there.
     """
 
     name: ClassVar[str] = "vfhq"
@@ -82,9 +82,7 @@ class VFHQ(ListedSource):
 
     @cached_property
     def _groups(self) -> list[tuple[str, str, str, int]]:
-        """(archive, clip, what is wrong with it, number of pictures), archive by archive: those are
-        costly to open.
-        """
+        """(archive, clip, problem, number of pictures) by archive, as opening one is slow."""
         folder = Path(str(self.frames))
         paths = sorted(folder.glob("*.zip")) if folder.is_dir() else []
         if not paths:
@@ -109,7 +107,7 @@ class VFHQ(ListedSource):
                 clip,
                 video,
                 f"{BAD_FRAMES}:{problem}",
-                f"the names of its pictures in {file} are at fault",
+                f"its pictures in {file} have invalid names",
             )
         return Entry(
             clip, video, span=(1, count), fps=self._rates.get(clip, float(self.fps)), archive=file
@@ -117,7 +115,7 @@ class VFHQ(ListedSource):
 
     @cached_property
     def _rates(self) -> dict[str, float]:
-        """Clip -> frames per second, of those that the metadata says it of."""
+        """Clip -> frames per second, for the clips with a rate in the metadata."""
         if not self.metadata or not Path(self.metadata).exists():
             return {}
         entries = (entry_of(name, text) for name, text in self._texts())
@@ -125,7 +123,7 @@ class VFHQ(ListedSource):
 
 
 def entry_of(name: str, text: bytes | str) -> Entry:
-    """Of a text file's name, without suffix, and its text, or the reason why there is none."""
+    """The entry of a text file: its name without suffix, and its text or why it is unreadable."""
     video = ""
     try:
         video, start, end = numbers_of(name)
@@ -151,7 +149,7 @@ def entry_of(name: str, text: bytes | str) -> Entry:
 
 
 def numbers_of(name: str) -> tuple[str, int, int]:
-    """(video, F of its first frame, F of its last) out of a clip's name. Raises BadEntry."""
+    """(video, first frame, last frame) from a clip's name. Raises BadEntry."""
     match = _NAME.fullmatch(name)
     if not match:
         raise BadEntry("name", f"{name!r:.80} is no Clip+VIDEO+PERSON+CLIP+FRAMES")
@@ -164,8 +162,8 @@ def numbers_of(name: str) -> tuple[str, int, int]:
 
 
 def fields(text: bytes) -> dict[str, list[str]]:
-    """First word of a line -> its words, `:` left out; the lines of single frames are left out."""
-    # there are hundreds of those, between the head and the last line: they are not even split
+    """First word of a line -> its other words, without `:`; lines of single frames are skipped."""
+    # hundreds of those lie between the head and the last line: they are not even split
     head, tail = text[:4096], text[-4096:] if len(text) > 4096 else b""
     found: dict[str, list[str]] = {}
     for line in (head + b"\n" + tail).decode("utf-8", "replace").splitlines():
@@ -194,7 +192,7 @@ def box_of(words: list[str], size: tuple[int, int]) -> Box:
 
 
 def whole(lines: dict[str, list[str]], name: str) -> int:
-    """A side of the picture, px. Raises BadEntry."""
+    """A side of the picture in px. Raises BadEntry."""
     value = number(lines.get(name, [])[-1:], "size")
     if value != int(value) or not 16 <= value <= 16384:
         raise BadEntry("size", f"{name} is {value:g}")
@@ -202,7 +200,7 @@ def whole(lines: dict[str, list[str]], name: str) -> int:
 
 
 def number(words: list[str], reason: str) -> float:
-    """Raises BadEntry."""
+    """The first word as a finite number. Raises BadEntry."""
     try:
         value = float(words[0])
     except IndexError:

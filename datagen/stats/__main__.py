@@ -1,4 +1,4 @@
-"""What is in the shards, what was lost and why, whether the twins are any good.
+"""Statistics of shards: what is in them, what was lost and why, how good the twins are.
 
 python -m datagen.stats --input data/shards
 """
@@ -52,7 +52,7 @@ def main(cfg: Any) -> int:
         return _print_json(dataset.to_json())
     from datagen.stats import terminal
 
-    lines = _write(cfg, dataset)  # first: a pipe may close while we print
+    lines = _write(cfg, dataset)  # before printing: a pipe may close
     terminal.show(dataset)
     print("\n".join(lines))
     return 0
@@ -96,7 +96,7 @@ def _print_json(value: Mapping[str, object]) -> int:
 
 
 def _write(cfg: DictConfig, dataset: Dataset) -> list[str]:
-    """Card and report where they are wanted; a line for each."""
+    """Write the card and the report that were asked for; returns a line for each."""
     from datagen.core.lock import make_folder
 
     folder, lines = Path(cfg.output or cfg.input), []
@@ -106,7 +106,7 @@ def _write(cfg: DictConfig, dataset: Dataset) -> list[str]:
         from datagen.stats.card import write_card
 
         is_ours = write_card(dataset, folder / "README.md", cfg.overwrite)
-        kept = "was edited or is not ours and stays as it is; --overwrite replaces it."
+        kept = "was edited or written by something else, so it was kept; --overwrite replaces it."
         lines.append(f"{folder / 'README.md'}: {'the dataset card.' if is_ours else kept}")
     if cfg.report:
         from datagen.engine.store import Store

@@ -1,7 +1,7 @@
-"""The dataset card: README.md beside the shards in Hugging Face's form, made of the shards alone.
+"""The dataset card: README.md beside the shards, in Hugging Face's format, from the shards alone.
 
-The same shards give the same bytes. What is true of the default backends alone is said only where
-they made the clips.
+The same shards give the same bytes. Statements that hold only for the default backends are made
+only if those made the clips.
 """
 
 from __future__ import annotations
@@ -100,16 +100,14 @@ SHOWN = (
     "faces.eyes.span",
     "mask.face_share",
 )
-LONGEST = 300  # characters of a word from the data
+LONGEST = 300  # characters of a text from the data
 MOST = 40  # rows of a table
-# What Markdown or a renderer makes something of; an underscore inside a word is none of it
+# What has a meaning in Markdown; an underscore inside a word has none
 SPECIAL = re.compile(r"[\\`*{}\[\]#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=/)|(?<=www)\.", re.IGNORECASE)
 
 
 def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
-    """Write README.md at `path`; False, and nothing is written, where one stands that is not ours
-    or was edited.
-    """
+    """Write README.md at `path`; False if there is one that was edited or is not ours."""
     if not (seal.is_free(path, "card") or overwrite):
         return False
     seal.write(path, card(dataset).encode(), "card")
@@ -117,7 +115,7 @@ def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
 
 
 def card(dataset: Dataset) -> str:
-    """The whole card but its last line."""
+    """The whole card without its last line."""
     text = _pages().get_template("card.md").render(_counts(dataset) | _made(dataset))
     return f"---\n{head(dataset)}\n---\n\n{text}"
 
@@ -162,9 +160,7 @@ def head(dataset: Dataset) -> str:
 
 
 def shown(value: object) -> object:
-    """A value as Markdown: words as they are whatever they hold, numbers with three digits or
-    separated thousands.
-    """
+    """A value as Markdown: text is escaped; numbers have three digits or separated thousands."""
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -180,7 +176,7 @@ def _escaped(text: str) -> str:
 
 
 def _licence(licences: Iterable[str]) -> dict[str, str | list[str]]:
-    """Hugging Face's identifiers where all clips' licences have one, else "other" with a name."""
+    """Hugging Face's licence identifiers if all clips have one, else "other" with a name."""
     names = sorted({name.strip() or "unknown" for name in licences})
     known = sorted({"-".join(name.lower().split()) for name in names})
     if not names:
@@ -196,10 +192,10 @@ def _licence(licences: Iterable[str]) -> dict[str, str | list[str]]:
 
 
 def _info(dataset: Dataset) -> dict[str, object]:
-    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails
-    where others differ.
+    """dataset_info: without it, `datasets` guesses the json's fields from the first five clips.
 
-    In its words the download is the tars, and the dataset what is in them.
+    It then fails on clips that differ. `download_size` is that of the tars, `dataset_size` that of
+    their members.
     """
     sums = {split: _sum(dataset, entries) for split, entries in _entries(dataset).items()}
     return {
@@ -236,7 +232,7 @@ def _array(shape: Sequence[int]) -> dict[str, object]:
 
 
 def _counts(dataset: Dataset) -> dict[str, object]:
-    """What the template shows of the numbers."""
+    """The numbers for the template."""
     entries = _entries(dataset)
     return {
         "splits": [
@@ -256,7 +252,7 @@ def _counts(dataset: Dataset) -> dict[str, object]:
 
 
 def _made(dataset: Dataset) -> dict[str, object]:
-    """What the template shows of how the clips came to be, and under which terms."""
+    """For the template: how the clips were made, and under which terms."""
     rows = dataset.rows
     terms = Counter(map(_rights, rows))
     by_count = sorted(terms.items(), key=lambda item: (-item[1], item[0]))
@@ -280,7 +276,7 @@ def _made(dataset: Dataset) -> dict[str, object]:
 
 
 def _entries(dataset: Dataset) -> dict[str, list[ShardEntry]]:
-    """split -> what the index says of its shards, for the splits that are there."""
+    """split -> its entries in the index, for the splits that have any."""
     shards = dataset.index["shards"]
     found = {split: [entry for entry in shards if entry["split"] == split] for split in SPLITS}
     return {split: entries for split, entries in found.items() if entries}
@@ -297,7 +293,7 @@ def _split(name: str, entries: Sequence[ShardEntry], summary: Summary) -> dict[s
 
 
 def _shared(dataset: Dataset, entries: Mapping[str, Sequence[ShardEntry]], what: str) -> int:
-    """Number of identities, or of groups, that are in more than one split."""
+    """The number of identities, or groups, that are in more than one split."""
     names = Counter(
         name for found in entries.values() for name in _sum(dataset, found).clips_of[what]
     )
@@ -305,7 +301,7 @@ def _shared(dataset: Dataset, entries: Mapping[str, Sequence[ShardEntry]], what:
 
 
 def _table(rows: Iterable[object]) -> dict[str, object]:
-    """The first rows, and how many more there are."""
+    """The first rows, and the number of those left out."""
     everything = iter(rows)
     return {"rows": list(islice(everything, MOST)), "more": sum(1 for _ in everything)}
 
@@ -318,7 +314,7 @@ def _shows(dataset: Dataset) -> list[dict[str, object]]:
 
 
 def _scores(dataset: Dataset) -> list[dict[str, object]]:
-    """Every score of the swapped and the styled twin side by side."""
+    """Every score, for the swapped and the styled twin."""
     index_of = {measure.name: i for i, measure in enumerate(dataset.measures)}
     pairs = zip(TWINS["swap"], TWINS["style"], strict=True)
     return [
@@ -347,7 +343,7 @@ def _subsets(dataset: Dataset) -> list[dict[str, object]]:
 
 
 def _rights(row: Row) -> tuple[str, str, str, str, bool]:
-    """(licence, terms, credit, source, is the person made up?) of the clip's source video."""
+    """(licence, terms, credit, source, whether the person is synthetic) of the source video."""
     licence, terms, credit, source = (
         row.rights.get(n, "").strip() for n in ("license", "terms", "credit", "source")
     )
@@ -355,9 +351,7 @@ def _rights(row: Row) -> tuple[str, str, str, str, bool]:
 
 
 def _makers(found: Iterable[tuple[BackendUse, int]]) -> list[tuple[str, str, str, int]]:
-    """(stage, backend, version, clips), in the order of the journey; several versions are several
-    rows.
-    """
+    """(stage, backend, version, clips), in pipeline order; one row for each version."""
     clips: Counter[tuple[str, str, str]] = Counter()
     for (stage, backend, version, _), count in found:
         clips[stage, backend, version] += count
@@ -365,7 +359,7 @@ def _makers(found: Iterable[tuple[BackendUse, int]]) -> list[tuple[str, str, str
 
 
 def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
-    """(name and version, licence, stages, clips) of all weights that made the samples."""
+    """(name and version, licence, stages, clips) of all weights used for the samples."""
     clips: Counter[tuple[str, str]] = Counter()
     stages: dict[tuple[str, str], set[str]] = {}
     for row in rows:

@@ -1,6 +1,4 @@
-"""Two datasets side by side: counts, losses, the middle and spread of every measure, and what they
-share.
-"""
+"""Two datasets side by side: counts, losses, median and spread of every measure, and overlap."""
 
 from __future__ import annotations
 
@@ -73,7 +71,7 @@ def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, obje
 
 
 def _overlap(first: Dataset, second: Dataset) -> dict[str, object]:
-    """What is in both; across splits it is a leak."""
+    """Clips and groups that are in both; a group in different splits is a leak."""
     rows = (first.rows, second.rows)
     keys = [{row.key for row in side} for side in rows]
     groups = [{row.group: row.split for row in side} for side in rows]
@@ -83,7 +81,7 @@ def _overlap(first: Dataset, second: Dataset) -> dict[str, object]:
 
 
 def _counts(first: Dataset, second: Dataset) -> Table:
-    made = table("What is in them", "", "A", "B", "B / A")
+    made = table("Contents", "", "A", "B", "B / A")
     for name in ("clips", "frames", "seconds", "identities", "groups", "bytes"):
         a, b = (_number(dataset, name) for dataset in (first, second))
         words = [size(n) if name == "bytes" else f"{n:,.0f}" for n in (a, b)]

@@ -1,6 +1,4 @@
-"""A folder of shards, read once: rows, losses, rules, and the statistics of each shard and of
-all.
-"""
+"""A folder of shards, read once: rows, losses, rules, and statistics per shard and in total."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from datagen.stats.trust import ShardEntry, checked
 
 @dataclass(frozen=True)
 class Dataset:
-    """What statistics, report and card are made of."""
+    """The data behind statistics, report and card."""
 
     folder: Path
     index: Mapping[str, Any]
@@ -42,7 +40,7 @@ class Dataset:
 
     @property
     def rules(self) -> list[Mapping[str, Any]]:
-        """Those that decided what is kept; those of the subsets name theirs under "subset"."""
+        """The rules of the selection, then those of the subsets, which have a key "subset"."""
         select = self.index.get("select", {})
         subsets = select.get("subsets", {}).items()
         return [
@@ -65,7 +63,7 @@ class Dataset:
 
     @property
     def bytes(self) -> int:
-        """Of all shards' files."""
+        """The size of all shards."""
         return sum(entry["bytes"] for entry in self.index["shards"])
 
     @property
@@ -84,20 +82,18 @@ class Dataset:
         }
 
     def funnel(self) -> list[tuple[str, str, str, int]]:
-        """(outcome, stage, reason, clips) of every loss, in the order of the journey, the largest
-        first.
-        """
+        """(outcome, stage, reason, clips) of every loss, in pipeline order, the largest first."""
         counts = Counter((loss.outcome, loss.stage, loss.reason) for loss in self.losses)
         rows = [(outcome, stage, reason, n) for (outcome, stage, reason), n in counts.items()]
         return sorted(rows, key=lambda row: (stage_position(row[1]), -row[3], row[0], row[2]))
 
     @property
     def costs(self) -> list[tuple[str, Cost]]:
-        """(stage, cost), in the order of the journey."""
+        """(stage, cost), in pipeline order."""
         return sorted(self.history.costs.items(), key=lambda cost: stage_position(cost[0]))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything that the terminal shows, for programs."""
+        """Everything that the terminal shows, as JSON values."""
         costs = {stage: vars(cost) for stage, cost in self.costs}
         losses = [
             dict(zip(("outcome", "stage", "reason", "clips"), row, strict=True))
@@ -126,7 +122,7 @@ class Dataset:
 
 
 def read_dataset(folder: Path, ledger: Path) -> Dataset:
-    """UserError, one sentence, where the folder is no whole folder of shards."""
+    """Read a folder of shards; UserError if it is incomplete or damaged."""
     index = read_index(folder)
     try:
         index = checked(index)

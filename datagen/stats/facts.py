@@ -1,4 +1,4 @@
-"""What page and card both tell of a dataset, in the same words."""
+"""Facts of a dataset that the page and the card both show, in the same words."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AppliedRule(TypedDict):
 
 
 def duration(seconds: float) -> str:
-    """In the unit that reads best: 33.9 s, 5.2 min, 17.3 h."""
+    """A duration in the most readable unit: 33.9 s, 5.2 min, 17.3 h."""
     unit, length = next(
         ((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1)
     )
@@ -41,14 +41,12 @@ def duration(seconds: float) -> str:
 
 
 def tar_bytes(entries: Iterable[ShardEntry]) -> int:
-    """What the files of these shards take."""
+    """The total size of these shards."""
     return sum(entry["bytes"] for entry in entries)
 
 
 def backend_uses(rows: Iterable[Row]) -> list[tuple[BackendUse, int]]:
-    """Each way in which a stage has worked with the number of its clips, in the order of the
-    journey.
-    """
+    """Every way in which a stage was run, with its number of clips, in pipeline order."""
     found: Counter[BackendUse] = Counter()
     for row in rows:
         found.update(_use(stage, made) for stage, made in row.stages.items())
@@ -56,14 +54,12 @@ def backend_uses(rows: Iterable[Row]) -> list[tuple[BackendUse, int]]:
 
 
 def backends(rows: Iterable[Row], stage: str) -> set[str]:
-    """Those that made this stage's part of the clips."""
+    """The backends that ran this stage."""
     return {str(row.stages.get(stage, {}).get("backend", "")) for row in rows}
 
 
 def rules(dataset: Dataset) -> list[AppliedRule]:
-    """Each rule's reason, measure and bounds in words, its subset or None, and the clips that it
-    took out.
-    """
+    """Every rule of the selection and the subsets, with the number of clips that it removed."""
     measures = {measure.path: measure for measure in dataset.measures if not measure.span}
     lost = Counter(loss.reason for loss in dataset.losses)
     return [
@@ -79,7 +75,7 @@ def rules(dataset: Dataset) -> list[AppliedRule]:
 
 
 def bound(rule: Mapping[str, Any]) -> str:
-    """In words: at least 8 and at most 20, and measured at all."""
+    """A rule's bounds in words: at least 8 and at most 20, and measured at all."""
     ends = [f"at {end} {rule[end]}" for end in ("least", "most") if rule.get(end) is not None]
     return " and ".join(ends) + (", and measured at all" if rule.get("required") else "")
 

@@ -1,6 +1,4 @@
-"""What the ledger adds to the index: where lost clips came from, what the store has of them, and
-what it all cost.
-"""
+"""What the ledger adds to the index: the sources of lost clips, their records, and the cost."""
 
 from __future__ import annotations
 
@@ -17,14 +15,12 @@ from datagen.stats.trust import number, whole
 
 @dataclass(frozen=True)
 class Cost:
-    """What the artefacts of a stage for these shards took, whichever run of the same store made
-    them.
-    """
+    """The cost of a stage's artefacts for these shards, whichever run of the store made them."""
 
     artefacts: int = 0
     seconds: float = 0.0
     bytes: int = 0
-    unknown: int = 0  # artefacts of which the ledger does not say it
+    unknown: int = 0  # artefacts whose cost is not in the ledger
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -37,7 +33,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Loss:
-    """One clip that was planned and is not in the shards."""
+    """A planned clip that is not in the shards."""
 
     key: str
     outcome: str
@@ -45,13 +41,13 @@ class Loss:
     stage: str = ""
     detail: str = ""
     source: str = ""
-    seconds: float | None = None  # of the source that it stands for, where known
+    seconds: float | None = None  # length of its part of the source, if known
     records: Mapping[str, str] = field(default_factory=dict)  # stage -> key in the store
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """`found` is False where the ledger does not know these shards."""
+    """The run that made the shards; `found` is False if the ledger does not have it."""
 
     losses: tuple[Loss, ...]
     costs: Mapping[str, Cost] = field(default_factory=dict)
@@ -60,7 +56,7 @@ class RunHistory:
 
 @dataclass(frozen=True)
 class LedgerEvent:
-    """One event of the ledger about a clip, or a run's start."""
+    """An event of the ledger about a clip, or the start of a run."""
 
     event: str
     run: str
@@ -73,15 +69,12 @@ class LedgerEvent:
     output: str = ""
     seconds: float | None = None
     records: Mapping[str, str] = field(default_factory=dict)
-    made: Mapping[str, Cost] = field(
-        default_factory=dict
-    )  # stage -> what it took, of what was made here
+    # stage -> cost of what was made in this event
+    made: Mapping[str, Cost] = field(default_factory=dict)
 
 
 def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> RunHistory:
-    """Of the run that made the shards of this index: the last that accounts for its clips just as
-    it does.
-    """
+    """Find the run that made these shards: the last with exactly the outcomes of the index."""
     lost = {row["key"]: row for row in index["rejects"]}
     fates = {key: ("kept", "") for entry in index["shards"] for key in entry["keys"]}
     fates |= {key: (row["outcome"], row["reason"]) for key, row in lost.items()}
@@ -95,8 +88,9 @@ def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> RunHistory:
 
 
 def _run(ledger: Path, folder: Path, fates: Mapping[str, tuple[str, str]]) -> str | None:
-    """The last run with exactly these outcomes, if there is one that wrote into this folder; runs
-    of single stages do not count.
+    """The last run with exactly these outcomes; one that wrote into this folder comes first.
+
+    Runs of single stages are not considered.
     """
     found: dict[bool, str] = {}
     for output, run, outcomes in _runs(ledger):
@@ -123,12 +117,9 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
 def _accounts(
     ledger: Path, run: str, fates: Mapping[str, object]
 ) -> tuple[dict[str, LedgerEvent], dict[str, Cost]]:
-    """(what the run says of each clip, what its artefacts took: every one once, whatever run made
-    it).
-    """
-    videos = fates.keys() | {
-        key.rpartition("-")[0] for key in fates
-    }  # a video's key is its shots' without number
+    """(the run's event for each clip, the cost of its artefacts, each counted once)."""
+    # a video's key is that of its shots without the number
+    videos = fates.keys() | {key.rpartition("-")[0] for key in fates}
     made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
     events: dict[str, LedgerEvent] = {}
@@ -145,8 +136,9 @@ def _accounts(
 
 
 def _events(ledger: Path) -> Iterator[LedgerEvent]:
-    """Those of clips and starts; what is no event of ours is left out, the ledger only adds
-    detail.
+    """The events of clips and starts of runs.
+
+    Malformed events are skipped: the ledger only adds detail.
     """
     if not ledger.is_file():
         return

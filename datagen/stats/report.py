@@ -1,8 +1,7 @@
-"""One page about a dataset, complete in itself: no file beside it, no network, nothing in it that
-comes from data runs.
+"""The HTML report on a dataset: one self-contained page, without network access.
 
-DataTables comes from the package itables. The Content-Security-Policy allows two scripts, by the
-hash of their text.
+Nothing that comes from data is run. DataTables comes from the package itables. The
+Content-Security-Policy allows two scripts, by the hash of their text.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ FACTS = (
 )  # of each clip in the gallery
 COUNTED = ("split", "group", "identity", "fps", "license", "subset")
 ENDS = ("mean", "min", "p5", "median", "p95", "max")
-SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; a page with more would not open
-MOMENTS, FEW = 3, 1  # of each clip in the gallery, and of the other pictured ones
-LOST_SHOWN = 12  # clips of each reason, or as many as have a picture
-DETAIL_LENGTH = 300  # letters of a loss's detail; a traceback can have thousands
+SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; browsers fail on pages with many more
+MOMENTS, FEW = 3, 1  # per clip in the gallery, and per other clip with pictures
+LOST_SHOWN = 12  # clips per reason, or as many as have a picture
+DETAIL_LENGTH = 300  # characters of a loss's detail; a traceback can have thousands
 TEXT_COLUMNS = {  # column of the table -> kind of its filter
     "key": "key",
     "outcome": "word",
@@ -63,10 +62,10 @@ NUMBER_COLUMNS = ("seconds", "frames", "fps")  # columns of the table; the measu
 def write_report(
     dataset: Dataset, store: Store, path: Path, shown: int = SHOWN, overwrite: bool = False
 ) -> None:
-    """Write the page to `path`; the same dataset gives the same bytes. UserError where it cannot or
-    must not be.
+    """Write the page to `path`; UserError if a file there may not be replaced.
 
-    `shown` is the number of clips in the gallery; the store may have pictures of the lost clips.
+    `shown` is the number of clips in the gallery. The pictures of lost clips come from the store.
+    The same dataset gives the same bytes.
     """
     if not 0 <= shown <= MOST_SHOWN:
         raise UserError(f"shown is {shown}: 0 to {MOST_SHOWN} clips in the gallery are expected.")
@@ -112,10 +111,9 @@ def _environment() -> jinja2.Environment:
 
 
 def table(dataset: Dataset) -> dict[str, object]:
-    """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all
-    clips, kept and lost.
+    """All clips, kept and lost: {"columns": [{name, title, unit, about, kind}], "rows": [[cell]]}.
 
-    A number that is not there is null; measures have six digits.
+    Missing numbers are null; measures have six digits.
     """
     chosen = [
         index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"
@@ -137,7 +135,7 @@ def table(dataset: Dataset) -> dict[str, object]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """With that many digits, whole where it has more; a dash where there is none."""
+    """A number with that many digits, rounded to a whole one if larger; a dash if there is none."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.{digits}g}" if abs(value) < 10 ** (digits - 1) else f"{value:,.0f}"
@@ -148,7 +146,7 @@ def share(part: float, whole: float) -> str:
 
 
 def _parts() -> dict[str, str]:
-    """Scripts with their hashes and the styles, as they stand in the page."""
+    """The page's scripts with their hashes, and its styles."""
     own, library = Path(__file__).parent / "page", _library()
     scripts = {
         "library": _globally((library / "dt_bundle.js").read_text("utf-8")),
@@ -159,7 +157,7 @@ def _parts() -> dict[str, str]:
 
 
 def _library() -> Path:
-    """Where itables keeps DataTables; importing it would import pandas."""
+    """The folder of DataTables in itables, which is not imported because it imports pandas."""
     found = importlib.util.find_spec("itables")
     if found is None or found.origin is None:
         raise UserError("the package itables is not installed: `pip install itables`.")
@@ -167,22 +165,18 @@ def _library() -> Path:
 
 
 def _globally(module: str) -> str:
-    """The library as a script in the page, which cannot be imported by its name: its default export
-    made global.
-    """
+    """The library as an inline script: its default export is made global, as it has no address."""
     found = re.search(r"export\s*\{[^{}]*?([\w$]+) as default\b", module)
     if found is None:
         raise UserError(
-            "itables holds no DataTables that is known here: install a version of "
+            "itables has no DataTables of the expected form: install a version of "
             "itables >= 2.9, < 3."
         )
     return _inline(f"{module}\nglobalThis.DataTable = {found[1]};\n")
 
 
 def _inline(script: str) -> str:
-    """With no words that HTML reads inside of a script; they may only stand in its strings and
-    patterns.
-    """
+    """Escape what HTML would interpret in a script; it occurs only in strings and patterns."""
     return re.sub(r"<(?=!--|/?script)", r"\\x3c", script, flags=re.IGNORECASE)
 
 
@@ -209,7 +203,7 @@ def _counts(dataset: Dataset) -> dict[str, object]:
 
 
 def _ends(values: np.ndarray) -> tuple[int, list[str]]:
-    """(how many there are, each of ENDS in words) of values [n]."""
+    """(the number of values [n], each of ENDS as text)."""
     spread = distribution(values)
     return len(values), [number(spread[name]) for name in ENDS]
 
@@ -226,7 +220,7 @@ def _grouped(made: Iterable[Plot]) -> dict[str, list[Plot]]:
 
 
 def _pictures(dataset: Dataset, shown: int) -> dict[str, object]:
-    """The gallery, the worst and best of each score, and the pictures that these need besides."""
+    """The gallery, the worst and best clips of each score, and the pictures of all of these."""
     chosen, ends = gallery(dataset, shown), extremes(dataset)
     far = {key for worst, best in ends.values() for key in (*worst, *best)}
     made = sheets(dataset, {**dict.fromkeys(sorted(far), FEW), **dict.fromkeys(chosen, MOMENTS)})
@@ -313,9 +307,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, object]:
-    """A group for each line of the funnel, with some of its clips: those that have a picture
-    first.
-    """
+    """A group for each line of the funnel, with some of its clips, those with pictures first."""
     groups: dict[tuple[str, str, str], list[Loss]] = {}
     for loss in sorted(
         dataset.losses, key=lambda loss: (not pictures.get(loss.key), loss.key not in pictures)
@@ -332,7 +324,7 @@ def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, obj
 def _loss_cards(
     losses: Sequence[Loss], pictures: Mapping[str, str | None]
 ) -> list[dict[str, object]]:
-    """The first of a group; "left_out" where a picture was not even looked for."""
+    """The first losses of a group; "left_out" if no picture was searched for."""
     seen = max(LOST_SHOWN, sum(bool(pictures.get(loss.key)) for loss in losses))
     return [
         {

@@ -1,6 +1,4 @@
-"""Every clip of a folder of shards as a row of numbers, read from the json members; no video is
-opened.
-"""
+"""Every clip of a folder of shards as a row of numbers, from the json members alone."""
 
 from __future__ import annotations
 
@@ -37,15 +35,13 @@ class Row:
     fps: float
     subsets: tuple[str, ...]
     sizes: Mapping[str, int]  # field -> bytes
-    values: np.ndarray  # float64, one for each measure, NaN where the clip has none
+    values: np.ndarray  # float64, one for each measure, NaN if the clip has none
     gaze_map: Sequence[tuple[int, int, int]] = ()  # (yaw deg, pitch deg, frames)
     stages: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_rows(path: Path, entry: ShardEntry, measures: Sequence[Measure]) -> Iterator[Row]:
-    """The rows of a shard that `entry` of the index describes; UserError where it is not what the
-    index says.
-    """
+    """The rows of the shard that `entry` describes; UserError if they do not agree."""
     count, key = 0, "?"
     try:
         if path.stat().st_size != entry["bytes"]:
@@ -68,11 +64,11 @@ def read_rows(path: Path, entry: ShardEntry, measures: Sequence[Measure]) -> Ite
         )
 
 
-ADVICE = "`python -m datagen.verify` names every fault, the command that made the shards mends it"
+ADVICE = "`python -m datagen.verify` names every fault, the command that made the shards fixes it"
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
-    """(key, bytes of each field, json) of a tar whose samples lie together, as WebDataset asks."""
+    """(key, bytes of each field, json) of each sample; its members are adjacent."""
     last, text = "", b""
     sizes: dict[str, int] = {}
     with tars.opened(path) as (tar, infos):
@@ -92,7 +88,7 @@ def _row(
     key: str, shard: str, sizes: dict[str, int], sample: dict[str, Any], measures: Sequence[Measure]
 ) -> Row:
     if not is_key(key):
-        raise UserError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
+        raise UserError(f"{key[:60]!r} is not a key (letters, digits, _ and -)")
     metrics = sample["metrics"]
     return Row(
         key=key,

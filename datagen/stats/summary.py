@@ -1,4 +1,4 @@
-"""Numbers that add: the statistics of two sets of clips give those of both together."""
+"""Statistics that can be added: two sets of clips give those of their union."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from datagen.stats.measures import Measure
 from datagen.stats.rows import Row
 
 QUANTILES = {"p5": 5, "median": 50, "p95": 95}
-# of histograms in the terminal and in JSON; what lies beyond a measure's range is in the outermost
+# of histograms in the terminal and in JSON; values beyond the range count in the outermost bins
 BINS = 16
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of clips holds. `values` keeps every number, so that quantiles are exact however
-    sets are joined.
+    """Totals of a set of clips.
+
+    `values` keeps every number, so that quantiles are exact however sets are joined.
     """
 
     clips: int = 0
     frames: int = 0
     seconds: float = 0.0
     sizes: Counter[str] = field(default_factory=Counter)  # field -> bytes
-    clips_of: dict[str, Counter[str]] = field(
-        default_factory=dict
-    )  # "split", "identity", ... -> value -> clips
-    gaze_map: Counter[tuple[int, int]] = field(
-        default_factory=Counter
-    )  # (yaw, pitch) deg -> frames
+    # "split", "identity", ... -> value -> clips
+    clips_of: dict[str, Counter[str]] = field(default_factory=dict)
+    # (yaw, pitch) deg -> frames
+    gaze_map: Counter[tuple[int, int]] = field(default_factory=Counter)
     values: tuple[np.ndarray, ...] = ()  # float64 [clips, measures], in parts
 
     @classmethod
@@ -106,9 +105,7 @@ def total(summaries: Iterable[Summary]) -> Summary:
 
 
 def distribution(values: np.ndarray) -> dict[str, float | None]:
-    """count, mean, sd, min, p5, median, p95, max of values [n]; nulls but for the count where there
-    is none.
-    """
+    """count, mean, sd, min, p5, median, p95, max of values [n]; only the count if n is 0."""
     if not len(values):
         return {"count": 0, **dict.fromkeys(("mean", "sd", "min", *QUANTILES, "max"))}
     low, *quantiles, high = np.percentile(values, [0, *QUANTILES.values(), 100])
@@ -129,8 +126,9 @@ def _measure_json(values: np.ndarray, measure: Measure) -> dict[str, object]:
 
 
 def histogram(values: np.ndarray, measure: Measure, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """(counts [bins], edges [bins + 1]) over the measure's range; what lies beyond is in the
-    outermost bins.
+    """(counts [bins], edges [bins + 1]) over the measure's range.
+
+    Values beyond the range count in the outermost bins.
     """
     edges = np.linspace(measure.low, measure.high, bins + 1)
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0], edges

@@ -35,18 +35,18 @@ SHOWN = (
     "agree.swap.flicker",
     "agree.style.flicker",
 )
-WIDTH = 110  # columns where the output is no terminal
+WIDTH = 110  # columns if the output is not a terminal
 
 
 def show(dataset: Dataset) -> None:
-    """Print everything at a glance."""
+    """Print all statistics."""
     console = terminal()
     for part in (*_overview(dataset), _funnel(dataset), _histograms(dataset), _costs(dataset)):
         console.print(part)
 
 
 def terminal() -> Console:
-    """Words are shown as they are; as wide as the terminal, or WIDTH."""
+    """A console that prints text literally; as wide as the terminal, or WIDTH."""
     console = Console(highlight=False, markup=False, emoji=False)
     return (
         console
@@ -73,7 +73,7 @@ def table(title: str, *columns: str, text_columns: int = 1) -> Table:
 
 
 def cell_text(value: object) -> Text:
-    """Words from data: no markup, no control characters."""
+    """Text from data, without markup and control characters."""
     return Text(text_of(value))
 
 
@@ -94,8 +94,8 @@ def _overview(dataset: Dataset) -> Iterator[RenderableType]:
             + (", ".join(f"{value} ({n:,})" for value, n in sorted(counts.items())) or "none")
         )
     yield Text(
-        "identities: people, or where the source names none, groups of clips (one video, "
-        "or nearly one face)\n"
+        "identities: people; if the source names none, groups of clips (from one video, or "
+        "with nearly the same face)\n"
     )
 
 
@@ -165,7 +165,7 @@ def _bound(rule: Mapping[str, Any]) -> str:
 
 
 def sparkline(counts: Iterable[int]) -> str:
-    """One character for each count; whatever is there is seen."""
+    """One character for each count; only zero is blank."""
     counts = list(counts)
     most = max(counts, default=0)
     return "".join(BARS[0 if not n else max(1, round((len(BARS) - 1) * n / most))] for n in counts)
@@ -173,19 +173,15 @@ def sparkline(counts: Iterable[int]) -> str:
 
 def _costs(dataset: Dataset) -> RenderableType:
     if not dataset.history.found:
-        return Text(
-            "Seconds and bytes of each stage: the ledger of the run is not in this --store.\n"
-        )
-    made = table("What it took", "stage", "artefacts", "seconds", "s each", "size")
+        return Text("No cost of the stages: the ledger of the run is not in this --store.\n")
+    made = table("Cost", "stage", "artefacts", "seconds", "s each", "size")
     for stage, cost in dataset.costs:
         made.add_row(cell_text(stage), *_cost(cost))
     made.add_section()
     whole = sum((cost for _, cost in dataset.costs), start=Cost())
     made.add_row("all", *_cost(whole))
     if whole.unknown:
-        made.caption = (
-            f"Without {whole.unknown:,} artefacts of which this ledger does not say what they took."
-        )
+        made.caption = f"Without {whole.unknown:,} artefacts whose cost is not in this ledger."
     return made
 
 
@@ -202,7 +198,7 @@ def _cost(cost: Cost) -> list[str]:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that reads best: 12.7 MB."""
+    """Bytes in the most readable unit: 12.7 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"

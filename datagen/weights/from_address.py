@@ -1,6 +1,4 @@
-"""Files that lie at plain addresses: the assets of a release at GitHub, a model's files at
-ModelScope.
-"""
+"""Downloads from plain addresses: assets of GitHub releases, files of ModelScope models."""
 
 from __future__ import annotations
 
@@ -18,42 +16,38 @@ from datagen.core.errors import UserError
 from datagen.weights.disk import keep_if_whole, refuse_full_disk
 from datagen.weights.registry import Weight, how_to_get
 
-# A mirror is named by the environment, as HF_ENDPOINT names one of Hugging Face.
+# Environment variables that name a mirror, as HF_ENDPOINT does for Hugging Face.
 GITHUB = ("GITHUB_ENDPOINT", "https://github.com")
 MODELSCOPE = ("MODELSCOPE_ENDPOINT", "https://modelscope.cn")
-TIMEOUT_S = 30.0  # without a byte
+TIMEOUT_S = 30.0  # without receiving a byte
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What a host says of a file before it is fetched."""
+    """What a host says of a file before it is downloaded."""
 
     address: str
     size: int | None
-    version: str  # its ETag; "" where there is none
+    version: str  # its ETag, or ""
     sha256: str | None
 
     def part(self, path: Path) -> Path:
-        """Where it arrives: what arrived of another version is not gone on with."""
+        """Where the partial file lies; a partial file of another version is not resumed."""
         mark = hashlib.sha256(f"{self.address} {self.version} {self.size}".encode()).hexdigest()[:8]
         return path.with_name(f".{path.name}.{mark}.part")
 
 
 def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
-    """UserError where they do not come; what came so far is kept and gone on with."""
+    """Download the files; on a UserError, the partial files are kept and resumed later."""
     try:
-        # compressed on its way, a file could not be gone on with
+        # a compressed transfer could not be resumed
         with httpx.Client(
             follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}
         ) as client:
             _fetch(client, weight, names, folder)
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
-        reason = (
-            "has it no longer"
-            if code in (404, 410)
-            else f"does not give it out (it answers {code})"
-        )
+        reason = "no longer has it" if code in (404, 410) else f"refuses the download (HTTP {code})"
         raise UserError(f"{weight.page} {reason}; {how_to_get(weight, folder)}") from error
     except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
         raise _cut_off(str(error)) from error
@@ -64,7 +58,7 @@ def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
 
 
 def address(weight: Weight, name: str) -> str:
-    """Of one of its files."""
+    """The address of one of its files."""
     variable, usual = GITHUB if weight.host == "github" else MODELSCOPE
     base = os.environ.get(variable, usual).rstrip("/")
     if weight.host == "github":
@@ -87,7 +81,7 @@ def _fetch(client: httpx.Client, weight: Weight, names: Sequence[str], folder: P
 
 
 def _ask(client: httpx.Client, where: str) -> RemoteFile:
-    """For its first byte: GitHub's storage answers no HEAD."""
+    """Ask for the first byte, since GitHub's storage does not answer HEAD."""
     with client.stream("GET", where, headers={"Range": "bytes=0-0"}) as response:
         if response.status_code == 416:  # the file is empty
             return RemoteFile(where, 0, "", None)
@@ -95,7 +89,7 @@ def _ask(client: httpx.Client, where: str) -> RemoteFile:
         headers = response.headers
         if headers.get("Content-Type", "").startswith("text/html"):
             raise UserError(
-                f"{where} gives a web page and not a file: open it in a browser to see "
+                f"{where} returns a web page instead of a file: open it in a browser to see "
                 "what it asks for."
             )
         length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get(
@@ -111,7 +105,7 @@ def _ask(client: httpx.Client, where: str) -> RemoteFile:
 
 
 def _receive(client: httpx.Client, remote: RemoteFile, part: Path) -> None:
-    """All of the file into `part`, of which the first bytes may be there."""
+    """Download the file to `part`, whose first bytes may already be there."""
     there = _size(part) if remote.size is not None else 0
     if there and there == remote.size:
         return
@@ -145,7 +139,7 @@ def _receive(client: httpx.Client, remote: RemoteFile, part: Path) -> None:
 
 def _cut_off(reason: str) -> UserError:
     return UserError(
-        f"the download was cut off ({reason}): run the same command again, it goes on where it was."
+        f"the download was cut off ({reason}): run the same command again to resume it."
     )
 
 

@@ -1,4 +1,4 @@
-"""Files of a model at Hugging Face, by its own library."""
+"""Downloads from Hugging Face, with its own library."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UNREACHED = (
 
 
 def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
-    """UserError where they do not come."""
+    """Download the files; UserError if that fails."""
     try:
         _fetch(weight, names, folder)
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{weight.page} asks for consent: accept its terms there, then run `hf auth login`."
+            f"{weight.page} requires consent: accept its terms there, then run `hf auth login`."
         ) from error
     except (
         errors.RepositoryNotFoundError,
         errors.RevisionNotFoundError,
         errors.RemoteEntryNotFoundError,
     ) as error:
-        raise UserError(f"{weight.page} has it no longer; {how_to_get(weight, folder)}") from error
+        raise UserError(f"{weight.page} no longer has it; {how_to_get(weight, folder)}") from error
     except RuntimeError as error:  # huggingface_hub's faster transport
         raise UserError(
             f"the download was cut off ({error}): run the same command again."

@@ -1,6 +1,4 @@
-"""The stage that cuts a listed clip out of its raw file: its frames and no others, its part of the
-picture.
-"""
+"""The stage that cuts a listed clip out of its raw file: exactly its frames and its region."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from datagen.media import video
 from datagen.sources.listed import exact, frames
 from datagen.sources.listed.raw import RawFiles
 
-CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
+CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is removed
 OUTCOMES = {"filtered": Reject, "invalid": Invalid}
 _DECIDES = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  # of a clip's source
 
@@ -40,17 +38,15 @@ class _Footage(NamedTuple):
 
 @dataclass
 class Cut(Stage):
-    """Leaves cut.mp4: as many pictures as the source has, each shown when the source shows it; no
-    sound.
-    """
+    """Writes cut.mp4: the source's frames at their original times, without sound."""
 
     name: ClassVar[str] = "source"
     version: ClassVar[int] = 2
     encodes: ClassVar[bool] = True
-    not_in_key: ClassVar[tuple[str, ...]] = ("raw", "archives")  # files are known by `of_clip`
+    not_in_key: ClassVar[tuple[str, ...]] = ("raw", "archives")  # `of_clip` identifies the files
 
     raw: RawFiles
-    archives: str = ""  # folder of the archives that `archive` of a clip's source names
+    archives: str = ""  # folder of the archives that clips name
     margin: float = 0.0
     min_side: int = 512
     crf: int = 12
@@ -69,11 +65,10 @@ class Cut(Stage):
         return Artefact(path, self._take_kept(clip, path))
 
     def keep(self, clip: Clip) -> str:
-        """Cut a clip into the folder `cuts` beside the raw files, where this stage finds it when
-        its raw file is gone.
+        """Cut a clip into the folder `cuts` beside the raw files, for when its raw file is gone.
 
-        "done", or the reason why there is nothing to cut. Small ones are cut too: `min_side` may be
-        another when they are taken.
+        Returns "done", or the reason why it could not be cut. Small clips are cut too, as
+        `min_side` may be lower when they are used.
         """
         file = self._file(clip)
         assert file, f"the raw file of {clip.key} is not here"
@@ -114,23 +109,21 @@ class Cut(Stage):
                 first, last = (time if not writer.count else first), time
                 writer.write_at(region.of(rgb), time - first)
         if not writer.count:
-            raise Invalid("ends_early", f"{file.name} shows no picture of the clip")
+            raise Invalid("ends_early", f"{file.name} has no frame of the clip")
         rectangle = [region.x, region.y, region.width, region.height]
         span = [round(first, 6), round(last, 6)]
         return {"cut": {**metrics, "region": rectangle, "frames": writer.count, "first_last": span}}
 
     def _from_video(self, source: Mapping[str, Any], file: Path) -> _Footage:
-        """(time and picture of each frame, the part to take, usual rate, what is known of the
-        file).
-        """
+        """The clip's frames and region in its raw video."""
         found = exact.stream(file)
         size = found.size
         if "fps" in source:
-            wanted = source["size"][0], source["size"][1]
+            listed_size = source["size"][0], source["size"][1]
             first, last = source["span"]
-            span = exact.seconds_of_frames(first, last, source["fps"], wanted, found)
+            span = exact.seconds_of_frames(first, last, source["fps"], listed_size, found)
             own, region = (
-                exact.scaled_box(source["box"], wanted, size, margin)
+                exact.scaled_box(source["box"], listed_size, size, margin)
                 for margin in (0.0, self.margin)
             )
         else:
@@ -149,7 +142,7 @@ class Cut(Stage):
         return _Footage(shown, region, rate(found.fps), metrics)
 
     def _from_archive(self, source: Mapping[str, Any], file: Path) -> _Footage:
-        """The crop is made already; the rate is the listed one."""
+        """The clip's frames in its archive, already cropped; the rate is the listed one."""
         fps = rate(source["fps"])
         rgb = next(frames.pictures(file, source["id"]))
         height, width = rgb.shape[:2]
@@ -178,7 +171,7 @@ class Cut(Stage):
         return (self._read_kept(clip) or {}).get("raw")
 
     def _take_kept(self, clip: Clip, path: Path) -> dict[str, Any]:
-        """What `keep` left, put at `path`; its metrics."""
+        """Put the clip that `keep` cut at `path`; returns its metrics."""
         record = self._read_kept(clip)
         if record is None:
             raise Invalid(
@@ -196,7 +189,7 @@ class Cut(Stage):
         return record["metrics"]
 
     def _read_kept(self, clip: Clip) -> dict[str, Any] | None:
-        """What `keep` wrote of this clip, if it was cut as is wanted now."""
+        """The record that `keep` wrote for this clip, if it was cut with the same options."""
         try:
             record = json.loads(self._sidecar(clip).read_bytes())
         except (OSError, ValueError):
@@ -212,7 +205,7 @@ class Cut(Stage):
 
 
 def rate(fps: float) -> Fraction:
-    """A rate as it is meant: 29.97 is 30000/1001."""
+    """The exact rate that is meant: 29.97 is 30000/1001."""
     ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
     near = Fraction(fps).limit_denominator(1000)
     rates = [Fraction(round(fps)), ntsc, near]
@@ -220,25 +213,25 @@ def rate(fps: float) -> Fraction:
 
 
 def _wanted(clip: Clip) -> dict[str, object]:
-    """All that decides what is cut, besides the raw file."""
+    """Everything that decides what is cut, besides the raw file."""
     return {name: clip.source.get(name) for name in _DECIDES}
 
 
 def _appearance(parameters: Mapping[str, object]) -> dict[str, object]:
-    """Those that decide how a cut looks, not whether it is taken."""
+    """The parameters that decide how a cut looks, not whether it is used."""
     return {name: value for name, value in parameters.items() if name != "min_side"}
 
 
 def _refuse_small(metrics: dict[str, Any], least: int) -> None:
-    """Reject where the dataset's own part of the picture, without margin, has a shorter side."""
+    """Reject if the shorter side of the dataset's own region, without margin, is too small."""
     side = metrics.get(
         "side", min(metrics.get("region", [0])[-2:])
-    )  # older cuts tell only what was cut
+    )  # records of older cuts have only the region
     if side < least:
         size = "{} x {}".format(*metrics["size"])
         raise Reject(
             "small_picture",
-            f"the clip's part of {size} px is {side} px, at least {least} are asked for",
+            f"the clip's part of {size} px is {side} px, at least {least} are required",
         )
 
 

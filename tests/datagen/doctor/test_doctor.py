@@ -75,7 +75,7 @@ def backends(run: Run) -> dict[str, dict[str, Any]]:
 def test_what_comes_with_the_project_can_run_and_nothing_is_written(doctor):
     ended = doctor()
     assert ended.code == 0, ended.out
-    assert ended.out.endswith("\nto mend\n  nothing\n\nall that is chosen can run\n")
+    assert ended.out.endswith("\nto fix\n  nothing\n\nevery chosen backend can run\n")
     assert re.findall(r"^  (\w+)=\w+ +ready: \S", ended.out, re.M) == list(GROUPS)
     assert re.search(r"^  torch +2\S+ +installed$", ended.out, re.M)
     assert re.search(r"^  GPU +\S", ended.out, re.M) and re.search(
@@ -107,7 +107,7 @@ def test_a_missing_weight_is_told_with_what_fetches_it(doctor):
         "non-commercial research only)" in ended.out
     )
     assert "      toy: no; licence: non-commercial research only\n" in ended.out
-    assert f"\nto mend\n  {FETCH}\n\nnot all that is chosen can run\n" in ended.out
+    assert f"\nto fix\n  {FETCH}\n\nsome chosen backends cannot run\n" in ended.out
     assert len(re.findall(r"^  \w+=\w+ +ready: ", ended.out, re.M)) == len(GROUPS) - 1
     swap = backends(doctor("swap=toy", "--json"))["swap=toy"]
     assert not swap["ready"] and swap["mend"] == [FETCH]
@@ -124,7 +124,7 @@ def test_a_missing_weight_is_told_with_what_fetches_it(doctor):
 def test_what_no_command_mends_is_named_too(doctor):
     ended = doctor("source=folder", "source.input=/none", "swap=toy")
     assert ended.out.endswith(
-        f"\nto mend\n  {FETCH}\n  source=folder: see above\n\nnot all that is chosen can run\n"
+        f"\nto fix\n  {FETCH}\n  source=folder: see above\n\nsome chosen backends cannot run\n"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_missing(doctor, monkeypatch):
     Path("toy").touch()
     words = ("swap=toy", "swap.gpus=0.5", "swap.file=toy", "--json")
     assert backends(doctor(*words))["swap=toy"]["problem"].startswith(
-        "it asks for 0.5 of a GPU and torch sees none"
+        "it needs 0.5 of a GPU and torch finds none"
     )
     monkeypatch.setattr("datagen.doctor.backends.gpu", lambda: "a GPU")
     assert doctor(*words).code == 0
@@ -185,7 +185,7 @@ def test_every_backend_is_listed_and_only_the_chosen_ones_decide(doctor):
     }
     assert {*found} == files | {"swap=toy", "swap=elsewhere", "style=broken"}
     assert (
-        found["source=folder"]["problem"] == "it asks for source.input"
+        found["source=folder"]["problem"] == "it needs source.input"
         and not found["source=folder"]["chosen"]
     )
     assert found["swap=toy"]["mend"] == [FETCH] and parsed(ended)["mend"] == []
@@ -259,7 +259,7 @@ def test_another_python_and_a_folder_that_cannot_be_used_are_told(doctor, monkey
     assert re.search(
         r"^  store +\S+/file cannot be written to: choose another --store", ended.out, re.M
     )
-    assert re.search(r"^  output +memory://shards: remote, not asked$", ended.out, re.M)
+    assert re.search(r"^  output +memory://shards: remote, not checked$", ended.out, re.M)
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_a_file_that_was_placed_and_not_written_down_is_not_fetched(bench):
     file.write_bytes(file.read_bytes()[:9000])  # and this one was damaged
     asked = bench.host.asked.copy()
     again = bench.run()
-    assert account(again.out) == {"kept": 2} and f"{file} does not count" in again.out
+    assert account(again.out) == {"kept": 2} and f"{file} is not used" in again.out
     assert bench.host.asked[B] == asked[B] and bench.host.asked[A] > asked[A]
 
 

@@ -68,7 +68,7 @@ def test_every_sample_is_accounted_for(prepared):
     lines = run.out.splitlines()
     assert lines[-1].startswith("8 samples = kept 2 + filtered 4 + invalid 2; ")
     assert lines[-1].endswith("1 shards, train 2, val 0 samples")
-    assert lines[0] == "2 pickled members (.pyd) are left unread: faces are found anew."
+    assert lines[0] == "2 pickled members (.pyd) were not read: faces are detected again."
     assert lines[1].startswith("1 twins are absent")
     assert any(line.startswith("c.tar cannot be read behind cut: ") for line in lines)
     index = json.loads((output / "index.json").read_text())

@@ -82,7 +82,7 @@ def test_numbers_equal_a_recount(tmp_path):
         pairs = [
             [one["metrics"]["agree"][twin][key] for one in result] for twin in ("swap", "style")
         ]
-        row = next(row for row in shown.tables["score good is"] if row[0] == title)
+        row = next(row for row in shown.tables["score better"] if row[0] == title)
         assert row[2:6] == [
             f"{np.percentile(values, at):.3g}" for values in pairs for at in (50, end)
         ]
@@ -171,7 +171,7 @@ def test_one_clip(tmp_path):
     assert "both splits" not in shown.text
     cells = {cell for rows in shown.tables.values() for row in rows for cell in row}
     assert "nan" not in cells
-    (score,) = [row for row in shown.tables["score good is"] if row[0] == "mouth correlation"]
+    (score,) = [row for row in shown.tables["score better"] if row[0] == "mouth correlation"]
     assert score[4:6] == ["-", "-"]
 
 
@@ -198,7 +198,7 @@ def test_thousands_of_clips_of_many_terms(tmp_path):
     assert shown.tables["split clips"][-1][1] == "1,200"
     assert metadata(dataset)["size_categories"] == ["1K<n<10K"]
     assert len(shown.tables["clips licence"]) == len(shown.tables["clips outcome"]) == cards.MOST
-    assert "And 10 further terms" in shown.text and "And 60 further reasons" in shown.text
+    assert "And 10 more; each sample" in shown.text and "And 60 more reasons" in shown.text
     assert len(text) < 40_000
     assert (metadata(dataset)["license"], metadata(dataset)["license_name"]) == ("other", "several")
 
@@ -206,12 +206,12 @@ def test_thousands_of_clips_of_many_terms(tmp_path):
 def test_unknown_terms_and_filmed_people_are_said_plainly(tmp_path):
     dataset = made(tmp_path, 6, 0, license=lambda number: "unknown" if number < 4 else "CC-BY-4.0")
     shown = page(dataset)
-    assert "Warning. For 4 of 6 clips nobody has said under which licence" in shown.text
+    assert "Warning. The licence of the source video is unknown for 4 of 6 clips" in shown.text
     assert (
-        "6 of 6 clips show people as they were filmed. The toolkit does not know whether "
-        "they agreed" in shown.text
+        "6 of 6 clips show real people. The toolkit does not know whether they consented"
+        in shown.text
     )
-    assert "made-up people" not in shown.text
+    assert "synthetic people" not in shown.text
     assert [row[:3] for row in shown.tables["clips licence"]] == [
         ["4", "unknown", "with the owner's name"],
         ["2", "CC-BY-4.0", "with the owner's name"],
@@ -249,9 +249,9 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
 
 OF_DEFAULTS = {
     "faces": ("1 where the face was found",),
-    "gaze": ("without a gaze model", "Absolute zero is not calibrated"),
+    "gaze": ("without a gaze model", "Zero is not calibrated"),
     "swap": (
-        "The toolkit's own donors (personNN) are made up",
+        "The toolkit's own donors (personNN) are synthetic",
         "Both twins are made with",
         "surroundings",
     ),
@@ -287,8 +287,8 @@ def test_sizes_are_those_of_files_and_pictures(tmp_path):
             "*.tar" if row[0] == "all" else "train-*.tar" if row[0] == "train" else "val-*.tar"
         )
         assert row[7] == size(sum(tar.stat().st_size for tar in tars))
-    assert "Pictures have 64 x 64 px" in shown.text
-    assert "Pictures have" not in page(made(tmp_path / "no films", 6, 0)).text
+    assert "Frames have 64 x 64 px" in shown.text
+    assert "Frames have" not in page(made(tmp_path / "no films", 6, 0)).text
 
 
 def test_a_person_in_both_splits_is_warned_of(tmp_path):

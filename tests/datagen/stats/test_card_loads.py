@@ -210,14 +210,14 @@ def test_fields_are_those_of_the_shards(folder):
 
 def test_made_up_people_need_no_consent(folder):
     shown = Page(body((folder / "README.md").read_text()))
-    assert "2 of 2 clips show made-up people" in shown.text
+    assert "2 of 2 clips show synthetic people" in shown.text
     assert [comment.split()[0] for comment in shown.comments] == ["megactor-kit"]
-    assert "as they were filmed" not in shown.text
-    assert "Warning. For" not in shown.text
+    assert "clips show real people" not in shown.text
+    assert "Warning. The licence" not in shown.text
     assert shown.tables["clips licence"][0][1:] == [
         "public domain (NASA)",
         "-",
         "NASA, portrait of Eileen Collins",
         "scikit-image data.astronaut",
-        "made up",
+        "synthetic",
     ]

@@ -336,7 +336,7 @@ def test_a_damaged_or_foreign_folder_is_one_sentence(how, tmp_path):
     ended = call("datagen.stats", "--input", folder, "--store", tmp_path / "store")
     assert ended.code == 2
     assert re.fullmatch(
-        r"error: [^\n]+(make the shards again|mends it|`make shards`( is expected)?)\.",
+        r"error: [^\n]+(make the shards again|fixes it|`make shards`( is expected)?)\.",
         ended.sentence,
     ), ended.sentence
     assert str(folder) in ended.sentence
@@ -351,7 +351,7 @@ def test_members_that_are_no_files_are_refused(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         file.addfile(link)
     rewrite(folder, lambda index: index["shards"][0].update(bytes=tar.stat().st_size))
-    with pytest.raises(UserError, match="clip-000000.json is no plain file"):
+    with pytest.raises(UserError, match="clip-000000.json is not a plain file"):
         read(folder)
 
 

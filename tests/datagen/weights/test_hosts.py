@@ -131,8 +131,9 @@ def weights(monkeypatch, tmp_path) -> Callable[..., Run]:
     """
 
     def run(weight: Weight, *words: str) -> Run:
-        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
+        # the command first: it is imported here, and must not keep the registry of this test
         monkeypatch.setattr("datagen.weights.__main__.WEIGHTS", (weight,))
+        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
         return call("datagen.weights", *words, "--folder", tmp_path)
 
     return run
@@ -222,11 +223,11 @@ def test_more_or_less_than_the_size_that_was_told_is_not_taken(host, weights, tm
     [
         (
             404,
-            "https://github.com/someone/toys/releases/tag/v1.0 has it no longer; toy (a "
+            "https://github.com/someone/toys/releases/tag/v1.0 no longer has it; toy (a "
             "toy; size: about 0.003 GB",
         ),
-        (503, "does not give it out (it answers 503); toy (a toy"),
-        (429, "does not give it out (it answers 429)"),
+        (503, "refuses the download (HTTP 503); toy (a toy"),
+        (429, "refuses the download (HTTP 429)"),
     ],
 )
 def test_a_host_that_refuses_is_one_sentence(status, sentence, host, weights, tmp_path):
@@ -247,7 +248,7 @@ def test_no_room_is_told_before_anything_is_fetched(host, weights, tmp_path):
 def test_a_web_page_is_not_taken_for_a_file(host, weights, tmp_path):
     host.kind = "text/html; charset=utf-8"
     ended = weights(MODEL, "fetch", "toy")
-    assert ended.code == 2 and "gives a web page and not a file" in ended.sentence
+    assert ended.code == 2 and "returns a web page instead of a file" in ended.sentence
     assert left(tmp_path) == set()
 
 

@@ -190,11 +190,11 @@ def test_no_room_is_told_before_anything_is_fetched(hub, tmp_path):
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (403, "GatedRepo", "asks for consent: accept its terms there"),
+        (403, "GatedRepo", "requires consent: accept its terms there"),
         (
             404,
             "EntryNotFound",
-            "has it no longer; small (a small model; size: about 2e-05 GB; licence: MIT)",
+            "no longer has it; small (a small model; size: about 2e-05 GB; licence: MIT)",
         ),
         (
             503,
@@ -284,7 +284,7 @@ def test_the_list_says_where_everything_stands(tmp_path):
 def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     files = tuple(f"part/{number}.json" for number in range(6))
     many = Weight("many", "many files", "someone/many", "MIT", "tests", files)
-    for module in ("datagen.weights.registry", "datagen.weights.__main__"):
+    for module in ("datagen.weights.__main__", "datagen.weights.registry"):
         monkeypatch.setattr(f"{module}.WEIGHTS", (many,))
     with pytest.raises(
         UserError,
@@ -301,7 +301,7 @@ def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     [
         (["fetch"], "fetch what? megactor, sd15, vae"),
         (["fetch", "sd21"], "there is no weight 'sd21': megactor"),
-        (["list", "action=steal"], "'steal' is no action: list or fetch or verify is expected"),
+        (["list", "action=steal"], "'steal' is not an action: list or fetch or verify is expected"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence):
@@ -312,7 +312,7 @@ def test_mistakes_are_one_sentence(words, sentence):
 def test_what_comes_with_a_package_needs_no_fetching():
     assert (
         call("datagen.weights", "fetch", "mediapipe").out
-        == "mediapipe is in the Python package mediapipe: nothing to fetch.\n"
+        == "mediapipe comes with the Python package mediapipe: nothing to fetch.\n"
     )
 
 

@@ -309,7 +309,7 @@ def test_what_is_missing_says_what_to_fetch(tmp_path):
         VFHQ(raw="raw", frames=str(tmp_path)).count()
     (tmp_path / "a.zip").write_bytes(b"PK")
     for options in (dict(metadata=str(tmp_path / "a.zip")), dict(frames=str(tmp_path))):
-        with pytest.raises(UserError, match="a.zip is no whole zip archive"):
+        with pytest.raises(UserError, match="a.zip is not a complete zip archive"):
             VFHQ(raw="raw", **options).count()
     for options in (
         dict(min_side="1"),
