@@ -13,7 +13,7 @@ from datagen.core.errors import UserError
 from datagen.core.text import text_of
 from datagen.shards.index import read_index
 from datagen.stages import stage_position
-from datagen.stats.history import Cost, Loss, RunHistory, history
+from datagen.stats.history import Cost, LostClip, RunHistory, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
@@ -35,7 +35,7 @@ class Dataset:
         return [row for rows in self.shards.values() for row in rows]
 
     @property
-    def losses(self) -> tuple[Loss, ...]:
+    def losses(self) -> tuple[LostClip, ...]:
         return self.history.losses
 
     @property

@@ -32,7 +32,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LostClip:
     """A planned clip that is not in the shards."""
 
     key: str
@@ -49,7 +49,7 @@ class Loss:
 class RunHistory:
     """The run that made the shards; `found` is False if the ledger does not have it."""
 
-    losses: tuple[Loss, ...]
+    losses: tuple[LostClip, ...]
     costs: Mapping[str, Cost] = field(default_factory=dict)
     found: bool = False
 
@@ -173,11 +173,11 @@ def _ledger_event(event: Mapping[str, Any]) -> LedgerEvent:
     )
 
 
-def _loss(row: Mapping[str, str], event: LedgerEvent | None) -> Loss:
+def _loss(row: Mapping[str, str], event: LedgerEvent | None) -> LostClip:
     event = event or LedgerEvent("clip", "")
     stage = row["stage"] or event.stage
     key = text_of(row["key"])
-    return Loss(
+    return LostClip(
         key,
         row["outcome"],
         row["reason"],

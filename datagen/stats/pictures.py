@@ -24,7 +24,7 @@ from datagen.engine.store import Record, Store
 from datagen.media import video
 from datagen.stats.dataset import Dataset
 from datagen.stats.films import VideoMember, VideoReader, reader, video_members
-from datagen.stats.history import Loss
+from datagen.stats.history import LostClip
 from datagen.stats.rows import Row
 
 PANELS = ("mp4", "swapped.mp4", "styled.mp4", "mask.mp4")  # from the left
@@ -153,7 +153,7 @@ def _frame(file: Path, start: float, side: int) -> np.ndarray:
         return next(frames).rgb
 
 
-def _fairly(losses: Sequence[Loss], limit: int) -> list[Loss]:
+def _fairly(losses: Sequence[LostClip], limit: int) -> list[LostClip]:
     """At most `limit` losses with records: the first of each reason, then the second, ..."""
     seen: Counter[tuple[str, str, str]] = Counter()
     rounds = []
@@ -167,7 +167,7 @@ def _fairly(losses: Sequence[Loss], limit: int) -> list[Loss]:
     return [loss for _, loss in sorted(rounds, key=lambda entry: entry[0])][:limit]
 
 
-def _thumbnail(store: Store, loss: Loss, side: int) -> str | None:
+def _thumbnail(store: Store, loss: LostClip, side: int) -> str | None:
     """A frame from the middle of the clip, else from its source soon after the clip starts."""
     begin = 0.0
     with contextlib.suppress(Exception):

@@ -23,7 +23,7 @@ from datagen.stats import seal
 from datagen.stats.dataset import Dataset
 from datagen.stats.facts import backend_uses, duration, rules, tar_bytes
 from datagen.stats.films import frame_size
-from datagen.stats.history import Loss
+from datagen.stats.history import LostClip
 from datagen.stats.measures import TWINS, Measure
 from datagen.stats.pictures import extremes, gallery, sheets, thumbnails
 from datagen.stats.plots import Plot, plots
@@ -277,7 +277,7 @@ def _kept_cells(row: Row) -> list[object]:
     return [*texts, _rounded(row.seconds), row.frames, _rounded(row.fps)]
 
 
-def _lost_cells(loss: Loss) -> list[object]:
+def _lost_cells(loss: LostClip) -> list[object]:
     texts = [
         loss.key,
         loss.outcome,
@@ -308,7 +308,7 @@ def _rounded(value: float) -> float | None:
 
 def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, object]:
     """A group for each line of the funnel, with some of its clips, those with pictures first."""
-    groups: dict[tuple[str, str, str], list[Loss]] = {}
+    groups: dict[tuple[str, str, str], list[LostClip]] = {}
     for loss in sorted(
         dataset.losses, key=lambda loss: (not pictures.get(loss.key), loss.key not in pictures)
     ):
@@ -322,7 +322,7 @@ def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, obj
 
 
 def _loss_cards(
-    losses: Sequence[Loss], pictures: Mapping[str, str | None]
+    losses: Sequence[LostClip], pictures: Mapping[str, str | None]
 ) -> list[dict[str, object]]:
     """The first losses of a group; "left_out" if no picture was searched for."""
     seen = max(LOST_SHOWN, sum(bool(pictures.get(loss.key)) for loss in losses))

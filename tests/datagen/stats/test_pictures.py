@@ -23,7 +23,7 @@ from datagen.media import video
 from datagen.stats import films, pictures
 from datagen.stats.dataset import Dataset, read_dataset
 from datagen.stats.films import BLOCK, VideoReader, frame_size
-from datagen.stats.history import Loss, RunHistory
+from datagen.stats.history import LostClip, RunHistory
 from datagen.stats.pictures import PANELS, sheets, spread, thumbnails
 from tests.datagen.stats.made_up import VIDEOS, film, shards
 
@@ -190,14 +190,14 @@ def test_moments_are_even_and_follow_keyframes():
             )
 
 
-def lost(dataset: Dataset, losses: Sequence[Loss]) -> Dataset:
+def lost(dataset: Dataset, losses: Sequence[LostClip]) -> Dataset:
     return replace(dataset, history=RunHistory(tuple(losses)))
 
 
 def loss(
     number: int, reason: str = "small_face", stages: Sequence[str] = ("clips", "source")
-) -> Loss:
-    return Loss(
+) -> LostClip:
+    return LostClip(
         f"lost-{number:03}",
         "filtered",
         reason,

@@ -14,7 +14,7 @@ import pytest
 from datagen.engine.store import Store
 from datagen.job import ledger_path
 from datagen.stats.dataset import Dataset, read_dataset
-from datagen.stats.history import Loss
+from datagen.stats.history import LostClip
 from datagen.stats.pictures import sheets
 from datagen.stats.report import SHOWN, write_report
 from datagen.stats.terminal import size
@@ -242,7 +242,7 @@ def hostile(folder: Path) -> Dataset:
     every = {name: word for name in ("identity", "source", "reason", "license")}
     dataset = made(folder, NAME, kept=8, lost=8, **every)
     losses = (
-        Loss(w, loss.outcome, w, w, w, w) for loss, w in zip(dataset.losses, HOSTILE, strict=True)
+        LostClip(w, loss.outcome, w, w, w, w) for loss, w in zip(dataset.losses, HOSTILE, strict=True)
     )
     return replace(dataset, history=replace(dataset.history, losses=tuple(losses)))
 
