@@ -11,7 +11,7 @@ from datagen.options import option
 class JobOptions:
     store: str = option(
         "data/store",
-        "where artefacts live and nothing is computed twice; a folder or any fsspec URL",
+        "where artifacts live and nothing is computed twice; a folder or any fsspec URL",
     )
     runner: str = option("ray", "ray, or local: the same stages in this process")
     workers: int | None = option(

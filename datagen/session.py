@@ -105,7 +105,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
 
 
 def dry_run(job: Job) -> RunCounts:
-    """Which artefacts are there and which would be made; writes nothing."""
+    """Which artifacts are there and which would be made; writes nothing."""
     print_licences(job)
     hits: dict[str, int] = {}
     misses: dict[str, int] = {}

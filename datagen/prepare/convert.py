@@ -196,13 +196,13 @@ class Conversion:
     def _sample(self, key: str, sample: OfficialSample) -> ConvertedSample:
         """Convert one sample. Raises Reject."""
         from datagen.core.files import file_sha256
-        from datagen.engine.clip import Artefact, Clip
+        from datagen.engine.clip import Artifact, Clip
         from datagen.prepare.official import cut_all
 
         folder = self.scratch / key
         folder.mkdir()
         films, frames, plan = cut_all(self.cutter, sample.films, folder)
-        clip = self._measured(Clip(key, {}, artefacts={"clips": Artefact(films["mp4"])}), folder)
+        clip = self._measured(Clip(key, {}, artifacts={"clips": Artifact(films["mp4"])}), folder)
         self.twins_absent += len(TWINS) - len(films) + 1
         files = films | {"mask.mp4": clip.path("mask"), "faces.npz": clip.path("gaze")}
         source = {
@@ -226,7 +226,7 @@ class Conversion:
         for stage in self.stages:
             workdir = folder / stage.name
             workdir.mkdir()
-            clip = clip.with_artefact(stage.name, stage(clip, workdir))
+            clip = clip.with_artifact(stage.name, stage(clip, workdir))
             if reject := self.selection.verdict(stage.name, clip):
                 raise reject
         return clip

@@ -50,7 +50,7 @@ def _report(job: Job, result: RunResult, index: JsonObject) -> None:
     made = sum(result.seconds.values())
     if made:
         print(
-            f"computed {sum(result.computed.values())} artefacts: {made:.0f} s of work in "
+            f"computed {sum(result.computed.values())} artifacts: {made:.0f} s of work in "
             f"{result.wall:.0f} s"
         )
     if advice := getattr(job.source, "advice", lambda reasons: None)(result.books.reasons):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datagen.core.errors import Invalid, Reject, UserError
 from datagen.core.keys import key_of
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.sources.base import Source
@@ -40,13 +40,13 @@ class VideoFile(Stage):
             return {"path": str(path), "missing": error.strerror}
         return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         path = self._path(clip)
         if not path.is_file():
             raise Invalid("missing", f"{path.name} is gone")
         if not path.stat().st_size:
             raise Invalid("empty", f"{path.name} has no bytes")
-        return Artefact(path)
+        return Artifact(path)
 
     def _path(self, clip: Clip) -> Path:
         return Path(self.root) / clip.source["path"]

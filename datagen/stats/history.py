@@ -15,12 +15,12 @@ from datagen.stats.trust import number, whole
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a stage's artefacts for these shards, whichever run of the store made them."""
+    """The cost of a stage's artifacts for these shards, whichever run of the store made them."""
 
-    artefacts: int = 0
+    artifacts: int = 0
     seconds: float = 0.0
     bytes: int = 0
-    unknown: int = 0  # artefacts whose cost is not in the ledger
+    unknown: int = 0  # artifacts whose cost is not in the ledger
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -117,7 +117,7 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
 def _accounts(
     ledger: Path, run: str, fates: Mapping[str, object]
 ) -> tuple[dict[str, LedgerEvent], dict[str, Cost]]:
-    """(the run's event for each clip, the cost of its artefacts, each counted once)."""
+    """(the run's event for each clip, the cost of its artifacts, each counted once)."""
     # a video's key is that of its shots without the number
     videos = fates.keys() | {key.rpartition("-")[0] for key in fates}
     made: dict[tuple[str, str], Cost] = {}

@@ -197,11 +197,11 @@ def _soon(file: Path, begin: float, side: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _local(store: Store, record: Record) -> Iterator[Path]:
-    """An artefact as a local file.
+    """An artifact as a local file.
 
     Raises FileNotFoundError if it is gone or not a plain file, ValueError if it is too large.
     """
-    path = store.artefact(record).path
+    path = store.artifact(record).path
     if record.file and (store.is_local or path.exists()):
         if not path.is_file():  # reading a pipe would block forever
             raise FileNotFoundError(path)

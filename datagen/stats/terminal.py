@@ -174,23 +174,23 @@ def sparkline(counts: Iterable[int]) -> str:
 def _costs(dataset: Dataset) -> RenderableType:
     if not dataset.history.found:
         return Text("No cost of the stages: the ledger of the run is not in this --store.\n")
-    made = table("Cost", "stage", "artefacts", "seconds", "s each", "size")
+    made = table("Cost", "stage", "artifacts", "seconds", "s each", "size")
     for stage, cost in dataset.costs:
         made.add_row(cell_text(stage), *_cost(cost))
     made.add_section()
     whole = sum((cost for _, cost in dataset.costs), start=Cost())
     made.add_row("all", *_cost(whole))
     if whole.unknown:
-        made.caption = f"Without {whole.unknown:,} artefacts whose cost is not in this ledger."
+        made.caption = f"Without {whole.unknown:,} artifacts whose cost is not in this ledger."
     return made
 
 
 def _cost(cost: Cost) -> list[str]:
-    known = cost.artefacts - cost.unknown
+    known = cost.artifacts - cost.unknown
     if not known:
-        return [f"{cost.artefacts:,}", "-", "-", "-"]
+        return [f"{cost.artifacts:,}", "-", "-", "-"]
     return [
-        f"{cost.artefacts:,}",
+        f"{cost.artifacts:,}",
         f"{cost.seconds:,.1f}",
         f"{cost.seconds / known:.2f}",
         size(cost.bytes),

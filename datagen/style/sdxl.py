@@ -16,7 +16,7 @@ from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.network_stage import TorchStage
 from datagen.engine.provenance import mark
 from datagen.engine.stage import Workload
@@ -211,7 +211,7 @@ class SdxlStyle(TorchStage):
             gpus=self.gpus,
         )
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         source, path = clip.path("clips"), workdir / "styled.mp4"
         faces = Faces.load(clip.path("faces"))
         first = (
@@ -236,7 +236,7 @@ class SdxlStyle(TorchStage):
             "steps": pace.steps,
             "drift": strayed,
         }
-        return Artefact(path, made)
+        return Artifact(path, made)
 
     def _tempered(
         self, plan: RedrawPlan, source: Path, faces: Faces

@@ -114,7 +114,7 @@ def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None
     others = [
         donor for donor in donors if not own & {donor.name, Path(donor.name).stem, donor.group}
     ]
-    faces = clip.artefacts.get("faces")
+    faces = clip.artifacts.get("faces")
     if faces and "skin" in faces.metrics:
         others = [
             donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN

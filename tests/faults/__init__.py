@@ -169,7 +169,7 @@ def samples(shards: Path) -> dict[str, dict[str, bytes]]:
 
 
 def computed(store: Path) -> dict[str, int]:
-    """Stage -> number of artefacts that the last run made, by its ledger."""
+    """Stage -> number of artifacts that the last run made, by its ledger."""
     counts: dict[str, int] = {}
     for event in read_ledger(store / "ledger.jsonl"):
         if event["event"] == "start":

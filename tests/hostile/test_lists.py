@@ -328,7 +328,7 @@ def test_spoilt_ledgers(examples, tmp_path):
 
 
 class Nothing:
-    """A store without artefacts."""
+    """A store without artifacts."""
 
     def read(self, stage: str, key: str):
         raise FileNotFoundError(key)

@@ -16,7 +16,7 @@ import numpy as np
 
 from datagen.core.errors import Invalid, Reject
 from datagen.core.files import canonical, write_atomically
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.sources.listed import exact, frames
@@ -54,15 +54,15 @@ class Cut(Stage):
     def of_clip(self, clip: Clip) -> dict[str, object]:
         return {"cut": _wanted(clip), "raw": self._raw_identity(clip)}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         if problem := clip.source.get("problem"):
             raise (Reject if problem.startswith("removed") else Invalid)(
                 problem, clip.source.get("detail", "")
             )
         path = workdir / "cut.mp4"
         if file := self._file(clip):
-            return Artefact(path, self._cut(clip, file, path, self.min_side))
-        return Artefact(path, self._take_kept(clip, path))
+            return Artifact(path, self._cut(clip, file, path, self.min_side))
+        return Artifact(path, self._take_kept(clip, path))
 
     def keep(self, clip: Clip) -> str:
         """Cut a clip into the folder `cuts` beside the raw files, for when its raw file is gone.

@@ -162,7 +162,7 @@ def test_of_several_runs_the_one_with_these_outcomes_counts(tmp_path):
     } == {"said the stage"}
 
 
-def test_artefacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_path):
+def test_artifacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_path):
     folder = made_up.shards(tmp_path / "shards", films=False)
     book = made_up.ledger(tmp_path / "ledger.jsonl")
     book.write_text(book.read_text().replace('"seconds":{"agree"', '"seconds":{}, "x":{"agree"'))
@@ -199,7 +199,7 @@ def test_what_is_no_event_of_ours_is_left_out(odd, tmp_path):
 
 def test_costs_of_the_real_sample(sample, store):
     costs = read(sample, store / "ledger.jsonl").history.costs
-    assert {stage: cost.artefacts for stage, cost in costs.items()} == dict.fromkeys(costs, 2)
+    assert {stage: cost.artifacts for stage, cost in costs.items()} == dict.fromkeys(costs, 2)
     assert all(cost.bytes > 0 for cost in costs.values())
     swapped = sum(len(fields["swapped.mp4"]) for fields in samples(sample).values())
     assert costs["swap"].bytes == swapped

@@ -207,7 +207,7 @@ def loss(
 
 
 def put(root: Path, stage: str, number: int, data: bytes | None, **words) -> Path:
-    """A record of the store, with its artefact where there are bytes; where that lies."""
+    """A record of the store, with its artifact where there are bytes; where that lies."""
     key = f"{stage}{number}"
     folder = root / stage / key[:2] / key
     folder.mkdir(parents=True)

@@ -242,7 +242,8 @@ def hostile(folder: Path) -> Dataset:
     every = {name: word for name in ("identity", "source", "reason", "license")}
     dataset = made(folder, NAME, kept=8, lost=8, **every)
     losses = (
-        LostClip(w, loss.outcome, w, w, w, w) for loss, w in zip(dataset.losses, HOSTILE, strict=True)
+        LostClip(w, loss.outcome, w, w, w, w)
+        for loss, w in zip(dataset.losses, HOSTILE, strict=True)
     )
     return replace(dataset, history=replace(dataset.history, losses=tuple(losses)))
 

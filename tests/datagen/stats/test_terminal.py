@@ -59,7 +59,7 @@ def test_tables_say_what_the_json_says(folder):
         ]
     gaze = every["measures"]["gaze.amplitude_deg"]
     assert row(shown, "gaze", "amplitude", "[deg]")[-5:] == [*(f"{gaze[n]:.3g}" for n in ("p5", "median", "p95")), "≥8", "(gaze)"]  # fmt: skip  # noqa: E501
-    assert row(shown, "swap")[:2] == [str(result["costs"]["swap"]["artefacts"]), "15.0"]
+    assert row(shown, "swap")[:2] == [str(result["costs"]["swap"]["artifacts"]), "15.0"]
     assert all(len(line) <= 110 for line in shown.splitlines())
 
 

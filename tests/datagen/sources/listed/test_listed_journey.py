@@ -126,8 +126,8 @@ def test_without_the_raw_file_what_was_cut_before_is_enough(shards, downloaded, 
     clips = {clip.source["id"]: clip for clip in source.plan()}
     for index, name in enumerate(FRAMES):
         (tmp_path / str(index)).mkdir()
-        artefact = source.stage()(clips[name], tmp_path / str(index))
-        assert [faults.number_of(rgb) for rgb in video.frames(artefact.path)] == list(FRAMES[name])
+        artifact = source.stage()(clips[name], tmp_path / str(index))
+        assert [faults.number_of(rgb) for rgb in video.frames(artifact.path)] == list(FRAMES[name])
     assert not list((tmp_path / "raw").rglob("*.part"))
 
 
@@ -168,8 +168,8 @@ def test_the_same_seconds_in_the_other_dataset_are_the_same_clip(downloaded, tmp
     for source in (vfhq_of(tmp_path / "raw"), other):
         clip = next(clip for clip in source.plan() if "problem" not in clip.source)
         (tmp_path / source.name).mkdir()
-        artefact = source.stage()(clip, tmp_path / source.name)
-        cuts.append((artefact.path.read_bytes(), artefact.metrics, clip.group))
+        artifact = source.stage()(clip, tmp_path / source.name)
+        cuts.append((artifact.path.read_bytes(), artifact.metrics, clip.group))
     assert cuts[0] == cuts[1]
     options = [
         f"source.raw={tmp_path / 'raw'}",
