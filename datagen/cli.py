@@ -1,8 +1,8 @@
 """Flags are Hydra overrides spelt like flags: `--input raw/` is `input=raw/`, always one literal
 value.
 
-There is no parser and no second list of options or defaults: a command's YAML file is the list, its
-comments are the help.
+A command is a function of a configuration. Its options are a dataclass (`datagen.options`), its
+description and its groups are `conf/<name>.yaml`.
 """
 
 from __future__ import annotations
@@ -13,49 +13,36 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.core.errors import Transient, UserError, halting, interruption_kept
 from datagen.core.text import line_of
+from datagen.options import Option, mistake, mistakes, options_of, paths_of, register
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 TAKES_VALUE = ("--cfg", "-c", "--package", "-p", "--experimental-rerun", "--config-dir", "-cd")
-TEXTS = (
-    "input",
-    "output",
-    "store",
-    "donors",
-    "key",
-    "reference",
-    "driving",
-    "weights",
-    "name",
-    "init_from",
-    "cache",
-    "checkpoint",
-    "features",
-    "readout",
-    "cookies",
-    "proxy",
-    "url",
-)  # options that are text even where they look like a number
 HYDRA_FLAGS = (*TAKES_VALUE, "--resolve", "--multirun", "-m", "--info", "-i")
 
 
-def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], None]]:
+def command(
+    name: str, declared: type
+) -> Callable[[Callable[[Any], int | None]], Callable[..., None]]:
     """Make a command of a function of the composed `conf/<name>.yaml`; the process ends with its
-    result.
+    result. `declared` is the dataclass of its options.
     """
 
-    def decorate(function: Callable[[Any], int | None]) -> Callable[[], None]:
+    def decorate(function: Callable[[Any], int | None]) -> Callable[..., None]:
         def main(argv: list[str] | None = None) -> None:
             arguments = sys.argv[1:] if argv is None else argv
             if any(word in ("--help", "-h") for word in arguments):
-                print(help_text(name))
+                print(help_text(name, declared))
                 sys.exit(0)
-            sys.exit(_guarded(lambda: _run(name, function, arguments)))
+            sys.exit(_guarded(lambda: _run(name, declared, function, arguments)))
 
         main.__doc__ = function.__doc__
         return main
@@ -63,48 +50,54 @@ def command(name: str) -> Callable[[Callable[[Any], int | None]], Callable[[], N
     return decorate
 
 
-def overrides(
-    argv: list[str],
-    switches: frozenset[str] = frozenset(),
-    positional: str = "",
-    pairs: frozenset[str] = frozenset(),
-) -> list[str]:
-    """`--a-b v`, `--a-b=v` and the switch `--dry-run` as `a_b=v`, `a_b=v`, `dry_run=true`;
-    everything else as it is.
+def overrides(argv: Sequence[str], options: Mapping[str, Option]) -> tuple[list[str], list[str]]:
+    """Hydra's own flags, and overrides: `--a-b v`, `--a-b=v` and the switch `--dry-run` become
+    `a_b=v`, `a_b=v`, `dry_run=true`; everything else stays.
 
-    Options in `pairs` take two words: `--compare a b` is `compare=['a','b']`.
+    A pair takes two words: `--compare a b` is `compare=['a','b']`.
     """
-    words, flags, result = deque(argv), [], []
+    words = deque(argv)
+    flags: list[str] = []
+    result: list[str] = []
+    bare = next((option.key for option in options.values() if option.is_positional), "")
     while words:
         word = words.popleft()
         name, equals, value = word.partition("=")
         if word in HYDRA_FLAGS:
             flags += [word, *([words.popleft()] if word in TAKES_VALUE and words else [])]
         elif name.startswith("--"):
-            key = name[2:].replace("-", "_")
-            if key in pairs:
-                two = [
-                    quoted(word, True)
-                    for word in (value or _value(name, words, False), _value(name, words, False))
-                ]
-                result.append(f"{key}=[{','.join(two)}]")
-                continue
-            if not equals:
-                value = _value(name, words, key in switches)
-            result.append(f"{key}={quoted(value, key in TEXTS)}")
-        elif equals or word.startswith("~"):
+            result.append(_override(name, value if equals else None, words, options))
+        elif equals:
+            key = options[name].key if name in options else name
+            result.append(f"{key}={value}")
+        elif word.startswith("~"):
             result.append(word)
-        elif positional and not word.startswith("-"):
-            result.append(f"{positional}={quoted(word, True)}")
+        elif bare and not word.startswith("-"):
+            result.append(f"{bare}={quoted(word, True)}")
         else:
             raise UserError(
                 f"{word!r} is no option: --name VALUE or name=VALUE is expected (see --help)."
             )
-    return flags + result
+    return flags, result
+
+
+def _override(
+    flag: str, value: str | None, words: deque[str], options: Mapping[str, Option]
+) -> str:
+    """One flag as an override; values that do not follow an equals sign are taken off `words`."""
+    name = flag[2:].replace("-", "_")
+    option = options.get(name)
+    if option is not None and option.is_pair:
+        two = (value or _value(flag, words, False), _value(flag, words, False))
+        return f"{option.key}=[{','.join(quoted(word, True) for word in two)}]"
+    if value is None:
+        value = _value(flag, words, option is not None and option.is_switch)
+    is_text = option is not None and option.is_literal(value)
+    return f"{option.key if option else name}={quoted(value, is_text)}"
 
 
 def _value(name: str, words: deque[str], is_switch: bool) -> str:
-    """The word after a flag; a switch may stand without one."""
+    """The word after a flag. A switch may stand without one."""
     if is_switch and (not words or words[0] not in ("true", "false")):
         return "true"
     if not words or words[0].startswith("--"):
@@ -126,80 +119,72 @@ def quoted(value: str, is_text: bool = False) -> str:
     )
 
 
-def help_text(name: str) -> str:
-    """From the comments of the command's YAML file, without loading anything."""
-    head, options = _options(name)
+def help_text(name: str, declared: type) -> str:
+    """Description, options and choices of a command, without loading anything."""
+    options = options_of(declared)
     width = max(map(len, options), default=0)
-    rows = [f"  --{key.replace('_', '-'):<{width}}  {text}" for key, text in options.items()]
-    texts = [path.read_text() for path in _files(CONF / f"{name}.yaml")]
-    groups = [
-        g for text in texts for g in re.findall(r"^\s*- (?:override )?/?(\w+): (\w+)", text, re.M)
-    ]
+    rows = [f"  {option.flag:<{width + 2}}  {option.row()}" for option in options.values()]
     choices = [
-        f"  {group}={'|'.join(_choices(group))}   (default {default})" for group, default in groups
+        f"  {group}={'|'.join(_choices(group))}   (default {default})"
+        for group, default in _groups(CONF / f"{name}.yaml").items()
     ]
     tail = ["", "Choices (any key of theirs too, e.g. swap.seed=2):", *choices] if choices else []
-    return "\n".join([*head, "", "Options (--name VALUE, or name=VALUE):", *rows, *tail])
+    return "\n".join([*_head(name), "", "Options (--name VALUE, or name=VALUE):", *rows, *tail])
 
 
-def _options(name: str) -> tuple[list[str], dict[str, str]]:
-    """Head comment and options of a command, those of the files that it includes after its own."""
-    (head, options), *included = map(_read_options, _files(CONF / f"{name}.yaml"))
-    for _, more in included:
-        options |= {k: v for k, v in more.items() if k not in options}
-    return head, options
+def _head(name: str) -> list[str]:
+    """The comment at the head of a command's YAML file."""
+    lines = (CONF / f"{name}.yaml").read_text().splitlines()
+    comments = (line for line in lines if line.startswith("#") and "@package" not in line)
+    return [line[1:].removeprefix(" ") for line in comments]
 
 
-def _files(path: Path) -> list[Path]:
-    """A command's YAML file, and after it those that it includes."""
-    includes = re.findall(r"^\s*- /?([\w/]+)@_global_", path.read_text(), re.M)
-    return [path, *(file for include in includes for file in _files(_find(path, include)))]
-
-
-def _read_options(path: Path) -> tuple[list[str], dict[str, str]]:
-    """Head comment and top-level `key: default  # text` lines of a YAML file."""
-    lines = path.read_text().splitlines()
-    head = [
-        line[1:].removeprefix(" ")
-        for line in lines
-        if line.startswith("#") and "@package" not in line
-    ]
-    options = {}
-    for line in lines:
-        match = re.fullmatch(r"(\w+): *(.*?) *# (.*)", line)
-        if match:
-            key, default, text = match.groups()
-            shown = "" if default in ("null", "???", '""') else f" (default {default})"
-            options[key] = text + (" (required)" if default == "???" else shown)
-    return head, options
-
-
-def _find(path: Path, include: str) -> Path:
-    beside = path.parent / f"{include}.yaml"
-    return beside if beside.exists() else CONF / f"{include}.yaml"
+def _groups(path: Path) -> dict[str, str]:
+    """The groups in the defaults list of a YAML file with their defaults, then those of the files
+    that it includes.
+    """
+    text = path.read_text()
+    found = dict(re.findall(r"^\s*- /?(\w+): (\w+)", text, re.M))
+    for include in re.findall(r"^\s*- (\w+)@_global_", text, re.M):
+        found = {**found, **_groups(path.with_name(f"{include}.yaml"))}
+    return found
 
 
 def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> int:
+def _run(
+    name: str, declared: type, function: Callable[[Any], int | None], argv: Sequence[str]
+) -> int:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        flags, own = overrides(argv, options_of(declared))
+        _refuse_mistakes(name, declared, own)
+        return _composed(name, declared, function, flags + own)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_sentence(error, name, declared)) from error
+
+
+def _composed(
+    name: str, declared: type, function: Callable[[Any], int | None], words: Sequence[str]
+) -> int:
+    """The function's result for the configuration that Hydra composes."""
     import hydra
     from omegaconf import OmegaConf
 
-    switches, positional, pairs = _kinds(name)
-    own = overrides(argv, switches, positional, pairs)
-    _refuse_no_choice(own)
-    sys.argv = [sys.argv[0], *own]
+    register(declared)
+    sys.argv = [sys.argv[0], *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print one sentence
     results: list[int] = []
     errors: list[BaseException] = []
 
-    def task(cfg: Any) -> None:
+    def task(cfg: DictConfig) -> None:
         OmegaConf.set_readonly(cfg, True)
         try:
             _refuse_missing(cfg)
-            _refuse_no_truth(cfg, switches)
             with _native_stderr_muted():
                 results.append(function(cfg) or 0)
         except BaseException as error:  # Hydra would print its own lines about it
@@ -211,61 +196,40 @@ def _run(name: str, function: Callable[[Any], int | None], argv: list[str]) -> i
     return max(results, default=0)
 
 
-def _refuse_no_choice(overrides: Sequence[str]) -> None:
-    """`logger=null`, of which Hydra says nothing but a traceback."""
-    for override in overrides:
-        name, _, value = override.partition("=")
-        if value == "null" and (choices := _choices(name.lstrip("+"))):
-            raise UserError(f"{override}: one of {', '.join(choices)} is expected.")
+def _refuse_mistakes(name: str, declared: type, words: Sequence[str]) -> None:
+    """UserError for groups that the command has not, and for all values of a wrong type at once."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = OverridesParser.create().parse_overrides(list(words))
+    groups = _groups(CONF / f"{name}.yaml")
+    for override in found:
+        group = override.key_or_group
+        if override.is_delete() or not (choices := _choices(group)):
+            continue
+        if group not in groups and not override.is_add():
+            raise UserError(_unknown(group, name, declared))
+        if override.value() is None:  # of which Hydra says nothing but a traceback
+            raise UserError(f"{group}=null: one of {', '.join(choices)} is expected.")
+    if wrong := list(mistakes(declared, found)):
+        raise UserError(f"{'; '.join(wrong)} (see --help).")
 
 
-def _refuse_missing(cfg: Any) -> None:
-    """Top-level keys first: the others may only refer to them."""
+def _refuse_missing(cfg: DictConfig) -> None:
+    """Options first: other keys may only refer to them."""
     from omegaconf import OmegaConf
 
-    missing = sorted(key for key in cfg if OmegaConf.is_missing(cfg, key)) or sorted(
+    missing = sorted(str(key) for key in cfg if OmegaConf.is_missing(cfg, key)) or sorted(
         OmegaConf.missing_keys(cfg)
     )
     if missing:
-        raise UserError(
-            f"missing: {', '.join('--' + key.replace('_', '-') for key in missing)} (see --help)."
-        )
-
-
-def _refuse_no_truth(cfg: Any, switches: frozenset[str]) -> None:
-    """`overwrite=no` is a text to YAML of today, and a text is true."""
-    wrong = [
-        f"--{key.replace('_', '-')} is {cfg[key]!r}"
-        for key in sorted(switches)
-        if not isinstance(cfg[key], bool)
-    ]
-    if wrong:
-        raise UserError(f"{', '.join(wrong)}: true or false is expected.")
-
-
-def _kinds(name: str) -> tuple[frozenset[str], str, frozenset[str]]:
-    """Options whose default is a truth value may stand without one; comments mark the bare word's
-    key, and pairs.
-    """
-    _, options = _options(name)
-    switches = frozenset(
-        k for k, text in options.items() if re.search(r"\(default (true|false)\)$", text)
-    )
-    pairs = frozenset(k for k, text in options.items() if "(two values)" in text)
-    return (
-        switches,
-        next((k for k, text in options.items() if "(the bare word)" in text), ""),
-        pairs,
-    )
+        flags = (f"--{key.rstrip('_').replace('_', '-')}" for key in missing)
+        raise UserError(f"missing: {', '.join(flags)} (see --help).")
 
 
 def _guarded(run: Callable[[], int]) -> int:
     """Exit code: the function's, 2 after a user's mistake (one sentence), 130 after an
     interruption.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         with interruption_kept():
             return run()
@@ -274,8 +238,6 @@ def _guarded(run: Callable[[], int]) -> int:
         return 1
     except UserError as error:
         print(f"error: {line_of(error)}", file=sys.stderr)
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {line_of(_sentence(error))}", file=sys.stderr)
     except ImportError as error:
         if "libGL" not in str(error) and "libgthread" not in str(error):
             raise
@@ -299,40 +261,55 @@ def _guarded(run: Callable[[], int]) -> int:
     return 2
 
 
-def _sentence(error: Exception) -> str:
-    """Hydra's several lines as one sentence, with the nearest right spelling where a key is
-    misspelt.
-    """
-    causes = [error]
+def _sentence(error: Exception, name: str, declared: type) -> str:
+    """What Hydra says in several lines, as one sentence."""
+    from hydra.errors import MissingConfigException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+
+    causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)  # type: ignore[arg-type]
-    text = " ".join(" ".join(str(e).split()) for e in causes)
-    match = re.search(r"Key '([\w.]+)' is not in struct|Could not override '([\w.]+)'", text)
-    if match:
-        key = match[1] or match[2]
-        if key == "input":
-            return "there is no option 'input': say source=folder source.input=FOLDER (see --help)."
-        near = difflib.get_close_matches(key.rsplit(".", 1)[-1], _all_keys(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"there is no option {key!r}{hint} (see --help)."
-    match = re.search(
-        r"In '[^']*': Could not find '([^']+)'.*?Available options in '(\w+)': (.*?)(?: "
-        r"Config search path| *$)",
-        text,
-    )
-    if match:
-        return f"there is no {match[1]!r}; {match[2]} can be {' or '.join(match[3].split())}."
+        causes.append(cause)
+    for cause in causes:
+        if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
+            group = cause.missing_cfg_file.rpartition("/")[0]
+            choices = " or ".join(cause.options)
+            return f"there is no {cause.missing_cfg_file!r}; {group} can be {choices}."
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+            return _unknown(cause.full_key, name, declared)
+        if isinstance(cause, ValidationError) and _is_option(cause.full_key, declared):
+            return f"{mistake(declared, str(cause.full_key), cause.value)} (see --help)."
+    text = " ".join(" ".join(str(cause).split()) for cause in causes)
     return re.split(r" See https?://", text)[0][:400]
 
 
-def _all_keys() -> list[str]:
-    return sorted(
-        {
-            key
-            for path in CONF.rglob("*.yaml")
-            for key in re.findall(r"^(\w+):", path.read_text(), re.M)
-        }
-    )
+def _is_option(key: Any, declared: type) -> bool:
+    return str(key).partition(".")[0].rstrip("_") in options_of(declared)
+
+
+def _unknown(key: str, name: str, declared: type) -> str:
+    """There is no such option; with the nearest that there is."""
+    if key == "input" and "source" in _groups(CONF / f"{name}.yaml"):
+        return "there is no option 'input': say source=folder source.input=FOLDER (see --help)."
+    above, _, last = key.rpartition(".")
+    known = _known(name, declared)
+    beside = {k: v for k, v in known.items() if v.rpartition(".")[0] == above} if above else known
+    near = difflib.get_close_matches(last, beside or known, 1)
+    hint = f"; did you mean {known[near[0]]}?" if near and known[near[0]] != key else ""
+    return f"there is no option {key!r}{hint} (see --help)."
+
+
+def _known(name: str, declared: type) -> dict[str, str]:
+    """What can be set, by its last word: the command's options, its groups and their keys."""
+    from omegaconf import DictConfig, OmegaConf
+
+    known: dict[str, str] = {}
+    groups = _groups(CONF / f"{name}.yaml")
+    for path in (path for group in groups for path in (CONF / group).glob("*.yaml")):
+        loaded = OmegaConf.load(path)
+        assert isinstance(loaded, DictConfig)
+        known |= {key: f"{path.parent.name}.{key}" for key in map(str, loaded)}
+    known |= {group: group for group in groups}
+    return known | {path.rpartition(".")[2]: path for path in paths_of(declared)}
 
 
 @contextlib.contextmanager

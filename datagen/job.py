@@ -69,7 +69,7 @@ class Job:
 
 
 def ledger_path(store: str) -> Path:
-    """Beside the artefacts; for a remote store in a local folder named after it."""
+    """Beside the artifacts; for a remote store in a local folder named after it."""
     local = store.removeprefix("file://")
     if "://" not in local:
         return Path(local) / "ledger.jsonl"

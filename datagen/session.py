@@ -105,7 +105,7 @@ def session(job: Job, output: Path) -> Iterator[Session]:
 
 
 def dry_run(job: Job) -> RunCounts:
-    """Which artefacts are there and which would be made; writes nothing."""
+    """Which artifacts are there and which would be made; writes nothing."""
     print_licences(job)
     hits: dict[str, int] = {}
     misses: dict[str, int] = {}
@@ -136,7 +136,7 @@ def print_costs(job: Job) -> None:
 
 def _new_first(job: Job) -> Iterator[Clip]:
     """Clips of which an earlier run knew no end, then the others, which mostly need no work:
-    workers do not wait until the store has said so of a million of them.
+    workers do not wait until the store has been asked about a million of them.
     """
     known = Settled(job.ledger_path)
     yield from (clip for clip in job.clips() if clip.key not in known)

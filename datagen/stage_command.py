@@ -22,7 +22,7 @@ from datagen.vision.preview import preview
 
 
 def run_verb(cfg: DictConfig, verb: str) -> int:
-    """Run the stages that lead to `verb` over `cfg.input` and lay its artefacts out in
+    """Run the stages that lead to `verb` over `cfg.input` and lay its artifacts out in
     `cfg.output`.
     """
     job = Job.of(cfg)
@@ -82,7 +82,7 @@ def place(event: JsonObject, alike: Collection[PurePath] = ()) -> PurePath:
 
 
 def _line(job: Job, event: JsonObject, verb: str, output: Path, name: PurePath) -> str:
-    """Lay out one clip's artefact as `output`/`name` plus its suffix; the summary line."""
+    """Lay out one clip's artifact as `output`/`name` plus its suffix; the summary line."""
     if event["outcome"] != "kept":
         detail = (event["detail"].splitlines() or [""])[0]
         return f"{name}: {event['outcome']}, {event['reason']}: {detail}"

@@ -44,7 +44,7 @@ def in_order(stages: Iterable[Stage]) -> Sequence[Stage]:
         if ready is None:
             circle = ", ".join(sorted(names))
             raise UserError(
-                f"the stages {circle} read each other's artefacts: change their inputs."
+                f"the stages {circle} read each other's artifacts: change their inputs."
             )
         waiting.remove(ready)
         ordered.append(ready)

@@ -1,4 +1,4 @@
-"""Are the shards what their index says?  Finds any missing, changed or extra byte.
+"""Do the shards match their index? Finds any missing, changed or extra byte.
 
 python -m datagen.verify --input data/shards
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, parse_json
 from datagen.core.text import line_of
 from datagen.engine.exclude import Excluded
+from datagen.options import option
 from datagen.shards.index import FIELDS, read_index
 from datagen.shards.reader import members
 
 
 def problems(folder: Path) -> Iterator[str]:
-    """One sentence per fault of a shards folder."""
+    """One sentence for each fault in a folder of shards."""
     index = read_index(folder)
     try:
         yield from _problems(folder, index)
@@ -37,12 +39,12 @@ def _problems(folder: Path, index: dict[str, Any]) -> Iterator[str]:
         yield from _shard_problems(folder / entry["file"], entry)
     for file in sorted(folder.glob("*.tar")):
         if file.name not in named:
-            yield f"{file.name}: extra, the index does not name it"
+            yield f"{file.name}: extra, it is not in the index"
     seen: dict[str, str] = {}
     for entry in index["shards"]:
         for key in entry["keys"]:
             if key in seen:
-                yield f"{entry['file']}: sample {key} is in {seen[key]} too"
+                yield f"{entry['file']}: sample {key} is also in {seen[key]}"
             seen[key] = entry["file"]
     yield from _leaks(index)
     for split, counts in index["splits"].items():
@@ -60,7 +62,7 @@ def _shard_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
     if size != entry["bytes"]:
         yield f"{path.name}: {size} bytes, the index says {entry['bytes']}"
     elif file_sha256(path) != entry["sha256"]:
-        yield f"{path.name}: changed, its sha256 is not the index's"
+        yield f"{path.name}: changed, its sha256 differs from the index"
     try:
         yield from _content_problems(path, entry)
     except (tarfile.TarError, OSError, ValueError) as error:
@@ -74,9 +76,9 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
         samples.setdefault(key, []).append(field)
         if field != "json":
             continue
-        said = _told(key, data)
-        frames += said["frames"]
-        if said.get("split") != entry["split"]:
+        sample = _sample_json(key, data)
+        frames += sample["frames"]
+        if sample.get("split") != entry["split"]:
             yield f"{path.name}: sample {key} is not marked {entry['split']}"
     for name, found in (("samples", len(samples)), ("frames", frames)):
         if entry[name] != found:
@@ -98,12 +100,12 @@ def _content_problems(path: Path, entry: dict[str, Any]) -> Iterator[str]:
         yield f"{path.name}: sample {min(extra)} is not in the index"
 
 
-def _told(key: str, data: bytes) -> dict[str, Any]:
-    """A sample's json. ValueError where it is none."""
-    said = parse_json(data)
-    if not isinstance(said, dict) or type(said.get("frames")) is not int:
+def _sample_json(key: str, data: bytes) -> dict[str, Any]:
+    """A sample's json; ValueError if it is invalid."""
+    sample = parse_json(data)
+    if not isinstance(sample, dict) or type(sample.get("frames")) is not int:
         raise ValueError(f"the json of sample {key} does not say how many frames it has")
-    return said
+    return sample
 
 
 def _leaks(index: dict[str, Any]) -> Iterator[str]:
@@ -114,32 +116,46 @@ def _leaks(index: dict[str, Any]) -> Iterator[str]:
         yield f"index.json: {group} is in train and in val"
 
 
-def _shown(folder: Path, excluded: Excluded) -> Iterator[str]:
-    """A line for each sample that shows somebody on the list, or whose group does."""
-    told: list[tuple[str, str, str, str | None]] = []
+def _excluded_samples(folder: Path, excluded: Excluded) -> Iterator[str]:
+    """A line for each sample that shows, or whose group shows, somebody on the list."""
+    samples: list[tuple[str, str, str, str | None]] = []
     for entry in read_index(folder)["shards"]:
-        with contextlib.suppress(tarfile.TarError, OSError, ValueError):  # told among the problems
+        with contextlib.suppress(
+            tarfile.TarError, OSError, ValueError
+        ):  # listed among the problems
             for key, _, data in members(folder / entry["file"], {"json"}):
-                said = _told(key, data)
-                told.append((entry["file"], key, str(said.get("group")), excluded.of_sample(said)))
-    groups = {group: name for _, _, group, name in told if name is not None}
-    for file, key, group, name in told:
+                sample = _sample_json(key, data)
+                samples.append(
+                    (entry["file"], key, str(sample.get("group")), excluded.of_sample(sample))
+                )
+    groups = {group: name for _, _, group, name in samples if name is not None}
+    for file, key, group, name in samples:
         if name is not None:
             yield f"{file}: sample {key} shows {name}"
         elif group in groups:
             yield (
-                f"{file}: sample {key} may show {groups[group]} too: it is of the same "
+                f"{file}: sample {key} may show {groups[group]} too: it is from the same "
                 "video, or has the same face"
             )
 
 
-@command("datagen/verify")
+@dataclass
+class VerifyOptions:
+    input: str = option("data/shards", "folder of shards")
+    exclude: str | None = option(
+        None,
+        "file of ids, one a line, as --exclude of datagen.shards: samples that still show "
+        "them are named",
+    )
+
+
+@command("datagen/verify", VerifyOptions)
 def main(cfg: Any) -> int:
     folder, excluded = Path(cfg.input), Excluded.read(cfg.exclude)
     found = list(problems(folder))
     for problem in found:
         print(line_of(problem))
-    shown = list(_shown(folder, excluded)) if excluded.ids else []
+    shown = list(_excluded_samples(folder, excluded)) if excluded.ids else []
     for line in shown:
         print(line_of(line))
     if found:
@@ -148,11 +164,13 @@ def main(cfg: Any) -> int:
             "that made them."
         )
     if shown:
-        told = (
-            "make the shards again with it; add the keys of those who may be the same person "
-            "and are"
+        advice = (
+            "make the shards again with it, and add the keys of samples that may show the same "
+            "person and do"
         )
-        print(f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {told}.")
+        print(
+            f"{folder}: {len(shown)} samples show, or may show, who is in {cfg.exclude}: {advice}."
+        )
     if found or shown:
         return 1
     index = read_index(folder)

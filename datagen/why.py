@@ -1,21 +1,33 @@
-"""One clip's story: where it came from, what was done and measured, what became of it.
+"""The history of one clip: its source, its stages and measurements, its outcome.
 
-python -m datagen.why KEY        a key, or the beginning or a part of one
+python -m datagen.why KEY        a key, or a part of a key or path
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import line_of
-from datagen.stages import stage_position
+from datagen.options import REQUIRED, option
+
+if TYPE_CHECKING:
+    from datagen.engine.store import Store
 
 
-@command("datagen/why")
+@dataclass
+class WhyOptions:
+    key: str = option(
+        REQUIRED, "a clip's key, or a part of it or of its file's name", positional=True
+    )
+    store: str = option("data/store", "the store of the run")
+
+
+@command("datagen/why", WhyOptions)
 def main(cfg: Any) -> int:
     from datagen.job import ledger_path
 
@@ -39,7 +51,7 @@ def main(cfg: Any) -> int:
 
 
 def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
-    """Clip events by key, of the clip with that key, else of all whose key or path contains it."""
+    """Clip events by key: of the clip with that key, else of all whose key or path contains it."""
     from datagen.engine.ledger import read_ledger
 
     histories: dict[str, list[dict[str, Any]]] = {}
@@ -51,8 +63,10 @@ def find(ledger: Path, wanted: str) -> dict[str, list[dict[str, Any]]]:
     return {wanted: histories[wanted]} if wanted in histories else histories
 
 
-def story(events: list[dict[str, Any]], store: Any) -> Iterator[str]:
-    """The last run's account, stage by stage, and one line for each run before."""
+def story(events: list[dict[str, Any]], store: Store) -> Iterator[str]:
+    """The last run's stages, one per line, and a line for each earlier run."""
+    from datagen.stages import stage_position
+
     last = events[-1]
     span = f", {last['span'][0]:.2f} to {last['span'][1]:.2f} s" if last.get("span") else ""
     source = ", ".join(
@@ -77,7 +91,7 @@ def verdict(event: dict[str, Any]) -> str:
     return f"{event['outcome']}{at}{reason}{detail}"
 
 
-def _stage(stage: str, key: str, store: Any) -> Iterator[str]:
+def _stage(stage: str, key: str, store: Store) -> Iterator[str]:
     try:
         record = store.read(stage, key)
     except (OSError, ValueError, TypeError):

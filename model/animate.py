@@ -11,17 +11,18 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from omegaconf import DictConfig
 
 from datagen.cli import command
 from datagen.core.errors import UserError, interruption_kept
 from datagen.core.files import canonical, file_sha256
+from datagen.options import REQUIRED, option
 
 if TYPE_CHECKING:
     import torch
+    from omegaconf import DictConfig
     from tqdm import tqdm
 
     from model.inputs.driving_video import DrivingVideo
@@ -45,7 +46,52 @@ LINE_EVERY = 15.0  # s between lines where there is no terminal
 PACKAGES = ("megactor-kit", "torch", "diffusers", "transformers", "av", "mediapipe")
 
 
-@command("animate")
+@dataclass
+class AnimateOptions:
+    reference: str = option(REQUIRED, "portrait: a picture of one face")
+    driving: str = option(REQUIRED, "video of one face, in any format that FFmpeg reads")
+    output: str = option(REQUIRED, "the new video: .mp4")
+    preset: str | None = option(
+        None,
+        "sd15, the default: 512 px, weights in data/weights/megactor-sd15; tiny: 64 px, "
+        "random weights",
+    )
+    weights: str | None = option(
+        None, "folder of a whole model, as python -m model.convert writes it, in place of a preset"
+    )
+    steps: int = option(25, "denoising steps, up to 500")
+    guidance: float = option(
+        4.5, "how strongly the portrait is followed; 1: no second pass without it, in half the time"
+    )
+    seed: int = option(42, "of the noise: the same seed gives the same file")
+    contour_preserve: bool = option(
+        False, "drive by eyes, brows and mouth alone, moved to the portrait's: keeps its outline"
+    )
+    margin: int | float | str | None = option(
+        "auto",
+        "side of the squares over side of the face; null: the largest; "
+        "auto: as in the clips of its training",
+    )
+    window: int = option(
+        16, "frames that the model sees at once, up to 32 (motion_max_seq_length of the model)"
+    )
+    overlap: int = option(8, "frames that windows share, less than window")
+    batch: int = option(1, "windows at once: faster on a GPU, and needs more memory")
+    closed: bool = option(
+        False,
+        "windows in a loop, for a video that ends as it begins; the memory grows with its length",
+    )
+    official: bool = option(
+        False,
+        "as the official program: its noise schedule, closed, pictures shrunk without smoothing",
+    )
+    device: str = option("auto", "auto: cuda where there is one, else cpu")
+    dtype: str = option("auto", "auto: bfloat16 on a GPU, float32 elsewhere; or float16")
+    overwrite: bool = option(False, "replace an existing output")
+    progress: bool = option(True, "a bar with the remaining time")
+
+
+@command("animate", AnimateOptions)
 def main(cfg: DictConfig) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + ".")
@@ -122,15 +168,17 @@ def _mistakes(cfg: DictConfig) -> Iterator[str]:
     """One phrase for each mistake that the options alone show."""
     for name, least in LEAST.items():
         most = MOST.get(name, sys.maxsize)
-        if type(cfg[name]) is not int or not least <= cfg[name] <= most:
+        if not least <= cfg[name] <= most:
             upper = f" to {most}" if name in MOST else ""
-            yield f"{name} is {cfg[name]!r}, a whole number from {least}{upper} is expected"
-    if type(cfg.window) is int and type(cfg.overlap) is int and 1 <= cfg.window <= cfg.overlap:
+            yield f"{name} is {cfg[name]}, a whole number from {least}{upper} is expected"
+    if 1 <= cfg.window <= cfg.overlap:
         yield f"overlap is {cfg.overlap}, less than the window of {cfg.window} is expected"
-    for name, others, words in (("guidance", (), ""), ("margin", ("auto", None), ", auto or null")):
-        value = cfg[name]
-        if not (isinstance(value, int | float) and 1 <= value < 1e6) and value not in others:
-            yield f"{name} is {value!r}, a number from 1{words} is expected"
+    if not 1 <= cfg.guidance < 1e6:
+        yield f"guidance is {cfg.guidance:g}, a number from 1 is expected"
+    margin = cfg.margin
+    is_side = isinstance(margin, int | float) and 1 <= margin < 1e6
+    if not is_side and margin not in ("auto", None):
+        yield f"margin is {margin!r}, a number from 1, auto or null is expected"
     yield from _output_mistakes(Path(str(cfg.output)), cfg)
 
 

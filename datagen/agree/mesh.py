@@ -32,7 +32,7 @@ import numpy as np
 
 from datagen.core.files import canonical
 from datagen.core.json import JsonObject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.vision.faces import Faces
@@ -92,14 +92,14 @@ class Agreement(Stage):
     def mesh(self) -> FaceMesh:
         return FaceMesh()
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         target = Faces.load(clip.path("faces"))
         own = VideoStatistics()
         for _ in own.watch(video.frames(clip.path("clips")), target.landmarks):
             pass
         metrics = {twin: self._twin(clip.path(twin), target, own) for twin in self.twins}
         (workdir / "agree.json").write_text(canonical(metrics))
-        return Artefact(workdir / "agree.json", metrics)
+        return Artifact(workdir / "agree.json", metrics)
 
     def _twin(self, path: Path, target: Faces, own: VideoStatistics) -> JsonObject:
         look = VideoStatistics()

@@ -5,5 +5,7 @@ python -m datagen.clips --input raw/
 
 from datagen.stage_main import stage_main
 
+main = stage_main("clips")
+
 if __name__ == "__main__":
-    stage_main("clips")
+    main()

@@ -17,7 +17,7 @@ import numpy as np
 
 from datagen.core.errors import Reject, UserError
 from datagen.core.json import JsonObject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import ClipLimits, Stage
 from datagen.media import video
 from datagen.shots.adaptive import ShotDetector, Span
@@ -106,7 +106,7 @@ class Clips(Stage):
     def clip_limits(self) -> ClipLimits:
         return ClipLimits(self.max_seconds, self.fps, self.size)
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         source = clip.path("source")
         probe = video.probe(source)
         cutter, watcher = self._watch(source, clip.span, (probe.width, probe.height))
@@ -125,7 +125,7 @@ class Clips(Stage):
             "source_size": [probe.width, probe.height],
             "source_fps": round(probe.fps, 3),
         }
-        return Artefact(workdir / "clip.mp4", metrics)
+        return Artifact(workdir / "clip.mp4", metrics)
 
     def _watch(
         self, source: Path, span: Span | None, size: tuple[int, int]

@@ -1,3 +1,4 @@
-"""Can this machine do it?  Nothing is computed, no model is loaded and nobody is asked over the
-network.
+"""Can this machine run the chosen backends?
+
+Nothing is computed, no model is loaded and the network is not used.
 """

@@ -1,4 +1,4 @@
-"""What this machine is and has."""
+"""Facts about this machine."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from omegaconf import DictConfig
 
 from datagen.doctor.packages import python_range
 
-JAVASCRIPT = ("deno", "node", "bun", "qjs")  # that yt-dlp can use
+JAVASCRIPT = ("deno", "node", "bun", "qjs")  # runtimes that yt-dlp can use
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A line; `problem` is a sentence where it keeps a run from working."""
+    """A line of the report; `problem` is a sentence if a run cannot work with it."""
 
     name: str
     value: str
     problem: str = ""
 
 
-def facts(cfg: Any, weights: Path) -> list[Fact]:
-    """Of the machine, and of the folders that the configuration names."""
+def facts(cfg: DictConfig, weights: Path) -> list[Fact]:
+    """Facts about the machine and the configured folders."""
     return [
         _python(),
         Fact("system", platform.platform()),
@@ -47,17 +48,17 @@ def facts(cfg: Any, weights: Path) -> list[Fact]:
         ),
         Fact(
             "ffmpeg",
-            shutil.which("ffmpeg") or "not there; only downloads from video sites may want it",
+            shutil.which("ffmpeg") or "missing; only downloads from video sites may need it",
         ),
-        Fact("JavaScript", next(_javascript(), "not there; only yt-dlp wants it, for YouTube")),
+        Fact("JavaScript", next(_javascript(), "missing; only yt-dlp needs it, for YouTube")),
     ]
 
 
 def gpu() -> str | None:
-    """Name and memory of those that torch can use."""
+    """Names and memory of the GPUs that torch can use."""
     try:
         import torch
-    except (ImportError, OSError):  # a library of the system may be missing
+    except (ImportError, OSError):  # a system library may be missing
         return None
     if not torch.cuda.is_available():
         return None
@@ -88,7 +89,7 @@ def _python() -> Fact:
     return Fact(
         "Python",
         value,
-        f"Python {found} runs, {asked} is expected: make the environment with such a one",
+        f"this is Python {found}, {asked} is expected: create the environment with one of those",
     )
 
 
@@ -100,16 +101,18 @@ def _memory() -> str:
 
 
 def _disk(name: str, folder: str) -> Fact:
-    """Room where a folder is or would be made."""
+    """The free space where a folder is or would be created."""
     local = folder.removeprefix("file://")
     if "://" in local:
-        return Fact(name, f"{folder}: remote, not asked")
+        return Fact(name, f"{folder}: remote, not checked")
     near = next(
         path for path in (Path(local).absolute(), *Path(local).absolute().parents) if path.exists()
     )
     if not (near.is_dir() and os.access(near, os.W_OK | os.X_OK)):
         return Fact(
-            name, folder, f"{near} cannot be written to: choose another --{name} or mend its rights"
+            name,
+            folder,
+            f"{near} cannot be written to: choose another --{name} or change its permissions",
         )
     return Fact(name, f"{folder}: {shutil.disk_usage(near).free / 1e9:.1f} GB free")
 

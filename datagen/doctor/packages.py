@@ -1,4 +1,4 @@
-"""The packages that the project asks for, and those that are here."""
+"""The packages that the project requires, and those that are installed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ FOR_DEVELOPERS = "dev"
 
 @dataclass(frozen=True)
 class Package:
-    """One that is asked for: its name, the range, the version that is here, and the extra that
-    alone asks for it.
-    """
+    """A required package: its version range, the installed version, and the extra that needs it."""
 
     name: str
     asked: str
@@ -45,12 +43,12 @@ class Package:
 
 
 def packages() -> list[Package]:
-    """In order of their names; those for developers and for other systems are left out."""
+    """The required packages by name, without those for developers or other systems."""
     return sorted(_packages(), key=lambda package: (bool(package.extra), package.name.lower()))
 
 
 def python_range() -> SpecifierSet:
-    """The versions of Python that the project runs on."""
+    """The versions of Python that the project supports."""
     if PYPROJECT.is_file():
         return SpecifierSet(_project()["requires-python"])
     return SpecifierSet(metadata(PROJECT)["Requires-Python"])
@@ -66,20 +64,18 @@ def _packages() -> Iterator[Package]:
 
 
 def _asked() -> Iterator[tuple[str, str]]:
-    """(requirement, extra) of pyproject.toml, or where there is none of what was installed from
-    it.
-    """
+    """(requirement, extra) from pyproject.toml, or from the installed package's metadata."""
     if PYPROJECT.is_file():
         project = _project()
         yield from ((text, "") for text in project["dependencies"])
         for extra, texts in project.get("optional-dependencies", {}).items():
             yield from ((text, extra) for text in texts if extra != FOR_DEVELOPERS)
         return
-    told = metadata(PROJECT)
-    for text in told.get_all("Requires-Dist", []):
+    installed = metadata(PROJECT)
+    for text in installed.get_all("Requires-Dist", []):
         marker = str(Requirement(text).marker or "")
         extra = next(
-            (e for e in told.get_all("Provides-Extra", []) if f'extra == "{e}"' in marker), ""
+            (e for e in installed.get_all("Provides-Extra", []) if f'extra == "{e}"' in marker), ""
         )
         if extra != FOR_DEVELOPERS:
             yield text, extra

@@ -1,4 +1,4 @@
-"""The findings, as words and as JSON."""
+"""The findings, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+
+from omegaconf import DictConfig
 
 from datagen.doctor.backends import Backend, all_of, chosen
 from datagen.doctor.machine import Fact, facts
@@ -15,11 +16,11 @@ from datagen.doctor.packages import Package, packages
 from datagen.weights.check import there
 from datagen.weights.registry import FOLDER, WEIGHTS, Weight
 
-SHORT = 90  # characters on a backend that is not chosen
+SHORT = 90  # characters of text on a backend that is not chosen
 
 
 @dataclass(frozen=True)
-class Report:
+class MachineReport:
     facts: Sequence[Fact]
     packages: Sequence[Package]
     backends: Sequence[Backend]
@@ -27,7 +28,7 @@ class Report:
 
     @property
     def is_ready(self) -> bool:
-        """All that is chosen can run; a version outside its range may do."""
+        """Whether every chosen backend can run; a version outside of its range may work."""
         return not (
             any(fact.problem for fact in self.facts)
             or any(package.state == "missing" for package in self.packages)
@@ -36,13 +37,13 @@ class Report:
 
     @property
     def mend(self) -> list[str]:
-        """The commands for all that is chosen, each once."""
+        """The commands that fix everything chosen, each once."""
         wanted = [package.mend for package in self.packages if package.mend]
         wanted += [line for backend in self.backends if backend.is_chosen for line in backend.mend]
         return list(dict.fromkeys(wanted))
 
     def json(self) -> str:
-        told = {
+        findings = {
             "ready": self.is_ready,
             "machine": [asdict(fact) for fact in self.facts],
             "packages": [{**asdict(p), "state": p.state, "mend": p.mend} for p in self.packages],
@@ -50,7 +51,7 @@ class Report:
             "weights": [self._weight(weight) for weight in WEIGHTS],
             "mend": self.mend,
         }
-        return json.dumps(told, indent=1)
+        return json.dumps(findings, indent=1)
 
     def text(self) -> str:
         parts = {
@@ -63,7 +64,7 @@ class Report:
                 (w.name, there(w, self.weights), w.size, f"licence: {w.licence}", w.needed_by)
                 for w in WEIGHTS
             ),
-            "to mend": [*self.mend, *self._by_hand()] or ["nothing"],
+            "to fix": [*self.mend, *self._by_hand()] or ["nothing"],
         }
         lines = [
             line
@@ -73,33 +74,35 @@ class Report:
         return "\n".join(
             [
                 *lines,
-                "all that is chosen can run" if self.is_ready else "not all that is chosen can run",
+                "every chosen backend can run"
+                if self.is_ready
+                else "some chosen backends cannot run",
             ]
         )
 
     def _by_hand(self) -> Iterator[str]:
-        """What no command mends."""
+        """Problems that no command fixes."""
         yield from (f"{fact.name}: see above" for fact in self.facts if fact.problem)
         for backend in self.backends:
             if backend.is_chosen and backend.problem and not backend.mend:
                 yield f"{backend.choice}: see above"
 
     def _lines(self, backend: Backend) -> Iterator[str]:
-        state, words = (
+        state, text = (
             ("cannot run", backend.problem) if backend.problem else ("ready", backend.what)
         )
         if not backend.is_chosen:
             yield (
                 f"{backend.choice:<20} {state} (not chosen): "
-                f"{shorten(words, SHORT, placeholder='...')}"
+                f"{shorten(text, SHORT, placeholder='...')}"
             )
             return
-        yield f"{backend.choice:<20} {state}: {words}"
+        yield f"{backend.choice:<20} {state}: {text}"
         for weight in backend.weights:
             yield f"    {weight.name}: {there(weight, self.weights)}; licence: {weight.licence}"
         yield from (f"    $ {line}" for line in backend.mend)
 
-    def _backend(self, backend: Backend) -> dict[str, Any]:
+    def _backend(self, backend: Backend) -> dict[str, object]:
         return {
             "choice": backend.choice,
             "chosen": backend.is_chosen,
@@ -110,17 +113,17 @@ class Report:
             "mend": backend.mend,
         }
 
-    def _weight(self, weight: Weight) -> dict[str, Any]:
+    def _weight(self, weight: Weight) -> dict[str, object]:
         fields = ("name", "what", "licence", "page", "bytes", "needed_by", "host")
         return {name: getattr(weight, name) for name in fields} | {
             "there": there(weight, self.weights)
         }
 
 
-def examined(cfg: Any) -> Report:
-    """For conf/datagen/doctor.yaml."""
+def examined(cfg: DictConfig) -> MachineReport:
+    """The report for the options of conf/datagen/doctor.yaml."""
     backends = list(all_of(cfg, FOLDER)) if cfg.all else chosen(cfg, FOLDER)
-    return Report(facts(cfg, FOLDER), packages(), backends, FOLDER)
+    return MachineReport(facts(cfg, FOLDER), packages(), backends, FOLDER)
 
 
 def _columns(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Fetching the videos of a listed source, with every clip of the list accounted for.
+"""Download the videos of a listed source, and account for every clip of the list.
 
     python -m datagen.download source=celebvhq --limit 100
 
-`accounts` decides what each video is (there, to be fetched, out), `loop` fetches with `fetch` under
-`breaker`, `pace` and `room`, `answers` says what an error means, `manifest` remembers every answer.
+`accounts` sorts the videos: present, to be fetched, or given up. `loop` runs the downloads; `fetch`
+does one, limited by `breaker` and `pace`. `answers` classifies errors; `manifest` keeps results.
 """

@@ -1,5 +1,6 @@
-"""What every listed video is: there, to be fetched, or out with a reason; and the sum, which always
-balances.
+"""The status of every listed video: present, to be fetched, or given up for a reason.
+
+The totals always add up to the number of listed clips and videos.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datagen.download.answers import RETRIED
-from datagen.download.manifest import DROPPED, KEPT, Manifest, Way
+from datagen.download.manifest import DROPPED, KEPT, AccessRoute, Manifest
 from datagen.engine.exclude import ids_in
 from datagen.sources.listed.base import OPTED_OUT, Entry, ListedSource, key_for
 from datagen.sources.listed.cut import CUTS
@@ -34,19 +35,18 @@ CLASSES = (
 
 @dataclass
 class Accounts:
-    """Classes of all clips and videos of the list. `now` holds class and reason of each video to be
-    had.
+    """The class of every listed clip and video.
+
+    `now` maps each video that some clip needs to its class and the reason.
     """
 
     entries: dict[str, list[Entry]]  # video -> its clips that need it
-    fixed: Counter[tuple[str, str]] = field(
-        default_factory=Counter
-    )  # (class, reason) of clips that need no video
-    fixed_videos: dict[str, str] = field(default_factory=dict)  # video that no clip needs -> class
+    # (class, reason) of clips that do not need a video
+    fixed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    fixed_videos: dict[str, str] = field(default_factory=dict)  # videos that no clip needs -> class
     now: dict[str, tuple[str, str]] = field(default_factory=dict)
-    uncut: dict[str, Counter[str]] = field(
-        default_factory=dict
-    )  # kept video -> reasons of clips that could not be cut
+    # kept video -> why some of its clips were not cut
+    uncut: dict[str, Counter[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: ListedSource) -> Accounts:
@@ -79,8 +79,9 @@ class Accounts:
         self.uncut.pop(video, None)
 
     def lines(self) -> list[str]:
-        """Reasons, then `N listed = a kept + b removed + ... + c pending` in clips, then in
-        videos.
+        """The reasons, then `N listed = a kept + b removed + ... + c pending`.
+
+        That sum comes twice: in clips and in videos.
         """
         return [
             *self._reasons(),
@@ -115,21 +116,21 @@ class Accounts:
 
 
 @dataclass(frozen=True)
-class Rules:
-    """Which videos are tried: `limit` the first N of the list, `again` also those that are out for
-    good.
-    """
+class RetryPolicy:
+    """Which videos to try: the first `limit` of the list; with `again`, also those given up."""
 
-    way: Way
+    route: AccessRoute
     tries: int = 5
     limit: int | None = None
     again: bool = False
 
 
 @dataclass
-class Plan:
-    """What there is to do. `found` are files that the manifest does not know, `dropped` videos of
-    which only clips are left: both are looked at before they count.
+class DownloadPlan:
+    """What to do.
+
+    `found` lists files that the manifest does not know, `dropped` lists videos of which only the
+    clips are left. Both are checked before they count as kept.
     """
 
     fetch: list[str] = field(default_factory=list)
@@ -137,9 +138,11 @@ class Plan:
     dropped: list[str] = field(default_factory=list)
 
 
-def plan(source: ListedSource, manifest: Manifest, accounts: Accounts, rules: Rules) -> Plan:
-    """Settle in the accounts what is known, and list the rest."""
-    result = Plan()
+def plan(
+    source: ListedSource, manifest: Manifest, accounts: Accounts, policy: RetryPolicy
+) -> DownloadPlan:
+    """Enter what is already known into the accounts, and list the rest."""
+    result = DownloadPlan()
     for number, video in enumerate(accounts.entries):
         path, state = source.video_path(video), manifest.states.get(video)
         outcome = state.outcome if state else ""
@@ -157,10 +160,10 @@ def plan(source: ListedSource, manifest: Manifest, accounts: Accounts, rules: Ru
             accounts.settle(video, outcome, state.reason)
         may = (
             outcome not in RETRIED
-            or rules.again
-            or (state and state.is_open(rules.way, rules.tries))
+            or policy.again
+            or (state and state.is_open(policy.route, policy.tries))
         )
-        if may and (rules.limit is None or number < rules.limit):
+        if may and (policy.limit is None or number < policy.limit):
             result.fetch.append(video)
     return result
 
@@ -170,13 +173,15 @@ def is_opted_out(entry: Entry) -> bool:
 
 
 def opted_out_files(source: ListedSource, accounts: Accounts) -> list[Path]:
-    """Raw files and cut clips, with what is told of those, that may not be used because somebody
-    said no; never the user's own copies.
+    """Raw files, cut clips and their records that may not be used because somebody opted out.
+
+    The user's own copies are never among them.
     """
     videos = {video for video, name in accounts.fixed_videos.items() if name == "opted_out"}
-    said = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
+    opted_out_ids = ids_in(source.opt_out, "source.opt_out") if source.opt_out else frozenset()
     paths = (
-        source.video_path(video) for video in sorted((videos | said) - accounts.entries.keys())
+        source.video_path(video)
+        for video in sorted((videos | opted_out_ids) - accounts.entries.keys())
     )
     cuts = sorted(Path(source.raw, CUTS).glob("*.*"))
     gone = (
@@ -190,7 +195,7 @@ def opted_out_files(source: ListedSource, accounts: Accounts) -> list[Path]:
 
 
 def is_raw(source: ListedSource, path: Path) -> bool:
-    """Whether it lies in the raw folder itself; copies lie elsewhere."""
+    """Whether the file lies in the raw folder itself, and is not one of the user's copies."""
     return path.parent.resolve() == Path(source.raw).resolve()
 
 

@@ -1,6 +1,4 @@
-"""What an answer of the host means: one class for every error, by its type, its HTTP status, its
-message.
-"""
+"""What an error from the host means: one class for each, by type, HTTP status and message."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-# What is tried again by itself: never; only by another way (another proxy, other cookies); a few
+# When a video is tried again automatically: never; only with another proxy or other cookies; a few
 # times; always.
 RETRIED = {
     "removed": "never",
@@ -24,7 +22,7 @@ RETRIED = {
     "blocked": "always",
 }
 
-# The first that fits decides. `blocked` stands first: a bot check is never a dead video.
+# The first match decides. `blocked` comes first: a bot check does not mean that a video is gone.
 MESSAGES = tuple(
     (outcome, re.compile(pattern, re.IGNORECASE))
     for outcome, pattern in (
@@ -70,8 +68,8 @@ MESSAGES = tuple(
         ),
     )
 )
-# What is wrong with the way or with this machine, and may be told of every video: no video is given
-# up for it.
+# Faults of the connection or of this machine that could affect every video: no video is given up
+# because of them.
 EVERYWHERE = re.compile(
     r"failed to extract any player response|requested format is not available|please "
     r"sign in|page needs to be reloaded|"
@@ -88,10 +86,10 @@ NETWORK = re.compile(
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one attempt.
+    """The result of one attempt.
 
-    `is_trouble`: it speaks of the host or the way to it, not of this video. `counts`: it is one of
-    the few tries that a video has. `retry_after`: seconds that the host asks to wait.
+    `is_trouble`: the fault lies with the host or the connection, not with this video. `counts`: it
+    uses up one of the video's tries. `retry_after`: seconds to wait, as the host asks.
     """
 
     outcome: str
@@ -102,13 +100,11 @@ class Answer:
 
 
 class Incomplete(Exception):
-    """The file that came is not the whole video; the reason in a few words."""
+    """The downloaded file is not the whole video; the message says why in a few words."""
 
 
 def classify(error: BaseException) -> Answer:
-    """The meaning of what a fetch raised; an unknown message is `unavailable`, which has a few
-    tries.
-    """
+    """Classify what a download raised; an unknown message is `unavailable` and retried."""
     chain = list(causes(error))
     texts = [str(link) for link in chain]
     reason = plain(texts[0] if _is_of_downloader(error) else f"{type(error).__name__}: {error}")
@@ -135,7 +131,7 @@ def classify(error: BaseException) -> Answer:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it came of, each once; yt-dlp keeps them in `exc_info` and `cause`."""
+    """The error and all of its causes, each once; yt-dlp keeps them in `exc_info` and `cause`."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:
@@ -155,8 +151,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def plain(message: str) -> str:
-    """Two equal reasons have equal words: without colours, prefix, video id, advice; at most 160
-    characters.
+    """The reason without colours, prefix, video id and advice; at most 160 characters.
+
+    Equal reasons thus have equal texts.
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", message).strip()
     text = re.sub(r"^(?:ERROR:\s*)?(?:\[[\w:+-]+\]\s*(?:[^\s:]+:\s)?)?", "", text)
@@ -172,9 +169,7 @@ def plain(message: str) -> str:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header, which is a number, however large, or a date; None where it
-    is neither.
-    """
+    """Seconds of a Retry-After header, which is a number or a date; None if it is neither."""
     if not value:
         return None
     if re.fullmatch(r"[0-9]+", value.strip()):
@@ -189,14 +184,12 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
 
 
 def _is_of_downloader(error: BaseException) -> bool:
-    """Its words are for people; others need their type to be understood."""
+    """Whether the message is written for people; others are not clear without their type."""
     return type(error).__module__.startswith("yt_dlp")
 
 
 def _status(chain: list[BaseException]) -> tuple[int | None, float | None]:
-    """HTTP status and asked-for pause of the first HTTP error in the chain, else as the message
-    says.
-    """
+    """Status and requested pause of the first HTTP error in the chain, else from the message."""
     for link in chain:
         response: Any = getattr(link, "response", None)
         status = getattr(link, "status", None)

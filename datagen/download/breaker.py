@@ -1,4 +1,4 @@
-"""When the host says no several times in a row: wait, then try one, then go on or wait longer."""
+"""When the host refuses several times in a row: wait, try one video, then go on or wait longer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datagen.download.answers import Answer
 
 
-class Clock:
-    """The time of day in seconds, and waiting; tests bring their own."""
+class SystemClock:
+    """The time in seconds, and sleeping; tests replace it."""
 
     def now(self) -> float:
         return time.time()
@@ -19,22 +19,23 @@ class Clock:
 
 
 @dataclass
-class Breaker:
-    """Closed, it lets all through. After `after` troubles in a row it opens: nothing starts for
-    `wait_s`, twice that the next time, and not less than the host asks for, but at most
-    `max_wait_s`. Then one may try; a video that comes closes it, trouble opens it again. An answer
-    about the video itself (removed, private) says nothing about the host, which may refuse only
-    what is there, and changes nothing. At the opening number `openings` without a video in between
-    it is `spent`.
+class CircuitBreaker:
+    """Stops downloads while the host refuses them.
+
+    Closed, it lets everything through. After `after` faults in a row it opens: nothing starts for
+    `wait_s`, then twice as long each time; at least as long as the host asks, at most `max_wait_s`.
+    Then one video is tried: success closes the breaker, another fault opens it again. After
+    `openings` openings without a success it is `spent`. An answer about the video itself (removed,
+    private) says nothing about the host and changes nothing.
     """
 
-    clock: Clock
+    clock: SystemClock
     after: int = 5
     wait_s: float = 60.0
     max_wait_s: float = 3600.0
     openings: int = 6
-    row: int = 0
-    opened: int = 0  # in a row, without a video in between
+    row: int = 0  # faults in a row
+    opened: int = 0  # openings in a row, without a success in between
     until: float = field(default=0.0, init=False)
 
     @property
@@ -46,21 +47,22 @@ class Breaker:
         return self.opened >= self.openings
 
     def delay(self) -> float:
-        """Seconds until something may start."""
+        """Seconds until a download may start."""
         return max(0.0, self.until - self.clock.now()) if self.opened else 0.0
 
     def works(self) -> None:
-        """A video came."""
+        """A video was downloaded."""
         self.row = self.opened = 0
 
     def take(self, answer: Answer, opened: int | None = None) -> bool:
-        """An answer without a video; True if that opened the breaker. `opened`: as it was when the
-        attempt began.
+        """Count an attempt that failed; True if that opened the breaker.
+
+        `opened` is the value that it had when the attempt began.
         """
         if not answer.is_trouble:
             return False
         self.row += 1
-        if opened is not None and opened < self.opened:  # it was on its way when the breaker opened
+        if opened is not None and opened < self.opened:  # it was under way when the breaker opened
             self._wait(answer.retry_after or 0.0)
             return False
         if self.is_closed and self.row < self.after:

@@ -1,12 +1,12 @@
-"""Is a file the whole video that it should be?"""
+"""Checks that a file is the whole video."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import av
+from av.container import InputContainer
 
 from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
@@ -15,10 +15,8 @@ from datagen.sources.listed.raw import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a raw file is: size in pixels as coded, frames a second, seconds, bytes, and the suffix
-    of its raw file.
-    """
+class VideoFacts:
+    """Properties of a raw file; width and height are those of the coded pictures, in pixels."""
 
     width: int
     height: int
@@ -28,16 +26,16 @@ class Facts:
     codec: str
     suffix: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {name: value for name, value in asdict(self).items() if name != "suffix"}
 
 
-def inspect(path: Path, announced: float | None = None) -> Facts:
-    """Facts of a whole video file; Incomplete where it does not open, shows nothing, or ends before
-    its end.
+def inspect(path: Path, announced: float | None = None) -> VideoFacts:
+    """Facts of a whole video file.
 
-    `announced`: seconds that the host says it has. All packets are read and one frame decoded, so a
-    file that was cut off is found though its header is whole.
+    Raises Incomplete if the file does not open, shows nothing, or ends early. `announced` is the
+    length that the host gives, in seconds. All packets are read and one frame is decoded, so a
+    file that was cut off is found even if its header is whole.
     """
     try:
         with opened(path) as container:
@@ -56,7 +54,7 @@ def inspect(path: Path, announced: float | None = None) -> Facts:
     return facts
 
 
-def _facts(path: Path, container: Any, announced: float | None) -> Facts:
+def _facts(path: Path, container: InputContainer, announced: float | None) -> VideoFacts:
     stream = container.streams.video[0]
     start, end, packets = None, 0.0, 0
     for packet in container.demux():
@@ -79,9 +77,11 @@ def _facts(path: Path, container: Any, announced: float | None) -> Facts:
     own = ".mp4" if "mov" in container.format.name else ".mkv"
     suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else own
     name = stream.codec_context.name
-    return Facts(stream.width, stream.height, round(rate, 4), round(seconds, 3), size, name, suffix)
+    return VideoFacts(
+        stream.width, stream.height, round(rate, 4), round(seconds, 3), size, name, suffix
+    )
 
 
-def _compare(seconds: float, said: float, tolerance: float, who: str) -> None:
-    if said and seconds < said - tolerance:
+def _compare(seconds: float, expected: float, tolerance: float, who: str) -> None:
+    if expected and seconds < expected - tolerance:
         raise Incomplete(f"too short: less than {who}")

@@ -1,5 +1,6 @@
-"""One video by yt-dlp's Python API: no shell, no configuration files, no plugins, no cache; all
-below one folder.
+"""Download one video with yt-dlp's Python API.
+
+No shell, configuration file, plugin or cache is used, and all files stay below one folder.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,12 +19,12 @@ from datagen.download.answers import Incomplete
 from datagen.download.hosts import address, guard
 
 EXTRACTORS = ["youtube", "generic"]
-Watch = Callable[[str, int], None]  # name of a file under way, its bytes; may raise
+Watch = Callable[[str, int], None]  # (name of a partial file, its bytes); may raise
 
 
 @dataclass(frozen=True)
-class Options:
-    """How videos are asked for; sizes in pixels, times in seconds, rates in bytes a second."""
+class FetchOptions:
+    """Download options: sizes in pixels, times in seconds, rates in bytes per second."""
 
     url: str
     height: int = 1080
@@ -39,9 +40,7 @@ class Options:
     allow_private: bool = False
 
     def check(self) -> None:
-        """UserError for an address that may not be asked, a cookies file that is not there, yt-dlp
-        missing.
-        """
+        """UserError if the address is not allowed, the cookies file or yt-dlp is missing."""
         try:
             import yt_dlp  # noqa: F401
         except ImportError:
@@ -53,11 +52,12 @@ class Options:
             raise UserError(f"--url {self.url}: {reason}; add --allow-private if that is meant.")
 
     def notes(self) -> list[str]:
-        """What is missing for good pictures, though some will come without."""
+        """What is missing for the best quality; downloads work without it."""
         found = []
         if not self.format and not ffmpeg():
             found.append(
-                "there is no ffmpeg, so only small pictures come: pip install imageio-ffmpeg."
+                "ffmpeg is missing, so only low resolutions are available: pip install "
+                "imageio-ffmpeg."
             )
         if "youtube.com" in self.url:
             runtime = any(map(shutil.which, self.runtimes)) and importlib.util.find_spec(
@@ -66,15 +66,18 @@ class Options:
             if not runtime:
                 names = " or ".join(self.runtimes)
                 found.append(
-                    f"YouTube may give nothing without {names} and yt-dlp-ejs: pip "
+                    f"YouTube may refuse downloads without {names} and yt-dlp-ejs: pip "
                     "install 'yt-dlp[default]'."
                 )
         return found
 
 
-def fetch(options: Options, video: str, folder: Path, watch: Watch) -> tuple[Path, dict[str, Any]]:
-    """Download a whole video into `folder`; the file, and what the host says of it. Raises what
-    yt-dlp raises.
+def fetch(
+    options: FetchOptions, video: str, folder: Path, watch: Watch
+) -> tuple[Path, dict[str, Any]]:
+    """Download a whole video into `folder`; returns the file and the host's metadata.
+
+    Raises what yt-dlp raises.
     """
     params = _params(folder, options, watch)
     with _downloader()(params, options) as ydl:
@@ -90,9 +93,7 @@ def fetch(options: Options, video: str, folder: Path, watch: Watch) -> tuple[Pat
 
 
 def ffmpeg() -> str | None:
-    """The program that puts picture and sound together: the system's, else imageio-ffmpeg's, else
-    none.
-    """
+    """The ffmpeg program, which merges picture and sound: the system's, else imageio-ffmpeg's."""
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -104,9 +105,9 @@ def ffmpeg() -> str | None:
         return None
 
 
-def _params(folder: Path, options: Options, watch: Watch) -> dict[str, Any]:
+def _params(folder: Path, options: FetchOptions, watch: Watch) -> dict[str, object]:
     merger = ffmpeg()
-    params: dict[str, Any] = {
+    params: dict[str, object] = {
         "quiet": True,
         "noprogress": True,
         "logger": _Silent(),
@@ -146,7 +147,7 @@ def _params(folder: Path, options: Options, watch: Watch) -> dict[str, Any]:
 
 
 def _hook(status: dict[str, Any], watch: Watch) -> None:
-    """Bytes as they come, and the file's length against what was announced."""
+    """Report bytes as they arrive, and compare the final size with the announced one."""
     name = Path(status.get("filename") or "video").name
     total, there = status.get("total_bytes"), status.get("downloaded_bytes") or 0
     watch(name, int(max(total or 0, there)))
@@ -156,14 +157,14 @@ def _hook(status: dict[str, Any], watch: Watch) -> None:
             raise Incomplete("the file's length is not as announced")
 
 
-def _refuse_live(info: dict[str, Any], *, incomplete: bool) -> None:
-    """A live stream has no end."""
+def _refuse_live(info: Mapping[str, object], *, incomplete: bool) -> None:
+    """Refuse live streams, which have no end."""
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
         raise Incomplete("a live event that is not over")
 
 
 def _check_cookies(path: str) -> None:
-    """UserError where yt-dlp could not read them."""
+    """UserError if yt-dlp cannot read them."""
     from http.cookiejar import LoadError
 
     from yt_dlp.cookies import YoutubeDLCookieJar
@@ -172,14 +173,14 @@ def _check_cookies(path: str) -> None:
         jar = YoutubeDLCookieJar(io.StringIO(Path(path).read_text()))
         jar.load()
         if not len(jar):
-            raise ValueError("there is no cookie in it")
+            raise ValueError("it holds no cookies")
     except FileNotFoundError:
         raise UserError(
             f"--cookies {path}: no such file; export cookies.txt from a browser."
         ) from None
     except (LoadError, OSError, ValueError) as error:
         raise UserError(
-            f"--cookies {path}: a cookies.txt of Netscape's format is expected ({error})."
+            f"--cookies {path}: a cookies.txt in Netscape format is expected ({error})."
         ) from None
 
 
@@ -192,15 +193,15 @@ class _Silent:
 
 @cache
 def _downloader() -> Any:
-    """YoutubeDL that loads no plugins, asks public hosts only, and refuses lists of videos."""
+    """YoutubeDL that loads no plugins, contacts public hosts only, and refuses playlists."""
     from yt_dlp import YoutubeDL
     from yt_dlp.globals import plugin_dirs
     from yt_dlp.networking.exceptions import RequestError
 
     plugin_dirs.value = []
 
-    class Downloader(YoutubeDL):
-        def __init__(self, params: dict[str, Any], options: Options):
+    class GuardedYoutubeDL(YoutubeDL):
+        def __init__(self, params: dict[str, object], options: FetchOptions):
             self._options = options
             super().__init__(params)
 
@@ -222,4 +223,4 @@ def _downloader() -> Any:
             if reason:
                 raise RequestError(f"not asked: {reason}")
 
-    return Downloader
+    return GuardedYoutubeDL

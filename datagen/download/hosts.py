@@ -1,4 +1,4 @@
-"""Which addresses may be asked, and the address of a video."""
+"""Which addresses may be contacted, and the address of a video."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from urllib.parse import quote, urlsplit
 
 
 def address(template: str, video: str) -> str:
-    """The template with the video's id, of which nothing but letters, digits, `_`, `-`, `.` and `~`
-    stays as it is.
-    """
+    """The template with the video's id, percent-encoded but for letters, digits and `_-.~`."""
     return template.replace("{id}", quote(video, safe=""))
 
 
 def guard(url: str, allow_private: bool, by_proxy: bool) -> str | None:
-    """Why an address may not be asked, or None. Behind a proxy, names are not looked up here."""
+    """Why an address may not be contacted, or None. With a proxy, names are not looked up here."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "an address that begins with http:// or https:// is expected"
@@ -35,5 +33,5 @@ def _addresses(host: str, by_proxy: bool) -> list[ipaddress.IPv4Address | ipaddr
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return []  # nobody answers to a name that is not known
+        return []  # an unknown name cannot be contacted
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

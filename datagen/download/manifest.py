@@ -1,8 +1,7 @@
-"""What became of every video, for ever: one JSON object per line beside the raw files, on disk
-before it is believed.
+"""The permanent record of every download: one JSON object per line, beside the raw files.
 
-The truth for the next run. A line that a crash cut off is skipped when reading and closed before
-the next is written.
+Each line is on disk before the run relies on it, and the next run starts from it. A line that a
+crash cut off is skipped when reading, and ended before the next one is written.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datagen.core.errors import UserError
 from datagen.core.files import canonical
@@ -22,70 +21,74 @@ from datagen.core.limits import lines
 from datagen.download.answers import RETRIED, Answer
 
 NAME = "manifest.jsonl"
-KEPT, DROPPED = (
-    "kept",
-    "dropped",
-)  # the raw file is there; it was, and went after its clips were cut
+# the raw file is present; it was removed after its clips were cut
+KEPT, DROPPED = "kept", "dropped"
 
 
 @dataclass(frozen=True)
-class Way:
-    """By which way a video was asked for: digests of the proxy's address, which may hold a
-    password, and of what the cookies file holds: other cookies under the old name are another way.
+class AccessRoute:
+    """The proxy and cookies of a request, as digests.
+
+    The proxy's address may hold a password. Cookies are told apart by the content of their file,
+    not by its name.
     """
 
     proxy: str = ""
     cookies: str = ""
 
     @classmethod
-    def of(cls, proxy: str | None, cookies: str | None) -> Way:
-        """UserError for a file of `cookies` that cannot be read."""
+    def of(cls, proxy: str | None, cookies: str | None) -> AccessRoute:
+        """UserError if the file of `cookies` cannot be read."""
         return cls(
             _digest(proxy.encode()) if proxy else "", _digest(_read(cookies)) if cookies else ""
         )
 
 
 @dataclass
-class State:
+class VideoState:
     """What the manifest knows of one video."""
 
     outcome: str
     reason: str = ""
-    tries: int = 0  # of a video whose failures may pass
-    ways: dict[str, set[str]] = field(default_factory=lambda: {"proxy": set(), "cookies": set()})
-    facts: dict[str, Any] = field(default_factory=dict)
+    tries: int = 0  # failures so far, of a video that may become available
+    routes: dict[str, set[str]] = field(default_factory=lambda: {"proxy": set(), "cookies": set()})
+    facts: Mapping[str, object] = field(default_factory=dict)
 
-    def is_open(self, way: Way, tries: int) -> bool:
-        """Whether it is tried again by itself."""
+    def is_open(self, route: AccessRoute, tries: int) -> bool:
+        """Whether the video is tried again automatically."""
         policy = RETRIED.get(self.outcome, "never")
         if policy in ("proxy", "cookies"):
-            return getattr(way, policy) not in self.ways[policy]
+            return getattr(route, policy) not in self.routes[policy]
         return policy == "always" or (policy == "tries" and self.tries < tries)
 
 
 class Manifest:
-    """Reads what is there, appends what happens. One writer at a time: the one who holds the
-    folder's lock.
-    """
+    """Reads the record and appends to it. Only the holder of the folder's lock may write."""
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
-        self.states: dict[str, State] = {}
-        self.attempts: list[float] = []  # when the host was asked, in seconds since 1970
+        self.states: dict[str, VideoState] = {}
+        self.attempts: list[float] = []  # times of the requests, in seconds since 1970
         for line in _lines(self.path):
-            self._fold(line)
+            self._apply(line)
 
-    def kept(self, video: str, file: str, facts: dict[str, Any], how: str) -> None:
-        """`how`: fetched, imported or found."""
+    def kept(self, video: str, file: str, facts: Mapping[str, object], how: str) -> None:
+        """`how`: fetched, local or found."""
         self._append({"video": video, "outcome": KEPT, "how": how, "file": file, **facts})
 
     def dropped(self, video: str) -> None:
         self._append({"video": video, "outcome": DROPPED})
 
-    def answered(self, video: str, answer: Answer, way: Way) -> None:
+    def answered(self, video: str, answer: Answer, route: AccessRoute) -> None:
         fields = {"outcome": answer.outcome, "reason": answer.reason, "counts": answer.counts}
         self._append(
-            {"video": video, "how": "fetched", **fields, "proxy": way.proxy, "cookies": way.cookies}
+            {
+                "video": video,
+                "how": "fetched",
+                **fields,
+                "proxy": route.proxy,
+                "cookies": route.cookies,
+            }
         )
 
     def _append(self, line: dict[str, Any]) -> None:
@@ -97,28 +100,28 @@ class Manifest:
             file.write(canonical(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._fold(line)
+        self._apply(line)
 
-    def _fold(self, line: dict[str, Any]) -> None:
+    def _apply(self, line: dict[str, Any]) -> None:
         video, outcome = line["video"], line["outcome"]
         before = self.states.get(video)
         if outcome == KEPT:
-            self.states[video] = State(outcome, facts=line)
+            self.states[video] = VideoState(outcome, facts=line)
         elif outcome == DROPPED:
-            self.states[video] = State(outcome, facts=before.facts if before else {})
+            self.states[video] = VideoState(outcome, facts=before.facts if before else {})
         else:
-            state = State(outcome, str(line.get("reason", "")), before.tries if before else 0)
+            state = VideoState(outcome, str(line.get("reason", "")), before.tries if before else 0)
             state.tries += line.get("counts") is True
-            state.ways = before.ways if before else state.ways
-            if (policy := RETRIED.get(outcome)) in state.ways:
-                state.ways[policy].add(str(line.get(policy, "")))
+            state.routes = before.routes if before else state.routes
+            if (policy := RETRIED.get(outcome)) in state.routes:
+                state.routes[policy].add(str(line.get(policy, "")))
             self.states[video] = state
         if line.get("how") == "fetched":
             self.attempts.append(_seconds(line.get("at")))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines that name a video and what became of it."""
+    """Whole lines that name a video and its outcome."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -146,12 +149,12 @@ def _read(cookies: str) -> bytes:
         ) from None
 
 
-def _ends_whole(file: Any) -> bool:
+def _ends_whole(file: IO[bytes]) -> bool:
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
 
 
-def _seconds(at: Any) -> float:
+def _seconds(at: object) -> float:
     try:
         return datetime.fromisoformat(str(at)).timestamp()
     except ValueError:

@@ -1,6 +1,4 @@
-"""How fast: a pause between two videos, so many an hour at most, so many bytes on the disk at
-most.
-"""
+"""Limits of a run: pauses between videos, videos per hour, bytes on disk."""
 
 from __future__ import annotations
 
@@ -10,17 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 
-from datagen.download.breaker import Clock
+from datagen.download.breaker import SystemClock
 
 HOUR = 3600.0
 
 
-class Pace:
-    """When the next video may start. `before` are starts of earlier runs, in seconds since 1970."""
+class RateLimiter:
+    """Says when the next video may start. `before` are starts of earlier runs, s since 1970."""
 
     def __init__(
         self,
-        clock: Clock,
+        clock: SystemClock,
         sleep: float,
         max_sleep: float,
         per_hour: int | None,
@@ -31,7 +29,7 @@ class Pace:
         self._next = 0.0
 
     def delay(self) -> float:
-        """Seconds until the next may start."""
+        """Seconds until the next video may start."""
         now = self._clock.now()
         while self._starts and self._starts[0] <= now - HOUR:
             self._starts.popleft()
@@ -41,22 +39,22 @@ class Pace:
         return max(0.0, wait)
 
     def start(self) -> None:
-        """One starts now. The pause is drawn, so that requests do not come like a clock's."""
+        """Note that a video starts now. The pause after it is random, to avoid a regular rhythm."""
         self._starts.append(self._clock.now())
         self._next = self._clock.now() + random.uniform(*self._sleep)
 
 
-class Full(Exception):
+class OverDiskBudget(Exception):
     """This video does not fit into the disk space that the run may use."""
 
 
 @dataclass
-class Room:
-    """Bytes of raw files on disk, those under way included; safe for several threads."""
+class DiskBudget:
+    """Bytes of raw files on disk, partial ones included; safe for several threads."""
 
     limit: int | None
     used: int = 0
-    closed: bool = False  # a video did not fit
+    closed: bool = False  # set once a video did not fit
     _under_way: dict[str, dict[str, int]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -65,18 +63,16 @@ class Room:
         return self.closed or (self.limit is not None and self.used >= self.limit)
 
     def take(self, video: str, file: str, size: int) -> None:
-        """A file of a video under way has, or is announced to have, this size. Full where that is
-        too much.
-        """
+        """Note the size, or announced size, of a partial file; raises OverDiskBudget."""
         with self._lock:
             self._under_way.setdefault(video, {})[file] = size
             total = self.used + sum(sum(files.values()) for files in self._under_way.values())
         if self.limit is not None and total > self.limit:
             self.closed = True
-            raise Full
+            raise OverDiskBudget
 
     def settle(self, video: str, size: int = 0) -> None:
-        """The video is done, or given up; `size` bytes of it stay."""
+        """Note that the video is done or given up; `size` bytes of it stay on disk."""
         with self._lock:
             self._under_way.pop(video, None)
             self.used += size

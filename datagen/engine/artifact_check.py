@@ -8,23 +8,23 @@ import os
 from pathlib import Path
 
 from datagen.core.files import canonical, plain
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 
-MARK = "done.json"  # beside every artefact in the store
+MARK = "done.json"  # beside every artifact in the store
 
 
 class InvalidArtifact(Exception):
-    """A stage gave what is no artefact, or harmed what it was given: its code is wrong."""
+    """A stage gave what is no artifact, or harmed what it was given: its code is wrong."""
 
 
-def validate_artifact(given: object, stage: Stage, clip: Clip, workdir: Path) -> Artefact:
-    """What the stage gave, if it is an artefact: a new file of its own with something in it, and
+def validate_artifact(given: object, stage: Stage, clip: Clip, workdir: Path) -> Artifact:
+    """What the stage gave, if it is an artifact: a new file of its own with something in it, and
     numbers for JSON. Else InvalidArtifact.
     """
-    if not isinstance(given, Artefact):
+    if not isinstance(given, Artifact):
         raise InvalidArtifact(
-            f"{stage.name} returned {type(given).__name__}: an Artefact is expected."
+            f"{stage.name} returned {type(given).__name__}: an Artifact is expected."
         )
     path, expected = given.path, f"a file that {stage.name} wrote below its workdir is expected"
     if not os.path.lexists(path):
@@ -44,11 +44,11 @@ def validate_artifact(given: object, stage: Stage, clip: Clip, workdir: Path) ->
         raise InvalidArtifact(f"{stage.name} returned {path.name}, which is no file: {expected}.")
     if not path.stat().st_size:
         raise InvalidArtifact(
-            f"{stage.name} wrote nothing into {path.name}: an artefact has bytes."
+            f"{stage.name} wrote nothing into {path.name}: an artifact has bytes."
         )
     if path.name == MARK:
         raise InvalidArtifact(
-            f"{stage.name} calls its artefact {MARK}, which is the store's own name: "
+            f"{stage.name} calls its artifact {MARK}, which is the store's own name: "
             "choose another one."
         )
     _refuse_strange(given.metrics, stage)

@@ -11,7 +11,7 @@ from datagen.core.keys import is_key
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """What a stage made for a clip: one small file and a few numbers (JSON values only)."""
 
     path: Path
@@ -25,7 +25,7 @@ class Clip:
 
     `source` says where it comes from (JSON values), `span` is (start, end) in seconds of the source
     video or None for all of it, `group` names what must not be split, where the source knows more
-    than that one video is one group, `artefacts` holds what the stages made.
+    than that one video is one group, `artifacts` holds what the stages made.
     """
 
     key: str
@@ -34,16 +34,16 @@ class Clip:
     identity: str = ""  # the person, where the source knows
     group: str = ""
     rights: Mapping[str, Json] = field(default_factory=dict)
-    artefacts: Mapping[str, Artefact] = field(default_factory=dict)
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
 
     def __post_init__(self):
         assert is_key(self.key), self.key
 
     def path(self, stage: str) -> Path:
-        return self.artefacts[stage].path
+        return self.artifacts[stage].path
 
     def metrics(self, stage: str) -> JsonObject:
-        return self.artefacts[stage].metrics
+        return self.artifacts[stage].metrics
 
-    def with_artefact(self, stage: str, artefact: Artefact) -> Clip:
-        return replace(self, artefacts={**self.artefacts, stage: artefact})
+    def with_artifact(self, stage: str, artifact: Artifact) -> Clip:
+        return replace(self, artifacts={**self.artifacts, stage: artifact})

@@ -13,7 +13,7 @@ from typing import Protocol
 from datagen.core.errors import Reject, Transient, UserError, halting
 from datagen.core.json import JsonObject
 from datagen.engine.artifact_check import InvalidArtifact, validate_artifact
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.exclude import Excluded
 from datagen.engine.stage import NO_GPU, Needs, Stage
 from datagen.engine.store import Record, Store
@@ -104,7 +104,7 @@ class Outcome:
 def split_clips(outcome: Outcome) -> list[Clip]:
     """The clips that a split video consists of, one per span, numbered in order of time."""
     spans = outcome.records[outcome.stage].metrics["spans"]
-    parent = replace(outcome.clip, artefacts={})
+    parent = replace(outcome.clip, artifacts={})
     return [
         replace(parent, key=f"{parent.key}-{i:03d}", span=(s, e)) for i, (s, e) in enumerate(spans)
     ]
@@ -132,7 +132,7 @@ def run_clip(
         records[stage.name] = record
         if record.outcome != "done":
             return outcome(record.outcome, record.reason, record.detail)
-        clip = clip.with_artefact(stage.name, store.artefact(record))
+        clip = clip.with_artifact(stage.name, store.artifact(record))
         reject = pipeline.rules.verdict(stage.name, clip)
         if reject is not None:
             return outcome(reject.outcome, reject.reason, reject.detail)
@@ -145,7 +145,7 @@ def run_clip(
 
 
 def cached_stages(clip: Clip, pipeline: Pipeline, store: Store) -> dict[str, bool]:
-    """Stage -> whether the store has its artefact, as far as this clip goes; nothing runs."""
+    """Stage -> whether the store has its artifact, as far as this clip goes; nothing runs."""
     there: dict[str, bool] = {}
     for stage in pipeline.of(clip):
         record = store.get(stage, clip) if all(there[name] for name in stage.inputs) else None
@@ -154,7 +154,7 @@ def cached_stages(clip: Clip, pipeline: Pipeline, store: Store) -> dict[str, boo
             continue
         if record.outcome != "done":
             break
-        clip = clip.with_artefact(stage.name, store.artefact(record))
+        clip = clip.with_artifact(stage.name, store.artifact(record))
         if pipeline.rules.verdict(stage.name, clip):
             break
     return there
@@ -188,7 +188,7 @@ def _compute(stage: Stage, clip: Clip, records: Mapping[str, Record], store: Sto
     with store.workdir() as workdir:
         clip = store.brought(clip, stage.inputs, workdir)
         try:
-            given: Artefact | Reject = stage(clip, workdir)
+            given: Artifact | Reject = stage(clip, workdir)
         except Reject as reject:
             given = reject
         finally:

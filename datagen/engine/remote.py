@@ -1,5 +1,5 @@
 """A store that is no folder, by fsspec: what goes wrong on the way is tried again, and what the
-user must mend is said.
+user must fix is reported.
 
 Errors: FileNotFoundError where there is no such file; UserError where the service refuses us, or
 there is no such bucket; Transient where it does not answer, or with errors of its own, again and

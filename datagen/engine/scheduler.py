@@ -28,7 +28,7 @@ class RunResult:
 
     books: RunCounts = field(default_factory=RunCounts)
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> s, computed in this run
-    computed: Counter[str] = field(default_factory=Counter)  # stage -> number of artefacts made
+    computed: Counter[str] = field(default_factory=Counter)  # stage -> number of artifacts made
     wall: float = 0.0
     start_seconds: float = 0.0  # of the wall time, what Ray took to start
 
@@ -115,7 +115,7 @@ class Scheduler:
         tried = (outcome.clip.key, outcome.name)
         self.tries[tried] += 1
         if self.tries[tried] < TRIES[outcome.name]:
-            self._take(Outcome(replace(outcome.clip, artefacts={}), "waiting"))
+            self._take(Outcome(replace(outcome.clip, artifacts={}), "waiting"))
         else:
             self._settle(Outcome(outcome.clip, "failed", outcome.reason, outcome.detail))
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from datagen.core.files import plain
 from datagen.core.json import Json, JsonObject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Workload:
 
 @dataclass
 class Stage(ABC):
-    """One step for one clip: `stage(clip, workdir) -> Artefact`; raises Reject, Invalid, Transient.
+    """One step for one clip: `stage(clip, workdir) -> Artifact`; raises Reject, Invalid, Transient.
 
     Subclasses are dataclasses: their fields are the parameters. Models are loaded on first use
     (`cached_property`), so that a plan, a dry run and `--help` load none. A stage knows nothing of
@@ -57,11 +57,11 @@ class Stage(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]  # raised by hand whenever the output changes
-    inputs: ClassVar[tuple[str, ...]] = ()  # the stages whose artefacts it reads
+    inputs: ClassVar[tuple[str, ...]] = ()  # the stages whose artifacts it reads
     needs: ClassVar[Needs] = NO_GPU
     not_in_key: ClassVar[tuple[str, ...]] = ()  # fields that cannot change the result
     encodes: ClassVar[bool] = False  # it writes a video: the encoder is part of the store's key
-    external: ClassVar[bool] = False  # its artefact is somebody else's file and stays where it is
+    external: ClassVar[bool] = False  # its artifact is somebody else's file and stays where it is
     splits: ClassVar[bool] = False  # its metric `spans` says which clips a video becomes
 
     def __post_init__(self) -> None:  # noqa: B027  most have nothing to refuse
@@ -77,7 +77,7 @@ class Stage(ABC):
         return plain({k: v for k, v in dataclasses.asdict(self).items() if k not in out})
 
     def of_clip(self, clip: Clip) -> JsonObject:
-        """What the result depends on of the clip itself besides its artefacts: JSON values."""
+        """What the result depends on of the clip itself besides its artifacts: JSON values."""
         return {}
 
     def weights(self) -> dict[str, str]:
@@ -116,5 +116,5 @@ class Stage(ABC):
         return None
 
     @abstractmethod
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
-        """Make the clip's artefact below `workdir`."""
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
+        """Make the clip's artifact below `workdir`."""

@@ -1,7 +1,7 @@
-"""Where artefacts live, found by content, so that nothing is computed twice.
+"""Where artifacts live, found by content, so that nothing is computed twice.
 
     <root>/<stage>/<first two digits>/<key>/<file>       what the stage made
-    <root>/<stage>/<first two digits>/<key>/done.json    written last: the artefact is whole
+    <root>/<stage>/<first two digits>/<key>/done.json    written last: the artifact is whole
 
 The key is a hash of what the result depends on: stage, version, parameters, weights, encoder and
 the contents of the inputs; never of run, host, time or number of workers. The root may be any
@@ -26,7 +26,7 @@ from datagen.core.errors import Reject
 from datagen.core.files import canonical, file_sha256, plain, write_atomically
 from datagen.core.json import JsonObject
 from datagen.engine.artifact_check import MARK
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.remote import Remote
 from datagen.engine.stage import Stage
 
@@ -35,7 +35,7 @@ SIGN = "tmp/run"  # of the run that is on
 
 @dataclass(frozen=True)
 class Record:
-    """What the store knows of one finished stage of one clip: an artefact, or the reason why there
+    """What the store knows of one finished stage of one clip: an artifact, or the reason why there
     is none.
     """
 
@@ -59,7 +59,7 @@ class Record:
 
 
 class Store:
-    """Artefacts under a folder or any fsspec URL; safe for many writers of the same key."""
+    """Artifacts under a folder or any fsspec URL; safe for many writers of the same key."""
 
     def __init__(self, root: str, encoder: str = ""):
         """`encoder`: what encodes videos here, with its version; part of the keys of videos."""
@@ -87,7 +87,7 @@ class Store:
         return _digest(self._identity(stage, clip))
 
     def get(self, stage: Stage, clip: Clip) -> Record | None:
-        """The finished record, or None. A local artefact whose size is not as recorded counts as
+        """The finished record, or None. A local artifact whose size is not as recorded counts as
         missing.
         """
         try:
@@ -102,11 +102,11 @@ class Store:
         """The record under a key; FileNotFoundError where there is none."""
         return Record(**json.loads(self._read(f"{self._folder(stage, key)}/{MARK}")))
 
-    def put(self, stage: Stage, clip: Clip, artefact: Artefact, seconds: float) -> Record:
-        """Take a finished artefact out of its workdir into the store."""
+    def put(self, stage: Stage, clip: Clip, artifact: Artifact, seconds: float) -> Record:
+        """Take a finished artifact out of its workdir into the store."""
         identity = self._identity(stage, clip)
         key = _digest(identity)
-        path = artefact.path
+        path = artifact.path
         record = Record(
             key=key,
             stage=stage.name,
@@ -114,7 +114,7 @@ class Store:
             file=str(path.resolve()) if stage.external else path.name,
             sha256=file_sha256(path),
             bytes=path.stat().st_size,
-            metrics=plain(artefact.metrics),
+            metrics=plain(artifact.metrics),
             seconds=round(seconds, 4),
             identity=identity,
         )
@@ -140,7 +140,7 @@ class Store:
         return record
 
     def forget_harmed(self, records: Iterable[Record]) -> list[str]:
-        """Stages whose artefacts are no longer as they were put; what was ours to keep is made
+        """Stages whose artifacts are no longer as they were put; what was ours to keep is made
         again when it is asked for. Looks at local files' sizes alone.
         """
         harmed = [record for record in records if self.is_local and not self._is_whole(record)]
@@ -149,31 +149,31 @@ class Store:
                 Path(self._folder(record.stage, record.key), MARK).unlink(missing_ok=True)
         return [record.stage for record in harmed]
 
-    def artefact(self, record: Record) -> Artefact:
-        """The artefact where it lies; in a remote store nothing is fetched yet (`brought`,
+    def artifact(self, record: Record) -> Artifact:
+        """The artifact where it lies; in a remote store nothing is fetched yet (`brought`,
         `local`).
         """
-        return Artefact(Path(self._where(record)), record.metrics, record.sha256)
+        return Artifact(Path(self._where(record)), record.metrics, record.sha256)
 
     def brought(self, clip: Clip, stages: Iterable[str], workdir: Path) -> Clip:
-        """The clip with these stages' artefacts as local files, fetched into `workdir` where the
+        """The clip with these stages' artifacts as local files, fetched into `workdir` where the
         store is remote.
         """
         if self.is_local:
             return clip
         for stage in stages:
-            artefact = clip.artefacts[stage]
-            if not artefact.path.exists():
+            artifact = clip.artifacts[stage]
+            if not artifact.path.exists():
                 folder = workdir / "inputs" / stage
                 folder.mkdir(parents=True)
-                self._fs.get_file(str(artefact.path), str(folder / artefact.path.name))
-                clip = clip.with_artefact(
-                    stage, replace(artefact, path=folder / artefact.path.name)
+                self._fs.get_file(str(artifact.path), str(folder / artifact.path.name))
+                clip = clip.with_artifact(
+                    stage, replace(artifact, path=folder / artifact.path.name)
                 )
         return clip
 
     def open(self, record: Record) -> IO[bytes]:
-        """The artefact's bytes, wherever it lies."""
+        """The artifact's bytes, wherever it lies."""
         path = self._where(record)
         return (
             open(path, "rb")
@@ -219,7 +219,7 @@ class Store:
                 self._fs.rm_file(f"{self._base}/{SIGN}")
 
     def _identity(self, stage: Stage, clip: Clip) -> JsonObject:
-        inputs = {name: _input_digest(clip.artefacts[name]) for name in stage.inputs}
+        inputs = {name: _input_digest(clip.artifacts[name]) for name in stage.inputs}
         return plain(
             {
                 "stage": stage.name,
@@ -271,7 +271,7 @@ class Store:
         text = canonical(record.__dict__)
         target = f"{self._folder(record.stage, record.key)}/{MARK}"
         if self._fs is None:
-            # by way of the scratch: a killed worker leaves nothing half-written beside its artefact
+            # by way of the scratch: a killed worker leaves nothing half-written beside its artifact
             write_atomically(Path(target), text.encode(), self._scratch())
         else:
             self._fs.makedirs(os.path.dirname(target), exist_ok=True)
@@ -282,8 +282,8 @@ def _digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def _input_digest(artefact: Artefact) -> str:
-    return _digest([artefact.sha256, plain(artefact.metrics)])
+def _input_digest(artifact: Artifact) -> str:
+    return _digest([artifact.sha256, plain(artifact.metrics)])
 
 
 def _filesystem(root: str) -> tuple[Any, str]:

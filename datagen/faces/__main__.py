@@ -5,5 +5,7 @@ python -m datagen.faces --input raw/
 
 from datagen.stage_main import stage_main
 
+main = stage_main("faces")
+
 if __name__ == "__main__":
-    stage_main("faces")
+    main()

@@ -17,7 +17,7 @@ import numpy as np
 from datagen.core.errors import Reject
 from datagen.core.options import refuse_number
 from datagen.core.spread import evenly
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.network_stage import NetworkStage
 from datagen.faces.stage import measure, seen_in
 from datagen.media import video
@@ -77,7 +77,7 @@ class InsightFaces(NetworkStage):
     def _mesh(self) -> FaceMesh:
         return FaceMesh(self.min_confidence)
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         path = clip.path("clips")
         fps = video.probe(path).fps
         seen = [self._insight.find(rgb) for rgb in video.frames(path)]
@@ -98,7 +98,7 @@ class InsightFaces(NetworkStage):
             ]
         )
         people = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
-        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **people})
+        return Artifact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **people})
 
     def _stretches(self, seen: Sequence[list[Seen]], fps: float) -> list[Track]:
         """Every face from when it appears until it is lost, the main one first."""

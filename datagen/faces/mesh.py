@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from datagen.core.errors import Reject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.faces.stage import measure, seen_in
 from datagen.media import video
@@ -36,10 +36,10 @@ class MeshFaces(Stage):
     def weights(self) -> dict[str, str]:
         return {"mediapipe": version("mediapipe")}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         path = clip.path("clips")
         faces = track(self.mesh, video.frames(path))
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
         faces.save(workdir / "faces.npz")
-        return Artefact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces)})
+        return Artifact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces)})

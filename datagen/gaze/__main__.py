@@ -5,5 +5,7 @@ python -m datagen.gaze --input raw/
 
 from datagen.stage_main import stage_main
 
+main = stage_main("gaze")
+
 if __name__ == "__main__":
-    stage_main("gaze")
+    main()

@@ -1,7 +1,7 @@
 """L2CS-Net: ResNet-50 with a head for each angle, and its two published checkpoints.  Needs PyTorch
 alone.
 
-The names are those of torchvision's ResNet and of L2CS's heads. Which head is which angle is said
+The names are those of torchvision's ResNet and of L2CS's heads. Which head is which angle is stated
 by the layers' names: `fc_yaw_gaze` answers to a mirrored picture with the angle's negative and is
 the horizontal one. The official pipeline, training and test unpack the network's (yaw, pitch) as
 (pitch, yaw), so what they call pitch is horizontal.

@@ -19,7 +19,7 @@ import numpy as np
 from datagen.core.errors import UserError
 from datagen.core.json import JsonObject
 from datagen.core.options import refuse_number
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.gaze import megactor
 from datagen.media import video
@@ -68,13 +68,13 @@ class GazeStage(Stage):
         the face.
         """
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         faces = Faces.load(clip.path("faces"))
         times = np.arange(len(faces.found)) / video.probe(clip.path("clips")).fps
         camera = self.camera(clip.path("clips"), faces)
         fields = self.fields(faces, times, camera)
         np.savez_compressed(workdir / "faces.npz", **fields)  # type: ignore[arg-type]
-        return Artefact(workdir / "faces.npz", self.metrics(faces, times, camera, fields["gaze"]))
+        return Artifact(workdir / "faces.npz", self.metrics(faces, times, camera, fields["gaze"]))
 
     def fields(self, faces: Faces, times: np.ndarray, camera: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of the shard's faces.npz, of a clip whose frames are shown at `times` s."""

@@ -5,5 +5,7 @@ python -m datagen.mask --input raw/
 
 from datagen.stage_main import stage_main
 
+main = stage_main("mask")
+
 if __name__ == "__main__":
-    stage_main("mask")
+    main()

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.vision.faces import Faces
@@ -48,7 +48,7 @@ class MaskStage(Stage):
         3] px, NaN where no face was found.
         """
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         faces = Faces.load(clip.path("faces"))
         fps = round(video.probe(clip.path("clips")).fps)
         self.begin()
@@ -63,7 +63,7 @@ class MaskStage(Stage):
             "person_share": round(float(person_share), 4),
             "face_share": round(float(face_share), 4),
         }
-        return Artefact(workdir / "mask.mp4", metrics)
+        return Artifact(workdir / "mask.mp4", metrics)
 
     def _every(self, clip: Path, faces: Faces) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(person with face, face) bool [H, W] of every frame in turn."""

@@ -146,7 +146,7 @@ class Writer:
     context manager.
 
     `fps` a whole number or Fraction; frames are RGB uint8 [H, W, 3] of the first frame's (even)
-    size. They are shown at a constant rate (`write`), or all when it is said (`write_at`).
+    size. They are shown at a constant rate (`write`), or all at their own times (`write_at`).
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Shards in the official MegActor layout made into ours."""
+"""Converts shards in the official MegActor layout."""

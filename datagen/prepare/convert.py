@@ -1,5 +1,6 @@
-"""Official MegActor tars made into our shards: videos cut, faces, masks and gaze found, so that no
-loader needs to.
+"""Official MegActor tars converted into our shards.
+
+Videos are cut, and faces, masks and gaze are computed here once, so that no loader has to.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from typing import IO, TYPE_CHECKING, Any
 from datagen.core.errors import UserError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from datagen.engine.clip import Clip
     from datagen.engine.ledger import RunCounts
     from datagen.engine.stage import Stage
-    from datagen.prepare.official import Cutter, Official, Plan
+    from datagen.prepare.official import CutPlan, OfficialCutter, OfficialSample
     from datagen.shards.selection import Selection
     from datagen.shards.writer import Sample
 
 TWINS = ("styled.mp4", "swapped.mp4")
 LEAST_COVERAGE = 0.97  # share of the frames that must show the face, as in conf/select/default.yaml
-SCRATCH = ".preparing"  # below the output: what was made of the samples, until it is in shards
+SCRATCH = ".preparing"  # below the output: converted samples until they are packed
 
 
-def run(cfg: Any) -> int:
-    """Make shards of all tars in `cfg.input`; exit code 1 where a tar could not be read to its
-    end.
-    """
+def run(cfg: DictConfig) -> int:
+    """Convert all tars in `cfg.input`; exit code 1 if a tar could not be read to its end."""
     from datagen.core.files import clear_parts
     from datagen.core.lock import locked
     from datagen.prepare import official
@@ -43,7 +44,7 @@ def run(cfg: Any) -> int:
         scratch = output / SCRATCH
         shutil.rmtree(scratch, ignore_errors=True)
         try:
-            work = Work(cutter, selection, scratch)
+            work = Conversion(cutter, selection, scratch)
             for tar in tars:
                 work.take(tar)
             extra = {"rejects": work.rejects, "select": selection.to_json()}
@@ -63,9 +64,9 @@ def run(cfg: Any) -> int:
     return int(bool(work.faults))
 
 
-def _checked(cfg: Any) -> tuple[Cutter, Selection]:
-    """UserError that lists all mistakes of the options."""
-    from datagen.prepare.official import Cutter
+def _checked(cfg: DictConfig) -> tuple[OfficialCutter, Selection]:
+    """The cutter and the selection; UserError that names every mistake in the options."""
+    from datagen.prepare.official import OfficialCutter
     from datagen.shards.selection import Rule, Selection
 
     mistakes = [
@@ -73,7 +74,7 @@ def _checked(cfg: Any) -> tuple[Cutter, Selection]:
         for name in ("shard_samples", "shard_mb")
         if type(cfg[name]) is not int or cfg[name] < 1
     ]
-    cutter = Cutter(size=cfg.size, fps=cfg.fps, max_seconds=cfg.max_seconds)
+    cutter = OfficialCutter(size=cfg.size, fps=cfg.fps, max_seconds=cfg.max_seconds)
     selection = None
     try:
         cutter.check()
@@ -88,25 +89,25 @@ def _checked(cfg: Any) -> tuple[Cutter, Selection]:
 
 
 @dataclass
-class Made:
-    """A sample that is kept: our members as files below its folder, and its json so far."""
+class ConvertedSample:
+    """A kept sample: its members as files below its folder, and its json so far."""
 
     key: str
     files: dict[str, Path]
-    told: dict[str, Any]
+    metadata: dict[str, Any]
     content: str  # sha256 of the cut target
     fingerprints: list[str]
 
 
 @dataclass
-class Work:
-    """What is done with the tars, and the books of it."""
+class Conversion:
+    """Converts the samples of the tars, and counts them."""
 
-    cutter: Cutter
+    cutter: OfficialCutter
     selection: Selection
     scratch: Path
     books: RunCounts = field(default_factory=lambda: _books())
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[str, ConvertedSample] = field(default_factory=dict)
     rejects: list[dict[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
@@ -121,7 +122,7 @@ class Work:
         self.stages: list[Stage] = [MeshFaces(), PolygonMask(), IrisGaze()]
 
     def take(self, tar: Path) -> None:
-        """All samples of a tar; each is counted."""
+        """Convert all samples of a tar; each is counted."""
         from datagen.prepare import official
 
         folder = self.scratch / "official"
@@ -134,7 +135,7 @@ class Work:
             if sample.key:
                 self._settle(sample)
 
-    def _settle(self, sample: Official) -> None:
+    def _settle(self, sample: OfficialSample) -> None:
         from datagen.core.errors import Invalid, Reject
 
         self.books.planned += 1
@@ -153,7 +154,7 @@ class Work:
                 shutil.rmtree(self.scratch / key, ignore_errors=True)
 
     def packed(self) -> Iterator[Sample]:
-        """Duplicates out, groups and splits drawn."""
+        """Drop duplicates, assign groups and splits, and give the samples to pack."""
         from datagen.engine.ledger import DUPLICATE
         from datagen.shards.selection import Candidate, duplicates, groups
 
@@ -161,7 +162,7 @@ class Work:
             Candidate(
                 made.key,
                 made.content,
-                (f"video:{made.told['source']['sha256']}",),
+                (f"video:{made.metadata['source']['sha256']}",),
                 False,
                 made.fingerprints,
             )
@@ -180,8 +181,8 @@ class Work:
             for key, group in found.items()
         )
 
-    def _key(self, sample: Official) -> str:
-        """The official key where it can be ours and is new, else one made of its place."""
+    def _key(self, sample: OfficialSample) -> str:
+        """The official key if it is valid and new, else one derived from its path in the tar."""
         from datagen.core.keys import is_key, key_of
 
         if is_key(sample.key) and sample.key not in self.seen:
@@ -192,47 +193,49 @@ class Work:
         self.books.settle(outcome, reason)
         self.rejects.append({"key": key, "outcome": outcome, "reason": reason, "stage": "prepare"})
 
-    def _sample(self, key: str, sample: Official) -> Made:
-        """Raises Reject."""
+    def _sample(self, key: str, sample: OfficialSample) -> ConvertedSample:
+        """Convert one sample. Raises Reject."""
         from datagen.core.files import file_sha256
-        from datagen.engine.clip import Artefact, Clip
+        from datagen.engine.clip import Artifact, Clip
         from datagen.prepare.official import cut_all
 
         folder = self.scratch / key
         folder.mkdir()
         films, frames, plan = cut_all(self.cutter, sample.films, folder)
-        clip = self._measured(Clip(key, {}, artefacts={"clips": Artefact(films["mp4"])}), folder)
+        clip = self._measured(Clip(key, {}, artifacts={"clips": Artifact(films["mp4"])}), folder)
         self.twins_absent += len(TWINS) - len(films) + 1
         files = films | {"mask.mp4": clip.path("mask"), "faces.npz": clip.path("gaze")}
         source = {
             "path": f"{sample.tar.name}/{sample.key}.mp4",
             "sha256": file_sha256(sample.films["mp4"]),
         }
-        told = _told(key, source, self.cutter.fps, frames, plan) | {
+        metadata = _provenance(key, source, self.cutter.fps, frames, plan) | {
             "twins": sorted(name.removesuffix(".mp4") for name in films if name in TWINS),
             "synthetic": {
                 name: {"made_by": "the official data's authors"} for name in films if name in TWINS
             },
             "stages": _makers([self.cutter, *self.stages]),
         }
-        told["metrics"] |= {stage.name: clip.metrics(stage.name) for stage in self.stages}
-        return Made(
-            key, files, told, file_sha256(films["mp4"]), clip.metrics("faces")["fingerprints"]
+        metadata["metrics"] |= {stage.name: clip.metrics(stage.name) for stage in self.stages}
+        return ConvertedSample(
+            key, files, metadata, file_sha256(films["mp4"]), clip.metrics("faces")["fingerprints"]
         )
 
     def _measured(self, clip: Clip, folder: Path) -> Clip:
-        """Faces, mask and gaze of the cut target. Raises Reject."""
+        """Run faces, mask and gaze on the cut target. Raises Reject."""
         for stage in self.stages:
             workdir = folder / stage.name
             workdir.mkdir()
-            clip = clip.with_artefact(stage.name, stage(clip, workdir))
+            clip = clip.with_artifact(stage.name, stage(clip, workdir))
             if reject := self.selection.verdict(stage.name, clip):
                 raise reject
         return clip
 
 
-def _told(key: str, source: dict[str, str], fps: int, frames: int, plan: Plan) -> dict[str, Any]:
-    """What a sample's json says of where it comes from, as datagen.shards words it."""
+def _provenance(
+    key: str, source: dict[str, str], fps: int, frames: int, plan: CutPlan
+) -> dict[str, Any]:
+    """The part of a sample's json on its origin, in the format of datagen.shards."""
     seconds, start = round(frames / fps, 3), plan.span[0]
     cut = {"seconds": seconds, "frames": frames, "fps": fps, "crop_px": plan.crop.side}
     return {
@@ -254,21 +257,21 @@ def _books() -> RunCounts:
     return RunCounts()
 
 
-def _makers(stages: Sequence[Stage]) -> dict[str, Any]:
+def _makers(stages: Sequence[Stage]) -> dict[str, object]:
     from datagen.shards.samples import describe_stages, licences_of
 
     made = describe_stages(stages)
     return {s.name: made[s.name] | {"weights": licences_of(s.weights())} for s in stages}
 
 
-def _packed(made: Made, group: str, split: str) -> Sample:
-    """A twin that is absent has an empty member: no bytes that could be taken for a video."""
+def _packed(made: ConvertedSample, group: str, split: str) -> Sample:
+    """The sample to pack. An absent twin has an empty member, which cannot be taken for a video."""
     from datagen.core.files import canonical, file_sha256
     from datagen.shards.index import FIELDS
     from datagen.shards.writer import Member, Sample
 
-    told = made.told | {"group": group, "split": split}
-    members = {"json": Member.of_bytes("json", canonical(told).encode())}
+    metadata = made.metadata | {"group": group, "split": split}
+    members = {"json": Member.of_bytes("json", canonical(metadata).encode())}
     for name in set(FIELDS) - {"json"}:
         if path := made.files.get(name):
             members[name] = Member(
@@ -278,7 +281,7 @@ def _packed(made: Made, group: str, split: str) -> Sample:
             members[name] = Member.of_bytes(name, b"")
     ordered = tuple(members[name] for name in FIELDS)
     return Sample(
-        made.key, split, told["metrics"]["clips"]["seconds"], told["frames"], group, ordered
+        made.key, split, metadata["metrics"]["clips"]["seconds"], metadata["frames"], group, ordered
     )
 
 
@@ -286,15 +289,15 @@ def _opened(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _report(work: Work, output: Path, index: dict[str, Any]) -> None:
+def _report(work: Conversion, output: Path, index: dict[str, Any]) -> None:
     from datagen.core.text import line_of
 
     if work.pickles:
-        print(f"{work.pickles} pickled members (.pyd) are left unread: faces are found anew.")
+        print(f"{work.pickles} pickled members (.pyd) were not read: faces are detected again.")
     if work.twins_absent:
         print(
-            f"{work.twins_absent} twins are absent or do not show the target's frames: "
-            "their members are empty."
+            f"{work.twins_absent} twins are absent or shorter than the target: their "
+            "members are empty."
         )
     for fault in work.faults:
         print(line_of(fault))

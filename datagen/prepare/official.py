@@ -1,4 +1,4 @@
-"""Tars of the official MegActor data, read as they are; their videos cut alike."""
+"""Reads tars of the official MegActor data, and cuts target and twins alike."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ from datagen.core.limits import MAX_MEMBER
 from datagen.media import video
 from datagen.vision.crop import STEADY, Crop, crop_of
 
-FIELDS = {"mp4": "mp4", "swapped.mp4": "swapped.mp4", "mp4_styled": "styled.mp4"}  # theirs -> ours
+FIELDS = {
+    "mp4": "mp4",
+    "swapped.mp4": "swapped.mp4",
+    "mp4_styled": "styled.mp4",
+}  # official field -> ours
 PICKLE = ".pyd"
 
 
 @dataclass(frozen=True)
-class Official:
-    """A sample: its videos by our field names, files of a folder that the next sample takes over.
+class OfficialSample:
+    """A sample: its videos by our field names. The next sample overwrites their files.
 
-    With a `fault`, why the tar cannot be read to its end: the sample that is cut off; its key is
-    empty between samples.
+    `fault` says why the tar cannot be read to its end. The sample is then the one that is cut off;
+    its key is empty if the fault lies between samples.
     """
 
     tar: Path
@@ -40,7 +44,7 @@ class Official:
 
 
 def tars_of(folder: Path) -> list[Path]:
-    """The .tar files below a folder; UserError where there are none."""
+    """The .tar files below a folder; UserError if there are none."""
     if found := sorted(folder.rglob("*.tar")):
         return found
     raise UserError(
@@ -48,10 +52,8 @@ def tars_of(folder: Path) -> list[Path]:
     )
 
 
-def samples(tar: Path, folder: Path) -> Iterator[Official]:
-    """The samples of a tar one after the other; members of a sample lie together, as WebDataset
-    asks.
-    """
+def samples(tar: Path, folder: Path) -> Iterator[OfficialSample]:
+    """The samples of a tar, one by one; the members of a sample are adjacent, as in WebDataset."""
     films: dict[str, Path] = {}
     key, pickles = "", 0
     try:
@@ -59,7 +61,7 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
             for info in infos:
                 name, field = _parted(info.name)
                 if key and name != key:
-                    yield Official(tar, key, films, pickles)
+                    yield OfficialSample(tar, key, films, pickles)
                     films, pickles = {}, 0
                 key, pickles = name, pickles + info.name.endswith(PICKLE)
                 if field in FIELDS:
@@ -67,14 +69,14 @@ def samples(tar: Path, folder: Path) -> Iterator[Official]:
                         opened, info, folder / f"official.{FIELDS[field]}"
                     )
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-        yield Official(tar, key, {}, pickles, fault=str(error))
+        yield OfficialSample(tar, key, {}, pickles, fault=str(error))
         return
     if key:
-        yield Official(tar, key, films, pickles)
+        yield OfficialSample(tar, key, films, pickles)
 
 
 def _parted(member: str) -> tuple[str, str]:
-    """Key and field, at the first dot behind the last slash."""
+    """Key and field, split at the first dot after the last slash."""
     folder, slash, file = member.rpartition("/")
     name, _, field = file.partition(".")
     return f"{folder}{slash}{name}", field
@@ -95,32 +97,30 @@ def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which square of a target is taken from when to when, s."""
+class CutPlan:
+    """The square to cut from a target, and its span in s."""
 
     crop: Crop
     span: tuple[float, float]
 
 
 @dataclass
-class Cutter(Clips):
-    """Cuts a target as datagen.clips does, or takes it whole where it is square, and its twins just
-    like it.
-    """
+class OfficialCutter(Clips):
+    """Cuts targets as datagen.clips does, but keeps square ones whole; twins are cut alike."""
 
-    def plan(self, target: Path) -> Plan:
+    def plan(self, target: Path) -> CutPlan:
         """Raises Reject("no_face" | "too_short")."""
         probe = video.probe(target)
         size = (probe.width, probe.height)
         if probe.width == probe.height:
             middle = np.array([[probe.width / 2, probe.height / 2]])
-            return Plan(Crop(probe.width, np.zeros(1), middle, size), (0.0, self.max_seconds))
+            return CutPlan(Crop(probe.width, np.zeros(1), middle, size), (0.0, self.max_seconds))
         cutter, watcher = self._watch(target, None, size)
         scene = self._scene(cutter.spans(), watcher)
-        return Plan(crop_of(scene.track.smooth(STEADY), size, self.margin), scene.span)
+        return CutPlan(crop_of(scene.track.smooth(STEADY), size, self.margin), scene.span)
 
-    def cut(self, film: Path, plan: Plan, path: Path) -> int:
-        """Write the square; how many frames it has."""
+    def cut(self, film: Path, plan: CutPlan, path: Path) -> int:
+        """Write the square video; returns its number of frames."""
         most = int((plan.span[1] - plan.span[0]) * self.fps + 1e-3)
         with video.Writer(path, self.fps, self.crf) as writer:
             for square in self._cut(film, plan):
@@ -129,10 +129,8 @@ class Cutter(Clips):
                 writer.write(square)
             return writer.count
 
-    def _cut(self, film: Path, plan: Plan) -> Iterator[np.ndarray]:
-        """A picture of another size than the target's (styled ones are 512 px square) is stretched
-        over it.
-        """
+    def _cut(self, film: Path, plan: CutPlan) -> Iterator[np.ndarray]:
+        """Frames of another size than the target's (styled ones are 512 px square) are resized."""
         shown = square = None
         for frame in video.resample(video.read(film, plan.span), self.fps, plan.span[0]):
             if frame.rgb is not shown or square is None:
@@ -144,11 +142,12 @@ class Cutter(Clips):
 
 
 def cut_all(
-    cutter: Cutter, films: dict[str, Path], folder: Path
-) -> tuple[dict[str, Path], int, Plan]:
-    """Our field -> cut video of target and usable twins, their number of frames. Raises Reject:
-    "no_target", "no_twin", and what the target's own cut raises. A twin counts as absent where it
-    cannot be read or is shorter.
+    cutter: OfficialCutter, films: dict[str, Path], folder: Path
+) -> tuple[dict[str, Path], int, CutPlan]:
+    """Cut the target and its usable twins: (our field -> video, number of frames, plan).
+
+    Raises Reject: "no_target", "no_twin", or that of the target's own cut. A twin counts as absent
+    if it cannot be read or is shorter.
     """
     if "mp4" not in films:
         raise Reject("no_target", "there is no mp4")
@@ -158,7 +157,7 @@ def cut_all(
     if count < cutter.min_seconds * cutter.fps:
         raise Reject(
             "too_short",
-            f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are wanted",
+            f"{count} frames at {cutter.fps} a second, {cutter.min_seconds} s are required",
         )
     for field in sorted(films.keys() - {"mp4"}):
         path = folder / f"cut.{field}"
@@ -169,7 +168,7 @@ def cut_all(
     return cut, count, plan
 
 
-def _twin_length(cutter: Cutter, film: Path, plan: Plan, path: Path) -> int:
+def _twin_length(cutter: OfficialCutter, film: Path, plan: CutPlan, path: Path) -> int:
     try:
         return cutter.cut(film, plan, path)
     except Reject:

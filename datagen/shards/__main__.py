@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
 from datagen.core.json import JsonObject
+from datagen.shards.options import ShardsOptions
 
 if TYPE_CHECKING:
     from datagen.engine.ledger import RunCounts
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from datagen.job import Job
 
 
-@command("datagen/shards")
+@command("datagen/shards", ShardsOptions)
 def main(cfg: Any) -> int:
     from datagen.job import Job
     from datagen.session import dry_run, exit_code, session
@@ -49,7 +50,7 @@ def _report(job: Job, result: RunResult, index: JsonObject) -> None:
     made = sum(result.seconds.values())
     if made:
         print(
-            f"computed {sum(result.computed.values())} artefacts: {made:.0f} s of work in "
+            f"computed {sum(result.computed.values())} artifacts: {made:.0f} s of work in "
             f"{result.wall:.0f} s"
         )
     if advice := getattr(job.source, "advice", lambda reasons: None)(result.books.reasons):

@@ -9,7 +9,7 @@ from datagen.core.files import parse_json
 from datagen.core.json import Json, JsonObject
 from datagen.core.limits import MAX_INDEX, read_all
 
-# A sample's members beside its json, and the stage whose artefact each is
+# A sample's members beside its json, and the stage whose artifact each is
 MEMBERS = {
     "mp4": "clips",
     "swapped.mp4": "swap",

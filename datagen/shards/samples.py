@@ -116,7 +116,7 @@ def describe(
 
 
 def _maker(record: Record) -> JsonObject:
-    """What made an artefact: backend, version, all parameters, its weights with their licences."""
+    """What made an artifact: backend, version, all parameters, its weights with their licences."""
     identity = record.identity
     return {
         "backend": identity["backend"],

@@ -37,6 +37,11 @@ class Rule:
             isinstance(bound, int | float) and abs(bound) < LARGEST for bound in bounds
         ):
             raise UserError(f"rule {self.reason!r} needs a number: least, most, or both.")
+        if not isinstance(self.metric, str) or "." not in self.metric:
+            raise UserError(
+                f"rule {self.reason!r} asks for {self.metric!r}: STAGE.METRIC is expected, such as "
+                "clips.face_px."
+            )
 
     @property
     def stage(self) -> str:

@@ -49,7 +49,7 @@ class Member:
         if hashlib.sha256(data).hexdigest() != self.sha256:
             where = getattr(file, "name", self.field)
             raise UserError(
-                f"an artefact in the store is damaged ({where}): delete its folder and run again."
+                f"an artifact in the store is damaged ({where}): delete its folder and run again."
             )
         return data
 

@@ -18,7 +18,7 @@ from scenedetect import AdaptiveDetector, FrameTimecode
 
 from datagen.core.errors import Reject
 from datagen.core.json import JsonObject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 
@@ -107,7 +107,7 @@ class Shots(Stage):
     def weights(self) -> dict[str, str]:
         return {"scenedetect": version("scenedetect")}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         source = clip.path("source")
         probe = video.probe(source)
         found = shots(source, clip.span)
@@ -124,7 +124,7 @@ class Shots(Stage):
         }
         path = workdir / "shots.json"
         path.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return Artefact(path, metrics)
+        return Artifact(path, metrics)
 
 
 def _small(rgb: np.ndarray) -> np.ndarray:

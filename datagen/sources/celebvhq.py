@@ -1,6 +1,4 @@
-"""CelebV-HQ: clips of YouTube videos by the dataset's own list, celebvhq_info.json.  (Zhu et al.,
-ECCV 2022)
-"""
+"""CelebV-HQ (Zhu et al., ECCV 2022): clips of YouTube videos, listed in celebvhq_info.json."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
-from datagen.sources.listed.base import BAD, Bad, Entry, ListedSource
+from datagen.sources.listed.base import BAD, BadEntry, Entry, ListedSource
 from datagen.sources.listed.exact import Box
 from datagen.sources.listed.raw import is_video
 from datagen.sources.listed.streamed import members
@@ -35,10 +33,10 @@ SIDES = ("left", "top", "right", "bottom")
 
 @dataclass
 class CelebVHQ(ListedSource):
-    """The list in `metadata`, in its order."""
+    """The clips listed in `metadata`, in its order."""
 
     name: ClassVar[str] = "celebvhq"
-    rights: ClassVar[Mapping[str, Any]] = RIGHTS
+    rights: ClassVar[Mapping[str, str]] = RIGHTS
 
     metadata: str = "data/raw/celebvhq/celebvhq_info.json"
 
@@ -51,12 +49,12 @@ class CelebVHQ(ListedSource):
             )
 
     def listed(self) -> Iterator[Entry]:
-        for name, said in self._clips():
-            video = said.get("ytb_id") if isinstance(said, dict) else None
+        for name, value in self._clips():
+            video = value.get("ytb_id") if isinstance(value, dict) else None
             known = str(video) if is_video(video) else ""
             try:
-                yield self._entry(name, said)
-            except Bad as bad:
+                yield self._entry(name, value)
+            except BadEntry as bad:
                 yield Entry(name, known, f"{BAD}:{bad.reason}", bad.detail)
 
     def count(self) -> int:
@@ -69,111 +67,111 @@ class CelebVHQ(ListedSource):
             raise UserError(f"{self.metadata} lists no clips: celebvhq_info.json is expected.")
         return count
 
-    def _clips(self) -> Iterator[tuple[str, Any]]:
+    def _clips(self) -> Iterator[tuple[str, object]]:
         if not self._path.is_file():
             raise UserError(
                 f"{self._path} is not here: fetch celebvhq_info.json from {RIGHTS['source']} "
                 "and name it by source.metadata=FILE."
             )
-        return ((name, said) for inside, name, said in members(self._path, "clips") if inside)
+        return ((name, value) for inside, name, value in members(self._path, "clips") if inside)
 
     @cached_property
     def _names(self) -> dict[str, tuple[str, ...]]:
-        """Names of appearances and actions, in order; none where the file does not say them."""
-        said: Any = next(
+        """Names of appearances and actions, in order; empty if the file does not have them."""
+        value: object = next(
             (
-                said
-                for inside, name, said in members(self._path, "clips")
+                value
+                for inside, name, value in members(self._path, "clips")
                 if name == "meta_info" and not inside
             ),
             {},
         )
-        found = {}
+        found: dict[str, tuple[str, ...]] = {}
         for kind, length in LENGTHS.items():
-            names: Any = said.get(f"{kind}_mapping") if isinstance(said, dict) else None
-            good = (
+            names: object = value.get(f"{kind}_mapping") if isinstance(value, dict) else None
+            found[kind] = ()
+            if (
                 isinstance(names, list)
                 and len(names) == length
                 and all(isinstance(n, str) for n in names)
-            )
-            found[kind] = tuple(n.lower() for n in names) if good else ()
+            ):
+                found[kind] = tuple(n.lower() for n in names)
         return found
 
     @property
     def _path(self) -> Path:
         return Path(self.metadata)
 
-    def _entry(self, name: str, said: Any) -> Entry:
-        """Raises Bad."""
-        if not isinstance(said, dict):
-            raise Bad("no_entry", f"{said!r:.40} where an object is expected")
+    def _entry(self, name: str, value: object) -> Entry:
+        """Raises BadEntry."""
+        if not isinstance(value, dict):
+            raise BadEntry("no_entry", f"{value!r:.40} where an object is expected")
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            raise Bad("key", f"{name!r:.80} is no key")
-        if not is_video(said.get("ytb_id")):
-            raise Bad("video_id", f"{said.get('ytb_id')!r:.80} is no id of a video")
-        span, box = span_of(said.get("duration")), box_of(said.get("bbox"))
-        labels = labels_of(said.get("attributes"), self._names, span[1] - span[0])
-        return Entry(name, said["ytb_id"], span=span, box=box, labels=labels)
+            raise BadEntry("key", f"{name!r:.80} is no key")
+        if not is_video(value.get("ytb_id")):
+            raise BadEntry("video_id", f"{value.get('ytb_id')!r:.80} is no id of a video")
+        span, box = span_of(value.get("duration")), box_of(value.get("bbox"))
+        labels = labels_of(value.get("attributes"), self._names, span[1] - span[0])
+        return Entry(name, value["ytb_id"], span=span, box=box, labels=labels)
 
 
-def span_of(said: Any) -> tuple[float, float]:
-    """(start, end) s. Raises Bad."""
-    if not isinstance(said, dict):
-        raise Bad("duration", f"duration is {said!r:.40}")
-    start, end = (_number(said.get(name), "duration", name) for name in ("start_sec", "end_sec"))
+def span_of(value: object) -> tuple[float, float]:
+    """(start, end) s. Raises BadEntry."""
+    if not isinstance(value, dict):
+        raise BadEntry("duration", f"duration is {value!r:.40}")
+    start, end = (_number(value.get(name), "duration", name) for name in ("start_sec", "end_sec"))
     if start < 0:
-        raise Bad("start", f"the clip begins at {start:g} s")
+        raise BadEntry("start", f"the clip begins at {start:g} s")
     if end <= start:
-        raise Bad("end_before_start", f"the clip goes from {start:g} to {end:g} s")
+        raise BadEntry("end_before_start", f"the clip goes from {start:g} to {end:g} s")
     return start, end
 
 
-def box_of(said: Any) -> Box:
-    """(left, top, right, bottom) in shares of the picture. Raises Bad."""
-    if not isinstance(said, dict):
-        raise Bad("box", f"bbox is {said!r:.40}")
-    left, top, right, bottom = (_number(said.get(name), "box", name) for name in SIDES)
+def box_of(value: object) -> Box:
+    """(left, top, right, bottom) as shares of the picture. Raises BadEntry."""
+    if not isinstance(value, dict):
+        raise BadEntry("box", f"bbox is {value!r:.40}")
+    left, top, right, bottom = (_number(value.get(name), "box", name) for name in SIDES)
     if not (left < right and top < bottom):
-        raise Bad("box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}")
+        raise BadEntry(
+            "box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}"
+        )
     if min(left, top) < 0 or max(right, bottom) > 1:
-        raise Bad(
+        raise BadEntry(
             "box_outside",
             f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves the picture",
         )
     return left, top, right, bottom
 
 
-def labels_of(said: Any, names: Mapping[str, Sequence[str]], seconds: float) -> tuple[str, ...]:
-    """What is said to be seen: appearances, actions, and emotions as emotion:NAME. Raises Bad."""
-    if not isinstance(said, dict):
-        raise Bad("attributes", f"attributes are {said!r:.40}")
+def labels_of(value: object, names: Mapping[str, Sequence[str]], seconds: float) -> tuple[str, ...]:
+    """Labels of appearances, actions, and emotions (emotion:NAME). Raises BadEntry."""
+    if not isinstance(value, dict):
+        raise BadEntry("attributes", f"attributes are {value!r:.40}")
     found = []
     for kind, length in LENGTHS.items():
-        flags: Any = said.get(kind)
-        good = (
+        flags: object = value.get(kind)
+        if not (
             isinstance(flags, list)
             and len(flags) == length
             and all(type(f) is int and f in (0, 1) for f in flags)
-        )
-        if not good:
-            raise Bad(kind, f"{kind} is no list of {length} times 0 or 1")
+        ):
+            raise BadEntry(kind, f"{kind} is no list of {length} times 0 or 1")
         found += [name for name, flag in zip(names[kind], flags, strict=False) if flag]
-    emotions = _emotions(said.get("emotion"), seconds)
+    emotions = _emotions(value.get("emotion"), seconds)
     return (*found, *(f"emotion:{name}" for name in sorted(emotions)))
 
 
-def _emotions(said: Any, seconds: float) -> set[str]:
-    """One for all of the clip, or those of its parts; parts of no length, of which the list has
-    some, are left out.
-    """
-    labels: Any = said.get("labels") if isinstance(said, dict) else None
-    one = isinstance(labels, str) and said.get("sep_flag") is False
-    if not one and not (
-        isinstance(labels, list) and all(isinstance(part, dict) for part in labels)
-    ):
-        raise Bad("emotion", "emotion is neither a word, with sep_flag false, nor a list of parts")
-    if one:
+def _emotions(value: object, seconds: float) -> set[str]:
+    """The emotion of the whole clip, or those of its parts; parts without length are ignored."""
+    emotion = value if isinstance(value, dict) else {}
+    labels: object = emotion.get("labels")
+    if isinstance(labels, str) and emotion.get("sep_flag") is False:
         return {labels.lower()} & set(EMOTIONS)
+    if not (isinstance(labels, list) and all(isinstance(part, dict) for part in labels)):
+        raise BadEntry(
+            "emotion", "emotion is neither a word, with sep_flag false, nor a list of parts"
+        )
     found = set()
     for part in labels:
         start, end = (_number(part.get(name), "emotion", name) for name in ("start_sec", "end_sec"))
@@ -182,9 +180,9 @@ def _emotions(said: Any, seconds: float) -> set[str]:
     return found & set(EMOTIONS)
 
 
-def _number(value: Any, reason: str, name: str) -> float:
+def _number(value: object, reason: str, name: str) -> float:
     if value is None:
-        raise Bad(f"{reason}_incomplete", f"{name} is missing")
+        raise BadEntry(f"{reason}_incomplete", f"{name} is missing")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Bad(f"{reason}_no_number", f"{name} is {value!r:.40}")
+        raise BadEntry(f"{reason}_no_number", f"{name} is {value!r:.40}")
     return float(value)

@@ -1,4 +1,4 @@
-"""Any tree of video files, any codec that PyAV reads."""
+"""A folder of video files, in every codec that PyAV reads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datagen.core.errors import Invalid, Reject, UserError
 from datagen.core.keys import key_of
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.sources.base import Source
@@ -23,7 +22,7 @@ SUFFIXES = frozenset(
 
 @dataclass
 class VideoFile(Stage):
-    """The file itself, where it lies."""
+    """The file itself, which is not copied."""
 
     name = "source"
     version = 1
@@ -32,8 +31,8 @@ class VideoFile(Stage):
 
     root: str
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
-        """A file that was written again is read again; its content is hashed once."""
+    def of_clip(self, clip: Clip) -> dict[str, object]:
+        """Path, size and date: a file that was rewritten is read again."""
         path = self._path(clip)
         try:
             stat = path.stat()
@@ -41,13 +40,13 @@ class VideoFile(Stage):
             return {"path": str(path), "missing": error.strerror}
         return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         path = self._path(clip)
         if not path.is_file():
             raise Invalid("missing", f"{path.name} is gone")
         if not path.stat().st_size:
             raise Invalid("empty", f"{path.name} has no bytes")
-        return Artefact(path)
+        return Artifact(path)
 
     def _path(self, clip: Clip) -> Path:
         return Path(self.root) / clip.source["path"]
@@ -55,12 +54,12 @@ class VideoFile(Stage):
 
 @dataclass
 class FolderSource(Source):
-    """Videos below `input`, in order of their names; each becomes one clip per shot of one face."""
+    """Videos below `input`, in order of their paths; each becomes one clip per shot of one face."""
 
     input: str
     license: str = "unknown"
     terms: str = "unknown: the owner of the videos decides"
-    retrieved: str | None = None  # when they were taken or fetched
+    retrieved: str | None = None  # when they were recorded or downloaded
 
     def __post_init__(self) -> None:
         self._left_out: set[Path] = set()
@@ -80,7 +79,7 @@ class FolderSource(Source):
         return len(self.files())
 
     def files(self) -> list[Path]:
-        """Sorted by relative path. UserError where the folder is missing or holds no video."""
+        """The videos by relative path; UserError if the folder is missing or holds none."""
         root = Path(self.input)
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
@@ -109,7 +108,7 @@ class FolderSource(Source):
             yield from (Path(at) / name for name in names)
 
     def video_seconds(self, clip: Clip) -> float | None:
-        """None where the file is gone or cannot be opened."""
+        """None if the file is gone or cannot be opened."""
         try:
             return video.probe(Path(self.input) / clip.source["path"]).seconds
         except (Reject, OSError):

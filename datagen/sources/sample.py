@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from datagen.core.errors import UserError
 from datagen.core.seeds import seed_of
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media.video import Writer
 from datagen.sources.base import Source
@@ -94,14 +94,14 @@ class Render(Stage):
     def weights(self) -> dict[str, str]:
         return {package: version(package) for package in ("mediapipe", "scikit-image")}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         spec = clip.source
         moves = motion(spec["motion"], spec["seconds"], spec["fps"], spec["seed"])
         path = workdir / "video.mp4"
         with Writer(path, spec["fps"]) as writer:
             for frame in _head(spec["person"]).frames(moves):
                 writer.write(frame)
-        return Artefact(path, metrics={"truth": moves.truth()})
+        return Artifact(path, metrics={"truth": moves.truth()})
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,4 @@
-"""VFHQ: clips of YouTube videos by the dataset's text files, or its released archives of frames.
-(Xie et al., 2022)
-"""
+"""VFHQ (Xie et al., 2022): clips of YouTube videos, from text files or archives of frames."""
 
 from __future__ import annotations
 
@@ -11,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.sources.listed import frames as archive
 from datagen.sources.listed import texts
-from datagen.sources.listed.base import BAD, Bad, Entry, ListedSource
+from datagen.sources.listed.base import BAD, BadEntry, Entry, ListedSource
 from datagen.sources.listed.exact import Box
 from datagen.sources.listed.raw import is_video
 
@@ -34,12 +32,14 @@ _NAME = re.compile(r"Clip\+([^+]*)\+P(\d+)\+C(\d+)\+F(\d+)-(\d+)")
 
 @dataclass
 class VFHQ(ListedSource):
-    """The text files in `metadata` (a folder or a zip), in order of their names; with `frames` (a
-    folder) the clips of the archives there instead, and of `metadata`, if it is given, their rate.
+    """The clips of the text files in `metadata` (a folder or a zip), by name.
+
+    With `frames` (a folder), the clips of the archives there; `metadata` then only gives their
+    frame rates, if it is there.
     """
 
     name: ClassVar[str] = "vfhq"
-    rights: ClassVar[Mapping[str, Any]] = RIGHTS
+    rights: ClassVar[Mapping[str, str]] = RIGHTS
 
     metadata: str | None = "data/raw/vfhq/meta_info.zip"
     frames: str | None = None
@@ -82,9 +82,7 @@ class VFHQ(ListedSource):
 
     @cached_property
     def _groups(self) -> list[tuple[str, str, str, int]]:
-        """(archive, clip, what is wrong with it, number of pictures), archive by archive: those are
-        costly to open.
-        """
+        """(archive, clip, problem, number of pictures) by archive, as opening one is slow."""
         folder = Path(str(self.frames))
         paths = sorted(folder.glob("*.zip")) if folder.is_dir() else []
         if not paths:
@@ -102,14 +100,14 @@ class VFHQ(ListedSource):
         file, clip, problem, count = row
         try:
             video, _, _ = numbers_of(clip)
-        except Bad as bad:
+        except BadEntry as bad:
             return Entry(clip, "", f"{BAD_FRAMES}:{bad.reason}", f"{file}: {bad.detail}")
         if problem:
             return Entry(
                 clip,
                 video,
                 f"{BAD_FRAMES}:{problem}",
-                f"the names of its pictures in {file} are at fault",
+                f"its pictures in {file} have invalid names",
             )
         return Entry(
             clip, video, span=(1, count), fps=self._rates.get(clip, float(self.fps)), archive=file
@@ -117,7 +115,7 @@ class VFHQ(ListedSource):
 
     @cached_property
     def _rates(self) -> dict[str, float]:
-        """Clip -> frames per second, of those that the metadata says it of."""
+        """Clip -> frames per second, for the clips with a rate in the metadata."""
         if not self.metadata or not Path(self.metadata).exists():
             return {}
         entries = (entry_of(name, text) for name, text in self._texts())
@@ -125,47 +123,47 @@ class VFHQ(ListedSource):
 
 
 def entry_of(name: str, text: bytes | str) -> Entry:
-    """Of a text file's name, without suffix, and its text, or the reason why there is none."""
+    """The entry of a text file: its name without suffix, and its text or why it is unreadable."""
     video = ""
     try:
         video, start, end = numbers_of(name)
         if isinstance(text, str):
-            raise Bad(text, "its text file cannot be read")
-        said = fields(text)
-        size = (whole(said, "W"), whole(said, "H"))
-        fps = number(said.get("FPS", [])[-1:], "fps")
+            raise BadEntry(text, "its text file cannot be read")
+        lines = fields(text)
+        size = (whole(lines, "W"), whole(lines, "H"))
+        fps = number(lines.get("FPS", [])[-1:], "fps")
         if not 1 <= fps <= 240:
-            raise Bad("fps", f"FPS is {fps:g}")
-        if said.get("VIDEO", [video])[-1:] != [video]:
-            raise Bad("other_video", f"the text is about the video {said['VIDEO'][-1:]}")
+            raise BadEntry("fps", f"FPS is {fps:g}")
+        if lines.get("VIDEO", [video])[-1:] != [video]:
+            raise BadEntry("other_video", f"the text is about the video {lines['VIDEO'][-1:]}")
         return Entry(
             name,
             video,
             span=(start + 1, end - 1),
             fps=fps,
             size=size,
-            box=box_of(said.get("CROP", []), size),
+            box=box_of(lines.get("CROP", []), size),
         )
-    except Bad as bad:
+    except BadEntry as bad:
         return Entry(name, video, f"{BAD}:{bad.reason}", bad.detail)
 
 
 def numbers_of(name: str) -> tuple[str, int, int]:
-    """(video, F of its first frame, F of its last) out of a clip's name. Raises Bad."""
+    """(video, first frame, last frame) from a clip's name. Raises BadEntry."""
     match = _NAME.fullmatch(name)
     if not match:
-        raise Bad("name", f"{name!r:.80} is no Clip+VIDEO+PERSON+CLIP+FRAMES")
+        raise BadEntry("name", f"{name!r:.80} is no Clip+VIDEO+PERSON+CLIP+FRAMES")
     if not is_video(match[1]):
-        raise Bad("video_id", f"{match[1]!r:.80} is no id of a video")
+        raise BadEntry("video_id", f"{match[1]!r:.80} is no id of a video")
     start, end = (int(digits[:12]) for digits in match.groups()[3:])
     if end - start < 2:
-        raise Bad("frame_order", f"no frame lies between {start} and {end}")
+        raise BadEntry("frame_order", f"no frame lies between {start} and {end}")
     return match[1], start, end
 
 
 def fields(text: bytes) -> dict[str, list[str]]:
-    """First word of a line -> its words, `:` left out; the lines of single frames are left out."""
-    # there are hundreds of those, between the head and the last line: they are not even split
+    """First word of a line -> its other words, without `:`; lines of single frames are skipped."""
+    # hundreds of those lie between the head and the last line: they are not even split
     head, tail = text[:4096], text[-4096:] if len(text) > 4096 else b""
     found: dict[str, list[str]] = {}
     for line in (head + b"\n" + tail).decode("utf-8", "replace").splitlines():
@@ -176,14 +174,16 @@ def fields(text: bytes) -> dict[str, list[str]]:
 
 
 def box_of(words: list[str], size: tuple[int, int]) -> Box:
-    """(left, top, right, bottom) px. Raises Bad."""
+    """(left, top, right, bottom) px. Raises BadEntry."""
     if len(words) < 4:
-        raise Bad("no_box", "CROP BBOX is missing")
+        raise BadEntry("no_box", "CROP BBOX is missing")
     left, top, right, bottom = (number([word], "box") for word in words[-4:])
     if not (left < right and top < bottom):
-        raise Bad("box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}")
+        raise BadEntry(
+            "box_inverted", f"the box goes from {left:g}, {top:g} to {right:g}, {bottom:g}"
+        )
     if min(left, top) < 0 or right > size[0] or bottom > size[1]:
-        raise Bad(
+        raise BadEntry(
             "box_outside",
             f"the box from {left:g}, {top:g} to {right:g}, {bottom:g} leaves {size[0]} x "
             f"{size[1]} px",
@@ -191,22 +191,22 @@ def box_of(words: list[str], size: tuple[int, int]) -> Box:
     return left, top, right, bottom
 
 
-def whole(said: dict[str, list[str]], name: str) -> int:
-    """A side of the picture, px. Raises Bad."""
-    value = number(said.get(name, [])[-1:], "size")
+def whole(lines: dict[str, list[str]], name: str) -> int:
+    """A side of the picture in px. Raises BadEntry."""
+    value = number(lines.get(name, [])[-1:], "size")
     if value != int(value) or not 16 <= value <= 16384:
-        raise Bad("size", f"{name} is {value:g}")
+        raise BadEntry("size", f"{name} is {value:g}")
     return int(value)
 
 
 def number(words: list[str], reason: str) -> float:
-    """Raises Bad."""
+    """The first word as a finite number. Raises BadEntry."""
     try:
         value = float(words[0])
     except IndexError:
-        raise Bad(f"no_{reason}", f"{reason} is missing") from None
+        raise BadEntry(f"no_{reason}", f"{reason} is missing") from None
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Bad(f"{reason}_no_number", f"{reason} is {words[0]!r:.40}")
+        raise BadEntry(f"{reason}_no_number", f"{reason} is {words[0]!r:.40}")
     return value

@@ -1,22 +1,47 @@
-"""What is in the shards, what was lost and why, whether the twins are any good.
+"""Statistics of shards: what is in them, what was lost and why, how good the twins are.
 
 python -m datagen.stats --input data/shards
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
+from datagen.options import option
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from datagen.stats.dataset import Dataset
 
 
-@command("datagen/stats")
+@dataclass
+class StatsOptions:
+    input: str = option("data/shards", "folder of shards")
+    store: str = option(
+        "data/store",
+        "the store of the run that made them: pictures of what was lost, and what each stage cost",
+    )
+    compare: tuple[str, str] | None = option(None, "two folders of shards side by side")
+    json: bool = option(False, "the same numbers for programs; writes no files")
+    report: bool = option(True, "write report.html")
+    card: bool = option(True, "write README.md, the dataset card")
+    output: str | None = option(None, "folder for both; by default the input")
+    shown: int = option(
+        16, "clips in the gallery of the report, besides the worst and best of every score"
+    )
+    overwrite: bool = option(
+        False,
+        "replace a report.html or README.md that this command did not write, or that was edited",
+    )
+
+
+@command("datagen/stats", StatsOptions)
 def main(cfg: Any) -> int:
     if mistakes := list(_mistakes(cfg)):
         raise UserError("; ".join(mistakes) + " (see --help).")
@@ -27,40 +52,33 @@ def main(cfg: Any) -> int:
         return _print_json(dataset.to_json())
     from datagen.stats import terminal
 
-    lines = _write(cfg, dataset)  # first: a pipe may close while we print
+    lines = _write(cfg, dataset)  # before printing: a pipe may close
     terminal.show(dataset)
     print("\n".join(lines))
     return 0
 
 
-def _mistakes(cfg: Any) -> Iterator[str]:
+def _mistakes(cfg: DictConfig) -> Iterator[str]:
     folders = {"input": cfg.input, "store": cfg.store} | (
         {} if cfg.output is None else {"output": cfg.output}
     )
     for name, value in folders.items():
-        if not _is_text(value):
-            yield f"--{name} is {value!r}, a folder is expected"
-    if type(cfg.shown) is not int or cfg.shown < 0:
-        yield f"--shown is {cfg.shown!r}, a whole number from 0 is expected"
-    two = cfg.compare
-    if two is not None and (
-        isinstance(two, str | int | float) or len(two) != 2 or not all(map(_is_text, two))
-    ):
-        yield f"--compare is {two!r}, two folders are expected: --compare A B"
+        if not value:
+            yield f"--{name} is empty, a folder is expected"
+    if cfg.shown < 0:
+        yield f"--shown is {cfg.shown}, a whole number from 0 is expected"
+    if cfg.compare is not None and not all(cfg.compare):
+        yield f"--compare is {cfg.compare}, two folders are expected: --compare A B"
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _read(cfg: Any, folder: str) -> Dataset:
+def _read(cfg: DictConfig, folder: str) -> Dataset:
     from datagen.job import ledger_path
     from datagen.stats.dataset import read_dataset
 
     return read_dataset(Path(folder), ledger_path(cfg.store))
 
 
-def _compare(cfg: Any) -> int:
+def _compare(cfg: DictConfig) -> int:
     from datagen.stats import compare
 
     first, second = (_read(cfg, folder) for folder in cfg.compare)
@@ -70,15 +88,15 @@ def _compare(cfg: Any) -> int:
     return 0
 
 
-def _print_json(told: dict[str, Any]) -> int:
+def _print_json(value: Mapping[str, object]) -> int:
     import json
 
-    print(json.dumps(told, indent=1, allow_nan=False))
+    print(json.dumps(value, indent=1, allow_nan=False))
     return 0
 
 
-def _write(cfg: Any, dataset: Dataset) -> list[str]:
-    """Card and report where they are wanted; a line for each."""
+def _write(cfg: DictConfig, dataset: Dataset) -> list[str]:
+    """Write the card and the report that were asked for; returns a line for each."""
     from datagen.core.lock import make_folder
 
     folder, lines = Path(cfg.output or cfg.input), []
@@ -88,7 +106,7 @@ def _write(cfg: Any, dataset: Dataset) -> list[str]:
         from datagen.stats.card import write_card
 
         is_ours = write_card(dataset, folder / "README.md", cfg.overwrite)
-        kept = "was edited or is not ours and stays as it is; --overwrite replaces it."
+        kept = "was edited or written by something else, so it was kept; --overwrite replaces it."
         lines.append(f"{folder / 'README.md'}: {'the dataset card.' if is_ours else kept}")
     if cfg.report:
         from datagen.engine.store import Store

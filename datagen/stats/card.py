@@ -1,7 +1,7 @@
-"""The dataset card: README.md beside the shards in Hugging Face's form, made of the shards alone.
+"""The dataset card: README.md beside the shards, in Hugging Face's format, from the shards alone.
 
-The same shards give the same bytes. What is true of the default backends alone is said only where
-they made the clips.
+The same shards give the same bytes. Statements that hold only for the default backends are made
+only if those made the clips.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.core.text import text_of
 from datagen.shards.index import SPLITS
 from datagen.stages import stage_position
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
-from datagen.stats.facts import Way, backends, duration, rules, tar_bytes, ways
+from datagen.stats.facts import BackendUse, backend_uses, backends, duration, rules, tar_bytes
 from datagen.stats.films import frame_size
 from datagen.stats.measures import TWINS
 from datagen.stats.rows import Row
 from datagen.stats.summary import Summary, distribution, total
 from datagen.stats.terminal import size
+from datagen.stats.trust import ShardEntry
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PAGE = Path(__file__).parent / "page"
 DEFAULTS = {
@@ -96,16 +100,14 @@ SHOWN = (
     "faces.eyes.span",
     "mask.face_share",
 )
-LONGEST = 300  # characters of a word from the data
+LONGEST = 300  # characters of a text from the data
 MOST = 40  # rows of a table
-# What Markdown or a renderer makes something of; an underscore inside a word is none of it
+# What has a meaning in Markdown; an underscore inside a word has none
 SPECIAL = re.compile(r"[\\`*{}\[\]#|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=/)|(?<=www)\.", re.IGNORECASE)
 
 
 def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
-    """Write README.md at `path`; False, and nothing is written, where one stands that is not ours
-    or was edited.
-    """
+    """Write README.md at `path`; False if there is one that was edited or is not ours."""
     if not (seal.is_free(path, "card") or overwrite):
         return False
     seal.write(path, card(dataset).encode(), "card")
@@ -113,12 +115,12 @@ def write_card(dataset: Dataset, path: Path, overwrite: bool = False) -> bool:
 
 
 def card(dataset: Dataset) -> str:
-    """The whole card but its last line."""
+    """The whole card without its last line."""
     text = _pages().get_template("card.md").render(_counts(dataset) | _made(dataset))
     return f"---\n{head(dataset)}\n---\n\n{text}"
 
 
-def _pages() -> Any:
+def _pages() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -130,7 +132,7 @@ def _pages() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters.update(size=size, duration=duration, literal=lambda words: Markup(ascii(words)))
+    pages.filters.update(size=size, duration=duration, literal=lambda text: Markup(ascii(text)))
     return pages
 
 
@@ -138,7 +140,7 @@ def head(dataset: Dataset) -> str:
     """The card's YAML."""
     from huggingface_hub import DatasetCardData
 
-    told = {
+    metadata: dict[str, Any] = {
         "pretty_name": "Portrait animation shards",
         **_licence(row.rights.get("license", "") for row in dataset.rows),
         "task_categories": TASKS,
@@ -150,17 +152,15 @@ def head(dataset: Dataset) -> str:
     }
     if splits := _entries(dataset):
         files = [{"split": HUB_SPLITS[split], "path": f"{split}-*.tar"} for split in splits]
-        told |= {
+        metadata |= {
             "configs": [{"config_name": "default", "data_files": files}],
             "dataset_info": _info(dataset),
         }
-    return DatasetCardData(**told).to_yaml(original_order=list(told))
+    return DatasetCardData(**metadata).to_yaml(original_order=list(metadata))
 
 
-def shown(value: Any) -> Any:
-    """A value as Markdown: words as they are whatever they hold, numbers with three digits or
-    separated thousands.
-    """
+def shown(value: object) -> object:
+    """A value as Markdown: text is escaped; numbers have three digits or separated thousands."""
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -168,34 +168,34 @@ def shown(value: Any) -> Any:
     return value if hasattr(value, "__html__") else _escaped("-" if value is None else str(value))
 
 
-def _escaped(words: str) -> str:
-    line = " ".join(text_of(words).split())
+def _escaped(text: str) -> str:
+    line = " ".join(text_of(text).split())
     short = line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
     html = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return SPECIAL.sub(r"\\\g<0>", html)
 
 
-def _licence(said: Iterable[str]) -> dict[str, Any]:
-    """Hugging Face's identifiers where all clips' licences have one, else "other" with a name."""
-    words = sorted({word.strip() or "unknown" for word in said})
-    known = sorted({"-".join(word.lower().split()) for word in words})
-    if not words:
+def _licence(licences: Iterable[str]) -> dict[str, str | list[str]]:
+    """Hugging Face's licence identifiers if all clips have one, else "other" with a name."""
+    names = sorted({name.strip() or "unknown" for name in licences})
+    known = sorted({"-".join(name.lower().split()) for name in names})
+    if not names:
         return {}
     if HUB_LICENCES.issuperset(known):
         return {"license": known[0] if len(known) == 1 else known}
     slug = (
-        re.sub(r"[^a-z0-9.]+", "-", words[0].lower()).strip("-.")[:60]
-        if len(words) == 1
+        re.sub(r"[^a-z0-9.]+", "-", names[0].lower()).strip("-.")[:60]
+        if len(names) == 1
         else "several"
     )
     return {"license": "other", "license_name": slug or "see-the-card"}
 
 
-def _info(dataset: Dataset) -> dict[str, Any]:
-    """dataset_info: without it `datasets` guesses the json's fields from five clips, and fails
-    where others differ.
+def _info(dataset: Dataset) -> dict[str, object]:
+    """dataset_info: without it, `datasets` guesses the json's fields from the first five clips.
 
-    In its words the download is the tars, and the dataset what is in them.
+    It then fails on clips that differ. `download_size` is that of the tars, `dataset_size` that of
+    their members.
     """
     sums = {split: _sum(dataset, entries) for split, entries in _entries(dataset).items()}
     return {
@@ -209,7 +209,7 @@ def _info(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _features() -> list[dict[str, Any]]:
+def _features() -> list[Mapping[str, object]]:
     videos = ("mask.mp4", "mp4", "styled.mp4", "swapped.mp4")
     return [
         {"name": "__key__", "dtype": "string"},
@@ -223,16 +223,16 @@ def _features() -> list[dict[str, Any]]:
     ]
 
 
-def _array(shape: Sequence[int]) -> dict[str, Any]:
+def _array(shape: Sequence[int]) -> dict[str, object]:
     """float32 [T, *shape] as Hugging Face writes it."""
-    inner: Any = "float32"
+    inner: object = "float32"
     for length in reversed(shape):
         inner = {"list": inner, "length": length}
     return {"list": inner}
 
 
-def _counts(dataset: Dataset) -> dict[str, Any]:
-    """What the template shows of the numbers."""
+def _counts(dataset: Dataset) -> dict[str, object]:
+    """The numbers for the template."""
     entries = _entries(dataset)
     return {
         "splits": [
@@ -251,11 +251,12 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _made(dataset: Dataset) -> dict[str, Any]:
-    """What the template shows of how the clips came to be, and under which terms."""
+def _made(dataset: Dataset) -> dict[str, object]:
+    """For the template: how the clips were made, and under which terms."""
     rows = dataset.rows
     terms = Counter(map(_rights, rows))
-    found = ways(rows)
+    by_count = sorted(terms.items(), key=lambda item: (-item[1], item[0]))
+    found = backend_uses(rows)
     return {
         "rules": [rule for rule in rules(dataset) if rule["subset"] is None],
         "subsets": _subsets(dataset),
@@ -266,7 +267,7 @@ def _made(dataset: Dataset) -> dict[str, Any]:
         "backends": {stage: sorted(backends(rows, stage)) for stage in DEFAULTS},
         "makers": _table(_makers(found)),
         "weights": _table(_weights(rows)),
-        "rights": _table(sorted(terms.items(), key=lambda item: (-item[1], item[0]))),
+        "rights": _table(by_count),
         "unknown": sum(
             count for (licence, *_), count in terms.items() if licence.lower() == "unknown"
         ),
@@ -274,85 +275,83 @@ def _made(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _entries(dataset: Dataset) -> dict[str, list[Mapping[str, Any]]]:
-    """split -> what the index says of its shards, for the splits that are there."""
+def _entries(dataset: Dataset) -> dict[str, list[ShardEntry]]:
+    """split -> its entries in the index, for the splits that have any."""
     shards = dataset.index["shards"]
     found = {split: [entry for entry in shards if entry["split"] == split] for split in SPLITS}
     return {split: entries for split, entries in found.items() if entries}
 
 
-def _sum(dataset: Dataset, entries: Iterable[Mapping[str, Any]]) -> Summary:
+def _sum(dataset: Dataset, entries: Iterable[ShardEntry]) -> Summary:
     return total(dataset.summaries[entry["file"]] for entry in entries)
 
 
-def _split(name: str, entries: Sequence[Mapping[str, Any]], summary: Summary) -> dict[str, Any]:
+def _split(name: str, entries: Sequence[ShardEntry], summary: Summary) -> dict[str, object]:
     counts = {what: len(summary.clips_of.get(what, ())) for what in ("identity", "group")}
     sums = {"bytes": tar_bytes(entries), "seconds": summary.seconds, "frames": summary.frames}
     return {"name": name, "files": len(entries), "clips": summary.clips, **sums, **counts}
 
 
-def _shared(dataset: Dataset, entries: Mapping[str, Sequence[Mapping[str, Any]]], what: str) -> int:
-    """Number of identities, or of groups, that are in more than one split."""
+def _shared(dataset: Dataset, entries: Mapping[str, Sequence[ShardEntry]], what: str) -> int:
+    """The number of identities, or groups, that are in more than one split."""
     names = Counter(
         name for found in entries.values() for name in _sum(dataset, found).clips_of[what]
     )
     return sum(n > 1 for n in names.values())
 
 
-def _table(rows: Iterable[Any]) -> dict[str, Any]:
-    """The first rows, and how many more there are."""
+def _table(rows: Iterable[object]) -> dict[str, object]:
+    """The first rows, and the number of those left out."""
     everything = iter(rows)
     return {"rows": list(islice(everything, MOST)), "more": sum(1 for _ in everything)}
 
 
-def _shows(dataset: Dataset) -> list[dict[str, Any]]:
+def _shows(dataset: Dataset) -> list[dict[str, object]]:
     chosen = [(i, measure) for i, measure in enumerate(dataset.measures) if measure.name in SHOWN]
     return [
         {"measure": measure, **distribution(dataset.summary.column(i))} for i, measure in chosen
     ]
 
 
-def _scores(dataset: Dataset) -> list[dict[str, Any]]:
-    """Every score of the swapped and the styled twin side by side."""
-    place = {measure.name: i for i, measure in enumerate(dataset.measures)}
+def _scores(dataset: Dataset) -> list[dict[str, object]]:
+    """Every score, for the swapped and the styled twin."""
+    index_of = {measure.name: i for i, measure in enumerate(dataset.measures)}
     pairs = zip(TWINS["swap"], TWINS["style"], strict=True)
     return [
         {
             "key": swap.path.rpartition(".")[2],
             "measure": swap,
             "title": swap.title.partition(": ")[2],
-            "swap": distribution(dataset.summary.column(place[swap.name])),
-            "style": distribution(dataset.summary.column(place[style.name])),
+            "swap": distribution(dataset.summary.column(index_of[swap.name])),
+            "style": distribution(dataset.summary.column(index_of[style.name])),
         }
         for swap, style in pairs
     ]
 
 
-def _subsets(dataset: Dataset) -> list[dict[str, Any]]:
+def _subsets(dataset: Dataset) -> list[dict[str, object]]:
     clips = dataset.summary.clips_of.get("subset", Counter())
-    words: dict[str, list[str]] = {name: [] for name in clips}
+    wanted: dict[str, list[str]] = {name: [] for name in clips}
     for rule in rules(dataset):
         if rule["subset"] is not None:
             asked = f"{rule['measure'].title} {rule['bound']} {rule['measure'].unit}".strip()
-            words.setdefault(rule["subset"], []).append(asked)
+            wanted.setdefault(rule["subset"], []).append(asked)
     return [
         {"name": name, "clips": clips[name], "rules": "; ".join(asked)}
-        for name, asked in sorted(words.items())
+        for name, asked in sorted(wanted.items())
     ]
 
 
 def _rights(row: Row) -> tuple[str, str, str, str, bool]:
-    """(licence, terms, credit, source, is the person made up?) of the clip's source video."""
+    """(licence, terms, credit, source, whether the person is synthetic) of the source video."""
     licence, terms, credit, source = (
         row.rights.get(n, "").strip() for n in ("license", "terms", "credit", "source")
     )
     return licence or "unknown", terms, credit, source, row.rights.get("synthetic") == "True"
 
 
-def _makers(found: Iterable[tuple[Way, int]]) -> list[tuple[str, str, str, int]]:
-    """(stage, backend, version, clips), in the order of the journey; several versions are several
-    rows.
-    """
+def _makers(found: Iterable[tuple[BackendUse, int]]) -> list[tuple[str, str, str, int]]:
+    """(stage, backend, version, clips), in pipeline order; one row for each version."""
     clips: Counter[tuple[str, str, str]] = Counter()
     for (stage, backend, version, _), count in found:
         clips[stage, backend, version] += count
@@ -360,7 +359,7 @@ def _makers(found: Iterable[tuple[Way, int]]) -> list[tuple[str, str, str, int]]
 
 
 def _weights(rows: Iterable[Row]) -> list[tuple[str, str, str, int]]:
-    """(name and version, licence, stages, clips) of all weights that made the samples."""
+    """(name and version, licence, stages, clips) of all weights used for the samples."""
     clips: Counter[tuple[str, str]] = Counter()
     stages: dict[tuple[str, str], set[str]] = {}
     for row in rows:

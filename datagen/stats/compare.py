@@ -1,6 +1,4 @@
-"""Two datasets side by side: counts, losses, the middle and spread of every measure, and what they
-share.
-"""
+"""Two datasets side by side: counts, losses, median and spread of every measure, and overlap."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from rich.table import Table
 
 from datagen.stats.dataset import Dataset
 from datagen.stats.summary import distribution
-from datagen.stats.terminal import short, size, table, terminal, words_of
+from datagen.stats.terminal import cell_text, short, size, table, terminal
 
 ROOMY = 100  # columns
 
@@ -21,14 +19,14 @@ ROOMY = 100  # columns
 def show(first: Dataset, second: Dataset) -> None:
     """Print both, measure by measure, and what they share."""
     console = terminal()
-    told = to_json(first, second)
+    numbers = to_json(first, second)
     for letter, dataset in (("A", first), ("B", second)):
-        console.print(words_of(f"{letter}  {dataset.folder}"))
+        console.print(cell_text(f"{letter}  {dataset.folder}"))
     console.print(_counts(first, second))
-    console.print(_losses(told))
-    console.print(_measures(told, first, has_room=console.width >= ROOMY))
-    for sentence in _shared(told):
-        console.print(words_of(sentence))
+    console.print(_losses(numbers))
+    console.print(_measures(numbers, first, has_room=console.width >= ROOMY))
+    for sentence in _shared(numbers):
+        console.print(cell_text(sentence))
 
 
 def to_json(first: Dataset, second: Dataset) -> dict[str, Any]:
@@ -53,15 +51,17 @@ def separation(a: np.ndarray, b: np.ndarray) -> float | None:
     return round(float(np.abs(shares[0] - shares[1]).max()), 4)
 
 
-def _side(dataset: Dataset) -> dict[str, Any]:
-    told = dataset.to_json()
+def _side(dataset: Dataset) -> dict[str, object]:
+    numbers = dataset.to_json()
     every = {
-        name: value for name, value in told["all"].items() if name not in ("measures", "gaze_map")
+        name: value
+        for name, value in numbers["all"].items()
+        if name not in ("measures", "gaze_map")
     }
-    return {name: told[name] for name in ("folder", "books", "losses", "bytes")} | {"all": every}
+    return {name: numbers[name] for name in ("folder", "books", "losses", "bytes")} | {"all": every}
 
 
-def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, object]]]:
     columns = [
         {m.name: d.summary.column(i) for i, m in enumerate(d.measures)} for d in (first, second)
     ]
@@ -70,8 +70,8 @@ def _rows(first: Dataset, second: Dataset) -> Iterator[tuple[str, dict[str, Any]
         yield name, {"a": distribution(a), "b": distribution(b), "separation": separation(a, b)}
 
 
-def _overlap(first: Dataset, second: Dataset) -> dict[str, Any]:
-    """What is in both; across splits it is a leak."""
+def _overlap(first: Dataset, second: Dataset) -> dict[str, object]:
+    """Clips and groups that are in both; a group in different splits is a leak."""
     rows = (first.rows, second.rows)
     keys = [{row.key for row in side} for side in rows]
     groups = [{row.group: row.split for row in side} for side in rows]
@@ -81,7 +81,7 @@ def _overlap(first: Dataset, second: Dataset) -> dict[str, Any]:
 
 
 def _counts(first: Dataset, second: Dataset) -> Table:
-    made = table("What is in them", "", "A", "B", "B / A")
+    made = table("Contents", "", "A", "B", "B / A")
     for name in ("clips", "frames", "seconds", "identities", "groups", "bytes"):
         a, b = (_number(dataset, name) for dataset in (first, second))
         words = [size(n) if name == "bytes" else f"{n:,.0f}" for n in (a, b)]
@@ -90,7 +90,7 @@ def _counts(first: Dataset, second: Dataset) -> Table:
         sides = [dataset.summary.clips_of.get(name, Counter()) for dataset in (first, second)]
         for value in sorted(sides[0].keys() | sides[1].keys()):
             made.add_row(
-                words_of(f"{name} {value}"), *(f"{side.get(value, 0):,}" for side in sides), ""
+                cell_text(f"{name} {value}"), *(f"{side.get(value, 0):,}" for side in sides), ""
             )
     return made
 
@@ -99,13 +99,13 @@ def _number(dataset: Dataset, name: str) -> float:
     return dataset.bytes if name == "bytes" else dataset.summary.to_json(())[name]
 
 
-def _losses(told: Mapping[str, Any]) -> Table:
+def _losses(numbers: Mapping[str, Any]) -> Table:
     made = table("From planned to kept", "", "A", "", "B", "")
     sides: list[dict[tuple[str, str], int]] = [
-        {(r["outcome"], r["reason"]): r["clips"] for r in told[side]["losses"]} for side in "ab"
+        {(r["outcome"], r["reason"]): r["clips"] for r in numbers[side]["losses"]} for side in "ab"
     ]
-    planned = [told[side]["books"]["planned"] for side in "ab"]
-    kept = [told[side]["books"]["kept"] for side in "ab"]
+    planned = [numbers[side]["books"]["planned"] for side in "ab"]
+    kept = [numbers[side]["books"]["kept"] for side in "ab"]
     every = sides[0] | sides[1]
     rows = {
         f"- {outcome}: {reason}": [side.get((outcome, reason), 0) for side in sides]
@@ -113,31 +113,31 @@ def _losses(told: Mapping[str, Any]) -> Table:
     }
     for what, counts in {"planned": planned, **rows, "= kept": kept}.items():
         shares = [f"{n / p:.1%}" if p else "-" for n, p in zip(counts, planned, strict=True)]
-        made.add_row(words_of(what[:60]), f"{counts[0]:,}", shares[0], f"{counts[1]:,}", shares[1])
+        made.add_row(cell_text(what[:60]), f"{counts[0]:,}", shares[0], f"{counts[1]:,}", shares[1])
     return made
 
 
-def _measures(told: Mapping[str, Any], dataset: Dataset, has_room: bool) -> Table:
+def _measures(numbers: Mapping[str, Any], dataset: Dataset, has_room: bool) -> Table:
     labels = {measure.name: measure.label for measure in dataset.measures}
     spreads = ["p5 to p95"] if has_room else []
     made = table("Clips: medians", "measure", "A", *spreads, "B", *spreads, "B - A", "apart")
-    for name, row in told["measures"].items():
+    for name, row in numbers["measures"].items():
         cells = [cell for side in "ab" for cell in _cells(row[side])[: 1 + has_room]]
         medians = row["a"]["median"], row["b"]["median"]
         change = "-" if None in medians else f"{medians[1] - medians[0]:+.3g}"
         apart = "-" if row["separation"] is None else f"{row['separation']:.2f}"
-        made.add_row(words_of(labels.get(name, name)), *cells, change, apart)
+        made.add_row(cell_text(labels.get(name, name)), *cells, change, apart)
     return made
 
 
-def _cells(told: Mapping[str, Any]) -> tuple[str, str]:
-    if not told["count"]:
+def _cells(spread: Mapping[str, float | None]) -> tuple[str, str]:
+    if not spread["count"]:
         return "-", ""
-    return short(told["median"]), f"{short(told['p5'])} to {short(told['p95'])}"
+    return short(spread["median"]), f"{short(spread['p5'])} to {short(spread['p95'])}"
 
 
-def _shared(told: Mapping[str, Any]) -> Iterator[str]:
-    shared = told["shared"]
+def _shared(numbers: Mapping[str, Any]) -> Iterator[str]:
+    shared = numbers["shared"]
     yield f"In both: {shared['clips']:,} clips, {shared['groups']:,} groups (videos or people)."
     if crossed := shared["groups_in_other_splits"]:
         what = (

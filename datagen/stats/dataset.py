@@ -1,6 +1,4 @@
-"""A folder of shards, read once: rows, losses, rules, and the statistics of each shard and of
-all.
-"""
+"""A folder of shards, read once: rows, losses, rules, and statistics per shard and in total."""
 
 from __future__ import annotations
 
@@ -15,34 +13,34 @@ from datagen.core.errors import UserError
 from datagen.core.text import text_of
 from datagen.shards.index import read_index
 from datagen.stages import stage_position
-from datagen.stats.history import Cost, History, Loss, history
+from datagen.stats.history import Cost, LostClip, RunHistory, history
 from datagen.stats.measures import Measure, with_rules
 from datagen.stats.rows import Row, read_rows
 from datagen.stats.summary import Summary, total
-from datagen.stats.trust import checked
+from datagen.stats.trust import ShardEntry, checked
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What statistics, report and card are made of."""
+    """The data behind statistics, report and card."""
 
     folder: Path
     index: Mapping[str, Any]
     measures: Sequence[Measure]
     shards: Mapping[str, Sequence[Row]]  # file -> rows
-    history: History
+    history: RunHistory
 
     @property
     def rows(self) -> list[Row]:
         return [row for rows in self.shards.values() for row in rows]
 
     @property
-    def losses(self) -> tuple[Loss, ...]:
+    def losses(self) -> tuple[LostClip, ...]:
         return self.history.losses
 
     @property
     def rules(self) -> list[Mapping[str, Any]]:
-        """Those that decided what is kept; those of the subsets name theirs under "subset"."""
+        """The rules of the selection, then those of the subsets, which have a key "subset"."""
         select = self.index.get("select", {})
         subsets = select.get("subsets", {}).items()
         return [
@@ -60,18 +58,18 @@ class Dataset:
         return total(self.summaries.values())
 
     @property
-    def books(self) -> Mapping[str, Any]:
+    def books(self) -> Mapping[str, int]:
         return self.index["books"]
 
     @property
     def bytes(self) -> int:
-        """Of all shards' files."""
+        """The size of all shards."""
         return sum(entry["bytes"] for entry in self.index["shards"])
 
     @property
     def splits(self) -> dict[str, tuple[int, int, Summary]]:
         """split -> (shards, bytes of their files, statistics)."""
-        entries: dict[str, list[Mapping[str, Any]]] = {}
+        entries: dict[str, list[ShardEntry]] = {}
         for entry in self.index["shards"]:
             entries.setdefault(entry["split"], []).append(entry)
         return {
@@ -84,20 +82,18 @@ class Dataset:
         }
 
     def funnel(self) -> list[tuple[str, str, str, int]]:
-        """(outcome, stage, reason, clips) of every loss, in the order of the journey, the largest
-        first.
-        """
+        """(outcome, stage, reason, clips) of every loss, in pipeline order, the largest first."""
         counts = Counter((loss.outcome, loss.stage, loss.reason) for loss in self.losses)
         rows = [(outcome, stage, reason, n) for (outcome, stage, reason), n in counts.items()]
         return sorted(rows, key=lambda row: (stage_position(row[1]), -row[3], row[0], row[2]))
 
     @property
     def costs(self) -> list[tuple[str, Cost]]:
-        """(stage, cost), in the order of the journey."""
+        """(stage, cost), in pipeline order."""
         return sorted(self.history.costs.items(), key=lambda cost: stage_position(cost[0]))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything that the terminal shows, for programs."""
+        """Everything that the terminal shows, as JSON values."""
         costs = {stage: vars(cost) for stage, cost in self.costs}
         losses = [
             dict(zip(("outcome", "stage", "reason", "clips"), row, strict=True))
@@ -126,7 +122,7 @@ class Dataset:
 
 
 def read_dataset(folder: Path, ledger: Path) -> Dataset:
-    """UserError, one sentence, where the folder is no whole folder of shards."""
+    """Read a folder of shards; UserError if it is incomplete or damaged."""
     index = read_index(folder)
     try:
         index = checked(index)

@@ -1,52 +1,65 @@
-"""What page and card both tell of a dataset, in the same words."""
+"""Facts of a dataset that the page and the card both show, in the same words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 from datagen.stages import stage_position
 from datagen.stats.dataset import Dataset
+from datagen.stats.measures import Measure
 from datagen.stats.rows import Row
+from datagen.stats.trust import ShardEntry
 
-Way = tuple[
-    str, str, str, tuple[tuple[str, str], ...]
-]  # stage, backend, version, (weights, licence) of each
+
+class BackendUse(NamedTuple):
+    """How a stage was run: its backend, and (weights, licence) of each model that it used."""
+
+    stage: str
+    backend: str
+    version: str
+    weights: tuple[tuple[str, str], ...]
+
+
+class AppliedRule(TypedDict):
+    """A rule of the selection. `bound` is in words; `lost` counts the clips that it removed."""
+
+    reason: str
+    measure: Measure
+    bound: str
+    subset: str | None
+    lost: int
 
 
 def duration(seconds: float) -> str:
-    """In the unit that reads best: 33.9 s, 5.2 min, 17.3 h."""
+    """A duration in the most readable unit: 33.9 s, 5.2 min, 17.3 h."""
     unit, length = next(
         ((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= 2 * n), ("s", 1)
     )
     return f"{seconds / length:,.1f} {unit}"
 
 
-def tar_bytes(entries: Iterable[Mapping[str, Any]]) -> int:
-    """What the files of these shards take."""
+def tar_bytes(entries: Iterable[ShardEntry]) -> int:
+    """The total size of these shards."""
     return sum(entry["bytes"] for entry in entries)
 
 
-def ways(rows: Iterable[Row]) -> list[tuple[Way, int]]:
-    """Each way in which a stage has worked with the number of its clips, in the order of the
-    journey.
-    """
-    found: Counter[Way] = Counter()
+def backend_uses(rows: Iterable[Row]) -> list[tuple[BackendUse, int]]:
+    """Every way in which a stage was run, with its number of clips, in pipeline order."""
+    found: Counter[BackendUse] = Counter()
     for row in rows:
-        found.update(_way(stage, made) for stage, made in row.stages.items())
+        found.update(_use(stage, made) for stage, made in row.stages.items())
     return sorted(found.items(), key=lambda item: (stage_position(item[0][0]), item))
 
 
 def backends(rows: Iterable[Row], stage: str) -> set[str]:
-    """Those that made this stage's part of the clips."""
+    """The backends that ran this stage."""
     return {str(row.stages.get(stage, {}).get("backend", "")) for row in rows}
 
 
-def rules(dataset: Dataset) -> list[dict[str, Any]]:
-    """Each rule's reason, measure and bounds in words, its subset or None, and the clips that it
-    took out.
-    """
+def rules(dataset: Dataset) -> list[AppliedRule]:
+    """Every rule of the selection and the subsets, with the number of clips that it removed."""
     measures = {measure.path: measure for measure in dataset.measures if not measure.span}
     lost = Counter(loss.reason for loss in dataset.losses)
     return [
@@ -62,11 +75,13 @@ def rules(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def bound(rule: Mapping[str, Any]) -> str:
-    """In words: at least 8 and at most 20, and measured at all."""
+    """A rule's bounds in words: at least 8 and at most 20, and measured at all."""
     ends = [f"at {end} {rule[end]}" for end in ("least", "most") if rule.get(end) is not None]
     return " and ".join(ends) + (", and measured at all" if rule.get("required") else "")
 
 
-def _way(stage: str, made: Mapping[str, Any]) -> Way:
+def _use(stage: str, made: Mapping[str, Any]) -> BackendUse:
     weights = sorted((str(name), str(licence)) for name, licence in made.get("weights", {}).items())
-    return stage, str(made.get("backend", "?")), str(made.get("version", "?")), tuple(weights)
+    return BackendUse(
+        stage, str(made.get("backend", "?")), str(made.get("version", "?")), tuple(weights)
+    )

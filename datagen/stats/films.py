@@ -1,8 +1,7 @@
-"""Pictures out of the videos in shards, decoded where they lie.
+"""Single frames of the videos in shards, decoded without unpacking the tar.
 
-Where `video.at_indices` decodes a whole stretch, a report of thousands of clips wants single
-pictures: a moment at a keyframe costs one packet, and a picture is scaled down before it becomes
-RGB.
+`video.at_indices` decodes whole stretches; a report on thousands of clips needs single frames. A
+frame at a keyframe costs one packet, and frames are scaled down before they become RGB.
 """
 
 from __future__ import annotations
@@ -27,15 +26,14 @@ from datagen.stats.rows import Row
 
 BLOCK = tarfile.BLOCKSIZE
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-UNPROBED = {
-    "skip_frame": "all"
-}  # opening decodes no picture; what follows has a decoder of its own
-EARLY, LATE = 0.25, 0.75  # frames: how far from its moment a picture may be shown
+# opening decodes no frame; a separate decoder reads those that are asked for
+UNPROBED = {"skip_frame": "all"}
+EARLY, LATE = 0.25, 0.75  # how far from its nominal time a frame may lie, in frames
 
 
 @dataclass(frozen=True)
-class Film:
-    """A video in a shard. `start` and `size` in bytes."""
+class VideoMember:
+    """A video inside a shard. `start` and `size` are in bytes."""
 
     shard: Path
     name: str
@@ -43,8 +41,8 @@ class Film:
     size: int
 
     @contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """ValueError where another member, or none, lies there."""
+    def opened(self) -> Iterator[VideoReader]:
+        """Open the video; ValueError if the tar has no such member at that offset."""
         with open(self.shard, "rb") as tar:
             head = os.pread(tar.fileno(), BLOCK, self.start - BLOCK)
             info = tarfile.TarInfo.frombuf(head, tarfile.ENCODING, "surrogateescape")
@@ -55,15 +53,15 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """An open video of constant rate."""
+class VideoReader:
+    """An open video of constant frame rate."""
 
     container: Any
     stream: Any
 
     @property
     def frames(self) -> int:
-        """As many as the header says; 0 where it does not."""
+        """The number of frames in the header; 0 if it is not given."""
         return int(self.stream.frames)
 
     @property
@@ -72,8 +70,9 @@ class Reader:
         return self.stream.width, self.stream.height
 
     def picture(self, index: int, fps: float, side: int) -> np.ndarray:
-        """The frame with this index, no side above `side`, RGB uint8 [H, W, 3]; ValueError where
-        there is none.
+        """The frame with this index, RGB uint8 [H, W, 3], no side longer than `side`.
+
+        Raises ValueError if there is none.
         """
         picture = self._keyframe(index, fps) or self._decoded(index, fps)
         if picture is None or picture.is_corrupt:
@@ -82,8 +81,8 @@ class Reader:
         size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
         return picture.reformat(*size, format="rgb24", interpolation=SCALING).to_ndarray()
 
-    def _keyframe(self, index: int, fps: float) -> Any:
-        """The picture, where it is a keyframe: from its packet alone."""
+    def _keyframe(self, index: int, fps: float) -> av.VideoFrame | None:
+        """The frame, decoded from its packet alone, if it is a keyframe."""
         self._seek(index, fps)
         packet = next(self.container.demux(self.stream))
         if not packet.is_keyframe or not self._is_at(packet.pts, index, fps):
@@ -91,7 +90,7 @@ class Reader:
         codec = self.stream.codec_context
         return next(iter([*codec.decode(packet), *codec.decode(None)]), None)
 
-    def _decoded(self, index: int, fps: float) -> Any:
+    def _decoded(self, index: int, fps: float) -> av.VideoFrame | None:
         self._seek(index, fps)
         pictures = self.container.decode(self.stream)
         return next((picture for picture in pictures if self._is_at(picture.pts, index, fps)), None)
@@ -111,46 +110,52 @@ class Reader:
 
 
 @contextmanager
-def reader(handle: int, start: int, size: int) -> Iterator[Reader]:
-    """The MP4 in these bytes of an open file; ValueError, Invalid or FFmpeg's error where there is
-    none.
+def reader(handle: int, start: int, size: int) -> Iterator[VideoReader]:
+    """Open the MP4 in these bytes of an open file.
+
+    Raises ValueError, Invalid or FFmpeg's error if there is none.
     """
-    words: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
-    part = Part(handle, start, size)
+    options: Any = {"format": "mp4", "metadata_errors": "replace", "stream_options": [UNPROBED]}
+    part = FileSlice(handle, start, size)
     refuse_claims(part, "it")  # type: ignore[arg-type]  # as much of a file as is asked for
-    with av.open(part, **words) as container:
+    with av.open(part, **options) as container:
         stream = container.streams.video[0]
         if not 0 < stream.width * stream.height <= MAX_PIXELS:
             raise ValueError(f"{stream.width} x {stream.height} pixels")
-        yield Reader(container, bounded(stream, "it"))
+        yield VideoReader(container, bounded(stream, "it"))
 
 
-class Part:
-    """A part of an open file, as a file for PyAV. `start` and `size` in bytes."""
+class FileSlice:
+    """Part of an open file, as a file for PyAV. `start` and `size` are in bytes."""
 
     def __init__(self, handle: int, start: int, size: int):
-        self._handle, self._start, self._size, self._place = handle, start, size, 0
+        self._handle, self._start, self._size, self._position = handle, start, size, 0
 
     def read(self, count: int) -> bytes:
         data = os.pread(
-            self._handle, max(min(count, self._size - self._place), 0), self._start + self._place
+            self._handle,
+            max(min(count, self._size - self._position), 0),
+            self._start + self._position,
         )
-        self._place += len(data)
+        self._position += len(data)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[
+        self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[
             whence
         ] + offset
-        return self._place
+        return self._position
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
 
-def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[str, Film]]]:
-    """Each of these clips, and field -> where it lies, by the sizes and the order that reading the
-    shards has found.
+def video_members(
+    dataset: Dataset, keys: Collection[str]
+) -> Iterator[tuple[Row, dict[str, VideoMember]]]:
+    """The row of each of these clips, and field -> its video in the shard.
+
+    Offsets follow from the order and sizes of the members, known from reading the tars.
     """
     for file, rows in dataset.shards.items():
         end = 0
@@ -160,20 +165,20 @@ def films(dataset: Dataset, keys: Collection[str]) -> Iterator[tuple[Row, dict[s
                 starts[field] = end + BLOCK
                 end += BLOCK + -(-size // BLOCK) * BLOCK
             if row.key in keys:
-                place = dataset.folder / file
+                shard = dataset.folder / file
                 yield (
                     row,
                     {
-                        f: Film(place, f"{row.key}.{f}", start, row.sizes[f])
+                        f: VideoMember(shard, f"{row.key}.{f}", start, row.sizes[f])
                         for f, start in starts.items()
                     },
                 )
 
 
 def frame_size(dataset: Dataset) -> tuple[int, int] | None:
-    """Width and height in px of the first target; None where there is none that can be read."""
+    """Width and height of the first target in px; None if it cannot be read."""
     first = next((row.key for row in dataset.rows), "")
-    for _, found in films(dataset, {first}):
+    for _, found in video_members(dataset, {first}):
         with suppress(Exception), found["mp4"].opened() as target:
             return target.size
     return None

@@ -1,4 +1,4 @@
-"""The map of where the eyes look: each clip's gaze from its own middle, and its drawing."""
+"""The map of gaze directions: each clip's gaze relative to its own median, and the drawing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from datagen.stats.svg import BOTTOM, GREY, LEFT, WIDTH
 
 
 def from_middle(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """(yaw, pitch) [n, 2] deg of every cell, less the medians of its clip's frames, and its number
-    of frames [n].
+    """(yaw, pitch) of every cell minus its clip's medians, deg [n, 2], and its frames [n].
 
-    What a detector calls straight ahead differs from person to person; only the movement is
-    compared.
+    What a detector takes for straight ahead differs between people: only movement is compared.
     """
     cells = [(clip, *cell) for clip, row in enumerate(rows) for cell in row.gaze_map if cell[2] > 0]
     clips, *angles, frames = np.array(cells, np.int64).reshape(-1, 4).T
@@ -28,8 +26,9 @@ def from_middle(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _medians(clips: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """For each of values [n], the lower median of those of its clip, each counted so often; clips
-    are in order.
+    """For each of values [n], the lower median of its clip's values, weighted by `counts`.
+
+    `clips` is sorted.
     """
     order = np.lexsort((values, clips))
     upto = np.cumsum(counts[order])
@@ -40,8 +39,9 @@ def _medians(clips: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.nd
 
 
 def gaze_map(shares: np.ndarray, end: float) -> Figure:
-    """Shares of all frames [pitch, yaw] from -end to end deg, as one sees them; colours go with the
-    square root.
+    """Draw shares of all frames [pitch, yaw], from -end to end deg, as seen by the viewer.
+
+    Colours follow the square root of the share.
     """
     high, side, most = 3.6, 2.8, shares.max()
     figure = Figure(figsize=(WIDTH, high))
@@ -54,9 +54,8 @@ def gaze_map(shares: np.ndarray, end: float) -> Figure:
         "interpolation": "none",
     }
     root = np.ma.masked_equal(np.sqrt(shares / most), 0)
-    axes.imshow(
-        root[:, ::-1], extent=(end, -end, -end, end), **look
-    )  # yaw > 0 is to the left of the picture
+    # yaw > 0 is to the left of the picture
+    axes.imshow(root[:, ::-1], extent=(end, -end, -end, end), **look)
     axes.axhline(0, color=GREY, linewidth=0.5)
     axes.axvline(0, color=GREY, linewidth=0.5)
     axes.set_xlabel("yaw from the middle [deg]: > 0 to the picture's left")

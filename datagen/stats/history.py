@@ -1,6 +1,4 @@
-"""What the ledger adds to the index: where lost clips came from, what the store has of them, and
-what it all cost.
-"""
+"""What the ledger adds to the index: the sources of lost clips, their records, and the cost."""
 
 from __future__ import annotations
 
@@ -17,14 +15,12 @@ from datagen.stats.trust import number, whole
 
 @dataclass(frozen=True)
 class Cost:
-    """What the artefacts of a stage for these shards took, whichever run of the same store made
-    them.
-    """
+    """The cost of a stage's artifacts for these shards, whichever run of the store made them."""
 
-    artefacts: int = 0
+    artifacts: int = 0
     seconds: float = 0.0
     bytes: int = 0
-    unknown: int = 0  # artefacts of which the ledger does not say it
+    unknown: int = 0  # artifacts whose cost is not in the ledger
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -36,8 +32,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """One clip that was planned and is not in the shards."""
+class LostClip:
+    """A planned clip that is not in the shards."""
 
     key: str
     outcome: str
@@ -45,22 +41,22 @@ class Loss:
     stage: str = ""
     detail: str = ""
     source: str = ""
-    seconds: float | None = None  # of the source that it stands for, where known
+    seconds: float | None = None  # length of its part of the source, if known
     records: Mapping[str, str] = field(default_factory=dict)  # stage -> key in the store
 
 
 @dataclass(frozen=True)
-class History:
-    """`found` is False where the ledger does not know these shards."""
+class RunHistory:
+    """The run that made the shards; `found` is False if the ledger does not have it."""
 
-    losses: tuple[Loss, ...]
+    losses: tuple[LostClip, ...]
     costs: Mapping[str, Cost] = field(default_factory=dict)
     found: bool = False
 
 
 @dataclass(frozen=True)
-class Told:
-    """One event of the ledger about a clip, or a run's start."""
+class LedgerEvent:
+    """An event of the ledger about a clip, or the start of a run."""
 
     event: str
     run: str
@@ -73,28 +69,28 @@ class Told:
     output: str = ""
     seconds: float | None = None
     records: Mapping[str, str] = field(default_factory=dict)
-    made: Mapping[str, Cost] = field(
-        default_factory=dict
-    )  # stage -> what it took, of what was made here
+    # stage -> cost of what was made in this event
+    made: Mapping[str, Cost] = field(default_factory=dict)
 
 
-def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> History:
-    """Of the run that made the shards of this index: the last that accounts for its clips just as
-    it does.
-    """
+def history(ledger: Path, folder: Path, index: Mapping[str, Any]) -> RunHistory:
+    """Find the run that made these shards: the last with exactly the outcomes of the index."""
     lost = {row["key"]: row for row in index["rejects"]}
     fates = {key: ("kept", "") for entry in index["shards"] for key in entry["keys"]}
     fates |= {key: (row["outcome"], row["reason"]) for key, row in lost.items()}
     run = _run(ledger, folder, fates)
     if run is None:
-        return History(tuple(_loss(row, None) for row in lost.values()))
-    told, costs = _accounts(ledger, run, fates)
-    return History(tuple(_loss(row, told.get(key)) for key, row in lost.items()), costs, found=True)
+        return RunHistory(tuple(_loss(row, None) for row in lost.values()))
+    events, costs = _accounts(ledger, run, fates)
+    return RunHistory(
+        tuple(_loss(row, events.get(key)) for key, row in lost.items()), costs, found=True
+    )
 
 
 def _run(ledger: Path, folder: Path, fates: Mapping[str, tuple[str, str]]) -> str | None:
-    """The last run with exactly these outcomes, if there is one that wrote into this folder; runs
-    of single stages do not count.
+    """The last run with exactly these outcomes; one that wrote into this folder comes first.
+
+    Runs of single stages are not considered.
     """
     found: dict[bool, str] = {}
     for output, run, outcomes in _runs(ledger):
@@ -119,51 +115,49 @@ def _runs(ledger: Path) -> Iterator[tuple[str, str, dict[str, tuple[str, str]]]]
 
 
 def _accounts(
-    ledger: Path, run: str, fates: Mapping[str, Any]
-) -> tuple[dict[str, Told], dict[str, Cost]]:
-    """(what the run says of each clip, what its artefacts took: every one once, whatever run made
-    it).
-    """
-    videos = fates.keys() | {
-        key.rpartition("-")[0] for key in fates
-    }  # a video's key is its shots' without number
+    ledger: Path, run: str, fates: Mapping[str, object]
+) -> tuple[dict[str, LedgerEvent], dict[str, Cost]]:
+    """(the run's event for each clip, the cost of its artifacts, each counted once)."""
+    # a video's key is that of its shots without the number
+    videos = fates.keys() | {key.rpartition("-")[0] for key in fates}
     made: dict[tuple[str, str], Cost] = {}
     used: set[tuple[str, str]] = set()
-    told: dict[str, Told] = {}
+    events: dict[str, LedgerEvent] = {}
     for event in _events(ledger):
         made |= {(stage, event.records[stage]): cost for stage, cost in event.made.items()}
         if event.run == run or (event.event == "made" and event.key in videos):
             used.update(event.records.items())
         if event.run == run and event.event == "clip":
-            told[event.key] = event
+            events[event.key] = event
     costs: dict[str, Cost] = {}
     for stage, key in used:
         costs[stage] = costs.get(stage, Cost()) + made.get((stage, key), Cost(1, unknown=1))
-    return told, costs
+    return events, costs
 
 
-def _events(ledger: Path) -> Iterator[Told]:
-    """Those of clips and starts; what is no event of ours is left out, the ledger only adds
-    detail.
+def _events(ledger: Path) -> Iterator[LedgerEvent]:
+    """The events of clips and starts of runs.
+
+    Malformed events are skipped: the ledger only adds detail.
     """
     if not ledger.is_file():
         return
     for event in read_ledger(ledger):
         if event["event"] in ("start", "clip", "made"):
             try:
-                told = _told(event)
+                parsed = _ledger_event(event)
             except (KeyError, TypeError, AttributeError, IndexError, UserError):
                 continue
-            yield told
+            yield parsed
 
 
-def _told(event: Mapping[str, Any]) -> Told:
+def _ledger_event(event: Mapping[str, Any]) -> LedgerEvent:
     if event["event"] == "start":
-        return Told("start", event["run"], output=text_of(event.get("output", "")))
+        return LedgerEvent("start", event["run"], output=text_of(event.get("output", "")))
     source, span = event.get("source", {}), event.get("span")
     records = {text_of(stage): text_of(key) for stage, key in event["records"].items()}
     sizes = event.get("bytes", {})
-    return Told(
+    return LedgerEvent(
         event=event["event"],
         run=event["run"],
         key=text_of(event["key"]),
@@ -179,17 +173,17 @@ def _told(event: Mapping[str, Any]) -> Told:
     )
 
 
-def _loss(row: Mapping[str, str], told: Told | None) -> Loss:
-    told = told or Told("clip", "")
-    stage = row["stage"] or told.stage
+def _loss(row: Mapping[str, str], event: LedgerEvent | None) -> LostClip:
+    event = event or LedgerEvent("clip", "")
+    stage = row["stage"] or event.stage
     key = text_of(row["key"])
-    return Loss(
+    return LostClip(
         key,
         row["outcome"],
         row["reason"],
         stage,
-        told.detail,
-        told.source,
-        told.seconds,
-        told.records,
+        event.detail,
+        event.source,
+        event.seconds,
+        event.records,
     )

@@ -1,4 +1,4 @@
-"""The numbers of a clip that statistics look at, by the names that the rule files give them."""
+"""The measurements of a clip in the statistics, named as in the rule files."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from datagen.stats.trust import number
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a clip. `path` leads to it as in a rule; of a list [p5, median, p95] `span`
-    takes last - first.
+    """One number of a clip, found at `path` in its metrics, as in a rule.
+
+    With `span` it is last minus first of a list [p5, median, p95].
     """
 
     path: str
     title: str
     unit: str = ""
-    low: float = (
-        0.0  # where histograms begin and end; values beyond are counted in the outermost bins
-    )
+    low: float = 0.0  # ends of histograms; values beyond are counted in the outermost bins
     high: float = 1.0
-    # "low" or "high" where one end is the good one: then it is a score, with its worst and best
-    # clips
+    # "low" or "high" if one end is the good one: the measure is then a score, and has worst and
+    # best clips
     better: str = ""
     span: bool = False
     about: str = ""
 
     @property
     def name(self) -> str:
-        """For columns and JSON: unique, plain letters."""
+        """A unique name for columns and JSON."""
         return f"{self.path}.span" if self.span else self.path
 
     @property
     def label(self) -> str:
         return f"{self.title} [{self.unit}]" if self.unit else self.title
 
-    def of(self, metrics: Mapping[str, Any]) -> float:
-        """NaN where the clip has none; UserError where there is something that is no number."""
-        value: Any = metrics
-        for word in self.path.split("."):
+    def of(self, metrics: Mapping[str, object]) -> float:
+        """The clip's value: NaN if it has none, UserError if it is not a number."""
+        value: object = metrics
+        for name in self.path.split("."):
             if isinstance(value, Mapping):
-                value = value.get(word)
-            elif isinstance(value, list) and word.isdigit() and int(word) < len(value):
-                value = value[int(word)]
+                value = value.get(name)
+            elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+                value = value[int(name)]
             elif value is not None:
                 raise UserError(
-                    f"{self.path} is not there: {str(value)[:60]!r} was found on the way."
+                    f"{self.path} is missing: {str(value)[:60]!r} was found on the way to it."
                 )
         if self.span and isinstance(value, list) and value:
             value = number(value[-1], self.path) - number(value[0], self.path)
@@ -108,12 +107,12 @@ MOTION = (
 )
 
 
-def _twin(name: str, word: str) -> tuple[Measure, ...]:
+def _twin(twin: str, label: str) -> tuple[Measure, ...]:
     def measure(
         key: str, title: str, unit: str, low: float, high: float, better: str, about: str = ""
     ) -> Measure:
         return Measure(
-            f"agree.{name}.{key}", f"{word}: {title}", unit, low, high, better, about=about
+            f"agree.{twin}.{key}", f"{label}: {title}", unit, low, high, better, about=about
         )
 
     distance = "of interocular"
@@ -146,7 +145,7 @@ MEASURES = (*CLIP, *MOTION, *TWINS["swap"], *TWINS["style"])
 
 
 def with_rules(rules: Iterable[Mapping[str, Any]]) -> tuple[Measure, ...]:
-    """MEASURES, and whatever else a rule asks for."""
+    """MEASURES, and one more for every other metric that a rule uses."""
     known = {measure.path for measure in MEASURES if not measure.span}
     asked = {str(rule["metric"]): rule for rule in rules if str(rule["metric"]) not in known}
     return (*MEASURES, *(_of_rule(path, rule) for path, rule in sorted(asked.items())))

@@ -1,7 +1,6 @@
-"""Small pictures for a page: the same moments of all videos of a clip, and what became of the lost
-ones.
+"""Small pictures for the report: moments of a clip's videos side by side, and frames of lost clips.
 
-A video that is missing, damaged or not what it says costs its own picture and nothing else.
+A video that is missing or damaged only loses its own picture.
 """
 
 from __future__ import annotations
@@ -24,19 +23,20 @@ import numpy as np
 from datagen.engine.store import Record, Store
 from datagen.media import video
 from datagen.stats.dataset import Dataset
-from datagen.stats.films import Film, Reader, films, reader
-from datagen.stats.history import Loss
+from datagen.stats.films import VideoMember, VideoReader, reader, video_members
+from datagen.stats.history import LostClip
 from datagen.stats.rows import Row
 
 PANELS = ("mp4", "swapped.mp4", "styled.mp4", "mask.mp4")  # from the left
-LIMIT = 512 * 2**20  # bytes; a larger video is not fetched from afar
+LIMIT = 512 * 2**20  # bytes; larger videos are not fetched from a remote store
 QUALITY = 80  # of JPEG
-SOON = 0.5  # s after the beginning of a span: past most fades, and seldom far from a keyframe
+SOON = 0.5  # s after the start of a span: past most fades, and rarely far from a keyframe
 
 
 def gallery(dataset: Dataset, count: int) -> list[str]:
-    """Keys of `count` clips, from 0, in their order: those with the smallest hashes, so that more
-    data changes few.
+    """The sorted keys of `count` clips: those with the smallest hashes.
+
+    When clips are added, most of the choice thus stays the same.
     """
     keys = {row.key for row in dataset.rows}
     return sorted(
@@ -45,9 +45,9 @@ def gallery(dataset: Dataset, count: int) -> list[str]:
 
 
 def extremes(dataset: Dataset, count: int = 2) -> dict[str, tuple[list[str], list[str]]]:
-    """Score -> (keys of its worst clips, keys of its best), the farthest first, equals by key.
+    """Score -> (keys of its worst clips, keys of its best), the most extreme first, ties by key.
 
-    No clip is both: where there are fewer than 2 * count, the better half are the best.
+    No clip is in both lists: with fewer than 2 * count clips, the better half are the best.
     """
     rows = sorted(dataset.rows, key=lambda row: row.key)
     keys, values = [row.key for row in rows], np.array([row.values for row in rows])
@@ -63,13 +63,12 @@ def extremes(dataset: Dataset, count: int = 2) -> dict[str, tuple[list[str], lis
 
 
 def sheets(dataset: Dataset, moments: Mapping[str, int], side: int = 128) -> dict[str, list[str]]:
-    """Key -> JPEG data URI of each of so many moments: target, swapped, styled, mask side by side,
-    each side x side px.
+    """Key -> a JPEG data URI for each of its moments: target, swapped, styled, mask side by side.
 
-    Keys that the dataset lacks are left out; where there is no picture, a panel is grey and
-    crossed.
+    Each panel is side x side px; a crossed grey panel stands for a missing picture. Unknown keys
+    are left out.
     """
-    clips = {row.key: (row, found) for row, found in films(dataset, moments.keys())}
+    clips = {row.key: (row, found) for row, found in video_members(dataset, moments.keys())}
     keys = [key for key in moments if key in clips]
     with _workers() as workers:
         return dict(
@@ -84,11 +83,10 @@ def sheets(dataset: Dataset, moments: Mapping[str, int], side: int = 128) -> dic
 def thumbnails(
     dataset: Dataset, store: Store, limit: int = 200, side: int = 128
 ) -> dict[str, str | None]:
-    """Key of a lost clip -> JPEG data URI, no side above `side`, out of its clip or else its
-    source, if any is there.
+    """Key of a lost clip -> JPEG data URI of a frame of its clip or source; None if neither exists.
 
-    At most `limit` clips are looked for, and of each reason as many, as far as it has them; the
-    others are no keys.
+    No side is longer than `side`. At most `limit` clips are tried, spread evenly over the reasons;
+    the others have no entry.
     """
     losses = _fairly(dataset.losses, limit)
     with _workers() as workers:
@@ -97,19 +95,19 @@ def thumbnails(
 
 
 def _workers() -> ThreadPoolExecutor:
-    """Threads: PyAV decodes outside of Python's lock."""
+    """Threads, since PyAV releases the GIL while it decodes."""
     return ThreadPoolExecutor(min(os.cpu_count() or 1, 4))
 
 
 def _ends(bad: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(places of the largest, places of the smallest) of values [n], NaN left out."""
+    """(indices of the largest, indices of the smallest) of values [n], without NaN."""
     known = np.flatnonzero(~np.isnan(bad))
     down, up = (known[np.argsort(sign * bad[known], kind="stable")] for sign in (-1, 1))
     worst = down[: min(count, len(known) // 2)]
     return worst, up[~np.isin(up, worst)][:count]
 
 
-def _sheet(row: Row, found: Mapping[str, Film], moments: int, side: int) -> list[str]:
+def _sheet(row: Row, found: Mapping[str, VideoMember], moments: int, side: int) -> list[str]:
     with contextlib.ExitStack() as stack:
         readers = [_opened(stack, found.get(field)) for field in PANELS]
         promised = readers[0].frames if readers[0] else 0
@@ -120,25 +118,21 @@ def _sheet(row: Row, found: Mapping[str, Film], moments: int, side: int) -> list
         ]
 
 
-def _opened(stack: contextlib.ExitStack, film: Film | None) -> Reader | None:
-    with contextlib.suppress(Exception):  # whatever it is, the cross tells
-        return stack.enter_context(film.opened()) if film else None
+def _opened(stack: contextlib.ExitStack, member: VideoMember | None) -> VideoReader | None:
+    with contextlib.suppress(Exception):  # the crossed panel shows it
+        return stack.enter_context(member.opened()) if member else None
     return None
 
 
 def spread(frames: int, moments: int) -> list[int]:
-    """Indices of `moments` frames at even distances, each moved to a keyframe if that keeps them
-    apart.
-    """
+    """Evenly spaced indices of `moments` frames, moved to keyframes if they stay distinct."""
     even = [(2 * i + 1) * frames // (2 * moments) for i in range(moments)]
     near = [round(index / video.KEYFRAME_EVERY) * video.KEYFRAME_EVERY for index in even]
     return near if len(set(near)) == moments and max(near, default=0) < frames else even
 
 
-def _panel(reader: Reader | None, index: int, fps: float, side: int) -> np.ndarray:
-    """The frame with this index, RGB uint8 [side, side, 3]; grey and crossed where there is
-    none.
-    """
+def _panel(reader: VideoReader | None, index: int, fps: float, side: int) -> np.ndarray:
+    """The frame at this index, RGB uint8 [side, side, 3]; crossed and grey if there is none."""
     with contextlib.suppress(Exception):
         if reader:
             return cv2.resize(
@@ -151,17 +145,16 @@ def _panel(reader: Reader | None, index: int, fps: float, side: int) -> np.ndarr
 
 
 def _frame(file: Path, start: float, side: int) -> np.ndarray:
-    """The first frame from `start` s on, no side above `side`, RGB uint8; StopIteration where there
-    is none.
+    """The first frame from `start` s on, RGB uint8, no side longer than `side`.
+
+    Raises StopIteration if there is none.
     """
     with contextlib.closing(video.read(file, (start, math.inf), side)) as frames:  # type: ignore[type-var]  # a generator
         return next(frames).rgb
 
 
-def _fairly(losses: Sequence[Loss], limit: int) -> list[Loss]:
-    """At most `limit` of those that the store may know: the first of each reason, then the second
-    of each, ...
-    """
+def _fairly(losses: Sequence[LostClip], limit: int) -> list[LostClip]:
+    """At most `limit` losses with records: the first of each reason, then the second, ..."""
     seen: Counter[tuple[str, str, str]] = Counter()
     rounds = []
     for loss in sorted(
@@ -174,8 +167,8 @@ def _fairly(losses: Sequence[Loss], limit: int) -> list[Loss]:
     return [loss for _, loss in sorted(rounds, key=lambda entry: entry[0])][:limit]
 
 
-def _thumbnail(store: Store, loss: Loss, side: int) -> str | None:
-    """Out of the middle of the clip, else of its source soon after the clip's beginning."""
+def _thumbnail(store: Store, loss: LostClip, side: int) -> str | None:
+    """A frame from the middle of the clip, else from its source soon after the clip starts."""
     begin = 0.0
     with contextlib.suppress(Exception):
         record = store.read("clips", loss.records["clips"])
@@ -196,7 +189,7 @@ def _middle(clip: Path, fps: float, side: int) -> np.ndarray:
 
 
 def _soon(file: Path, begin: float, side: int) -> np.ndarray:
-    """A frame SOON after `begin` s, or the very first where that cannot be read."""
+    """A frame SOON after `begin` s, or the very first if that cannot be read."""
     with contextlib.suppress(Exception):
         return _frame(file, begin + SOON, side)
     return _frame(file, 0.0, side)
@@ -204,12 +197,13 @@ def _soon(file: Path, begin: float, side: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _local(store: Store, record: Record) -> Iterator[Path]:
-    """An artefact as a file here; FileNotFoundError where it is gone or no plain file, ValueError
-    where too large.
+    """An artifact as a local file.
+
+    Raises FileNotFoundError if it is gone or not a plain file, ValueError if it is too large.
     """
-    path = store.artefact(record).path
+    path = store.artifact(record).path
     if record.file and (store.is_local or path.exists()):
-        if not path.is_file():  # a pipe would never answer
+        if not path.is_file():  # reading a pipe would block forever
             raise FileNotFoundError(path)
         yield path
     elif record.file and record.bytes <= LIMIT:

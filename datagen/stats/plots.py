@@ -1,6 +1,6 @@
-"""What the numbers look like: the funnel, the map of gaze and the histograms, as SVG for a page.
+"""The funnel, the map of gaze and the histograms, as SVG for a page.
 
-Words that come from data are shortened and shown as they are: no markup, no formula, no line break.
+Text from data is shortened and drawn literally: no markup, no formula, no line break.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from datagen.stats.svg import (
     RED,
     SKY,
     WIDTH,
+    note,
     shown,
     style,
     svg,
-    words,
 )
 from datagen.vision.gaze_signal import MAP_DEG
 
@@ -46,29 +46,25 @@ GROUP_OF = {
     "faces": "eyes and head",
     "gaze": "eyes and head",
 }  # by a path's stage
-RIGHT, HEIGHT, ROW = 0.3, 1.4, 0.2  # inches: of a histogram, and of a line of words above it
+RIGHT, HEIGHT, ROW = 0.3, 1.4, 0.2  # inches: of a histogram, and of a line of text above it
 STEP = 0.36  # inches: a step of the funnel
-STEPS = 30  # losses that the funnel tells apart; the others are one step
+STEPS = 30  # losses that the funnel shows; the rest are one step
 OUTCOMES = {"filtered": ORANGE, "invalid": PURPLE, "failed": RED}
 BOUNDS = 6  # thresholds that a histogram shows
-NEAR, FARTHEST = (
-    20,
-    44,
-)  # deg: the map of gaze reaches at least and at most so far; what is beyond counts at its edge
+# deg: least and greatest reach of the map of gaze; values beyond count at its edge
+NEAR, FARTHEST = 20, 44
 ROUND = ("1.000", "2.000", "2.500", "5.000")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture of a page. `name` is unique: letters, digits, dots, `_`; `svg` may stand in HTML
-    as it is.
-    """
+    """A plot of the page. `name` is unique and plain; `svg` is safe to insert into HTML."""
 
     name: str
     title: str
     group: str  # one of GROUPS
     svg: str
-    about: str  # one sentence: what is seen
+    about: str  # one sentence: what it shows
 
     @classmethod
     def of(cls, name: str, title: str, group: str, figure: Figure, about: str) -> Plot:
@@ -77,7 +73,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a rule asks for: at `end` ("least" or "most") `value`."""
+    """The bound of a rule: at `end` ("least" or "most") `value`."""
 
     who: str
     end: str
@@ -93,18 +89,16 @@ class Bound:
 
 @dataclass(frozen=True)
 class Series:
-    """What was measured, values [n] without NaN, and what is asked of it; `word` tells the twins
-    apart.
-    """
+    """Measured values [n] without NaN, and the bounds of rules; `label` tells the twins apart."""
 
-    word: str
+    label: str
     measure: Measure
     values: np.ndarray
     bounds: Sequence[Bound]
 
 
 def plots(dataset: Dataset) -> list[Plot]:
-    """All pictures of a dataset, group by group; the same bytes for the same numbers."""
+    """All plots of a dataset, group by group; the same numbers give the same bytes."""
     pairs = list(zip(TWINS["swap"], TWINS["style"], strict=True))
     twins = {measure for pair in pairs for measure in pair}
     with style():
@@ -115,7 +109,7 @@ def plots(dataset: Dataset) -> list[Plot]:
 
 
 def _funnel(dataset: Dataset) -> Plot:
-    """From all that was planned, step by step what each loss took, to what was kept."""
+    """From planned to kept: one step for each kind of loss."""
     books, losses = dataset.books, _steps(dataset.funnel())
     planned = left = books["planned"]
     high = STEP * (len(losses) + 2)
@@ -134,41 +128,39 @@ def _funnel(dataset: Dataset) -> Plot:
 
 
 def _steps(funnel: Sequence[tuple[str, str, str, int]]) -> list[tuple[str, str, int]]:
-    """(outcome, words, clips) of each loss; where there are too many, the smallest are one."""
+    """(outcome, label, clips) of each loss; if there are too many, the smallest are merged."""
     order = sorted(funnel, key=lambda row: -row[3])
     few = set(order if len(order) <= STEPS else order[: STEPS - 1])
-    steps = [(row[0], _loss_words(*row[:3]), row[3]) for row in funnel if row in few]
+    steps = [(row[0], _loss_label(*row[:3]), row[3]) for row in funnel if row in few]
     rest = [row[3] for row in funnel if row not in few]
     return [*steps, ("", f"{len(rest)} more reasons", sum(rest))] if rest else steps
 
 
-def _loss_words(outcome: str, stage: str, reason: str) -> str:
+def _loss_label(outcome: str, stage: str, reason: str) -> str:
     return f"{shown(': '.join(filter(None, (stage, reason))), 27)} ({shown(outcome, 10)})"
 
 
 def _step(
     axes: Axes, row: int, what: str, part: tuple[int, int], planned: int, colour: str
 ) -> None:
-    """A line of words, and under it the part of all that was planned."""
+    """A line of text, with a bar under it: its part of all planned clips."""
     scale, y, clips = (WIDTH - 0.2) / max(planned, 1), STEP * row, part[1] - part[0]
     axes.text(0.1, y + 0.18, what)
     axes.text(WIDTH - 0.75, y + 0.18, f"{clips:,}", ha="right")
     axes.text(WIDTH - 0.1, y + 0.18, f"{clips / max(planned, 1):.1%}", ha="right")
     for start, end, fill in ((0, planned, PALE), (0, part[0], SKY), (*part, colour)):
-        if end > start:  # a bar, and be it a hair
+        if end > start:  # always visible, however thin
             bar = (0.1 + start * scale, y + 0.22), max((end - start) * scale, 0.015), 0.1
             axes.add_patch(Rectangle(*bar, color=fill, linewidth=0))
 
 
 def _gaze(dataset: Dataset) -> Plot:
-    """Where the eyes look in the head, in the cells of `gaze_map`, each clip from its own
-    middle.
-    """
-    place = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
+    """Gaze directions in the head, in the cells of `gaze_map`, relative to each clip's median."""
+    heading = "gaze.map", "where the eyes look, from each clip's own middle", "eyes and head"
     angles, frames = from_middle(dataset.rows)
     total = frames.sum()
     if not total:
-        return Plot.of(*place, words("nothing measured"), "nothing measured")
+        return Plot.of(*heading, note("nothing measured"), "nothing measured")
     farthest = np.abs(angles).max(1)
     far = int(np.clip(farthest.max(), NEAR, FARTHEST) // MAP_DEG)  # cells from the middle
     shares = np.zeros((2 * far + 1, 2 * far + 1))
@@ -181,7 +173,7 @@ def _gaze(dataset: Dataset) -> Plot:
     )
     if beyond := frames[farthest > far * MAP_DEG].sum():
         about += f"; {beyond:,} beyond {far * MAP_DEG} deg are at the edge"
-    return Plot.of(*place, gaze_map(shares, (far + 0.5) * MAP_DEG), about)
+    return Plot.of(*heading, gaze_map(shares, (far + 0.5) * MAP_DEG), about)
 
 
 def _single(dataset: Dataset, measure: Measure) -> Plot:
@@ -202,26 +194,29 @@ def _pair(dataset: Dataset, pair: tuple[Measure, Measure]) -> Plot:
     )
 
 
-def _series(dataset: Dataset, measure: Measure, word: str) -> Series:
+def _series(dataset: Dataset, measure: Measure, label: str) -> Series:
     values = dataset.summary.column(list(dataset.measures).index(measure))
-    return Series(word, measure, values, list(_bounds(dataset, measure, word)))
+    return Series(label, measure, values, list(_bounds(dataset, measure, label)))
 
 
-def _bounds(dataset: Dataset, measure: Measure, word: str) -> Iterator[Bound]:
+def _bounds(dataset: Dataset, measure: Measure, label: str) -> Iterator[Bound]:
     for rule in dataset.rules:
         if str(rule["metric"]) != measure.path or measure.span:
             continue
         subset = f"{shown(str(rule['subset']), 14)} subset" if "subset" in rule else ""
-        colour = BLUE if word == "swapped" else "black" if subset else RED
+        colour = BLUE if label == "swapped" else "black" if subset else RED
         for end in ("least", "most"):
             if rule.get(end) is not None and math.isfinite(float(rule[end])):
                 yield Bound(
-                    ", ".join(filter(None, (word, subset))) or "rule", end, float(rule[end]), colour
+                    ", ".join(filter(None, (label, subset))) or "rule",
+                    end,
+                    float(rule[end]),
+                    colour,
                 )
 
 
 def _name(measure: Measure) -> str:
-    """The measure's own name; made plain and still unique where a rule file's metric is not."""
+    """The measure's name, made plain but still unique if a rule file's metric is not."""
     plain = re.sub(r"[^A-Za-z0-9._]", "_", measure.name)
     digest = hashlib.sha256(measure.name.encode(errors="replace")).hexdigest()
     return plain if plain == measure.name else f"{plain[:40]}.{digest[:8]}"
@@ -233,13 +228,13 @@ def _histogram(name: str, title: str, group: str, series: Sequence[Series]) -> P
         for one in series
         if len(one.values) and 0 < one.measure.high - one.measure.low < math.inf
     ]
-    figure = _draw(known) if known else words("nothing measured")
+    figure = _draw(known) if known else note("nothing measured")
     return Plot.of(name, title, group, figure, "; ".join(map(_about, series)))
 
 
 def _about(series: Series) -> str:
     start, values, measure = (
-        f"{series.word}: " if series.word else "",
+        f"{series.label}: " if series.label else "",
         series.values,
         series.measure,
     )
@@ -253,25 +248,25 @@ def _about(series: Series) -> str:
             else f"at {low:.4g}"
         )
     unit = f" {measure.unit}" if measure.unit in ("s", "px", "fps", "deg") else ""
-    said = [f"{start}{len(values):,} {'clip' if len(values) == 1 else 'clips'} {between}{unit}"]
-    said += [
+    parts = [f"{start}{len(values):,} {'clip' if len(values) == 1 else 'clips'} {between}{unit}"]
+    parts += [
         f"{bound} ({bound.met(values):,} of {len(values):,})" for bound in series.bounds[:BOUNDS]
     ]
-    said += [
+    parts += [
         f"{n:,} {side} {end:g} in the outermost bin" for n, side, end in _beyond(measure, values)
     ]
-    return "; ".join(said)
+    return "; ".join(parts)
 
 
 def _beyond(measure: Measure, values: np.ndarray) -> list[tuple[int, str, float]]:
-    """(clips, "below" or "above", end of the range), where there are any."""
+    """(clips, "below" or "above", end of the range) for values outside of the range."""
     low, high = int(np.sum(values < measure.low)), int(np.sum(values > measure.high))
     return [row for row in ((low, "below", measure.low), (high, "above", measure.high)) if row[0]]
 
 
 def _draw(known: Sequence[Series]) -> Figure:
     bounds = [bound for one in known for bound in one.bounds][:BOUNDS]
-    twins = bool(known[0].word)
+    twins = bool(known[0].label)
     above, wide = ROW * (len(bounds) + twins) + 0.1, WIDTH - LEFT - RIGHT
     high = BOTTOM + HEIGHT + above
     figure = Figure(figsize=(WIDTH, high))
@@ -294,22 +289,20 @@ def _draw(known: Sequence[Series]) -> Figure:
 
 
 def _bars(axes: Axes, series: Series) -> None:
-    """Clips per bin: filled, but styled twins as a line over the bars of swapped ones."""
+    """Clips per bin: filled bars, and for styled twins a line over the bars of the swapped ones."""
     counts, edges = histogram(
         series.values, series.measure, _parts(series.measure, (24, 25, 20, 30, 32, 16))
     )
-    if series.word == "styled":
+    if series.label == "styled":
         axes.stairs(
-            np.where(counts, counts, np.nan), edges, color=RED, linewidth=1.8, label=series.word
+            np.where(counts, counts, np.nan), edges, color=RED, linewidth=1.8, label=series.label
         )
     else:
-        axes.stairs(counts, edges, fill=True, color=SKY, label=series.word)
+        axes.stairs(counts, edges, fill=True, color=SKY, label=series.label)
 
 
 def _parts(measure: Measure, counts: Sequence[int]) -> int:
-    """The first of these numbers of parts that are as long as a round number, else the first of
-    all.
-    """
+    """The first of these counts that divides the range into round parts, else the first of all."""
     sizes = {
         count: f"{(measure.high - measure.low) / count:.3e}".partition("e")[0] for count in counts
     }
@@ -332,14 +325,12 @@ def _scales(axes: Axes, measure: Measure, values: np.ndarray) -> None:
 
 
 def _flags(axes: Axes, bounds: Sequence[Bound]) -> None:
-    """A line for each threshold, up to its own words above the bars; those farther out stand
-    higher.
-    """
+    """A line for each bound, up to its label above the bars; labels farther out are higher."""
     low, high = axes.get_xlim()
     middle, down = (low + high) / 2, axes.get_xaxis_transform()
     for row, bound in enumerate(sorted(bounds, key=lambda bound: abs(bound.value - middle))):
         x, y = min(max(bound.value, low), high), 1 + (ROW * row + 0.14) / HEIGHT
-        dashes = (3 * row, (3, 3))  # two at the same place show both colours
+        dashes = (3 * row, (3, 3))  # two lines at the same value show both colours
         axes.plot(
             [x, x], [0, y], linestyle=dashes, color=bound.colour, transform=down, clip_on=False
         )

@@ -1,8 +1,7 @@
-"""One page about a dataset, complete in itself: no file beside it, no network, nothing in it that
-comes from data runs.
+"""The HTML report on a dataset: one self-contained page, without network access.
 
-DataTables comes from the package itables. The Content-Security-Policy allows two scripts, by the
-hash of their text.
+Nothing that comes from data is run. DataTables comes from the package itables. The
+Content-Security-Policy allows two scripts, by the hash of their text.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -23,9 +21,9 @@ from datagen.core.errors import UserError
 from datagen.engine.store import Store
 from datagen.stats import seal
 from datagen.stats.dataset import Dataset
-from datagen.stats.facts import duration, rules, tar_bytes, ways
+from datagen.stats.facts import backend_uses, duration, rules, tar_bytes
 from datagen.stats.films import frame_size
-from datagen.stats.history import Loss
+from datagen.stats.history import LostClip
 from datagen.stats.measures import TWINS, Measure
 from datagen.stats.pictures import extremes, gallery, sheets, thumbnails
 from datagen.stats.plots import Plot, plots
@@ -41,11 +39,11 @@ FACTS = (
 )  # of each clip in the gallery
 COUNTED = ("split", "group", "identity", "fps", "license", "subset")
 ENDS = ("mean", "min", "p5", "median", "p95", "max")
-SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; a page with more would not open
-MOMENTS, FEW = 3, 1  # of each clip in the gallery, and of the other pictured ones
-LOST_SHOWN = 12  # clips of each reason, or as many as have a picture
-DETAIL_LENGTH = 300  # letters of a loss's detail; a traceback can have thousands
-WORDS = {  # column of the table -> kind of its filter
+SHOWN, MOST_SHOWN = 16, 500  # clips in the gallery; browsers fail on pages with many more
+MOMENTS, FEW = 3, 1  # per clip in the gallery, and per other clip with pictures
+LOST_SHOWN = 12  # clips per reason, or as many as have a picture
+DETAIL_LENGTH = 300  # characters of a loss's detail; a traceback can have thousands
+TEXT_COLUMNS = {  # column of the table -> kind of its filter
     "key": "key",
     "outcome": "word",
     "stage": "word",
@@ -58,16 +56,16 @@ WORDS = {  # column of the table -> kind of its filter
     "licence": "word",
     "shard": "word",
 }
-NUMBERS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
+NUMBER_COLUMNS = ("seconds", "frames", "fps")  # columns of the table; the measures follow
 
 
 def write_report(
     dataset: Dataset, store: Store, path: Path, shown: int = SHOWN, overwrite: bool = False
 ) -> None:
-    """Write the page to `path`; the same dataset gives the same bytes. UserError where it cannot or
-    must not be.
+    """Write the page to `path`; UserError if a file there may not be replaced.
 
-    `shown` is the number of clips in the gallery; the store may have pictures of the lost clips.
+    `shown` is the number of clips in the gallery. The pictures of lost clips come from the store.
+    The same dataset gives the same bytes.
     """
     if not 0 <= shown <= MOST_SHOWN:
         raise UserError(f"shown is {shown}: 0 to {MOST_SHOWN} clips in the gallery are expected.")
@@ -91,7 +89,7 @@ def page(dataset: Dataset, store: Store, shown: int = SHOWN) -> str:
             **_lost(dataset, thumbnails(dataset, store)),
             plots=_grouped(plots(dataset)),
             table=table(dataset),
-            ways=ways(dataset.rows),
+            backend_uses=backend_uses(dataset.rows),
             rules=rules(dataset),
         )
     )
@@ -112,17 +110,16 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def table(dataset: Dataset) -> dict[str, Any]:
-    """{"columns": [{name, title, unit, about, kind}], "rows": [[cell of each column]]} of all
-    clips, kept and lost.
+def table(dataset: Dataset) -> dict[str, object]:
+    """All clips, kept and lost: {"columns": [{name, title, unit, about, kind}], "rows": [[cell]]}.
 
-    A number that is not there is null; measures have six digits.
+    Missing numbers are null; measures have six digits.
     """
     chosen = [
         index for index, measure in enumerate(dataset.measures) if measure.name != "clips.seconds"
     ]
-    columns = [_column(name, name, kind=kind) for name, kind in WORDS.items()]
-    columns += [_column(name, name) for name in NUMBERS]
+    columns = [_column(name, name, kind=kind) for name, kind in TEXT_COLUMNS.items()]
+    columns += [_column(name, name) for name in NUMBER_COLUMNS]
     columns += [
         _column(m.name, m.title, m.unit, m.about)
         for m in (dataset.measures[index] for index in chosen)
@@ -138,7 +135,7 @@ def table(dataset: Dataset) -> dict[str, Any]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """With that many digits, whole where it has more; a dash where there is none."""
+    """A number with that many digits, rounded to a whole one if larger; a dash if there is none."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.{digits}g}" if abs(value) < 10 ** (digits - 1) else f"{value:,.0f}"
@@ -149,7 +146,7 @@ def share(part: float, whole: float) -> str:
 
 
 def _parts() -> dict[str, str]:
-    """Scripts with their hashes and the styles, as they stand in the page."""
+    """The page's scripts with their hashes, and its styles."""
     own, library = Path(__file__).parent / "page", _library()
     scripts = {
         "library": _globally((library / "dt_bundle.js").read_text("utf-8")),
@@ -160,7 +157,7 @@ def _parts() -> dict[str, str]:
 
 
 def _library() -> Path:
-    """Where itables keeps DataTables; importing it would import pandas."""
+    """The folder of DataTables in itables, which is not imported because it imports pandas."""
     found = importlib.util.find_spec("itables")
     if found is None or found.origin is None:
         raise UserError("the package itables is not installed: `pip install itables`.")
@@ -168,22 +165,18 @@ def _library() -> Path:
 
 
 def _globally(module: str) -> str:
-    """The library as a script in the page, which cannot be imported by its name: its default export
-    made global.
-    """
+    """The library as an inline script: its default export is made global, as it has no address."""
     found = re.search(r"export\s*\{[^{}]*?([\w$]+) as default\b", module)
     if found is None:
         raise UserError(
-            "itables holds no DataTables that is known here: install a version of "
+            "itables has no DataTables of the expected form: install a version of "
             "itables >= 2.9, < 3."
         )
     return _inline(f"{module}\nglobalThis.DataTable = {found[1]};\n")
 
 
 def _inline(script: str) -> str:
-    """With no words that HTML reads inside of a script; they may only stand in its strings and
-    patterns.
-    """
+    """Escape what HTML would interpret in a script; it occurs only in strings and patterns."""
     return re.sub(r"<(?=!--|/?script)", r"\\x3c", script, flags=re.IGNORECASE)
 
 
@@ -191,7 +184,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _counts(dataset: Dataset) -> dict[str, Any]:
+def _counts(dataset: Dataset) -> dict[str, object]:
     summary = dataset.summary
     return {
         "name": dataset.folder.resolve().name,
@@ -210,9 +203,9 @@ def _counts(dataset: Dataset) -> dict[str, Any]:
 
 
 def _ends(values: np.ndarray) -> tuple[int, list[str]]:
-    """(how many there are, each of ENDS in words) of values [n]."""
-    told = distribution(values)
-    return told["count"], [number(told[name]) for name in ENDS]
+    """(the number of values [n], each of ENDS as text)."""
+    spread = distribution(values)
+    return len(values), [number(spread[name]) for name in ENDS]
 
 
 def _most(item: tuple[str, int]) -> tuple[int, str]:
@@ -226,8 +219,8 @@ def _grouped(made: Iterable[Plot]) -> dict[str, list[Plot]]:
     return groups
 
 
-def _pictures(dataset: Dataset, shown: int) -> dict[str, Any]:
-    """The gallery, the worst and best of each score, and the pictures that these need besides."""
+def _pictures(dataset: Dataset, shown: int) -> dict[str, object]:
+    """The gallery, the worst and best clips of each score, and the pictures of all of these."""
     chosen, ends = gallery(dataset, shown), extremes(dataset)
     far = {key for worst, best in ends.values() for key in (*worst, *best)}
     made = sheets(dataset, {**dict.fromkeys(sorted(far), FEW), **dict.fromkeys(chosen, MOMENTS)})
@@ -256,7 +249,7 @@ def _of_no_twin(measure: Measure) -> bool:
     return measure not in (*TWINS["swap"], *TWINS["style"])
 
 
-def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, Any]:
+def _card(row: Row, pictures: Sequence[str], measures: Sequence[Measure]) -> dict[str, object]:
     values = dict(zip((measure.name for measure in measures), row.values.tolist(), strict=True))
     return {"row": row, "sheets": pictures, "values": values}
 
@@ -267,8 +260,8 @@ def _column(
     return {"name": name, "title": title, "unit": unit, "about": about, "kind": kind}
 
 
-def _kept_cells(row: Row) -> list[Any]:
-    words = [
+def _kept_cells(row: Row) -> list[object]:
+    texts = [
         row.key,
         "kept",
         "",
@@ -281,11 +274,11 @@ def _kept_cells(row: Row) -> list[Any]:
         _licence(row),
         row.shard,
     ]
-    return [*words, _rounded(row.seconds), row.frames, _rounded(row.fps)]
+    return [*texts, _rounded(row.seconds), row.frames, _rounded(row.fps)]
 
 
-def _lost_cells(loss: Loss) -> list[Any]:
-    words = [
+def _lost_cells(loss: LostClip) -> list[object]:
+    texts = [
         loss.key,
         loss.outcome,
         loss.stage,
@@ -298,7 +291,7 @@ def _lost_cells(loss: Loss) -> list[Any]:
         "",
         "",
     ]
-    return [*words, None if loss.seconds is None else _rounded(loss.seconds), None, None]
+    return [*texts, None if loss.seconds is None else _rounded(loss.seconds), None, None]
 
 
 def _licence(row: Row) -> str:
@@ -313,11 +306,9 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any]:
-    """A group for each line of the funnel, with some of its clips: those that have a picture
-    first.
-    """
-    groups: dict[tuple[str, str, str], list[Loss]] = {}
+def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, object]:
+    """A group for each line of the funnel, with some of its clips, those with pictures first."""
+    groups: dict[tuple[str, str, str], list[LostClip]] = {}
     for loss in sorted(
         dataset.losses, key=lambda loss: (not pictures.get(loss.key), loss.key not in pictures)
     ):
@@ -330,8 +321,10 @@ def _lost(dataset: Dataset, pictures: Mapping[str, str | None]) -> dict[str, Any
     return {"lost": made, "pictured": sum(map(bool, pictures.values()))}
 
 
-def _loss_cards(losses: Sequence[Loss], pictures: Mapping[str, str | None]) -> list[dict[str, Any]]:
-    """The first of a group; "left_out" where a picture was not even looked for."""
+def _loss_cards(
+    losses: Sequence[LostClip], pictures: Mapping[str, str | None]
+) -> list[dict[str, object]]:
+    """The first losses of a group; "left_out" if no picture was searched for."""
     seen = max(LOST_SHOWN, sum(bool(pictures.get(loss.key)) for loss in losses))
     return [
         {

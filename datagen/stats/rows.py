@@ -1,6 +1,4 @@
-"""Every clip of a folder of shards as a row of numbers, read from the json members; no video is
-opened.
-"""
+"""Every clip of a folder of shards as a row of numbers, from the json members alone."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from datagen.core.files import parse_json
 from datagen.core.keys import is_key
 from datagen.core.text import text_of
 from datagen.stats.measures import Measure
-from datagen.stats.trust import number, whole
+from datagen.stats.trust import ShardEntry, number, whole
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,13 @@ class Row:
     fps: float
     subsets: tuple[str, ...]
     sizes: Mapping[str, int]  # field -> bytes
-    values: np.ndarray  # float64, one for each measure, NaN where the clip has none
+    values: np.ndarray  # float64, one for each measure, NaN if the clip has none
     gaze_map: Sequence[tuple[int, int, int]] = ()  # (yaw deg, pitch deg, frames)
     stages: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Row]:
-    """The rows of a shard that `entry` of the index describes; UserError where it is not what the
-    index says.
-    """
+def read_rows(path: Path, entry: ShardEntry, measures: Sequence[Measure]) -> Iterator[Row]:
+    """The rows of the shard that `entry` describes; UserError if they do not agree."""
     count, key = 0, "?"
     try:
         if path.stat().st_size != entry["bytes"]:
@@ -68,11 +64,11 @@ def read_rows(path: Path, entry: Mapping[str, Any], measures: Sequence[Measure])
         )
 
 
-ADVICE = "`python -m datagen.verify` names every fault, the command that made the shards mends it"
+ADVICE = "`python -m datagen.verify` names every fault, the command that made the shards fixes it"
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
-    """(key, bytes of each field, json) of a tar whose samples lie together, as WebDataset asks."""
+    """(key, bytes of each field, json) of each sample; its members are adjacent."""
     last, text = "", b""
     sizes: dict[str, int] = {}
     with tars.opened(path) as (tar, infos):
@@ -89,32 +85,32 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, int], bytes]]:
 
 
 def _row(
-    key: str, shard: str, sizes: dict[str, int], said: dict[str, Any], measures: Sequence[Measure]
+    key: str, shard: str, sizes: dict[str, int], sample: dict[str, Any], measures: Sequence[Measure]
 ) -> Row:
     if not is_key(key):
-        raise UserError(f"{key[:60]!r} is no key (letters, digits, _ and -)")
-    metrics = said["metrics"]
+        raise UserError(f"{key[:60]!r} is not a key (letters, digits, _ and -)")
+    metrics = sample["metrics"]
     return Row(
         key=key,
         shard=shard,
-        split=text_of(said["split"]),
-        group=text_of(said["group"]),
-        identity=text_of(said["identity"]),
-        source=text_of(said["source"].get("path") or said["source"].get("name", "")),
-        rights={text_of(name): text_of(value) for name, value in said["rights"].items()},
+        split=text_of(sample["split"]),
+        group=text_of(sample["group"]),
+        identity=text_of(sample["identity"]),
+        source=text_of(sample["source"].get("path") or sample["source"].get("name", "")),
+        rights={text_of(name): text_of(value) for name, value in sample["rights"].items()},
         seconds=number(metrics["clips"]["seconds"], "clips.seconds", 0),
-        frames=whole(said["frames"], "frames"),
-        fps=number(said["fps"], "fps", 0),
-        subsets=tuple(map(text_of, said.get("subsets", ()))),
+        frames=whole(sample["frames"], "frames"),
+        fps=number(sample["fps"], "fps", 0),
+        subsets=tuple(map(text_of, sample.get("subsets", ()))),
         sizes=sizes,
         values=np.array([measure.of(metrics) for measure in measures]),
         gaze_map=[_cell(*cell) for cell in metrics.get("gaze", {}).get("map", ())],
         stages={
             text_of(n): {**made, "weights": dict(made.get("weights", {}))}
-            for n, made in said["stages"].items()
+            for n, made in sample["stages"].items()
         },
     )
 
 
-def _cell(yaw: Any, pitch: Any, frames: Any) -> tuple[int, int, int]:
+def _cell(yaw: object, pitch: object, frames: object) -> tuple[int, int, int]:
     return whole(yaw, "gaze.map", -180), whole(pitch, "gaze.map", -180), whole(frames, "gaze.map")

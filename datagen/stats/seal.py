@@ -1,5 +1,4 @@
-"""Files beside the shards that are written again when these change, unless a person has edited
-them.
+"""Files beside the shards that are rewritten when these change, unless somebody has edited them.
 
 The last line of such a file is a comment with the hash of everything before it.
 """
@@ -20,15 +19,14 @@ TAIL = (
 
 
 def sealed(data: bytes, what: str) -> bytes:
-    """`data`, which ends with a line end, and the line that knows it; `what` is "card" or
-    "report".
-    """
+    """`data` (which ends with a newline) and the line with its hash; `what`: "card" or "report"."""
     return data + f"{MARK.format(what=what)}{hashlib.sha256(data).hexdigest()}{TAIL}".encode()
 
 
 def is_free(path: Path, what: str) -> bool:
-    """Nothing is there, or what was written here and is unchanged. UserError where no file can be
-    written.
+    """Whether `path` is free, or holds an unchanged file of ours.
+
+    UserError if no file can be written there.
     """
     make_folder(path.parent)
     if path.is_dir():
@@ -49,5 +47,5 @@ def is_free(path: Path, what: str) -> bool:
 
 
 def write(path: Path, data: bytes, what: str) -> None:
-    """With its seal; a file that holds just that keeps its date."""
+    """Write `data` and its hash; a file with the same content keeps its date."""
     write_if_new(path, sealed(data, what))

@@ -1,4 +1,4 @@
-"""Numbers that add: the statistics of two sets of clips give those of both together."""
+"""Statistics that can be added: two sets of clips give those of their union."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from datagen.stats.measures import Measure
 from datagen.stats.rows import Row
 
 QUANTILES = {"p5": 5, "median": 50, "p95": 95}
-# of histograms in the terminal and in JSON; what lies beyond a measure's range is in the outermost
+# of histograms in the terminal and in JSON; values beyond the range count in the outermost bins
 BINS = 16
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of clips holds. `values` keeps every number, so that quantiles are exact however
-    sets are joined.
+    """Totals of a set of clips.
+
+    `values` keeps every number, so that quantiles are exact however sets are joined.
     """
 
     clips: int = 0
     frames: int = 0
     seconds: float = 0.0
     sizes: Counter[str] = field(default_factory=Counter)  # field -> bytes
-    clips_of: dict[str, Counter[str]] = field(
-        default_factory=dict
-    )  # "split", "identity", ... -> value -> clips
-    gaze_map: Counter[tuple[int, int]] = field(
-        default_factory=Counter
-    )  # (yaw, pitch) deg -> frames
+    # "split", "identity", ... -> value -> clips
+    clips_of: dict[str, Counter[str]] = field(default_factory=dict)
+    # (yaw, pitch) deg -> frames
+    gaze_map: Counter[tuple[int, int]] = field(default_factory=Counter)
     values: tuple[np.ndarray, ...] = ()  # float64 [clips, measures], in parts
 
     @classmethod
@@ -77,9 +76,9 @@ class Summary:
     def bytes(self) -> int:
         return self.sizes.total()
 
-    def column(self, number: int) -> np.ndarray:
+    def column(self, index: int) -> np.ndarray:
         """All known values of one measure, float64 [n]."""
-        parts = [part[:, number] for part in self.values]
+        parts = [part[:, index] for part in self.values]
         values = np.concatenate(parts) if parts else np.empty(0)
         return values[~np.isnan(values)]
 
@@ -96,7 +95,7 @@ class Summary:
             "subsets": dict(sorted(self.clips_of.get("subset", Counter()).items())),
             "fps": dict(sorted(self.clips_of.get("fps", Counter()).items())),
             "licenses": dict(sorted(self.clips_of.get("license", Counter()).items())),
-            "measures": {m.name: _told(self.column(i), m) for i, m in enumerate(measures)},
+            "measures": {m.name: _measure_json(self.column(i), m) for i, m in enumerate(measures)},
             "gaze_map": [[yaw, pitch, n] for (yaw, pitch), n in sorted(self.gaze_map.items())],
         }
 
@@ -105,10 +104,8 @@ def total(summaries: Iterable[Summary]) -> Summary:
     return sum(summaries, start=Summary())
 
 
-def distribution(values: np.ndarray) -> dict[str, Any]:
-    """count, mean, sd, min, p5, median, p95, max of values [n]; nulls but for the count where there
-    is none.
-    """
+def distribution(values: np.ndarray) -> dict[str, float | None]:
+    """count, mean, sd, min, p5, median, p95, max of values [n]; only the count if n is 0."""
     if not len(values):
         return {"count": 0, **dict.fromkeys(("mean", "sd", "min", *QUANTILES, "max"))}
     low, *quantiles, high = np.percentile(values, [0, *QUANTILES.values(), 100])
@@ -120,7 +117,7 @@ def distribution(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _told(values: np.ndarray, measure: Measure) -> dict[str, Any]:
+def _measure_json(values: np.ndarray, measure: Measure) -> dict[str, object]:
     counts, edges = histogram(values, measure, BINS)
     return {
         **distribution(values),
@@ -129,8 +126,9 @@ def _told(values: np.ndarray, measure: Measure) -> dict[str, Any]:
 
 
 def histogram(values: np.ndarray, measure: Measure, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """(counts [bins], edges [bins + 1]) over the measure's range; what lies beyond is in the
-    outermost bins.
+    """(counts [bins], edges [bins + 1]) over the measure's range.
+
+    Values beyond the range count in the outermost bins.
     """
     edges = np.linspace(measure.low, measure.high, bins + 1)
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0], edges

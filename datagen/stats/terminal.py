@@ -35,18 +35,18 @@ SHOWN = (
     "agree.swap.flicker",
     "agree.style.flicker",
 )
-WIDTH = 110  # columns where the output is no terminal
+WIDTH = 110  # columns if the output is not a terminal
 
 
 def show(dataset: Dataset) -> None:
-    """Print everything at a glance."""
+    """Print all statistics."""
     console = terminal()
     for part in (*_overview(dataset), _funnel(dataset), _histograms(dataset), _costs(dataset)):
         console.print(part)
 
 
 def terminal() -> Console:
-    """Words are shown as they are; as wide as the terminal, or WIDTH."""
+    """A console that prints text literally; as wide as the terminal, or WIDTH."""
     console = Console(highlight=False, markup=False, emoji=False)
     return (
         console
@@ -55,25 +55,25 @@ def terminal() -> Console:
     )
 
 
-def table(title: str, *columns: str, words: int = 1) -> Table:
-    """A plain table; the first `words` columns hold words, the others numbers."""
+def table(title: str, *columns: str, text_columns: int = 1) -> Table:
+    """A plain table; the first `text_columns` columns hold text, the others numbers."""
     made = Table(
-        title=words_of(title),
+        title=cell_text(title),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     for number, name in enumerate(columns):
-        if number < words:
-            made.add_column(Text(name), min_width=16 if words == 1 else 6, overflow="fold")
+        if number < text_columns:
+            made.add_column(Text(name), min_width=16 if text_columns == 1 else 6, overflow="fold")
         else:
             made.add_column(Text(name), justify="right", no_wrap=True)
     return made
 
 
-def words_of(value: Any) -> Text:
-    """Words from data: no markup, no control characters."""
+def cell_text(value: object) -> Text:
+    """Text from data, without markup and control characters."""
     return Text(text_of(value))
 
 
@@ -89,31 +89,31 @@ def _overview(dataset: Dataset) -> Iterator[RenderableType]:
     yield made
     for name, of in (("fps", "fps"), ("subsets", "subset"), ("licences", "license")):
         counts = dataset.summary.clips_of.get(of, Counter())
-        yield words_of(
+        yield cell_text(
             f"{name}: "
             + (", ".join(f"{value} ({n:,})" for value, n in sorted(counts.items())) or "none")
         )
     yield Text(
-        "identities: people, or where the source names none, groups of clips (one video, "
-        "or nearly one face)\n"
+        "identities: people; if the source names none, groups of clips (from one video, or "
+        "with nearly the same face)\n"
     )
 
 
 def _counts(name: str, shards: int, tar_bytes: int, summary: Summary) -> list[Text]:
-    told = summary.to_json(())
-    numbers = [f"{number:,}" for number in (shards, told["clips"], told["frames"])]
-    words = (
+    counts = summary.to_json(())
+    numbers = [f"{number:,}" for number in (shards, counts["clips"], counts["frames"])]
+    texts = (
         name,
         *numbers,
         f"{summary.seconds / 3600:.3f}",
-        f"{told['identities']:,}",
+        f"{counts['identities']:,}",
         size(tar_bytes),
     )
-    return [words_of(word) for word in words]
+    return [cell_text(text) for text in texts]
 
 
 def _funnel(dataset: Dataset) -> RenderableType:
-    made = table("From planned to kept", "what", "stage", "clips", "share", "", words=2)
+    made = table("From planned to kept", "what", "stage", "clips", "share", "", text_columns=2)
     planned = dataset.books["planned"]
     rows = [(f"- {outcome}: {reason}", stage, n) for outcome, stage, reason, n in dataset.funnel()]
     for what, stage, count in [
@@ -123,8 +123,8 @@ def _funnel(dataset: Dataset) -> RenderableType:
     ]:
         share = count / planned if planned else 0.0
         made.add_row(
-            words_of(what[:60]),
-            words_of(stage),
+            cell_text(what[:60]),
+            cell_text(stage),
             f"{count:,}",
             f"{share:.1%}",
             Text("█" * round(24 * share)),
@@ -146,13 +146,13 @@ def _histogram(
     summary: Summary, number: int, measure: Measure, rules: Sequence[Mapping[str, Any]]
 ) -> list[Text]:
     values = summary.column(number)
-    told = distribution(values)
+    spread = distribution(values)
     counts, _ = histogram(values, measure, BINS)
     bounds = " ".join(
         _bound(rule) for rule in rules if rule["metric"] == measure.path and not measure.span
     )
-    numbers = [short(told[name]) for name in ("p5", "median", "p95")]
-    return [words_of(word) for word in (measure.label, sparkline(counts), *numbers, bounds)]
+    numbers = [short(spread[name]) for name in ("p5", "median", "p95")]
+    return [cell_text(text) for text in (measure.label, sparkline(counts), *numbers, bounds)]
 
 
 def _bound(rule: Mapping[str, Any]) -> str:
@@ -165,7 +165,7 @@ def _bound(rule: Mapping[str, Any]) -> str:
 
 
 def sparkline(counts: Iterable[int]) -> str:
-    """One character for each count; whatever is there is seen."""
+    """One character for each count; only zero is blank."""
     counts = list(counts)
     most = max(counts, default=0)
     return "".join(BARS[0 if not n else max(1, round((len(BARS) - 1) * n / most))] for n in counts)
@@ -173,28 +173,24 @@ def sparkline(counts: Iterable[int]) -> str:
 
 def _costs(dataset: Dataset) -> RenderableType:
     if not dataset.history.found:
-        return Text(
-            "Seconds and bytes of each stage: the ledger of the run is not in this --store.\n"
-        )
-    made = table("What it took", "stage", "artefacts", "seconds", "s each", "size")
+        return Text("No cost of the stages: the ledger of the run is not in this --store.\n")
+    made = table("Cost", "stage", "artifacts", "seconds", "s each", "size")
     for stage, cost in dataset.costs:
-        made.add_row(words_of(stage), *_cost(cost))
+        made.add_row(cell_text(stage), *_cost(cost))
     made.add_section()
     whole = sum((cost for _, cost in dataset.costs), start=Cost())
     made.add_row("all", *_cost(whole))
     if whole.unknown:
-        made.caption = (
-            f"Without {whole.unknown:,} artefacts of which this ledger does not say what they took."
-        )
+        made.caption = f"Without {whole.unknown:,} artifacts whose cost is not in this ledger."
     return made
 
 
 def _cost(cost: Cost) -> list[str]:
-    known = cost.artefacts - cost.unknown
+    known = cost.artifacts - cost.unknown
     if not known:
-        return [f"{cost.artefacts:,}", "-", "-", "-"]
+        return [f"{cost.artifacts:,}", "-", "-", "-"]
     return [
-        f"{cost.artefacts:,}",
+        f"{cost.artifacts:,}",
         f"{cost.seconds:,.1f}",
         f"{cost.seconds / known:.2f}",
         size(cost.bytes),
@@ -202,7 +198,7 @@ def _cost(cost: Cost) -> list[str]:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that reads best: 12.7 MB."""
+    """Bytes in the most readable unit: 12.7 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"

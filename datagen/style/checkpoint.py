@@ -44,9 +44,9 @@ def inspect(folder: Path) -> None:
     """
     index = _index(folder)
     for part, kind in (PARTS | OTHERS).items():
-        told = index.get(part)
-        if not _is_known(part, kind, told):
-            found = ".".join(map(str, told)) if isinstance(told, list) else told
+        entry = index.get(part)
+        if not _is_known(part, kind, entry):
+            found = ".".join(map(str, entry)) if isinstance(entry, list) else entry
             raise UserError(
                 f"{folder} says that its {part} is {found}, {_library(part)}.{kind} is "
                 f"expected: {AGAIN}"
@@ -82,8 +82,8 @@ def inspect_words(folder: Path, prompts: Sequence[str]) -> None:
             ) from error
         for prompt, count in counts.items():
             if count > tokenizer.model_max_length:
-                told = f"{count} tokens, {tokenizer.model_max_length} are read"
-                raise UserError(f"style: the prompt {prompt[:60]!r}... has {told}: shorten it.")
+                lengths = f"{count} tokens, {tokenizer.model_max_length} are read"
+                raise UserError(f"style: the prompt {prompt[:60]!r}... has {lengths}: shorten it.")
 
 
 def inspect_control(folder: Path, unet: Path) -> None:
@@ -98,16 +98,16 @@ def inspect_control(folder: Path, unet: Path) -> None:
             f"style.controlnet={folder} is no ControlNet ({found}): name a folder in "
             "diffusers' layout."
         )
-    told, own = read_json(folder / "config.json"), read_json(unet / "config.json")
-    if told.get("_class_name") != "ControlNetModel":
+    config, own = read_json(folder / "config.json"), read_json(unet / "config.json")
+    if config.get("_class_name") != "ControlNetModel":
         raise UserError(
-            f"{folder} holds {told.get('_class_name')}, ControlNetModel is expected: "
+            f"{folder} holds {config.get('_class_name')}, ControlNetModel is expected: "
             "name another folder."
         )
     for name in ("cross_attention_dim", "block_out_channels", "addition_embed_type"):
-        if told.get(name) != own.get(name):
+        if config.get(name) != own.get(name):
             raise UserError(
-                f"the ControlNet in {folder} has {name} {told.get(name)} and the UNet "
+                f"the ControlNet in {folder} has {name} {config.get(name)} and the UNet "
                 f"{own.get(name)}: "
                 "it was made for another model, name one for SDXL."
             )
@@ -176,14 +176,14 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _is_known(part: str, kind: str, told: Any) -> bool:
+def _is_known(part: str, kind: str, entry: object) -> bool:
     """Whether model_index.json names the library's own class, or the quick twin of a tokenizer."""
     if not (
-        isinstance(told, list) and len(told) == 2 and all(isinstance(word, str) for word in told)
+        isinstance(entry, list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)
     ):
         return False
-    name = told[1].removesuffix("Fast")
-    return told[0] == _library(part) and (
+    name = entry[1].removesuffix("Fast")
+    return entry[0] == _library(part) and (
         name == kind or part == "scheduler" and name.endswith(kind)
     )
 
@@ -234,8 +234,8 @@ def _compare(folder: Path, kind: str, file: Path) -> None:
         ],
     }
     if any(wrong.values()):
-        told = "; ".join(f"{how}: {shortened(names)}" for how, names in wrong.items() if names)
-        raise UserError(f"{file} does not fit {folder / 'config.json'} ({told}): {AGAIN}")
+        problems = "; ".join(f"{how}: {shortened(names)}" for how, names in wrong.items() if names)
+        raise UserError(f"{file} does not fit {folder / 'config.json'} ({problems}): {AGAIN}")
 
 
 def _expected(folder: Path, kind: str) -> Shapes:

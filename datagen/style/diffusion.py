@@ -108,9 +108,9 @@ class Painter:
                 "pooled_prompt_embeds",
                 "negative_pooled_prompt_embeds",
             )
-            told = [pair for pair in zip(names, found, strict=True) if pair[1] is not None]
+            given = [pair for pair in zip(names, found, strict=True) if pair[1] is not None]
             self._encoded.clear()
-            self._encoded[plan.prompt] = told
+            self._encoded[plan.prompt] = given
         return self._encoded[plan.prompt]
 
     @cached_property

@@ -13,7 +13,7 @@ import numpy as np
 
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.provenance import mark
 from datagen.engine.stage import Stage
 from datagen.media import video
@@ -62,7 +62,7 @@ class FilterStyle(Stage):
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         source, path = clip.path("clips"), workdir / "styled.mp4"
         found = Faces.load(clip.path("faces")).found
         shown = evenly(
@@ -75,7 +75,7 @@ class FilterStyle(Stage):
         with video.Writer(path, fps, metadata=mark(self, "redrawn by image filters")) as writer:
             for rgb in video.frames(source):
                 writer.write(LOOKS[name](cv2.LUT(rgb, curve)))
-        return Artefact(path, {"look": name, "drift": strayed})
+        return Artifact(path, {"look": name, "drift": strayed})
 
     def _choose(
         self, clip: Clip, pictures: np.ndarray, curve: np.ndarray

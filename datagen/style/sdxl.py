@@ -16,7 +16,7 @@ from datagen.core.errors import UserError
 from datagen.core.options import refuse_number
 from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.network_stage import TorchStage
 from datagen.engine.provenance import mark
 from datagen.engine.stage import Workload
@@ -167,16 +167,16 @@ class SdxlStyle(TorchStage):
         asked = calls * (workload.frames + (TRIED_FRAMES * workload.clips if self.drift else 0))
         bound, source = (
             "about" if workload.is_guess else "at most",
-            "as told" if self.calls_per_s else "measured",
+            "as given" if self.calls_per_s else "measured",
         )
-        told = f"style: {folder.name}, {bound} {workload.frames} frames, {asked:.0f} UNet calls"
+        work = f"style: {folder.name}, {bound} {workload.frames} frames, {asked:.0f} UNet calls"
         if rate is None:
             return (
-                f"{told}; their time cannot be measured on this machine, style.calls_per_s "
+                f"{work}; their time cannot be measured on this machine, style.calls_per_s "
                 "would tell the hours."
             )
         return (
-            f"{told}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a "
+            f"{work}, {asked / rate / 3600:.2g} hours of one worker ({rate:.2g} calls a "
             f"second, {source})."
         )
 
@@ -211,7 +211,7 @@ class SdxlStyle(TorchStage):
             gpus=self.gpus,
         )
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         source, path = clip.path("clips"), workdir / "styled.mp4"
         faces = Faces.load(clip.path("faces"))
         first = (
@@ -236,7 +236,7 @@ class SdxlStyle(TorchStage):
             "steps": pace.steps,
             "drift": strayed,
         }
-        return Artefact(path, made)
+        return Artifact(path, made)
 
     def _tempered(
         self, plan: RedrawPlan, source: Path, faces: Faces

@@ -3,7 +3,20 @@
 python -m datagen.swap --input raw/ --donors portraits/
 """
 
-from datagen.stage_main import stage_main
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datagen.options import option
+from datagen.stage_main import StageOptions, stage_main
+
+
+@dataclass
+class SwapOptions(StageOptions):
+    donors: str = option("sample", "folder of portraits, or sample: the built-in people")
+
+
+main = stage_main("swap", SwapOptions)
 
 if __name__ == "__main__":
-    stage_main("swap")
+    main()

@@ -98,9 +98,9 @@ def builtin_donors() -> list[Lazy]:
     """Made-up people who play in none of the sample's clips, so that no split meets them; drawn
     when asked for.
     """
-    from datagen.sources.rendering.people import PEOPLE, person
+    from datagen.sources.rendering.people import donor
 
-    return [_builtin(person(len(PEOPLE) + index)) for index in range(BUILTIN)]
+    return [_builtin(donor(index)) for index in range(BUILTIN)]
 
 
 def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
@@ -114,7 +114,7 @@ def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None
     others = [
         donor for donor in donors if not own & {donor.name, Path(donor.name).stem, donor.group}
     ]
-    faces = clip.artefacts.get("faces")
+    faces = clip.artifacts.get("faces")
     if faces and "skin" in faces.metrics:
         others = [
             donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN

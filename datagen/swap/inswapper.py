@@ -66,12 +66,12 @@ class InSwapper(NetworkStage, FrameSwap):
         super().check()
         if self.model is None:
             weight = find("inswapper")
-            told = (
+            problem = (
                 f"swap=inswapper needs swap.model=PATH of {weight.files[0]} ({weight.size}, "
                 f"licence: {weight.licence})"
             )
             raise UserError(
-                f"{told}: it is never fetched, see {weight.page}; or take swap=landmark."
+                f"{problem}: it is never fetched, see {weight.page}; or take swap=landmark."
             )
         refuse_missing("inswapper", self._model, "swap.model")
         _load(self._model, self.gpus)
@@ -152,13 +152,13 @@ def _load(path: Path, gpus: float) -> Any:
         with quiet():
             made = zoo.get_model(str(path), **options)
     except Exception as error:  # ONNX Runtime and insightface have many
-        told = f"insightface cannot load {path} ({first_line(error)})"
-        raise UserError(f"{told}: swap.model is the path of inswapper_128.onnx.") from None
+        problem = f"insightface cannot load {path} ({first_line(error)})"
+        raise UserError(f"{problem}: swap.model is the path of inswapper_128.onnx.") from None
     kind, emap = type(made).__name__, getattr(made, "emap", np.empty(0)).shape
     if kind != "INSwapper" or emap != (EMBEDDING, EMBEDDING):
-        told = f"{path} is {kind} with a last table of {emap} to insightface"
+        problem = f"{path} is {kind} with a last table of {emap} to insightface"
         raise UserError(
-            f"{told}, an INSwapper with one of {(EMBEDDING, EMBEDDING)} is expected: "
+            f"{problem}, an INSwapper with one of {(EMBEDDING, EMBEDDING)} is expected: "
             "give inswapper_128.onnx."
         )
     return made

@@ -13,7 +13,7 @@ import numpy as np
 from datagen.core import npz as arrays
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.provenance import mark
 from datagen.media import video
 from datagen.swap.swapper import Swapper
@@ -49,7 +49,7 @@ class LandmarkSwap(Swap):
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         donor = self.donor(clip)
         source, path = clip.path("clips"), workdir / "swapped.mp4"
         fps = video.fps_of(source)
@@ -65,7 +65,7 @@ class LandmarkSwap(Swap):
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
                 writer.write(swapper(rgb, face) if is_known else rgb)
-        return Artefact(path, {"donor": donor.name, **metrics})
+        return Artifact(path, {"donor": donor.name, **metrics})
 
     def _temper(
         self, swapper: Swapper, pictures: np.ndarray, points: np.ndarray

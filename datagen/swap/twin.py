@@ -16,7 +16,7 @@ import numpy as np
 
 from datagen.core.errors import Reject, UserError
 from datagen.core.options import refuse_number
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.provenance import mark
 from datagen.engine.stage import Stage
 from datagen.media import video
@@ -117,11 +117,11 @@ class Tally:
         """
         kept, change = self.kept / self.frames, self.changes / max(self.measured, 1)
         if kept > most_kept:
-            told = (
+            detail = (
                 f"the swap finds no face in {self.kept} of {self.frames} frames, at most "
                 f"{most_kept:.0%} are allowed"
             )
-            raise Reject("no_face", told)
+            raise Reject("no_face", detail)
         if change < LEAST_CHANGE:
             raise Reject(
                 "unchanged",
@@ -153,7 +153,7 @@ class FrameSwap(Swap):
         """Further metrics of the clip that was just swapped."""
         return {}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         donor, faces = self.donor(clip), Faces.load(clip.path("faces"))
         if not faces.found.any():
             raise Reject("no_face", "no frame has face points")
@@ -168,4 +168,4 @@ class FrameSwap(Swap):
                 swapped = swap(rgb, index)
                 writer.write(rgb if swapped is None else swapped)
                 tally.add(rgb, swapped, points)
-        return Artefact(path, {"donor": donor.name, **tally.metrics(self.most_kept), **self.more()})
+        return Artifact(path, {"donor": donor.name, **tally.metrics(self.most_kept), **self.more()})

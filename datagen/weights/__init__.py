@@ -1,1 +1,1 @@
-"""Weights that come from elsewhere: which there are, how to get them, whether they are whole."""
+"""Third-party weights: the registry, downloads, and checks that files are complete."""

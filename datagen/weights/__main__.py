@@ -1,4 +1,4 @@
-"""What is there, fetch one, verify all.
+"""List the weights, fetch one, verify all.
 
 python -m datagen.weights list
 """
@@ -7,29 +7,39 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datagen.cli import command
 from datagen.core.errors import UserError
+from datagen.options import option
 from datagen.weights.check import has_checksums, problems, there
 from datagen.weights.registry import WEIGHTS, Weight, find
 
 
-@command("datagen/weights")
+@dataclass
+class WeightsOptions:
+    action: str = option("list", "list, fetch or verify; the first word")
+    name: str | None = option(None, "of one weight, as in the list", positional=True)
+    folder: str = option("data/weights", "where they lie, each in a folder of its name")
+
+
+@command("datagen/weights", WeightsOptions)
 def run(cfg: Any) -> int:
     chosen = WEIGHTS if cfg.name is None else (find(str(cfg.name)),)
     if cfg.action not in ACTIONS:
         raise UserError(
-            f"{cfg.action!r} is no action: {' or '.join(ACTIONS)} is expected (see --help)."
+            f"{cfg.action!r} is not an action: {' or '.join(ACTIONS)} is expected (see --help)."
         )
     return ACTIONS[cfg.action](chosen, Path(str(cfg.folder)))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The first word is the action."""
-    words = sys.argv[1:] if argv is None else argv
-    run([f"action={words[0]}", *words[1:]] if words and words[0] in ACTIONS else words)  # type: ignore[call-arg]
+    """The first argument is the action."""
+    arguments = sys.argv[1:] if argv is None else argv
+    has_action = bool(arguments) and arguments[0] in ACTIONS
+    run([f"action={arguments[0]}", *arguments[1:]] if has_action else arguments)
 
 
 def _list(weights: Sequence[Weight], folder: Path) -> int:
@@ -55,7 +65,7 @@ def _fetch(weights: Sequence[Weight], folder: Path) -> int:
         )
     (weight,) = weights
     if not weight.files:
-        print(f"{weight.name} is in {weight.page}: nothing to fetch.")
+        print(f"{weight.name} comes with {weight.page}: nothing to fetch.")
         return 0
     print(f"{weight.name}: {weight.what}, {weight.page}, {weight.size}, licence: {weight.licence}")
     if weight.missing(folder):
@@ -67,7 +77,7 @@ def _fetch(weights: Sequence[Weight], folder: Path) -> int:
 
 
 def _verify(weights: Sequence[Weight], folder: Path) -> int:
-    """A line for every weight; exit code 1 if one that is there is not whole."""
+    """Print a line for every weight; exit code 1 if a file that is present is damaged."""
     bad = 0
     for weight in weights:
         if not weight.files or len(weight.missing(folder)) == len(weight.files):

@@ -1,29 +1,36 @@
-"""Are the files of a weight what they should be? Nothing in them is run."""
+"""Checks that the files of a weight are complete and unchanged. Nothing in them is run."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from datagen.core.errors import UserError
 from datagen.core.files import file_sha256, write_atomically
 from datagen.weights.registry import Weight
 
-RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the files that were fetched
+RECORD = "fetched.json"  # in a weight's folder: bytes and sha256 of the fetched files
+
+
+class FileRecord(TypedDict, total=False):
+    """What `fetched.json` says of a file."""
+
+    bytes: int
+    sha256: str
 
 
 def there(weight: Weight, folder: Path) -> str:
-    """yes, no, in part; of what a Python package carries: in its package."""
+    """Whether its files are present: yes, no, in part; or in its package."""
     if not weight.files:
         return "in its package"
     missing = len(weight.missing(folder))
     return "no" if missing == len(weight.files) else "in part" if missing else "yes"
 
 
-def recorded(weight: Weight, folder: Path) -> dict[str, Any]:
-    """What is known of the files that were fetched, by file."""
+def recorded(weight: Weight, folder: Path) -> dict[str, FileRecord]:
+    """The records of the fetched files, by file."""
     try:
         return json.loads((folder / weight.name / RECORD).read_text())
     except (FileNotFoundError, ValueError):
@@ -41,7 +48,7 @@ def has_checksums(weight: Weight, folder: Path) -> bool:
 
 
 def problems(weight: Weight, folder: Path) -> Iterator[str]:
-    """A sentence for each file that is missing, damaged or another than it should be."""
+    """A sentence for each file that is missing, damaged or not the expected one."""
     known = recorded(weight, folder)
     for name in weight.files:
         path = folder / weight.name / name
@@ -51,8 +58,8 @@ def problems(weight: Weight, folder: Path) -> Iterator[str]:
             yield problem
 
 
-def _problem(path: Path, known: dict[str, Any], stated: str | None) -> str | None:
-    """Size, then readable, then checksum: the cheap ones first."""
+def _problem(path: Path, known: FileRecord, stated: str | None) -> str | None:
+    """Check size, readability and checksum, the cheapest first."""
     from datagen.weights.look import look
 
     size, expected = path.stat().st_size, stated or known.get("sha256")

@@ -1,6 +1,4 @@
-"""Room for what is fetched, and whether what came is what it should be: a file has its name only
-once it is whole.
-"""
+"""Disk space and checksums of downloads: a file gets its name only once it is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from datagen.weights.registry import Weight
 
 
 def refuse_full_disk(needed: int, folder: Path) -> None:
-    """UserError where `folder` has not `needed` bytes free."""
+    """UserError if `folder` has less than `needed` bytes free."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -27,16 +25,18 @@ def refuse_full_disk(needed: int, folder: Path) -> None:
 def keep_if_whole(
     came: Path, weight: Weight, name: str, expected: str | None, folder: Path
 ) -> None:
-    """`came` becomes the weight's file `name` and is recorded, or is removed with a UserError where
-    its sha256 is not the `expected` one (None: not known).
+    """Move `came` to the weight's file `name` and record it.
+
+    If its sha256 is not the `expected` one (None: unknown), it is removed: UserError.
     """
     path = folder / weight.name / name
     found = file_sha256(came)
     if expected and found != expected:
         came.unlink()
-        told = f"sha256 {found[:12]}... came, {expected[:12]}... is expected"
+        mismatch = f"sha256 {found[:12]}... came, {expected[:12]}... is expected"
         raise UserError(
-            f"{path} is not the file that it should be ({told}) and was removed: fetch it again."
+            f"{path} is not the file that it should be ({mismatch}) and was removed: "
+            "fetch it again."
         )
     os.replace(came, path)
     record(weight, name, found, folder)

@@ -1,6 +1,4 @@
-"""A weight into the folder of weights, from wherever it is given out: room asked for first,
-checksums after.
-"""
+"""Download a weight from its host: disk space is checked before, checksums after."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ from datagen.weights.registry import BY_HAND, Weight, how_to_get
 
 
 def download(weight: Weight, folder: Path) -> None:
-    """The files that are missing. A download that was cut off goes on where it was; UserError where
-    none can be.
+    """Download the missing files; UserError if that is not possible.
+
+    An interrupted download is resumed.
     """
     if weight.host == BY_HAND:
         raise UserError(how_to_get(weight, folder))

@@ -1,6 +1,4 @@
-"""Files that lie at plain addresses: the assets of a release at GitHub, a model's files at
-ModelScope.
-"""
+"""Downloads from plain addresses: assets of GitHub releases, files of ModelScope models."""
 
 from __future__ import annotations
 
@@ -18,42 +16,38 @@ from datagen.core.errors import UserError
 from datagen.weights.disk import keep_if_whole, refuse_full_disk
 from datagen.weights.registry import Weight, how_to_get
 
-# A mirror is named by the environment, as HF_ENDPOINT names one of Hugging Face.
+# Environment variables that name a mirror, as HF_ENDPOINT does for Hugging Face.
 GITHUB = ("GITHUB_ENDPOINT", "https://github.com")
 MODELSCOPE = ("MODELSCOPE_ENDPOINT", "https://modelscope.cn")
-TIMEOUT_S = 30.0  # without a byte
+TIMEOUT_S = 30.0  # without receiving a byte
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a host says of a file before it is fetched."""
+class RemoteFile:
+    """What a host says of a file before it is downloaded."""
 
     address: str
     size: int | None
-    version: str  # its ETag; "" where there is none
+    version: str  # its ETag, or ""
     sha256: str | None
 
     def part(self, path: Path) -> Path:
-        """Where it arrives: what arrived of another version is not gone on with."""
+        """Where the partial file lies; a partial file of another version is not resumed."""
         mark = hashlib.sha256(f"{self.address} {self.version} {self.size}".encode()).hexdigest()[:8]
         return path.with_name(f".{path.name}.{mark}.part")
 
 
 def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
-    """UserError where they do not come; what came so far is kept and gone on with."""
+    """Download the files; on a UserError, the partial files are kept and resumed later."""
     try:
-        # compressed on its way, a file could not be gone on with
+        # a compressed transfer could not be resumed
         with httpx.Client(
             follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}
         ) as client:
             _fetch(client, weight, names, folder)
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
-        reason = (
-            "has it no longer"
-            if code in (404, 410)
-            else f"does not give it out (it answers {code})"
-        )
+        reason = "no longer has it" if code in (404, 410) else f"refuses the download (HTTP {code})"
         raise UserError(f"{weight.page} {reason}; {how_to_get(weight, folder)}") from error
     except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
         raise _cut_off(str(error)) from error
@@ -64,7 +58,7 @@ def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
 
 
 def address(weight: Weight, name: str) -> str:
-    """Of one of its files."""
+    """The address of one of its files."""
     variable, usual = GITHUB if weight.host == "github" else MODELSCOPE
     base = os.environ.get(variable, usual).rstrip("/")
     if weight.host == "github":
@@ -76,33 +70,33 @@ def address(weight: Weight, name: str) -> str:
 
 def _fetch(client: httpx.Client, weight: Weight, names: Sequence[str], folder: Path) -> None:
     asked = {name: _ask(client, address(weight, name)) for name in names}
-    places = {name: told.part(folder / weight.name / name) for name, told in asked.items()}
+    parts = {name: remote.part(folder / weight.name / name) for name, remote in asked.items()}
     refuse_full_disk(
-        sum((told.size or 0) - _size(places[name]) for name, told in asked.items()), folder
+        sum((remote.size or 0) - _size(parts[name]) for name, remote in asked.items()), folder
     )
-    for name, told in asked.items():
-        places[name].parent.mkdir(parents=True, exist_ok=True)
-        _receive(client, told, places[name])
-        keep_if_whole(places[name], weight, name, weight.sha256.get(name, told.sha256), folder)
+    for name, remote in asked.items():
+        parts[name].parent.mkdir(parents=True, exist_ok=True)
+        _receive(client, remote, parts[name])
+        keep_if_whole(parts[name], weight, name, weight.sha256.get(name, remote.sha256), folder)
 
 
-def _ask(client: httpx.Client, where: str) -> Told:
-    """For its first byte: GitHub's storage answers no HEAD."""
+def _ask(client: httpx.Client, where: str) -> RemoteFile:
+    """Ask for the first byte, since GitHub's storage does not answer HEAD."""
     with client.stream("GET", where, headers={"Range": "bytes=0-0"}) as response:
         if response.status_code == 416:  # the file is empty
-            return Told(where, 0, "", None)
+            return RemoteFile(where, 0, "", None)
         response.raise_for_status()
         headers = response.headers
         if headers.get("Content-Type", "").startswith("text/html"):
             raise UserError(
-                f"{where} gives a web page and not a file: open it in a browser to see "
+                f"{where} returns a web page instead of a file: open it in a browser to see "
                 "what it asks for."
             )
         length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get(
             "Content-Length", ""
         )
         stated = headers.get("X-Linked-ETag", "").strip('"')
-        return Told(
+        return RemoteFile(
             where,
             int(length) if length.isdigit() else None,
             headers.get("ETag", ""),
@@ -110,21 +104,21 @@ def _ask(client: httpx.Client, where: str) -> Told:
         )
 
 
-def _receive(client: httpx.Client, told: Told, part: Path) -> None:
-    """All of the file into `part`, of which the first bytes may be there."""
-    there = _size(part) if told.size is not None else 0
-    if there and there == told.size:
+def _receive(client: httpx.Client, remote: RemoteFile, part: Path) -> None:
+    """Download the file to `part`, whose first bytes may already be there."""
+    there = _size(part) if remote.size is not None else 0
+    if there and there == remote.size:
         return
     wanted = (
-        {"Range": f"bytes={there}-"} | ({"If-Range": told.version} if told.version else {})
+        {"Range": f"bytes={there}-"} | ({"If-Range": remote.version} if remote.version else {})
         if there
         else {}
     )
-    with client.stream("GET", told.address, headers=wanted) as response:
+    with client.stream("GET", remote.address, headers=wanted) as response:
         response.raise_for_status()
         goes_on = response.status_code == 206
         bar = tqdm(
-            total=told.size,
+            total=remote.size,
             initial=there * goes_on,
             unit="B",
             unit_scale=True,
@@ -136,16 +130,16 @@ def _receive(client: httpx.Client, told: Told, part: Path) -> None:
                 block
             ) in response.iter_raw():  # as it comes: what a fuller block waits for may not come
                 bar.update(file.write(block))
-    if told.size is None or (came := _size(part)) == told.size:
+    if remote.size is None or (came := _size(part)) == remote.size:
         return
-    if came > told.size:
+    if came > remote.size:
         part.unlink()
-    raise _cut_off(f"{came} of {told.size} bytes came")
+    raise _cut_off(f"{came} of {remote.size} bytes came")
 
 
 def _cut_off(reason: str) -> UserError:
     return UserError(
-        f"the download was cut off ({reason}): run the same command again, it goes on where it was."
+        f"the download was cut off ({reason}): run the same command again to resume it."
     )
 
 

@@ -1,4 +1,4 @@
-"""Files of a model at Hugging Face, by its own library."""
+"""Downloads from Hugging Face, with its own library."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UNREACHED = (
 
 
 def fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
-    """UserError where they do not come."""
+    """Download the files; UserError if that fails."""
     try:
         _fetch(weight, names, folder)
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{weight.page} asks for consent: accept its terms there, then run `hf auth login`."
+            f"{weight.page} requires consent: accept its terms there, then run `hf auth login`."
         ) from error
     except (
         errors.RepositoryNotFoundError,
         errors.RevisionNotFoundError,
         errors.RemoteEntryNotFoundError,
     ) as error:
-        raise UserError(f"{weight.page} has it no longer; {how_to_get(weight, folder)}") from error
+        raise UserError(f"{weight.page} no longer has it; {how_to_get(weight, folder)}") from error
     except RuntimeError as error:  # huggingface_hub's faster transport
         raise UserError(
             f"the download was cut off ({error}): run the same command again."
@@ -49,13 +49,13 @@ def _fetch(weight: Weight, names: Sequence[str], folder: Path) -> None:
         name: get_hf_file_metadata(hf_hub_url(weight.source, name, revision=revision))
         for name in names
     }
-    refuse_full_disk(sum(told.size or 0 for told in asked.values()), folder)
-    for name, told in asked.items():
+    refuse_full_disk(sum(metadata.size or 0 for metadata in asked.values()), folder)
+    for name, metadata in asked.items():
         hf_hub_download(
-            weight.source, name, revision=told.commit_hash, local_dir=folder / weight.name
+            weight.source, name, revision=metadata.commit_hash, local_dir=folder / weight.name
         )
         # the etag of a large file is its sha256
-        stated = told.etag if told.etag and len(told.etag) == 64 else None
+        stated = metadata.etag if metadata.etag and len(metadata.etag) == 64 else None
         keep_if_whole(
             folder / weight.name / name, weight, name, weight.sha256.get(name, stated), folder
         )

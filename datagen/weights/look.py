@@ -1,6 +1,4 @@
-"""Can a file of weights be read, by its kind? Its bytes are looked at; no code in it is run and no
-model is built.
-"""
+"""Checks that a file of weights can be read; no code in it is run and no model is built."""
 
 from __future__ import annotations
 
@@ -14,16 +12,13 @@ from datagen.core.limits import MAX_JSON, read_all
 from datagen.weights.tensors import AGAIN, head, read
 
 TENSORS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".pkl")
-# Of ONNX's ModelProto (onnx.proto) and of the encoding of protocol buffers: fields, and how long
-# their values are
+# Fields of ONNX's ModelProto (onnx.proto), and the wire types of protocol buffers
 IR_VERSION, GRAPH = 1, 7
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def look(path: Path) -> None:
-    """UserError in one sentence where the file is damaged, cut short or something else than its
-    name says.
-    """
+    """UserError if the file is damaged, cut short, or not what its name says."""
     first = head(path)
     if path.suffix == ".json":
         _json(path)
@@ -40,11 +35,11 @@ def _json(path: Path) -> None:
         with path.open("rb") as file:
             parse_json(read_all(file, MAX_JSON))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
+        raise UserError(f"{path} is not valid JSON ({error}): {AGAIN}") from error
 
 
 def _is_torchscript(path: Path) -> bool:
-    """A program beside its tensors, which `torch.load` refuses."""
+    """Whether the archive is TorchScript, which holds code and which `torch.load` refuses."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -53,20 +48,18 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _archive(path: Path) -> None:
-    """Every member has the checksum that the archive says."""
+    """Check every member against the archive's checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except BROKEN_ZIP as error:
         raise UserError(f"{path} is damaged or cut short ({error}): {AGAIN}") from error
     if bad is not None:
-        raise UserError(f"{path} is damaged ({bad} in it has another checksum): {AGAIN}")
+        raise UserError(f"{path} is damaged (the checksum of {bad} in it is wrong): {AGAIN}")
 
 
 def _onnx(path: Path) -> None:
-    """Fields to the end of the file, a version and a graph among them; the graph itself is stepped
-    over.
-    """
+    """Check that the file is a sequence of fields with a version and a graph, which is skipped."""
     size, fields = path.stat().st_size, set()
     with path.open("rb") as file:
         try:
@@ -75,13 +68,13 @@ def _onnx(path: Path) -> None:
                 fields.add(key >> 3)
                 _step_over(file, key & 7)
         except ValueError as error:
-            raise UserError(f"{path} is no ONNX model ({error}): {AGAIN}") from error
+            raise UserError(f"{path} is not an ONNX model ({error}): {AGAIN}") from error
         if file.tell() > size:
             raise UserError(
                 f"{path} is damaged or cut short ({file.tell() - size} bytes are missing): {AGAIN}"
             )
     if not {IR_VERSION, GRAPH} <= fields:
-        raise UserError(f"{path} is no ONNX model (no version or no graph in it): {AGAIN}")
+        raise UserError(f"{path} is not an ONNX model (no version or no graph in it): {AGAIN}")
 
 
 def _step_over(file: IO[bytes], kind: int) -> None:
@@ -94,13 +87,13 @@ def _step_over(file: IO[bytes], kind: int) -> None:
 
 
 def _varint(file: IO[bytes]) -> int:
-    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    """A varint: seven bits per byte, lowest first; the highest bit says that more follow."""
     value = 0
-    for place in range(10):
+    for position in range(10):
         byte = file.read(1)
         if not byte:
             raise ValueError("it ends within a number")
-        value |= (byte[0] & 0x7F) << 7 * place
+        value |= (byte[0] & 0x7F) << 7 * position
         if byte[0] < 0x80:
             return value
     raise ValueError("a number without end")

@@ -1,4 +1,4 @@
-"""What tensors of published checkpoints are called in today's libraries."""
+"""Names of tensors in published checkpoints, as current libraries call them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ OLD_ATTENTION = (
 
 
 def modern(name: str) -> str:
-    """An autoencoder's name in today's diffusers."""
+    """The name of an autoencoder's tensor in current diffusers."""
     for old, new in OLD_ATTENTION:
         name = name.replace(old, new) if ".attentions." in name else name
     return name
 
 
 def shortened(names: Sequence[str], shown: int = 3) -> str:
-    """How many, and the first few."""
+    """The number of names, and the first few."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"{len(names)} ({', '.join(names[:shown])}{more})"

@@ -1,6 +1,4 @@
-"""Pickles of NumPy arrays, as detectron2's model zoo has them. Nothing but arrays is made of what
-is in them.
-"""
+"""Pickles of NumPy arrays, as in detectron2's model zoo. Nothing but arrays is loaded from them."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import importlib
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +18,17 @@ MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
 
 
 class _Refused(pickle.UnpicklingError):
-    """It asks for something that is no array."""
+    """The pickle asks for something other than arrays."""
 
 
 class _Arrays(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module in MODULES and name in ALLOWED:
             owner = importlib.import_module(
                 "numpy" if module == "numpy" else "numpy._core.multiarray"
             )
             return getattr(owner, name)
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 wrote bytes for Python 2
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 pickles bytes for Python 2
             return _encoded
         raise _Refused(f"{module}.{name}")
 
@@ -41,26 +38,26 @@ def _encoded(text: str, encoding: str) -> bytes:
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, of a dict of arrays that stands bare or under "model"; UserError."""
+    """Tensors by name, from a dict of arrays, bare or under "model"; UserError if there is none."""
     try:
         with path.open("rb") as file:
-            told = _Arrays(file, encoding="latin1").load()
+            loaded = _Arrays(file, encoding="latin1").load()
     except _Refused as error:
         raise UserError(
             f"{path} is a pickle that asks for {error}, which could run any code, so it "
-            "is not loaded: arrays only."
+            "is not loaded: only arrays are expected."
         ) from error
     except Exception as error:  # broken bytes make an unpickler raise nearly anything
         raise UserError(
             f"{path} is damaged or cut short ({error}): copy or download it again."
         ) from error
-    found = dict(_arrays(told.get("model", told))) if isinstance(told, dict) else {}
+    found = dict(_arrays(loaded.get("model", loaded))) if isinstance(loaded, dict) else {}
     if not found:
-        raise UserError(f"{path} holds no arrays with names (it is a {type(told).__name__}).")
+        raise UserError(f"{path} holds no named arrays (it is a {type(loaded).__name__}).")
     return found
 
 
-def _arrays(told: Any) -> Iterator[tuple[str, Tensor]]:
-    for name, value in told.items() if isinstance(told, dict) else ():
+def _arrays(arrays: object) -> Iterator[tuple[str, Tensor]]:
+    for name, value in arrays.items() if isinstance(arrays, dict) else ():
         if isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
             yield name, torch.from_numpy(np.array(value))

@@ -1,6 +1,4 @@
-"""Where a backend finds its weights, and which they are: what the user names, else the registry's
-place.
-"""
+"""The path of a backend's weights (the user's, else the registry's), and their checksum."""
 
 from __future__ import annotations
 
@@ -15,16 +13,15 @@ from datagen.weights.registry import FOLDER, find, require
 
 
 def place(name: str, given: str | None = None) -> Path:
-    """The path that an option names, else the registry's; absolute, since workers may stand
-    elsewhere.
+    """The path that an option names, else the registry's.
+
+    It is absolute, since workers may have another working directory.
     """
     return Path(given).absolute() if given is not None else find(name).path(FOLDER.absolute())
 
 
 def refuse_missing(name: str, path: Path, option: str) -> None:
-    """One sentence where the weight is not at its `place`, or where a file is another than the
-    registry has by its name.
-    """
+    """UserError if the weight is missing, or a file is not the one in the registry."""
     if path == place(name):
         require(name, FOLDER)
     elif not path.exists():
@@ -33,26 +30,25 @@ def refuse_missing(name: str, path: Path, option: str) -> None:
 
 
 def refuse_other(name: str, path: Path) -> None:
-    """One sentence where one of the weight's files that are at `path` has another checksum than is
-    known of it.
-    """
+    """UserError if a file of the weight at `path` does not have its known checksum."""
     weight, is_registered = find(name), path == place(name)
     fetched = recorded(weight, FOLDER.absolute()) if is_registered else {}
     for file in weight.files:
-        at = path / file if path.is_dir() else path
+        target = path / file if path.is_dir() else path
         expected = weight.sha256.get(file) or fetched.get(file, {}).get("sha256")
-        if not expected or at.name != Path(file).name or not at.is_file():
+        if not expected or target.name != Path(file).name or not target.is_file():
             continue
-        if (found := sha256_of(at)) != expected:
-            told = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
-            mend = "remove it, then get it again" if is_registered else "name another, or get it"
+        if (found := sha256_of(target)) != expected:
+            mismatch = f"sha256 {found[:12]}..., {expected[:12]}... is expected"
+            advice = "remove it, then get it again" if is_registered else "name another, or get it"
             raise UserError(
-                f"{at} is not the file that it should be ({told}): {mend} from {weight.page}."
+                f"{target} is not the file that it should be ({mismatch}): {advice} from "
+                f"{weight.page}."
             )
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file, or of a folder's files with their names; computed once for a size and date."""
+    """sha256 of a file, or of a folder's files and names; computed once per size and date."""
     if not path.is_dir():
         return _sha256(path, *_stamp(path))
     files = sorted(
@@ -65,7 +61,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _hidden(relative: Path) -> bool:
-    """Of the system or of a program that fetched: no part of the weights."""
+    """Whether a file belongs to the system or a downloader, and not to the weights."""
     return any(part.startswith(".") or part in ("__pycache__", RECORD) for part in relative.parts)
 
 

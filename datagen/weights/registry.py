@@ -1,6 +1,6 @@
-"""Every weight that comes from elsewhere: where from, how big, under which licence, who needs it.
+"""Every third-party weight: its source, size and licence, and what needs it.
 
-`require(name)` is the way to one; `python -m datagen.weights` lists, fetches and verifies them.
+`require(name)` gives its path; `python -m datagen.weights` lists, fetches and verifies weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FREE = (
     "CC-BY-4.0",
     "public domain",
     "CreativeML Open RAIL",
-)  # for commercial use
+)  # allow commercial use
 INSIGHTFACE = "non-commercial research only (code: MIT)"
 PAGES = {
     "huggingface": "https://huggingface.co/",
@@ -33,7 +33,7 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Weight:
-    """Files of a place on the network, or (without files) what a Python package carries."""
+    """Files on a host, or (without files) weights that ship with a Python package."""
 
     name: str
     what: str
@@ -42,18 +42,17 @@ class Weight:
     source: str
     licence: str
     needed_by: str
-    files: tuple[str, ...] = ()  # by their path there
-    bytes: int = 0  # about; 0 is unknown
-    sha256: Mapping[str, str] = field(
-        default_factory=dict
-    )  # by file, where the host's page states it
-    # huggingface, github, modelscope; by hand: its owner gives it out, no program may fetch it
+    files: tuple[str, ...] = ()  # paths at the host
+    bytes: int = 0  # approximate; 0 if unknown
+    sha256: Mapping[str, str] = field(default_factory=dict)  # by file, if the host states it
+    # huggingface, github, modelscope; by hand: only its owner gives it out, never downloaded
+    # automatically
     host: str = "huggingface"
     revision: str = ""  # commit, branch or tag at huggingface and modelscope; "" is the newest
 
     @property
     def page(self) -> str:
-        """Where a person finds it."""
+        """The web page of the weight."""
         if not self.files:
             return f"the Python package {self.source}"
         if self.host == BY_HAND:
@@ -67,7 +66,7 @@ class Weight:
         return f"about {self.bytes / 1e9:.2g} GB" if self.bytes else UNKNOWN
 
     def path(self, folder: Path = FOLDER) -> Path:
-        """What to give to `model.convert`: the file, or the folder if there are several."""
+        """The path for `model.convert`: the file, or the folder if there are several."""
         return folder / self.name / (self.files[0] if len(self.files) == 1 else "")
 
     def missing(self, folder: Path = FOLDER) -> list[str]:
@@ -292,12 +291,12 @@ WEIGHTS = (
 
 
 def licence_of(name: str) -> str:
-    """Of a stage's weights, by the name that the stage gives them."""
+    """The licence of a stage's weights, by the name that the stage uses."""
     return next((weight.licence for weight in WEIGHTS if weight.name == name), UNKNOWN)
 
 
 def is_free(licence: str) -> bool:
-    """Whether it is known to let results be used commercially."""
+    """Whether the licence is known to allow commercial use of results."""
     return licence.startswith(FREE)
 
 
@@ -311,9 +310,7 @@ def find(name: str) -> Weight:
 
 
 def require(name: str, folder: Path = FOLDER) -> Path:
-    """Where a weight lies: its file, or its folder; one sentence on how to get it where it does
-    not.
-    """
+    """The path of a weight; UserError that says how to get it if it is missing."""
     weight = find(name)
     if weight.missing(folder):
         raise UserError(how_to_get(weight, folder))
@@ -321,17 +318,17 @@ def require(name: str, folder: Path = FOLDER) -> Path:
 
 
 def how_to_get(weight: Weight, folder: Path) -> str:
-    """What is missing and how to get it."""
+    """A sentence on what is missing and how to get it."""
     files, where = _several(weight, weight.missing(folder)), folder / weight.name
-    told = (
+    missing = (
         f"{weight.name} ({weight.what}; size: {weight.size}; licence: {weight.licence}) is "
         f"not in {where}"
     )
     put = f"put {files} of {weight.page} there"
     if weight.host == BY_HAND:
-        return f"{told}: {put}."
+        return f"{missing}: {put}."
     return (
-        f"{told}: {put}, or run `python -m datagen.weights fetch {weight.name}` where there "
+        f"{missing}: {put}, or run `python -m datagen.weights fetch {weight.name}` where there "
         "is a network."
     )
 

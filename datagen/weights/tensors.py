@@ -1,5 +1,6 @@
-"""Named tensors out of files that others wrote. Nothing in a file is run; what it is, its first
-bytes say.
+"""Reads named tensors from untrusted files. Nothing in a file is run.
+
+The first bytes decide the format.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datagen.core.files import parse_json
 from datagen.core.limits import MAX_JSON, MAX_PICKLE, MIB, read_all
 from datagen.weights.pickled_arrays import read_arrays
 
-# In a model's folder, as diffusers and transformers name them; full precision first.
+# File names in a model's folder, as in diffusers and transformers; full precision first.
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 NAMES = tuple(
     f"{stem}{ending}"
@@ -33,28 +34,29 @@ NAMES = tuple(
     )
     for stem in STEMS
 )
-TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number at the head of torch's files that are no zip
+TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # magic number of torch's files that are not zip archives
 AGAIN = "copy or download it again."
 
 
-def locate(place: Path, *subfolders: str) -> Path:
-    """The file of weights: `place` itself, or in the folder `place`, a subfolder of it first."""
-    if not place.is_dir():
-        return place
-    for folder in (*(place / name for name in subfolders), place):
+def locate(path: Path, *subfolders: str) -> Path:
+    """The file of weights: `path` itself, or in the folder `path`, subfolders first."""
+    if not path.is_dir():
+        return path
+    for folder in (*(path / name for name in subfolders), path):
         for name in NAMES:
             if (folder / name).is_file():
                 return folder / name
     expected = "/".join([*subfolders[:1], NAMES[0]])
     raise UserError(
-        f"{place} holds no weights, {expected} (or .bin) is expected in it: give that "
+        f"{path} holds no weights, {expected} (or .bin) is expected in it: give that "
         "folder or the file."
     )
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a safetensors file, its index of shards, or a pickle; mapped, read when
-    they are used.
+    """Tensors by name, from a safetensors file, an index of shards, or a pickle.
+
+    The file is memory-mapped where possible.
     """
     if path.name.endswith(".index.json"):
         return {name: tensor for shard in shards(path) for name, tensor in read(shard).items()}
@@ -72,9 +74,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes by name of a safetensors file or its index of shards, by the headers alone: quick,
-    whatever the size.
-    """
+    """Shapes by name, from the headers of a safetensors file or of the shards of an index."""
     if path.name.endswith(".json"):
         return {name: shape for shard in shards(path) for name, shape in shapes(shard).items()}
     head(path)
@@ -86,19 +86,19 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A model's config.json or an index of shards."""
+    """A JSON object: a model's config.json, or an index of shards."""
     try:
         with path.open("rb") as file:
-            told = parse_json(read_all(file, MAX_JSON))
+            value = parse_json(read_all(file, MAX_JSON))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}): {AGAIN}") from error
-    if not isinstance(told, dict):
-        raise UserError(f"{path} holds a {type(told).__name__}, an object is expected: {AGAIN}")
-    return told
+        raise UserError(f"{path} is not valid JSON ({error}): {AGAIN}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}, an object is expected: {AGAIN}")
+    return value
 
 
 def head(path: Path) -> bytes:
-    """The first bytes, unless they already say that these are no weights."""
+    """The first bytes; UserError if they show that the file does not hold weights."""
     if path.is_dir():
         raise UserError(f"{path} is a folder, a file of weights is expected: name the file in it.")
     try:
@@ -124,7 +124,7 @@ def head(path: Path) -> bytes:
 
 
 def refuse_no_script(path: Path) -> None:
-    """UserError for what is no whole TorchScript file; nothing in it is run."""
+    """UserError if the file is not a complete TorchScript file; nothing in it is run."""
     try:
         with zipfile.ZipFile(path) as file:
             bad, names = file.testzip(), file.namelist()
@@ -139,7 +139,7 @@ def refuse_no_script(path: Path) -> None:
 
 
 def shards(index: Path) -> list[Path]:
-    """The files that an index names, beside it."""
+    """The files beside an index that it names."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(
         isinstance(n, str) and Path(n).name == n for n in names.values()
@@ -156,9 +156,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_packed(path: Path) -> None:
-    """ValueError for a zip archive with members that are compressed, which torch never writes and
-    would unpack to any size in memory, or read as they are; and for one that says too much beside
-    its tensors.
+    """ValueError for a zip archive with compressed members, or with a pickle that is too large.
+
+    torch never writes compressed members; unpacked, they could fill the memory.
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
@@ -198,10 +198,8 @@ def _pickle(path: Path) -> dict[str, Tensor]:
     return _named(path, loaded)
 
 
-def _named(path: Path, loaded: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, bare or under "state_dict"; what else is there (epoch, step) is
-    no weight.
-    """
+def _named(path: Path, loaded: object) -> dict[str, Tensor]:
+    """The tensors of a state dict, bare or under "state_dict"; other entries are ignored."""
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     tensors = state.items() if isinstance(state, dict) else ()
     found = {

@@ -6,22 +6,49 @@ python -m model.convert --megactor checkpoint-steps9000.ckpt --vae sd-vae-ft-mse
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from omegaconf import DictConfig
 
 from datagen.cli import command
 from datagen.core.errors import UserError
 from datagen.core.text import text_of
+from datagen.options import option
 
 if TYPE_CHECKING:
     import torch
+    from omegaconf import DictConfig
 
 DTYPES = ("float32", "float16", "bfloat16")
 
 
-@command("convert")
+@dataclass
+class ConvertOptions:
+    output: str | None = option(None, "folder to write, in diffusers' layout, safetensors")
+    preset: str = option("sd15", "sd15 or tiny of conf/model, or a YAML file like them")
+    sd15: str | None = option(
+        None,
+        "Stable Diffusion 1.5: a folder in diffusers' layout, or one .safetensors or .ckpt; "
+        "fills both UNets",
+    )
+    appearance: str | None = option(
+        None, "MagicAnimate's appearance_encoder: folder or file; fills the ReferenceNet"
+    )
+    megactor: str | None = option(
+        None, "an official MegActor checkpoint; fills both UNets and the DrivenEncoder"
+    )
+    motion: str | None = option(None, "AnimateDiff v3's motion modules (v3_sd15_mm.ckpt)")
+    vae: str | None = option(None, "the autoencoder (sd-vae-ft-mse): folder or file")
+    image_encoder: str | None = option(None, "CLIP ViT-L/14: folder or file")
+    dtype: str = option("float32", "float32, float16 or bfloat16")
+    export: str | None = option(
+        None, "write this file by its official names instead: .safetensors, or .ckpt"
+    )
+    from_: str | None = option(None, "the model folder that is exported")
+    overwrite: bool = option(False, "replace an existing model folder or file")
+
+
+@command("convert", ConvertOptions)
 def main(cfg: DictConfig) -> int:
     if (cfg.output is None) == (cfg.export is None):
         raise UserError(
@@ -29,7 +56,7 @@ def main(cfg: DictConfig) -> int:
             "one of them is needed."
         )
     if cfg.export is not None:
-        return _export(Path(str(cfg.export)), cfg["from"], _dtype(cfg.dtype), cfg.overwrite)
+        return _export(Path(str(cfg.export)), cfg.from_, _dtype(cfg.dtype), cfg.overwrite)
     return _import(cfg)
 
 

@@ -113,7 +113,9 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
 
     from datagen.cli import CONF
     from datagen.job import Job
+    from datagen.options import register
     from datagen.session import session
+    from datagen.shards.options import ShardsOptions
 
     words = [
         f"output={folder}/shards",
@@ -121,6 +123,7 @@ def journey(folder: Path, clips: int, workers: int) -> dict[str, Any]:
         f"workers={workers}",
         "progress=false",
     ]
+    register(ShardsOptions)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("datagen/shards", [*words, f"source.clips={clips}"])
     job = Job.of(cfg)

@@ -25,11 +25,13 @@ from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from datagen.options import register
 from datagen.shards.parameters import ClipParameters
 from model.pipeline import MegActorPipeline
 from tests.benchmarks.given import given, peak_gib
 from tests.conftest import REPOSITORY
 from training.data.batch import Batch
+from training.fit import FitOptions
 from training.optim.ema import trained
 from training.optim.optimizer import optimizer, schedule
 from training.trainer.callbacks import Signals
@@ -87,6 +89,7 @@ def full_size(stage: str, saves: bool) -> None:
 
 
 def settings(*words: str) -> Any:
+    register(FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         return resolved(
             compose("fit", [*words, "progress=false", "validate_every=0", "output=unset"])

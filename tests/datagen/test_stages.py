@@ -105,5 +105,5 @@ def test_stages_that_wait_for_each_other_are_refused():
     class Two(One):
         name, inputs = "two", ("one",)
 
-    with pytest.raises(UserError, match="the stages one, two read each other's artefacts"):
+    with pytest.raises(UserError, match="the stages one, two read each other's artifacts"):
         in_order([One(), Two()])

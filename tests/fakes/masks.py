@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.mask.stage import MaskStage
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
@@ -59,7 +59,7 @@ def filmed(folder: Path, frames: list[np.ndarray], points: list[np.ndarray | Non
     return Clip(
         "a",
         {},
-        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
+        artifacts={"clips": Artifact(folder / "clip.mp4"), "faces": Artifact(folder / "faces.npz")},
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.core.errors import UserError
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.network_stage import NetworkStage
 from datagen.engine.stage import Stage
 from datagen.weights.registry import require
@@ -38,7 +38,7 @@ class ToySwap(NetworkStage):
         elif not Path(self.file).is_file():
             raise UserError(f"{self.file} is not there: run `make toy` or name another swap.file.")
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         raise NotImplementedError
 
 
@@ -52,5 +52,5 @@ class BrokenStyle(Stage):
     def check(self) -> None:
         raise ZeroDivisionError("no tone")
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         raise NotImplementedError

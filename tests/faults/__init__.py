@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from datagen.shards.reader import members
 from datagen.sources.rendering.motion import Motion
 from datagen.sources.rendering.people import person
 from datagen.sources.rendering.talking_head import TalkingHead
-from datagen.stage_main import stage_main
 from tests.conftest import REPOSITORY
 
 SAMPLE = (
@@ -62,13 +61,8 @@ class Run:
 def call(module: str, *words: object) -> Run:
     """`python -m module words` in this process."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    stage = partial(
-        stage_main, module.partition(".")[2]
-    )  # a stage's module is a command only as main
     package = hasattr(importlib.import_module(module), "__path__")
-    command = getattr(
-        importlib.import_module(f"{module}.__main__" if package else module), "main", stage
-    )
+    command = importlib.import_module(f"{module}.__main__" if package else module).main
     try:
         sys.argv = [module, *map(str, words)]
         with (
@@ -175,7 +169,7 @@ def samples(shards: Path) -> dict[str, dict[str, bytes]]:
 
 
 def computed(store: Path) -> dict[str, int]:
-    """Stage -> number of artefacts that the last run made, by its ledger."""
+    """Stage -> number of artifacts that the last run made, by its ledger."""
     counts: dict[str, int] = {}
     for event in read_ledger(store / "ledger.jsonl"):
         if event["event"] == "start":

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.pipeline import Pipeline
 from datagen.engine.workers import WorkerPool
 from tests.datagen.engine import toys
@@ -26,7 +26,7 @@ from tests.faults import SAMPLE, contents, leftovers, nodes, started, until
 class Held(toys.Upper):
     """Marks who works at what, as key.raylet.time, and goes on when the file `go` is there."""
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         (Path(self.marks) / f"{clip.key}.{os.getppid()}.{time.time_ns()}").touch()
         until(lambda: (Path(self.marks) / "go").exists())
         toys.fail(self.faults.get(clip.key, ""), workdir)
@@ -79,7 +79,7 @@ def test_a_machine_that_dies_and_one_that_joins_late_cost_nothing(cluster, tmp_p
         planned,
         name="one",
     )
-    made, expected = toys.artefacts(tmp_path), toys.artefacts(tmp_path, "one")
+    made, expected = toys.artifacts(tmp_path), toys.artifacts(tmp_path, "one")
     assert {path: expected[path] for path in made} == made and len(expected) == len(made) + 2
 
 

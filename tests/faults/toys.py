@@ -20,7 +20,7 @@ from typing import Any
 
 from datagen.core.errors import Invalid, Reject, Transient
 from datagen.core.seeds import seed_of
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.pipeline import Pipeline
 from datagen.engine.stage import Needs, Stage
 from datagen.shards.selection import Selection
@@ -53,16 +53,16 @@ class Toy(Stage):
     def metrics(self, clip: Clip) -> dict[str, Any]:
         return {"tenth": 0.1, "key": len(clip.key)}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         blows.watch_worker()
         read = b"".join(_read(name, clip.path(name)) for name in self.inputs)
         draw = random.Random(seed_of(self.name, clip.span, hashlib.sha256(read).hexdigest()))
         data = draw.randbytes(draw.randrange(100, 6000))
         path = workdir / f"{self.name}.toy"
         path.write_bytes(hashlib.sha256(data).digest() + data)
-        artefact = Artefact(path, self.metrics(clip))
+        artifact = Artifact(path, self.metrics(clip))
         fault = self.poisons.get(clip.key)
-        return FAULTS[fault](artefact, clip.path(self.inputs[0])) if fault else artefact
+        return FAULTS[fault](artifact, clip.path(self.inputs[0])) if fault else artifact
 
 
 @dataclass
@@ -139,9 +139,9 @@ def _read(stage: str, path: Path) -> bytes:
     return data
 
 
-# --- what can be wrong with a stage: (its artefact, its first input) -> what it gives instead
+# --- what can be wrong with a stage: (its artifact, its first input) -> what it gives instead
 
-Fault = Callable[[Artefact, Path], Artefact]
+Fault = Callable[[Artifact, Path], Artifact]
 FAULTS: dict[str, Fault] = {}
 
 
@@ -151,140 +151,140 @@ def _fault(function: Fault) -> Fault:
 
 
 @_fault
-def _raise(artefact: Artefact, source: Path) -> Artefact:
+def _raise(artifact: Artifact, source: Path) -> Artifact:
     raise ZeroDivisionError("a bug in a stage")
 
 
 @_fault
-def _exit(artefact: Artefact, source: Path) -> Artefact:
+def _exit(artifact: Artifact, source: Path) -> Artifact:
     sys.exit(0)
 
 
 @_fault
-def _reject(artefact: Artefact, source: Path) -> Artefact:
+def _reject(artifact: Artifact, source: Path) -> Artifact:
     raise Reject("ugly", "no beauty")
 
 
 @_fault
-def _invalid(artefact: Artefact, source: Path) -> Artefact:
+def _invalid(artifact: Artifact, source: Path) -> Artifact:
     raise Invalid("damaged", "no end")
 
 
 @_fault
-def _transient(artefact: Artefact, source: Path) -> Artefact:
+def _transient(artifact: Artifact, source: Path) -> Artifact:
     raise Transient("for ever")
 
 
 @_fault
-def _memory_error(artefact: Artefact, source: Path) -> Artefact:
+def _memory_error(artifact: Artifact, source: Path) -> Artifact:
     raise MemoryError("no more")
 
 
 @_fault
-def _crash(artefact: Artefact, source: Path) -> Artefact:
+def _crash(artifact: Artifact, source: Path) -> Artifact:
     os._exit(3)
 
 
 @_fault
-def _killed(artefact: Artefact, source: Path) -> Artefact:
+def _killed(artifact: Artifact, source: Path) -> Artifact:
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
-    return artefact
+    return artifact
 
 
 @_fault
-def _loop(artefact: Artefact, source: Path) -> Artefact:
+def _loop(artifact: Artifact, source: Path) -> Artifact:
     while True:
         time.sleep(0.1)
 
 
 @_fault
-def _slow(artefact: Artefact, source: Path) -> Artefact:
+def _slow(artifact: Artifact, source: Path) -> Artifact:
     time.sleep(3)
-    return artefact
+    return artifact
 
 
 @_fault
-def _memory(artefact: Artefact, source: Path) -> Artefact:
+def _memory(artifact: Artifact, source: Path) -> Artifact:
     """Grows until somebody kills it; not for ever, should nobody."""
     pieces = []
     for _ in range(GREED // 2**24 + 8):
         pieces.append(b"x" * 2**24)
         time.sleep(0.02)
     time.sleep(120)
-    return artefact
+    return artifact
 
 
 @_fault
-def _nothing(artefact: Artefact, source: Path) -> Any:
+def _nothing(artifact: Artifact, source: Path) -> Any:
     return None
 
 
 @_fault
-def _gone(artefact: Artefact, source: Path) -> Artefact:
-    artefact.path.unlink()
-    return artefact
+def _gone(artifact: Artifact, source: Path) -> Artifact:
+    artifact.path.unlink()
+    return artifact
 
 
 @_fault
-def _empty(artefact: Artefact, source: Path) -> Artefact:
-    artefact.path.write_bytes(b"")
-    return artefact
+def _empty(artifact: Artifact, source: Path) -> Artifact:
+    artifact.path.write_bytes(b"")
+    return artifact
 
 
 @_fault
-def _short(artefact: Artefact, source: Path) -> Artefact:
-    os.truncate(artefact.path, artefact.path.stat().st_size // 2)
-    return artefact
+def _short(artifact: Artifact, source: Path) -> Artifact:
+    os.truncate(artifact.path, artifact.path.stat().st_size // 2)
+    return artifact
 
 
 @_fault
-def _folder(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, path=artefact.path.parent)
+def _folder(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, path=artifact.path.parent)
 
 
 @_fault
-def _input(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, path=source)
+def _input(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, path=source)
 
 
 @_fault
-def _linked(artefact: Artefact, source: Path) -> Artefact:
-    link = artefact.path.with_name("link")
+def _linked(artifact: Artifact, source: Path) -> Artifact:
+    link = artifact.path.with_name("link")
     link.symlink_to(source)
-    return replace(artefact, path=link)
+    return replace(artifact, path=link)
 
 
 @_fault
-def _moved(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, path=source.rename(artefact.path.with_name("moved")))
+def _moved(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, path=source.rename(artifact.path.with_name("moved")))
 
 
 @_fault
-def _grown(artefact: Artefact, source: Path) -> Artefact:
+def _grown(artifact: Artifact, source: Path) -> Artifact:
     with source.open("ab") as file:
         file.write(b"a line at the end of its input")
-    return artefact
+    return artifact
 
 
 @_fault
-def _mark(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, path=artefact.path.rename(artefact.path.with_name("done.json")))
+def _mark(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, path=artifact.path.rename(artifact.path.with_name("done.json")))
 
 
 @_fault
-def _nan(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, metrics={**artefact.metrics, "number": float("nan")})
+def _nan(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, metrics={**artifact.metrics, "number": float("nan")})
 
 
 @_fault
-def _object(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, metrics={**artefact.metrics, "number": object()})
+def _object(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, metrics={**artifact.metrics, "number": object()})
 
 
 @_fault
-def _no_numbers(artefact: Artefact, source: Path) -> Artefact:
-    return replace(artefact, metrics={})
+def _no_numbers(artifact: Artifact, source: Path) -> Artifact:
+    return replace(artifact, metrics={})
 
 
 ENDINGS = {

@@ -271,7 +271,7 @@ LINES = [
 ]
 
 
-def told(path) -> None:
+def read_story(path) -> None:
     """All that reads a ledger."""
     list(read_ledger(path))
     unfinished(path)
@@ -286,7 +286,7 @@ def test_lines_that_are_none_of_ours_cost_themselves(line, tmp_path):
     path = made_up.ledger(tmp_path / "ledger.jsonl", 3, 1)
     before = path.read_bytes()
     path.write_bytes(line + (b"\n" if not line.endswith(b"\n") else b"") + before + line)
-    told(path)
+    read_story(path)
     for word in ("clip", "clip-000001", "\ud800"):
         ended = call("datagen.why", word, "--store", tmp_path)
         assert ended.code in (0, 2) and (ended.out or ended.sentence)
@@ -301,7 +301,7 @@ def test_a_line_without_end(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"event":"clip","event":"')
         file.truncate(256 * MIB)
-    ending = confined(lambda: told(path), mebibytes=6 * MAX_LINE // MIB)
+    ending = confined(lambda: read_story(path), mebibytes=6 * MAX_LINE // MIB)
     assert not ending.refusal
 
 
@@ -320,7 +320,7 @@ def test_spoilt_ledgers(examples, tmp_path):
     )
     def read(data):
         path.write_bytes(data + b"\n" + whole)
-        told(path)
+        read_story(path)
         for events in why.find(path, "clip").values():
             list(why.story(events, Nothing()))
 
@@ -328,7 +328,7 @@ def test_spoilt_ledgers(examples, tmp_path):
 
 
 class Nothing:
-    """A store without artefacts."""
+    """A store without artifacts."""
 
     def read(self, stage: str, key: str):
         raise FileNotFoundError(key)
@@ -343,9 +343,11 @@ def test_spoilt_manifests(examples, tmp_path):
     @given(
         st.one_of(
             spoilt(good),
-            replaced(json.loads(good)).map(lambda said: json.dumps(said).encode()),
+            replaced(json.loads(good)).map(lambda bad_value: json.dumps(bad_value).encode()),
             JSON.map(
-                lambda said: json.dumps({"video": "x", "outcome": "geo", "proxy": said}).encode()
+                lambda bad_value: json.dumps(
+                    {"video": "x", "outcome": "geo", "proxy": bad_value}
+                ).encode()
             ),
         )
     )

@@ -50,9 +50,9 @@ def model(whole, tmp_path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "model"))
 
 
-def saved(path: Path, **told) -> Path:
+def saved(path: Path, **content) -> Path:
     """A checkpoint of ours, with other things in it."""
-    torch.save({"model": {}, "state_dict": {"a": torch.ones(3)}, "position": 0, **told}, path)
+    torch.save({"model": {}, "state_dict": {"a": torch.ones(3)}, "position": 0, **content}, path)
     return path
 
 
@@ -68,11 +68,11 @@ def refusals(path: Path, mebibytes: int = 100) -> list[str]:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("place", ["model", "state_dict", "callbacks"])
-def test_pickles_run_nothing(place, zipped, tmp_path):
+@pytest.mark.parametrize("location", ["model", "state_dict", "callbacks"])
+def test_pickles_run_nothing(location, zipped, tmp_path):
     mark, path = tmp_path / "ran", tmp_path / "evil.ckpt"
-    told = {"model": {}, "state_dict": {}, "position": 0, place: Evil(mark)}
-    torch.save(told, path, _use_new_zipfile_serialization=zipped)
+    content = {"model": {}, "state_dict": {}, "position": 0, location: Evil(mark)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert all(refusals(path))
     assert checkpoint.newest(tmp_path) == (None, {})
     assert not mark.exists()
@@ -120,7 +120,7 @@ def test_a_checkpoint_makes_models_and_nothing_else(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         3,
         None,
@@ -131,8 +131,8 @@ def test_a_checkpoint_makes_models_and_nothing_else(kind, tmp_path):
         {"config": {}, "seed": 0, "margin": "x"},
     ],
 )
-def test_a_checkpoint_that_does_not_say_its_model(told, tmp_path):
-    path = saved(tmp_path / "a.ckpt", model=told)
+def test_a_checkpoint_that_does_not_say_its_model(content, tmp_path):
+    path = saved(tmp_path / "a.ckpt", model=content)
     assert "makes no model" in confined(lambda: checkpoint.pipeline(path), UserError).refusal
 
 
@@ -175,7 +175,7 @@ def test_safetensors_that_claim_a_long_header(length, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         {"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}},
         {"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4]}},
@@ -187,8 +187,8 @@ def test_safetensors_that_claim_a_long_header(length, tmp_path):
         {"__metadata__": 3},
     ],
 )
-def test_safetensors_that_claim_more_than_lies_in_them(told, tmp_path):
-    header = json.dumps(told).encode()
+def test_safetensors_that_claim_more_than_lies_in_them(content, tmp_path):
+    header = json.dumps(content).encode()
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     assert all(refusals(tmp_path / "a.safetensors"))
 
@@ -210,8 +210,8 @@ def test_pickles_that_claim_gigabytes(data, tmp_path):
     assert all(refusals(tmp_path / "a.bin"))
 
 
-def change(path: Path, **told) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+def change(path: Path, **content) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
 
 
 def loaded(path: Path) -> str:
@@ -247,8 +247,8 @@ def test_a_folder_names_parts_of_a_model_alone(kind, model, tmp_path, monkeypatc
         f"open({str(mark)!r}, 'w').close()\nclass Evil: pass\nDenoisingUNet = AutoencoderKL "
         "= Evil\n"
     )
-    for place in (model, *(path for path in model.iterdir() if path.is_dir()), tmp_path):
-        (place / "evil.py").write_text(code)
+    for location in (model, *(path for path in model.iterdir() if path.is_dir()), tmp_path):
+        (location / "evil.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     change(model / "model_index.json", **INDEXES[kind])
     assert "cannot be loaded" in loaded(model)
@@ -268,7 +268,7 @@ def test_code_that_a_part_names_is_left_alone(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "content"),
     [
         ("unet/config.json", {"layers_per_block": 10**9}),
         ("unet/config.json", {"motion_max_seq_length": 10**11}),
@@ -284,8 +284,8 @@ def test_code_that_a_part_names_is_left_alone(model, tmp_path):
         ("unet/config.json", {"x": json.loads('{"a":' * 300 + "1" + "}" * 300)}),
     ],
 )
-def test_numbers_that_no_model_has(file, told, model):
-    change(model / file, **told)
+def test_numbers_that_no_model_has(file, content, model):
+    change(model / file, **content)
     assert loaded(model)
 
 
@@ -307,8 +307,10 @@ def test_weights_that_are_linked_from_elsewhere_are_named_within(model):
     """An index of shards leads to files beside it alone."""
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(model / "unet" / "x.safetensors")
-    told = {"weight_map": {"a": "../../x.safetensors"}}
-    (model / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(told))
+    content = {"weight_map": {"a": "../../x.safetensors"}}
+    (model / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(
+        json.dumps(content)
+    )
     assert "weight_map" in loaded(model)
 
 
@@ -336,27 +338,27 @@ def test_spoilt_weights(examples, tmp_path):
 
 @pytest.mark.parametrize("examples", [pytest.param(5), pytest.param(150, marks=pytest.mark.slow)])
 def test_spoilt_folders(examples, model):
-    places = (
+    locations = (
         "model_index.json",
         "unet/config.json",
         "image_encoder/config.json",
         "scheduler/scheduler_config.json",
     )
-    good = {place: (model / place).read_bytes() for place in places}
+    good = {location: (model / location).read_bytes() for location in locations}
 
     @fuzzing(examples)
     @given(
-        st.sampled_from(places).flatmap(
+        st.sampled_from(locations).flatmap(
             lambda p: st.tuples(st.just(p), replaced(json.loads(good[p])))
         )
     )
     def read(spoilt_file):
-        place, told = spoilt_file
-        (model / place).write_text(json.dumps(told))
+        location, content = spoilt_file
+        (model / location).write_text(json.dumps(content))
         try:
             folder.load(model)
         except UserError as error:
             assert len(str(error)) < 1000
-        (model / place).write_bytes(good[place])
+        (model / location).write_bytes(good[location])
 
     confined(read, mebibytes=1500, seconds=900)

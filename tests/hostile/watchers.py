@@ -15,7 +15,7 @@ from typing import Any
 
 from datagen.clips.square import Clips
 from datagen.core.errors import Reject, UserError
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.media import video
 from datagen.shots.adaptive import Shots
 from datagen.sources.listed.exact import stream
@@ -53,7 +53,7 @@ def watched(paths: Iterable[Path]) -> list[dict[str, str]]:
 
 
 def clip_of(path: Path) -> Clip:
-    return Clip("a", {}, artefacts={"source": Artefact(path)})
+    return Clip("a", {}, artifacts={"source": Artifact(path)})
 
 
 def _refusal(reader: Reader, path: Path) -> str:

@@ -218,8 +218,10 @@ def test_a_video_that_stands_is_kept_unless_asked(inputs, tmp_path):
 @pytest.mark.parametrize(
     "more, sentence",
     [
-        (("--steps", 0, "--seed", "x", "--batch", 1.5), "steps is 0, a whole number from 1 to "
-            "500 is expected; "),
+        (("--steps", 0, "--batch", 0), "steps is 0, a whole number from 1 to 500 is expected; "
+            "batch is 0"),
+        (("--seed", "x", "--batch", 1.5), "--seed is 'x', a whole number is expected; "
+            "--batch is 1.5, a whole number is expected"),
         (("--guidance", 0.5), "guidance is 0.5, a number from 1 is expected"),
         (("--margin", "wide"), "margin is 'wide', a number from 1, auto or null is expected"),
         (("--steps", 501), "steps is 501, a whole number from 1 to 500 is expected"),

@@ -14,9 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from datagen.options import register
 from model.build import skeleton
 from model.schedule import official_inference, official_training
 from tests.conftest import REPOSITORY
+from training.fit import FitOptions
 from training.objective.denoise import DenoisingLoss
 from training.optim.optimizer import groups, train_only
 from training.trainer.settings import resolved
@@ -112,6 +114,7 @@ NO_TINY_SCHEDULE = (
 
 
 def composed(experiment: str, *more: str) -> Any:
+    register(FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         return resolved(compose("fit", [f"+experiment={experiment}", *more]))
 

@@ -1,6 +1,4 @@
-"""A public dataset that is a list of clips of public videos: entries, their clips, what may be done
-with them.
-"""
+"""A public dataset that lists clips of public videos: its entries, their clips and rights."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Clip
@@ -19,16 +17,16 @@ from datagen.engine.exclude import ids_in
 from datagen.sources.base import Source
 from datagen.sources.listed.cut import Cut
 from datagen.sources.listed.exact import Box
-from datagen.sources.listed.raw import Raw, retrieved, safe_name
+from datagen.sources.listed.raw import RawFiles, retrieved, safe_name
 
-__all__ = ["Bad", "Entry", "ListedSource", "Raw", "key_for", "safe_name"]
+__all__ = ["BadEntry", "Entry", "ListedSource", "RawFiles", "key_for", "safe_name"]
 
 BAD = "bad_metadata"
 OPTED_OUT = "removed:opted_out"
 
 
-class Bad(Exception):
-    """What is wrong with an entry of the list: a short reason, and the detail."""
+class BadEntry(Exception):
+    """An invalid entry of the list: a short reason, and the detail."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(reason, detail)
@@ -38,37 +36,33 @@ class Bad(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A clip as the dataset lists it. Of one with a `problem` only `id`, `detail` and perhaps
-    `video` are known.
-    """
+    """A clip as listed. With a `problem`, only `id`, `detail` and perhaps `video` are known."""
 
-    id: str  # the dataset's own, of two that are the same the second has a number behind it
-    video: str  # YouTube id, "" where that is unreadable
+    id: str  # the dataset's own; a repeated id has a number appended
+    video: str  # YouTube id, "" if unreadable
     problem: str | None = None  # bad_metadata:REASON, bad_frames:REASON or removed:opted_out
     detail: str = ""
-    span: tuple[float, float] = (
-        0.0,
-        0.0,
-    )  # [start, end) s of the video; with `fps` its first and last frame
-    fps: float | None = None  # of the stream that frames are numbered in
-    size: tuple[int, int] | None = (
-        None  # (width, height) px that `box` is given in; else in shares of the picture
-    )
-    box: Box | None = None  # left, top, right, bottom; None: all of the picture
-    archive: str | None = None  # the archive of pictures that the clip lies in; else its raw video
+    # [start, end) s of the video; with `fps`, the first and last frame
+    span: tuple[float, float] = (0.0, 0.0)
+    fps: float | None = None  # of the stream whose frames are numbered
+    # (width, height) px of the picture of `box`; without it, `box` is in shares of the picture
+    size: tuple[int, int] | None = None
+    box: Box | None = None  # left, top, right, bottom; None: the whole picture
+    archive: str | None = None  # the archive with the clip's pictures, if there is no raw video
     labels: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
-        """How long the clip is."""
+        """The length of the clip."""
         start, end = self.span
         return (end - start + 1) / self.fps if self.fps else end - start
 
 
 @dataclass
 class ListedSource(Source):
-    """`entries()` in an order that never changes; `plan()` gives a clip for each, also for those
-    with a problem.
+    """`entries()` are always in the same order; `plan()` gives a clip for each.
+
+    Entries with a problem become clips too, so that they are counted.
     """
 
     name: ClassVar[str]
@@ -109,16 +103,14 @@ class ListedSource(Source):
 
     @abstractmethod
     def listed(self) -> Iterator[Entry]:
-        """What the dataset lists, the same each time; UserError where the list is missing."""
+        """The entries of the list, always the same; UserError if the list is missing."""
 
     @abstractmethod
     def count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
 
     def entries(self) -> Iterator[Entry]:
-        """All that is listed; entries that have opted out, or whose id there was before, with that
-        as their problem.
-        """
+        """All entries; opt-outs and repeated ids have that as their problem."""
         seen: dict[str, int] = {}
         for entry in self.listed():
             seen[entry.id] = times = seen.get(entry.id, 0) + 1
@@ -127,7 +119,7 @@ class ListedSource(Source):
                     entry.id,
                     entry.video,
                     OPTED_OUT,
-                    "by the list of those who do not want to be here",
+                    "by the list of opt-outs",
                 )
             if times > 1:
                 problem = entry.problem or f"{BAD}:repeated_id"
@@ -155,8 +147,9 @@ class ListedSource(Source):
         return (self.clip(entry) for entry in self.entries())
 
     def clip(self, entry: Entry) -> Clip:
-        """Grouped by video, in whatever dataset. Its own span is all of what is cut; the video's is
-        in `source`.
+        """The clip of an entry, grouped by video across datasets.
+
+        Its span covers all of the cut video; the span in the raw video is in `source`.
         """
         source = {
             "name": self.name,
@@ -175,8 +168,8 @@ class ListedSource(Source):
             "labels": list(entry.labels),
         }
         source = {name: value for name, value in source.items() if value not in (None, "", [])}
-        # what is cut ends with the clip, and may last a little longer than its frames at the usual
-        # rate
+        # the cut video ends with the clip, but may be slightly longer than its frames at the
+        # nominal rate
         span = (0.0, round(entry.seconds + 1, 3))
         group = f"youtube:{entry.video}" if entry.video else ""
         whole = not self.shots or bool(entry.problem)
@@ -188,7 +181,7 @@ class ListedSource(Source):
             rights=self._rights(entry),
         )
 
-    def _rights(self, entry: Entry) -> Mapping[str, Any]:
+    def _rights(self, entry: Entry) -> Mapping[str, object]:
         day = self._retrieved.get(entry.video)
         return self.rights if day is None else {**self.rights, "retrieved": day}
 
@@ -197,21 +190,24 @@ class ListedSource(Source):
         return retrieved(Path(self.raw))
 
     def stage(self) -> Cut:
-        raw = Raw(str(Path(self.raw).absolute()), self.local and str(Path(self.local).absolute()))
+        raw = RawFiles(
+            str(Path(self.raw).absolute()), self.local and str(Path(self.local).absolute())
+        )
         return Cut(raw, self.archives(), float(self.margin), self.min_side, self.crf)
 
     def archives(self) -> str:
-        """The folder of the archives that entries name."""
+        """The folder of the archives that the entries name."""
         return ""
 
     def keep(self, entry: Entry) -> str:
-        """Cut an entry's clip for later, so that its raw file may go; "done" or the reason why
-        nothing is cut.
+        """Cut an entry's clip in advance, so that its raw file can be removed.
+
+        Returns "done", or the reason why it could not be cut.
         """
         return self.stage().keep(self.clip(entry))
 
     def advice(self, reasons: Mapping[tuple[str, str], int]) -> str | None:
-        """What to do about the clips that were lost, by (outcome, reason) -> number of clips."""
+        """What to do about lost clips, by (outcome, reason) -> number of clips."""
         missing = reasons.get(("invalid", "not_downloaded"), 0)
         if not missing:
             return None
@@ -221,14 +217,12 @@ class ListedSource(Source):
         )
 
     @cached_property
-    def _raw(self) -> Raw:
-        return Raw(self.raw, self.local)
+    def _raw(self) -> RawFiles:
+        return RawFiles(self.raw, self.local)
 
 
 def key_for(dataset: str, name: str) -> str:
-    """A key for a dataset's own id, whatever that is: what is readable of it, and eight digits of
-    its hash.
-    """
+    """A key for a dataset's own id: its plain characters, and eight digits of its hash."""
     digest = hashlib.sha256(f"{dataset}\x1f{name}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", name.removeprefix("Clip+")).strip("-_")[:60] or "clip"
     return f"{dataset}-{readable}-{digest}"

@@ -1,6 +1,4 @@
-"""The stage that cuts a listed clip out of its raw file: its frames and no others, its part of the
-picture.
-"""
+"""The stage that cuts a listed clip out of its raw file: exactly its frames and its region."""
 
 from __future__ import annotations
 
@@ -8,71 +6,77 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from datagen.core.errors import Invalid, Reject
 from datagen.core.files import canonical, write_atomically
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.stage import Stage
 from datagen.media import video
 from datagen.sources.listed import exact, frames
-from datagen.sources.listed.raw import Raw
+from datagen.sources.listed.raw import RawFiles
 
-CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is not kept
+CUTS = "cuts"  # folder beside the raw files, for clips whose raw file is removed
 OUTCOMES = {"filtered": Reject, "invalid": Invalid}
 _DECIDES = ("problem", "video", "span", "fps", "size", "box", "archive", "id")  # of a clip's source
 
 
+class _Footage(NamedTuple):
+    """What a cut is made from: (time, RGB) of each frame, the part to take, the nominal rate."""
+
+    frames: Iterator[tuple[float, np.ndarray]]
+    region: exact.Region
+    rate: Fraction
+    metrics: dict[str, Any]
+
+
 @dataclass
 class Cut(Stage):
-    """Leaves cut.mp4: as many pictures as the source has, each shown when the source shows it; no
-    sound.
-    """
+    """Writes cut.mp4: the source's frames at their original times, without sound."""
 
     name: ClassVar[str] = "source"
     version: ClassVar[int] = 2
     encodes: ClassVar[bool] = True
-    not_in_key: ClassVar[tuple[str, ...]] = ("raw", "archives")  # files are known by `of_clip`
+    not_in_key: ClassVar[tuple[str, ...]] = ("raw", "archives")  # `of_clip` identifies the files
 
-    raw: Raw
-    archives: str = ""  # folder of the archives that `archive` of a clip's source names
+    raw: RawFiles
+    archives: str = ""  # folder of the archives that clips name
     margin: float = 0.0
     min_side: int = 512
     crf: int = 12
 
-    def of_clip(self, clip: Clip) -> dict[str, Any]:
+    def of_clip(self, clip: Clip) -> dict[str, object]:
         return {"cut": _wanted(clip), "raw": self._raw_identity(clip)}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         if problem := clip.source.get("problem"):
             raise (Reject if problem.startswith("removed") else Invalid)(
                 problem, clip.source.get("detail", "")
             )
         path = workdir / "cut.mp4"
         if file := self._file(clip):
-            return Artefact(path, self._cut(clip, file, path, self.min_side))
-        return Artefact(path, self._kept(clip, path))
+            return Artifact(path, self._cut(clip, file, path, self.min_side))
+        return Artifact(path, self._take_kept(clip, path))
 
     def keep(self, clip: Clip) -> str:
-        """Cut a clip into the folder `cuts` beside the raw files, where this stage finds it when
-        its raw file is gone.
+        """Cut a clip into the folder `cuts` beside the raw files, for when its raw file is gone.
 
-        "done", or the reason why there is nothing to cut. Small ones are cut too: `min_side` may be
-        another when they are taken.
+        Returns "done", or the reason why it could not be cut. Small clips are cut too, as
+        `min_side` may be lower when they are used.
         """
         file = self._file(clip)
         assert file, f"the raw file of {clip.key} is not here"
         target = self._sidecar(clip)
-        before = self._said(clip)
+        before = self._read_kept(clip)
         if before and before["outcome"] == "done" and before["raw"] == _identity(file):
             return "done"
-        said: dict[str, Any] = {
+        record: dict[str, Any] = {
             "cut": _wanted(clip),
             "raw": _identity(file),
             "parameters": self.parameters(),
@@ -81,23 +85,23 @@ class Cut(Stage):
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as folder:
             path = Path(folder) / "cut.mp4"
             try:
-                said |= {"outcome": "done", "metrics": self._cut(clip, file, path, 0)}
+                record |= {"outcome": "done", "metrics": self._cut(clip, file, path, 0)}
                 os.replace(path, target.with_suffix(".mp4"))
             except Reject as reject:
-                said |= {
+                record |= {
                     "outcome": reject.outcome,
                     "reason": reject.reason,
                     "detail": reject.detail,
                 }
-        write_atomically(target, canonical(said).encode())
-        return said.get("reason", "done")
+        write_atomically(target, canonical(record).encode())
+        return record.get("reason", "done")
 
     def _cut(self, clip: Clip, file: Path, path: Path, min_side: int) -> dict[str, Any]:
-        told = clip.source
-        if "archive" in told:
-            shown, region, fps, metrics = self._from_archive(told, file)
+        source = clip.source
+        if "archive" in source:
+            shown, region, fps, metrics = self._from_archive(source, file)
         else:
-            shown, region, fps, metrics = self._from_video(told, file)
+            shown, region, fps, metrics = self._from_video(source, file)
         _refuse_small(metrics, min_side)
         first = last = 0.0
         with video.Writer(path, fps, self.crf) as writer:
@@ -105,31 +109,28 @@ class Cut(Stage):
                 first, last = (time if not writer.count else first), time
                 writer.write_at(region.of(rgb), time - first)
         if not writer.count:
-            raise Invalid("ends_early", f"{file.name} shows no picture of the clip")
-        place = [region.x, region.y, region.width, region.height]
+            raise Invalid("ends_early", f"{file.name} has no frame of the clip")
+        rectangle = [region.x, region.y, region.width, region.height]
         span = [round(first, 6), round(last, 6)]
-        return {"cut": {**metrics, "region": place, "frames": writer.count, "first_last": span}}
+        return {"cut": {**metrics, "region": rectangle, "frames": writer.count, "first_last": span}}
 
-    def _from_video(
-        self, told: Any, file: Path
-    ) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
-        """(time and picture of each frame, the part to take, usual rate, what is known of the
-        file).
-        """
+    def _from_video(self, source: Mapping[str, Any], file: Path) -> _Footage:
+        """The clip's frames and region in its raw video."""
         found = exact.stream(file)
         size = found.size
-        if "fps" in told:
-            wanted = told["size"][0], told["size"][1]
-            first, last = told["span"]
-            span = exact.seconds_of_frames(first, last, told["fps"], wanted, found)
+        if "fps" in source:
+            listed_size = source["size"][0], source["size"][1]
+            first, last = source["span"]
+            span = exact.seconds_of_frames(first, last, source["fps"], listed_size, found)
             own, region = (
-                exact.scaled_box(told["box"], wanted, size, margin) for margin in (0.0, self.margin)
+                exact.scaled_box(source["box"], listed_size, size, margin)
+                for margin in (0.0, self.margin)
             )
         else:
-            start, end = told["span"]
+            start, end = source["span"]
             span = exact.seconds(start, end, found)
             own, region = (
-                exact.square_of_shares(told["box"], size, margin) for margin in (0.0, self.margin)
+                exact.square_of_shares(source["box"], size, margin) for margin in (0.0, self.margin)
             )
         shown = ((frame.time, frame.rgb) for frame in video.read(file, span))
         metrics = {
@@ -138,24 +139,22 @@ class Cut(Stage):
             "fps": round(found.fps, 3),
             "side": own.side,
         }
-        return shown, region, rate(found.fps), metrics
+        return _Footage(shown, region, rate(found.fps), metrics)
 
-    def _from_archive(
-        self, told: Any, file: Path
-    ) -> tuple[Iterator[tuple[float, np.ndarray]], exact.Region, Any, Any]:
-        """The crop is made already; the rate is the one that is told."""
-        fps = rate(told["fps"])
-        rgb = next(frames.pictures(file, told["id"]))
+    def _from_archive(self, source: Mapping[str, Any], file: Path) -> _Footage:
+        """The clip's frames in its archive, already cropped; the rate is the listed one."""
+        fps = rate(source["fps"])
+        rgb = next(frames.pictures(file, source["id"]))
         height, width = rgb.shape[:2]
-        shown = ((float(n / fps), rgb) for n, rgb in enumerate(frames.pictures(file, told["id"])))
+        shown = ((float(n / fps), rgb) for n, rgb in enumerate(frames.pictures(file, source["id"])))
         region = exact.Region(0, 0, width // 2 * 2, height // 2 * 2)
         metrics = {
             "file": file.name,
             "size": [width, height],
-            "fps": told["fps"],
+            "fps": source["fps"],
             "side": region.side,
         }
-        return shown, region, fps, metrics
+        return _Footage(shown, region, fps, metrics)
 
     def _file(self, clip: Clip) -> Path | None:
         archive = clip.source.get("archive")
@@ -164,75 +163,75 @@ class Cut(Stage):
         path = Path(self.archives) / archive
         return path if path.is_file() else None
 
-    def _raw_identity(self, clip: Clip) -> Any:
+    def _raw_identity(self, clip: Clip) -> object:
         if "problem" in clip.source:
             return None
         if file := self._file(clip):
             return _identity(file)
-        return (self._said(clip) or {}).get("raw")
+        return (self._read_kept(clip) or {}).get("raw")
 
-    def _kept(self, clip: Clip, path: Path) -> dict[str, Any]:
-        """What `keep` left, put at `path`; its metrics."""
-        said = self._said(clip)
-        if said is None:
+    def _take_kept(self, clip: Clip, path: Path) -> dict[str, Any]:
+        """Put the clip that `keep` cut at `path`; returns its metrics."""
+        record = self._read_kept(clip)
+        if record is None:
             raise Invalid(
                 "not_downloaded",
                 f"{clip.source.get('archive') or clip.source['video']} is not here",
             )
-        if error := OUTCOMES.get(said["outcome"]):
-            raise error(said["reason"], said["detail"])
-        _refuse_small(said["metrics"]["cut"], self.min_side)
+        if error := OUTCOMES.get(record["outcome"]):
+            raise error(record["reason"], record["detail"])
+        _refuse_small(record["metrics"]["cut"], self.min_side)
         source = self._sidecar(clip).with_suffix(".mp4")
         try:
             os.link(source, path)
         except OSError:  # another disk
             shutil.copyfile(source, path)
-        return said["metrics"]
+        return record["metrics"]
 
-    def _said(self, clip: Clip) -> dict[str, Any] | None:
-        """What `keep` wrote of this clip, if it was cut as is wanted now."""
+    def _read_kept(self, clip: Clip) -> dict[str, Any] | None:
+        """The record that `keep` wrote for this clip, if it was cut with the same options."""
         try:
-            said = json.loads(self._sidecar(clip).read_bytes())
+            record = json.loads(self._sidecar(clip).read_bytes())
         except (OSError, ValueError):
             return None
-        is_same = said["cut"] == json.loads(canonical(_wanted(clip))) and _look(
-            said["parameters"]
-        ) == _look(self.parameters())
-        is_whole = said["outcome"] != "done" or self._sidecar(clip).with_suffix(".mp4").is_file()
-        return said if is_same and is_whole else None
+        is_same = record["cut"] == json.loads(canonical(_wanted(clip))) and _appearance(
+            record["parameters"]
+        ) == _appearance(self.parameters())
+        is_whole = record["outcome"] != "done" or self._sidecar(clip).with_suffix(".mp4").is_file()
+        return record if is_same and is_whole else None
 
     def _sidecar(self, clip: Clip) -> Path:
         return Path(self.raw.folder) / CUTS / f"{clip.key}.json"
 
 
 def rate(fps: float) -> Fraction:
-    """A rate as it is meant: 29.97 is 30000/1001."""
+    """The exact rate that is meant: 29.97 is 30000/1001."""
     ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
     near = Fraction(fps).limit_denominator(1000)
     rates = [Fraction(round(fps)), ntsc, near]
     return next((r for r in rates if r and abs(float(r) / fps - 1) < 2e-4), near or Fraction(1))
 
 
-def _wanted(clip: Clip) -> dict[str, Any]:
-    """All that decides what is cut, besides the raw file."""
+def _wanted(clip: Clip) -> dict[str, object]:
+    """Everything that decides what is cut, besides the raw file."""
     return {name: clip.source.get(name) for name in _DECIDES}
 
 
-def _look(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Those that decide how a cut looks, not whether it is taken."""
+def _appearance(parameters: Mapping[str, object]) -> dict[str, object]:
+    """The parameters that decide how a cut looks, not whether it is used."""
     return {name: value for name, value in parameters.items() if name != "min_side"}
 
 
 def _refuse_small(metrics: dict[str, Any], least: int) -> None:
-    """Reject where the dataset's own part of the picture, without margin, has a shorter side."""
+    """Reject if the shorter side of the dataset's own region, without margin, is too small."""
     side = metrics.get(
         "side", min(metrics.get("region", [0])[-2:])
-    )  # older cuts tell only what was cut
+    )  # records of older cuts have only the region
     if side < least:
         size = "{} x {}".format(*metrics["size"])
         raise Reject(
             "small_picture",
-            f"the clip's part of {size} px is {side} px, at least {least} are asked for",
+            f"the clip's part of {size} px is {side} px, at least {least} are required",
         )
 
 

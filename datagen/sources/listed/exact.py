@@ -1,9 +1,8 @@
-"""Which frames and which part of a downloaded video are a listed clip, by the rules of the
-datasets' own programs.
+"""The frames and the region of a listed clip in its raw video, by the datasets' own rules.
 
-CelebV-HQ: seconds, and a box in shares of the picture (its download_and_process.py). VFHQ: frame
-numbers of the stream that the authors had, and a box in its pixels (its processing script); what is
-served today may be another stream.
+CelebV-HQ gives seconds, and a box in shares of the picture (its download_and_process.py). VFHQ
+gives frame numbers and a box in pixels of the authors' stream (its processing script); the host may
+serve another stream today.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from datagen.core.limits import MAX_RATE
 from datagen.media import video
 
 EXPANSION = 0.02  # of the picture, on each side of CelebV-HQ's boxes
-SAME_RATE = 5e-4  # as a share: tells 23.976 from 24 fps
-LATE = 0.5  # s by which a video may end before a clip does
+SAME_RATE = 5e-4  # relative; distinguishes 23.976 from 24 fps
+LATE = 0.5  # s by which a video may be shorter than its clip
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Size = tuple[int, int]  # width, height, px
 
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a picture, px; its sides are even."""
+    """A region of a picture in px; its sides are even."""
 
     x: int
     y: int
@@ -36,7 +35,7 @@ class Region:
 
     @property
     def side(self) -> int:
-        """The shorter one."""
+        """The shorter side."""
         return min(self.width, self.height)
 
     def of(self, rgb: np.ndarray) -> np.ndarray:
@@ -45,9 +44,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Stream:
-    """The pictures of a file: when each is shown, s from the first, in order; and their upright
-    size.
-    """
+    """The frames of a file: their times from the first one in s, sorted, and their upright size."""
 
     times: np.ndarray  # float64 [N]
     size: Size
@@ -60,9 +57,7 @@ class Stream:
 
 
 def stream(path: Path) -> Stream:
-    """Of a video file; only its index is read, nothing is decoded but the first picture. Raises
-    Invalid.
-    """
+    """The stream of a video file; only its index is read and one frame decoded. Raises Invalid."""
     stat = path.stat()
     return _stream(str(path), stat.st_size, stat.st_mtime_ns)
 
@@ -72,7 +67,7 @@ def seconds_of_frames(
 ) -> tuple[float, float]:
     """[start, end) s of the frames first..last of the authors' stream of `fps` and `size`.
 
-    By number where rate and size are the same, else by time. Raises Invalid("ends_early").
+    If rate and size match, frames are counted; else times are used. Raises Invalid("ends_early").
     """
     if found.size == size and abs(found.fps / fps - 1) < SAME_RATE:
         if last >= len(found.times):
@@ -83,23 +78,22 @@ def seconds_of_frames(
         before = found.times[first - 1] if first else -1.0
         after = found.times[last + 1] if last + 1 < len(found.times) else found.times[last] + 1.0
         return (before + found.times[first]) / 2, (found.times[last] + after) / 2
-    early = 0.5 / max(fps, found.fps)  # half a frame, so that rounded times decide nothing
+    early = 0.5 / max(fps, found.fps)  # half a frame, so that rounding of times has no effect
     span = first / fps - early, (last + 1) / fps - early
     _reached(span[1], found)
     return span
 
 
 def seconds(start: float, end: float, found: Stream) -> tuple[float, float]:
-    """[start, end) s, if the video is as long. Raises Invalid("ends_early")."""
+    """[start, end) s, if the video is long enough. Raises Invalid("ends_early")."""
     _reached(end, found)
     return start, end
 
 
 def square_of_shares(box: Box, size: Size, margin: float = 0.0) -> Region:
-    """CelebV-HQ's square: the box, expanded, in whole px; then half its shorter side, whole, about
-    its middle.
+    """CelebV-HQ's square: as wide as the shorter side of the expanded box, around its centre.
 
-    A middle between two pixels is taken as the one to the left or above. `margin`: see `widened`.
+    A centre between two pixels is rounded to the left or up. `margin`: see `widened`.
     """
     (width, height), (left, top, right, bottom) = size, box
     x0, x1 = round(max(left - EXPANSION, 0) * width), round(min(right + EXPANSION, 1) * width)
@@ -110,7 +104,7 @@ def square_of_shares(box: Box, size: Size, margin: float = 0.0) -> Region:
 
 
 def scaled_box(box: Box, given: Size, size: Size, margin: float = 0.0) -> Region:
-    """VFHQ's box, in px of a picture of `given` size, in one of another size."""
+    """VFHQ's box, scaled from a picture of size `given` to one of size `size`."""
     across, down = size[0] / given[0], size[1] / given[1]
     left, top, right, bottom = box
     edges = round(left * across), round(top * down), round(right * across), round(bottom * down)
@@ -118,9 +112,7 @@ def scaled_box(box: Box, given: Size, size: Size, margin: float = 0.0) -> Region
 
 
 def widened(edges: tuple[int, int, int, int], size: Size, margin: float) -> Region:
-    """A region with `margin` times its shorter side more on all sides, as far as the picture
-    goes.
-    """
+    """The region, widened on all sides by `margin` times its shorter side, within the picture."""
     left, top, right, bottom = edges
     more = round(margin * min(right - left, bottom - top))
     left, top = max(left - more, 0), max(top - more, 0)
@@ -135,7 +127,7 @@ def _reached(end: float, found: Stream) -> None:
 
 @lru_cache(maxsize=4)
 def _stream(path: str, size: int, mtime_ns: int) -> Stream:
-    """Clips of one video come one after the other."""
+    """Cached, since the clips of a video are cut one after another."""
     probe = video.probe(path)
     found = Stream(video.times(path), (probe.width, probe.height))
     if found.fps > MAX_RATE:

@@ -1,7 +1,6 @@
-"""Clips that are handed out as archives of pictures: what is in them, and a clip's pictures in
-order.
+"""Reads clips that are released as archives of pictures.
 
-Archives are not trusted: nothing is unpacked to disk, and no picture larger than expected is
+Archives are not trusted: nothing is unpacked to disk, and pictures that are too large are not
 decoded.
 """
 
@@ -27,26 +26,25 @@ _PICTURE = re.compile(r"(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Group:
-    """The pictures of one clip: members of an archive by their number, or what is wrong with their
-    names.
-    """
+class ArchivedClip:
+    """The pictures of one clip in an archive, by number; `problem` if their names are invalid."""
 
     clip: str
     members: tuple[tuple[int, zipfile.ZipInfo], ...]
     problem: str = ""
 
 
-def groups(archive: Path) -> dict[str, Group]:
-    """The clips of an archive, by name, in whatever order its members are. UserError where it is
-    none.
+def groups(archive: Path) -> dict[str, ArchivedClip]:
+    """The clips of an archive by name, whatever the order of its members.
+
+    UserError if it is not an archive.
     """
     stat = archive.stat()
     return _opened(str(archive), stat.st_size, stat.st_mtime_ns)[1]
 
 
 def pictures(archive: Path, clip: str) -> Iterator[np.ndarray]:
-    """A clip's pictures in order of their numbers, RGB uint8 [H, W, 3] of one size.
+    """A clip's pictures by number, RGB uint8 [H, W, 3], all of one size.
 
     Raises Invalid("damaged" | "too_large" | "frames_missing" | "size_changes" | "no_frames").
     """
@@ -61,13 +59,13 @@ def pictures(archive: Path, clip: str) -> Iterator[np.ndarray]:
         rgb = _picture(file, info)
         if rgb.shape != (shape := shape or rgb.shape):
             raise Invalid(
-                "size_changes", f"{info.filename} is no picture of the size of those before"
+                "size_changes", f"{info.filename} differs in size from the pictures before"
             )
         yield rgb
 
 
 def is_safe(name: str) -> bool:
-    """False for names of members that lead out of a folder."""
+    """False if the name of a member would lead out of a folder."""
     path = PurePosixPath(name)
     return not (path.is_absolute() or ".." in path.parts or re.search(r"[\\:\x00-\x1f]", name))
 
@@ -78,12 +76,14 @@ def _check_numbers(numbers: list[int]) -> None:
             raise Invalid("frames_missing", f"after picture {before} comes {after}")
 
 
-@lru_cache(maxsize=1)  # the list of members of a large archive takes long to read, and much memory
-def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[str, Group]]:
+@lru_cache(maxsize=1)  # reading the members of a large archive takes time and memory
+def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[str, ArchivedClip]]:
     try:
         file = zipfile.ZipFile(path)
     except BROKEN_ZIP as error:
-        raise UserError(f"{path} is no whole zip archive ({error}): fetch it again.") from None
+        raise UserError(
+            f"{path} is not a complete zip archive ({error}): fetch it again."
+        ) from None
     found: dict[str, dict[int, zipfile.ZipInfo]] = {}
     problems: dict[str, str] = {}
     for info in file.infolist():
@@ -98,13 +98,13 @@ def _opened(path: str, size: int, mtime_ns: int) -> tuple[zipfile.ZipFile, dict[
             problems[clip] = "repeated_frame"
         found.setdefault(clip, {})[int(match[1])] = info
     return file, {
-        clip: Group(clip, tuple(sorted(found[clip].items())), problems.get(clip, ""))
+        clip: ArchivedClip(clip, tuple(sorted(found[clip].items())), problems.get(clip, ""))
         for clip in sorted(found)
     }
 
 
 def _clip_of(path: PurePosixPath) -> str:
-    """The folder that is named as a clip, else the one that the picture is in."""
+    """The name of the clip's folder (Clip+...), else of the picture's folder."""
     return next((part for part in path.parts[:-1] if part.startswith("Clip+")), path.parent.name)
 
 
@@ -115,9 +115,8 @@ def _picture(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         raise Invalid("too_large", f"{info.filename} has {info.file_size} bytes")
     try:
         with file.open(info) as member, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # the bound here is lower
+            # the bound here is lower
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(member.read(MAX_BYTES)), formats=("PNG", "JPEG"))
             if picture.width * picture.height > MAX_PIXELS:
                 raise Invalid(

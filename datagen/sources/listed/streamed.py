@@ -1,4 +1,4 @@
-"""The members of a large JSON object one after the other, in the memory that one of them takes."""
+"""Reads the members of a large JSON object one by one, with only one of them in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from datagen.core.errors import UserError
 from datagen.core.limits import MAX_ENTRIES, MAX_JSON
@@ -16,11 +16,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder().raw_decode
 
 
-def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
-    """("", name, value) of an object's members; of the member `inside`, (inside, name, value) of
-    its own instead.
+def members(path: Path, inside: str) -> Iterator[tuple[str, str, object]]:
+    """("", name, value) of an object's members.
 
-    Names that occur twice are given twice. UserError where the file is no such JSON.
+    The member `inside` is replaced by its own members, as (inside, name, value). Repeated names are
+    given repeatedly. UserError if the file is not such JSON.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -28,19 +28,19 @@ def members(path: Path, inside: str) -> Iterator[tuple[str, str, Any]]:
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} is no whole JSON of the expected form ({reason}): fetch it again."
+            f"{path} is not complete JSON of the expected form ({reason}): fetch it again."
         ) from None
 
 
-def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, Any]]:
-    for count, (place, name) in enumerate(_names(text, inside)):
+def _walk(text: _Text, inside: str) -> Iterator[tuple[str, str, object]]:
+    for count, (parent, name) in enumerate(_names(text, inside)):
         if count == MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES} members")
-        yield place, name, text.value()
+        yield parent, name, text.value()
 
 
 def _names(text: _Text, inside: str) -> Iterator[tuple[str, str]]:
-    """(member that it is in, or "", name); after each its value is to be read."""
+    """(parent member or "", name); the caller must read the value after each."""
     for name in text.names():
         if name == inside:
             yield from ((inside, inner) for inner in text.names())
@@ -49,7 +49,7 @@ def _names(text: _Text, inside: str) -> Iterator[tuple[str, str]]:
 
 
 class _Text:
-    """A text of which only what is being read is held."""
+    """A text of which only the current part is in memory."""
 
     def __init__(self, file: IO[str]):
         self.file = file
@@ -58,7 +58,7 @@ class _Text:
         self.ended = False
 
     def names(self) -> Iterator[str]:
-        """The names of the object that begins here; after each its value is to be read."""
+        """The names of the object that begins here; the caller must read the value after each."""
         self._take("{")
         while self._next() != "}":
             name = self.value()
@@ -70,14 +70,14 @@ class _Text:
                 self._take(",")
         self._take("}")
 
-    def value(self) -> Any:
-        """The value that begins here."""
+    def value(self) -> object:
+        """Read the value that begins here."""
         self._next()
         while True:
             try:
                 value, end = _DECODE(self.held, self.at)
                 after = self.held[end : end + 2]
-                if after.strip("0123456789.eE+-") or self.ended:  # else a number may go on
+                if after.strip("0123456789.eE+-") or self.ended:  # else a number may continue
                     self.at = end
                     return value
             except json.JSONDecodeError as error:
@@ -86,9 +86,9 @@ class _Text:
             self._more()
 
     def _next(self) -> str:
-        """The character that comes next, white space left out."""
+        """The next character that is not white space."""
         while True:
-            self.at = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr]  # it matches nothing too
+            self.at = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr]  # it matches the empty string
             if self.at < len(self.held) or self.ended:
                 return self.held[self.at : self.at + 1]
             self._more()
@@ -99,7 +99,7 @@ class _Text:
         self.at += 1
 
     def _more(self) -> None:
-        """As much again as is held, so that a value of any length is tried only a few times."""
+        """Double the text in memory, so that even a long value is parsed only a few times."""
         rest = self.held[self.at :]
         if len(rest) > MAX_JSON:
             raise ValueError(f"a value has more than {MAX_JSON} characters")

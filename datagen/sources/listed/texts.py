@@ -1,6 +1,6 @@
-"""Small text files in a folder or a zip archive, one after the other in order of their names.
+"""Reads small text files in a folder or a zip archive, one by one, sorted by name.
 
-Archives are not trusted: nothing is unpacked to disk, and no text longer than expected is read.
+Archives are not trusted: nothing is unpacked to disk, and texts that are too long are not read.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from datagen.sources.listed.frames import is_safe
 MAX_BYTES = 16 * 2**20  # of one text
 
 
-def count(place: Path) -> int:
-    """How many there are."""
-    if place.is_dir():
-        return len(_paths(place))
-    with _archive(place) as file:
-        return len(_infos(file, place))
+def count(path: Path) -> int:
+    """The number of text files."""
+    if path.is_dir():
+        return len(_paths(path))
+    with _archive(path) as file:
+        return len(_infos(file, path))
 
 
-def read(place: Path) -> Iterator[tuple[str, bytes | str]]:
-    """(name without suffix, content, or as text the reason why it cannot be read). UserError where
-    there are none.
+def read(path: Path) -> Iterator[tuple[str, bytes | str]]:
+    """(name without suffix, its content as bytes, or as str the reason why it is unreadable).
+
+    UserError if there are none.
     """
-    if place.is_dir():
-        yield from ((path.stem, _content(path)) for path in _paths(place))
+    if path.is_dir():
+        yield from ((path.stem, _content(path)) for path in _paths(path))
         return
-    with _archive(place) as file:
+    with _archive(path) as file:
         yield from (
-            (PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, place)
+            (PurePosixPath(info.filename).stem, _member(file, info)) for info in _infos(file, path)
         )
 
 
@@ -58,7 +59,9 @@ def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except BROKEN_ZIP as error:
-        raise UserError(f"{path} is no whole zip archive ({error}): fetch it again.") from None
+        raise UserError(
+            f"{path} is not a complete zip archive ({error}): fetch it again."
+        ) from None
 
 
 def _infos(file: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:

@@ -62,42 +62,166 @@ class Look:
     points: np.ndarray  # float32 [478, 3] px
 
 
-# fmt: off
 PEOPLE = (
-    Person("person00", width=-0.02, iris=(92, 104, 96), background=(142, 156, 176), suit=(8, 2, -18)),
-    Person("person01", width=0.09, jaw=0.13, chin=0.12, cheeks=-0.02, nose=0.18, mouth=0.06, brows=-0.10, eyes=0.02,
-           hair_volume=-0.16, skin=(54, 16, 24), hair=(15, 2, 4), suit=(12, 14, 10), lip_red=3, brow_dark=0.7,
-           stubble=0.5, iris=(52, 32, 22), background=(196, 178, 150)),
-    Person("person02", width=-0.09, jaw=-0.10, chin=-0.09, nose=-0.12, mouth=-0.08, lips=0.25, brows=0.14, eyes=0.03,
-           hair_volume=0.07, skin=(80, 9, 15), hair=(30, 24, 26), suit=(14, -18, 4), lip_red=14, iris=(70, 110, 80),
-           background=(96, 120, 116)),
-    Person("person03", width=0.06, jaw=-0.09, chin=0.07, cheeks=0.05, nose=0.26, mouth=0.10, lips=0.22, brows=0.06,
-           eyes=0.01, hair_volume=-0.05, skin=(37, 14, 20), hair=(9, 1, 2), suit=(26, 8, 34), lip_red=15, brow_dark=0.5,
-           iris=(40, 24, 16), background=(204, 200, 194)),
-    Person("person04", width=0.12, jaw=0.07, chin=-0.10, cheeks=0.12, nose=0.08, mouth=-0.05, brows=0.05, eyes=-0.02,
-           hair_volume=0.03, skin=(79, 15, 14), hair=(74, 2, 22), suit=(6, 22, -16), lip_red=6, iris=(86, 120, 150),
-           background=(120, 96, 104)),
-    Person("person05", width=-0.07, jaw=0.03, chin=0.07, cheeks=-0.05, nose=0.02, mouth=0.04, lips=0.05, brows=-0.12,
-           eyes=-0.03, hair_volume=-0.18, skin=(69, 12, 25), hair=(60, 0, 2), suit=(16, 0, 2), lip_red=9, brow_dark=0.4,
-           stubble=0.3, iris=(110, 124, 134), background=(70, 78, 92)),
-    Person("person06", width=0.05, jaw=-0.10, chin=-0.04, cheeks=0.03, nose=-0.04, mouth=-0.10, lips=0.15, brows=0.20,
-           eyes=0.05, hair_volume=-0.06, skin=(73, 9, 28), hair=(13, 0, 0), suit=(10, 26, 14), lip_red=10,
-           brow_dark=0.4, iris=(46, 30, 22), background=(176, 190, 178)),
-    Person("person07", width=-0.03, jaw=0.14, chin=0.06, cheeks=0.04, nose=0.12, mouth=0.12, lips=-0.1, brows=-0.06,
-           eyes=0.0, hair_volume=0.02, skin=(62, 18, 22), hair=(34, 12, 18), suit=(18, -6, -28), brow_dark=0.5,
-           stubble=0.7, iris=(74, 92, 60), background=(132, 140, 120)),
+    Person(
+        "person00", width=-0.02, iris=(92, 104, 96), background=(142, 156, 176), suit=(8, 2, -18)
+    ),
+    Person(
+        "person01",
+        width=0.09,
+        jaw=0.13,
+        chin=0.12,
+        cheeks=-0.02,
+        nose=0.18,
+        mouth=0.06,
+        brows=-0.10,
+        eyes=0.02,
+        hair_volume=-0.16,
+        skin=(54, 16, 24),
+        hair=(15, 2, 4),
+        suit=(12, 14, 10),
+        lip_red=3,
+        brow_dark=0.7,
+        stubble=0.5,
+        iris=(52, 32, 22),
+        background=(196, 178, 150),
+    ),
+    Person(
+        "person02",
+        width=-0.09,
+        jaw=-0.10,
+        chin=-0.09,
+        nose=-0.12,
+        mouth=-0.08,
+        lips=0.25,
+        brows=0.14,
+        eyes=0.03,
+        hair_volume=0.07,
+        skin=(80, 9, 15),
+        hair=(30, 24, 26),
+        suit=(14, -18, 4),
+        lip_red=14,
+        iris=(70, 110, 80),
+        background=(96, 120, 116),
+    ),
+    Person(
+        "person03",
+        width=0.06,
+        jaw=-0.09,
+        chin=0.07,
+        cheeks=0.05,
+        nose=0.26,
+        mouth=0.10,
+        lips=0.22,
+        brows=0.06,
+        eyes=0.01,
+        hair_volume=-0.05,
+        skin=(37, 14, 20),
+        hair=(9, 1, 2),
+        suit=(26, 8, 34),
+        lip_red=15,
+        brow_dark=0.5,
+        iris=(40, 24, 16),
+        background=(204, 200, 194),
+    ),
+    Person(
+        "person04",
+        width=0.12,
+        jaw=0.07,
+        chin=-0.10,
+        cheeks=0.12,
+        nose=0.08,
+        mouth=-0.05,
+        brows=0.05,
+        eyes=-0.02,
+        hair_volume=0.03,
+        skin=(79, 15, 14),
+        hair=(74, 2, 22),
+        suit=(6, 22, -16),
+        lip_red=6,
+        iris=(86, 120, 150),
+        background=(120, 96, 104),
+    ),
+    Person(
+        "person05",
+        width=-0.07,
+        jaw=0.03,
+        chin=0.07,
+        cheeks=-0.05,
+        nose=0.02,
+        mouth=0.04,
+        lips=0.05,
+        brows=-0.12,
+        eyes=-0.03,
+        hair_volume=-0.18,
+        skin=(69, 12, 25),
+        hair=(60, 0, 2),
+        suit=(16, 0, 2),
+        lip_red=9,
+        brow_dark=0.4,
+        stubble=0.3,
+        iris=(110, 124, 134),
+        background=(70, 78, 92),
+    ),
+    Person(
+        "person06",
+        width=0.05,
+        jaw=-0.10,
+        chin=-0.04,
+        cheeks=0.03,
+        nose=-0.04,
+        mouth=-0.10,
+        lips=0.15,
+        brows=0.20,
+        eyes=0.05,
+        hair_volume=-0.06,
+        skin=(73, 9, 28),
+        hair=(13, 0, 0),
+        suit=(10, 26, 14),
+        lip_red=10,
+        brow_dark=0.4,
+        iris=(46, 30, 22),
+        background=(176, 190, 178),
+    ),
+    Person(
+        "person07",
+        width=-0.03,
+        jaw=0.14,
+        chin=0.06,
+        cheeks=0.04,
+        nose=0.12,
+        mouth=0.12,
+        lips=-0.1,
+        brows=-0.06,
+        eyes=0.0,
+        hair_volume=0.02,
+        skin=(62, 18, 22),
+        hair=(34, 12, 18),
+        suit=(18, -6, -28),
+        brow_dark=0.5,
+        stubble=0.7,
+        iris=(74, 92, 60),
+        background=(132, 140, 120),
+    ),
 )
-# fmt: on
 _BRIDGE = 6  # on the nose between the eyes, the still middle of the face
 
 
 def person(index: int) -> Person:
-    """The person with this number: the first ones by hand, the others varied from them."""
-    if index < len(PEOPLE):
-        return PEOPLE[index]
-    rng = np.random.default_rng(seed_of("person", index))
+    """The person of the sample with this number: the first by hand, the others varied from them."""
+    return PEOPLE[index] if index < len(PEOPLE) else _varied("person", index)
+
+
+def donor(index: int) -> Person:
+    """Somebody who is no `person`, whatever the number: donors are nobody of the sample."""
+    return _varied("donor", index)
+
+
+def _varied(family: str, index: int) -> Person:
+    """Number `index` of a family of people that no other family shares."""
+    rng = np.random.default_rng(seed_of(family, index))
     shape, colours, scene = (PEOPLE[i] for i in rng.integers(len(PEOPLE), size=3))
-    changes: dict[str, Any] = {"name": f"person{index:02d}", "suit": scene.suit}
+    changes: dict[str, Any] = {"name": f"{family}{index:02d}", "suit": scene.suit}
     for name in ("width", "jaw", "chin", "nose", "mouth"):
         changes[name] = float(np.clip(getattr(shape, name) + rng.normal(0, 0.035), -0.15, 0.25))
     for name in ("skin", "hair", "iris", "lip_red", "brow_dark", "stubble"):

@@ -1,10 +1,10 @@
-// What moves in the report. Every word from data becomes text or a property, never HTML.
+// The interactive parts of the report. Text from data becomes text or a property, never HTML.
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const { columns, rows } = read("table-data");
 const extremes = read("extremes-data");
-const place = new Map(columns.map(({ name }, index) => [name, index]));
+const indexOf = new Map(columns.map(({ name }, index) => [name, index]));
 const byKey = new Map(rows.map((row) => [row[0], row]));
-const CHOICES = 40; // values of a column, at most, that are offered as a list
+const CHOICES = 40; // a column with at most this many values is filtered by a list
 
 /** A new element with properties and children. */
 function make(name, properties = {}, ...children) {
@@ -13,7 +13,7 @@ function make(name, properties = {}, ...children) {
   return element;
 }
 
-/** Key -> the article with its pictures, wherever in the page it is. */
+/** Key -> the article with its pictures, wherever it is in the page. */
 const cards = new Map();
 for (const root of [document.getElementById("pool").content, document]) {
   for (const card of root.querySelectorAll("article[data-key]")) {
@@ -24,12 +24,12 @@ for (const root of [document.getElementById("pool").content, document]) {
 
 const pictured = [...cards.values()].filter((card) => card.querySelector("img")).length;
 
-/** A clip's key that opens it. */
+/** A clip's key, as a button that opens the clip. */
 function opener(key) {
   return make("button", { type: "button", className: "open", textContent: key });
 }
 
-const words = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
+const textOf = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
 
 /* ---- colours ---- */
 
@@ -46,7 +46,7 @@ function extreme(key, name) {
   for (const value of card.querySelectorAll("[data-measure]")) {
     value.classList.toggle("chosen", value.dataset.measure === name);
   }
-  card.querySelector(".facts").prepend(make("strong", { textContent: words(byKey.get(key)?.[place.get(name)]) }));
+  card.querySelector(".facts").prepend(make("strong", { textContent: textOf(byKey.get(key)?.[indexOf.get(name)]) }));
   return card;
 }
 
@@ -77,14 +77,14 @@ function open(key) {
   const none = make("p", { className: "note" }, `Not among the ${pictured} clips that this report has pictures of.`);
   document.getElementById("detail-title").textContent = key;
   document.getElementById("detail-pictures").replaceChildren(...(pictures.length ? pictures : [none]));
-  document.getElementById("detail-values").replaceChildren(...told(row));
+  document.getElementById("detail-values").replaceChildren(...details(row));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }
 
-/** What is known of a clip, besides its key. */
-function told(row) {
-  const pairs = columns.map((column, index) => [column, words(row[index])]);
+/** All values of a clip except its key. */
+function details(row) {
+  const pairs = columns.map((column, index) => [column, textOf(row[index])]);
   return pairs
     .filter(([column, text]) => column.kind !== "key" && text !== "")
     .map(([column, text]) =>
@@ -92,7 +92,7 @@ function told(row) {
     );
 }
 
-/** The next clip before or after this one that the filters leave, in the order of the table. */
+/** Open the previous or next clip that passes the filters, in the order of the table. */
 function step(by) {
   const keys = (search) => table.rows({ search }).data().toArray().map((row) => row[0]);
   const [all, left] = [keys("none"), new Set(keys("applied"))];
@@ -115,7 +115,7 @@ dialog.addEventListener("click", ({ target }) => target === dialog && dialog.clo
 const picture = { title: "picture", unit: "", about: "", kind: "picture" };
 const shown = [picture, ...columns];
 
-/** Numbers; what was not measured comes last, whichever way they are sorted. */
+/** Numbers; missing ones come last in both directions. */
 DataTable.type("measured", {
   className: "dt-type-numeric",
   order: {
@@ -129,9 +129,9 @@ function thumbnail(row) {
   return source ? make("img", { src: source, alt: "", className: "thumbnail" }) : "";
 }
 
-const titled = (cell, value) => (cell.title = words(value));
+const titled = (cell, value) => (cell.title = textOf(value));
 
-/** A column that shows something else than it is sorted by. DataTables reads what it searches as HTML: escaped. */
+/** A column that is shown and sorted by different values. DataTables searches HTML, so text is escaped. */
 const escaped = DataTable.render.text();
 const shows = (display, plain = (value) => value) => (value, type, row) =>
   type === "display" ? display(value, row) : type === "filter" ? escaped.filter(plain(value)) : plain(value);
@@ -140,8 +140,8 @@ const KINDS = {
   picture: { data: null, orderable: false, searchable: false, render: shows((_, row) => thumbnail(row), () => "") },
   key: { type: "string", className: "key", createdCell: titled, render: shows(opener) },
   word: { type: "string", createdCell: titled, render: escaped },
-  list: { type: "string", createdCell: titled, render: shows((list) => make("span", {}, words(list)), words) },
-  number: { type: "measured", render: shows(words) },
+  list: { type: "string", createdCell: titled, render: shows((list) => make("span", {}, textOf(list)), textOf) },
+  number: { type: "measured", render: shows(textOf) },
 };
 
 const titles = make("tr");
@@ -153,7 +153,7 @@ shown.forEach((column, index) => {
   filters.append(make("td", { className: `filter ${column.kind}` }, ...fields(column, index)));
 });
 
-/** What a column is filtered by: bounds for numbers, a choice where there are few values, else a part of the word. */
+/** The filters of a column: bounds for numbers, a list if there are few values, else a part of the text. */
 function fields(column, index) {
   if (column.kind === "picture") return [];
   if (column.kind === "number") return [bound(column, index, "least", "≥"), bound(column, index, "most", "≤")];
@@ -190,13 +190,13 @@ function part(column, index) {
   const field = make("input", { type: "search", placeholder: "contains", title: name, ariaLabel: name });
   field.addEventListener("input", () => {
     const wanted = field.value.toLowerCase();
-    filter(field, index, "part", wanted, (_, row) => words(row[index - 1]).toLowerCase().includes(wanted));
+    filter(field, index, "part", wanted, (_, row) => textOf(row[index - 1]).toLowerCase().includes(wanted));
   });
   return field;
 }
 
-/** Columns in which no clip has anything are hidden at first. */
-const known = (at) => at < 0 || !rows.length || rows.some((row) => words(row[at]) !== "");
+/** Columns without any value are hidden at first. */
+const known = (at) => at < 0 || !rows.length || rows.some((row) => textOf(row[at]) !== "");
 
 const chooser = {
   extend: "colvis",
@@ -208,7 +208,7 @@ const chooser = {
 const language = {
   search: "Search",
   emptyTable: "There is no clip.",
-  zeroRecords: "No clip is like that.",
+  zeroRecords: "No clip matches.",
   entries: { _: "clips", 1: "clip" },
 };
 const head = make("thead", {}, titles, filters);
@@ -231,7 +231,7 @@ const table = new DataTable(element, {
   language,
 });
 
-/** Set a filter of a column or, where `on` is empty, drop it, and draw. */
+/** Set a filter of a column, or remove it if `on` is empty, and redraw. */
 function filter(field, index, name, on, test) {
   field.classList.toggle("on", Boolean(on));
   table.column(index).search.fixed(name, on ? test : null).draw();
@@ -239,7 +239,7 @@ function filter(field, index, name, on, test) {
 
 const outcomes = document.getElementById("switch");
 function show(which) {
-  const kept = place.get("outcome");
+  const kept = indexOf.get("outcome");
   const test = (_, row) => (row[kept] === "kept") === (which === "kept");
   for (const button of outcomes.querySelectorAll("[data-show]")) {
     button.setAttribute("aria-pressed", button.dataset.show === which);
@@ -269,7 +269,7 @@ element.tBodies[0].addEventListener("click", ({ target }) => {
   if (row) open(row[0]);
 });
 
-/* ---- contents: which part is read ---- */
+/* ---- contents: mark the part in view ---- */
 
 const spy = new IntersectionObserver(
   (seen) => {

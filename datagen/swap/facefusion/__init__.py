@@ -68,9 +68,11 @@ class FaceFusion(NetworkStage, FrameSwap):
     def check(self) -> None:
         super().check()
         if not (os.path.isfile(str(self.python)) and os.access(str(self.python), os.X_OK)):
-            told = f"swap=facefusion runs in an interpreter of its own, and {self.python} is none"
+            problem = (
+                f"swap=facefusion runs in an interpreter of its own, and {self.python} is none"
+            )
             raise UserError(
-                f"{told}: make it with `make facefusion-env`, or name one with swap.python."
+                f"{problem}: make it with `make facefusion-env`, or name one with swap.python."
             )
         refuse_missing("facefusion", Path(str(self.model)), "swap.model")
         try:
@@ -84,9 +86,9 @@ class FaceFusion(NetworkStage, FrameSwap):
                 f"{self.model} cannot be loaded in {self.python} ({full}): free memory there."
             ) from None
         except Died as died:
-            told = f"the worker of swap=facefusion ({self.python}) {died} before it was ready"
+            problem = f"the worker of swap=facefusion ({self.python}) {died} before it was ready"
             raise UserError(
-                f"{told}: make its interpreter again with `make facefusion-env`."
+                f"{problem}: make its interpreter again with `make facefusion-env`."
             ) from None
 
     @cached_property
@@ -103,20 +105,20 @@ class FaceFusion(NetworkStage, FrameSwap):
             raise UserError(self._sentence(answer["error"], answer["text"], answer["name"]))
         if self.gpus and not answer["gpu"]:
             worker.end()
-            told = f"swap.gpus is {self.gpus:g} and the torch of {self.python} sees no GPU"
-            raise UserError(f"{told}: install one that does there, or swap.gpus=0.")
+            problem = f"swap.gpus is {self.gpus:g} and the torch of {self.python} sees no GPU"
+            raise UserError(f"{problem}: install one that does there, or swap.gpus=0.")
 
     def _sentence(self, error: str, text: str, name: str) -> str:
         if error == "package":
-            told = f"the interpreter {self.python} lacks the package {name} ({text})"
+            problem = f"the interpreter {self.python} lacks the package {name} ({text})"
             return (
-                f"{told}: make it again with `make facefusion-env`, or name another with "
+                f"{problem}: make it again with `make facefusion-env`, or name another with "
                 "swap.python."
             )
         if error == "code":
-            told = f"the model runs code of its own ({text})"
+            problem = f"the model runs code of its own ({text})"
             return (
-                f"{told}: say swap.trust_remote_code=true if you have read and trust it, or "
+                f"{problem}: say swap.trust_remote_code=true if you have read and trust it, or "
                 "choose another swap.model."
             )
         mend = (

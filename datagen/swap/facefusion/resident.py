@@ -25,7 +25,7 @@ ONE_THREAD = {
     f"{name}_THREADS": "1"
     for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
 }
-LAST_WORDS = 12  # lines of what the worker said on stderr
+LAST_WORDS = 12  # lines that the worker wrote to stderr
 
 
 class Died(Exception):
@@ -110,9 +110,9 @@ class Resident:
         """How it ended and its last words."""
         self.end()
         code = self._process.returncode
-        told = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        said = [line for line in self._words if line.strip()]
-        return f"{told}, saying {said[-1][:200]!r}" if said else told
+        end = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        lines = [line for line in self._words if line.strip()]
+        return f"{end}, saying {lines[-1][:200]!r}" if lines else end
 
 
 def _keep(stream: Any, words: deque[str]) -> None:

@@ -8,7 +8,7 @@ W, 3] in the header.
     {"ask": "load", "task", "model", "trust_remote_code"} -> {"gpu", "versions"}
     {"ask": "donor", "shape"} picture                                 -> {}
     {"ask": "swap", "shape"} picture -> {"shape"} picture,
-        or {"no_face": what the model said, "whose"}
+        or {"no_face": the model's message, "whose"}
     and to whatever goes wrong:      -> {"error": package, code or model, "text", "name"}
 """
 
@@ -46,10 +46,10 @@ class Words(logging.Handler):
 
     def __init__(self):
         super().__init__()
-        self.said = []
+        self.messages = []
 
     def emit(self, record):
-        self.said.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
 class Fusion:
@@ -84,7 +84,7 @@ class Fusion:
         import numpy as np
 
         rgb = _picture(header, data)
-        self.words.said.clear()
+        self.words.messages.clear()
         # it takes BGR, and gives BGR; but where it finds no face it gives what it takes, in RGB
         made = self.pipeline({"template": _flipped(rgb), "user": _flipped(self.donor)})[
             "output_img"
@@ -94,12 +94,12 @@ class Fusion:
             raise ValueError(f"the model gives {made.shape} for a picture of {rgb.shape}")
         if made.dtype != np.uint8:
             made = np.clip(np.rint(made), 0, 255).astype(np.uint8)
-        said = next(
-            (words for words in self.words.said if re.search(r"no\W+face", words, re.I)), ""
+        message = next(
+            (words for words in self.words.messages if re.search(r"no\W+face", words, re.I)), ""
         )
-        if said or np.array_equal(made, rgb) or np.array_equal(made, _flipped(rgb)):
-            whose = "donor" if re.search(r"\buser\b", said, re.I) else "target"
-            return {"no_face": said or "it gives its input back", "whose": whose}, b""
+        if message or np.array_equal(made, rgb) or np.array_equal(made, _flipped(rgb)):
+            whose = "donor" if re.search(r"\buser", message, re.I) else "target"
+            return {"no_face": message or "it gives its input back", "whose": whose}, b""
         return {"shape": list(made.shape)}, _flipped(made).tobytes()
 
     def answer(self, header, data):
@@ -110,7 +110,7 @@ class Fusion:
             return refused.answer, b""
         except Exception as error:
             traceback.print_exc()
-            return _told(error), b""
+            return _described(error), b""
 
 
 def _refuse_remote_code(folder, trusted):
@@ -148,8 +148,8 @@ def _versions():
     return found
 
 
-def _told(error):
-    """An exception with its causes; a package that is missing is often told of in the text
+def _described(error):
+    """An exception with its causes; a package that is missing is often named in the text
     alone.
     """
     chain, link = [], error

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from datagen.agree.mesh import Agreement
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.faces.mesh import MeshFaces
 from datagen.media import video
 from datagen.shards.selection import Rule, Selection
@@ -43,8 +43,8 @@ def frames() -> list[np.ndarray]:
 def target(frames, tmp_path_factory) -> Clip:
     """The clip with its measured face."""
     folder = tmp_path_factory.mktemp("target")
-    clip = Clip("a", {}, artefacts={"clips": Artefact(written(folder / "clip.mp4", frames))})
-    return clip.with_artefact("faces", MeshFaces()(clip, folder))
+    clip = Clip("a", {}, artifacts={"clips": Artifact(written(folder / "clip.mp4", frames))})
+    return clip.with_artifact("faces", MeshFaces()(clip, folder))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def measured(target, agreement, tmp_path):
 
     def measure(twin: list[np.ndarray] | None = None) -> dict[str, Any]:
         path = target.path("clips") if twin is None else written(tmp_path / "twin.mp4", twin)
-        return agreement(target.with_artefact("swap", Artefact(path)), tmp_path).metrics["swap"]
+        return agreement(target.with_artifact("swap", Artifact(path)), tmp_path).metrics["swap"]
 
     return measure
 
@@ -75,7 +75,7 @@ def says_no(metrics: dict[str, Any], name: str, **bounds: Any) -> bool:
     reason.
     """
     selection = Selection([Rule(f"bad_{name}", f"agree.swap.{name}", **bounds)])
-    clip = Clip("a", {}, artefacts={"agree": Artefact(Path(), {"swap": metrics})})
+    clip = Clip("a", {}, artifacts={"agree": Artifact(Path(), {"swap": metrics})})
     verdict = selection.verdict("agree", clip)
     assert verdict is None or verdict.reason == f"bad_{name}"
     return verdict is not None

@@ -12,7 +12,7 @@ import pytest
 
 from datagen.clips.square import Clips
 from datagen.core.errors import Invalid, Reject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.media import video
 from datagen.shots.adaptive import Shots, pieces, shots
 from datagen.vision.crop import Crop, crop_of
@@ -28,7 +28,7 @@ PORTRAIT = MEDIA / "portraits" / "p01_astronaut_512.png"
 
 
 def clip_of(path: Path, span=None) -> Clip:
-    return Clip(key="a", source={}, span=span, artefacts={"source": Artefact(path)})
+    return Clip(key="a", source={}, span=span, artifacts={"source": Artifact(path)})
 
 
 def scenery(seed: int, shift: int) -> np.ndarray:
@@ -86,10 +86,10 @@ def test_pieces_are_even_and_join():
 
 def test_shots_lists_what_is_long_enough(tmp_path):
     film(tmp_path / "a.mp4", [60, 10, 40])
-    artefact = Shots(min_seconds=1.0, max_seconds=1.5)(clip_of(tmp_path / "a.mp4"), tmp_path)
-    spans = artefact.metrics["spans"]
+    artifact = Shots(min_seconds=1.0, max_seconds=1.5)(clip_of(tmp_path / "a.mp4"), tmp_path)
+    spans = artifact.metrics["spans"]
     assert np.allclose(spans, [(0, 1.2), (1.2, 2.4), (2.8, 3.6), (3.6, 4.4)], atol=1e-4)
-    assert artefact.metrics["short"] == 1 and artefact.metrics["size"] == [160, 96]
+    assert artifact.metrics["short"] == 1 and artifact.metrics["size"] == [160, 96]
     with pytest.raises(Reject, match="too_short"):
         Shots(min_seconds=5.0)(clip_of(tmp_path / "a.mp4"), tmp_path)
 
@@ -176,10 +176,10 @@ def test_a_face_is_cut_out_between_other_shots(tmp_path):
         for n in range(90):
             shown = portrait if 20 <= n < 70 else cv2.resize(scenery(n // 70, n % 50), (512, 512))
             writer.write(np.roll(shown, n % 3, axis=0))
-    artefact = Clips()(clip_of(tmp_path / "a.mp4"), tmp_path)
-    assert artefact.metrics["span"] == [0.8, 2.8]
-    assert artefact.metrics["frames"] == 50 and artefact.metrics["shots"] == 3
-    written = list(video.frames(artefact.path))
+    artifact = Clips()(clip_of(tmp_path / "a.mp4"), tmp_path)
+    assert artifact.metrics["span"] == [0.8, 2.8]
+    assert artifact.metrics["frames"] == 50 and artifact.metrics["shots"] == 3
+    written = list(video.frames(artifact.path))
     assert len(written) == 50 and written[0].shape == (512, 512, 3)
     again = Clips()(clip_of(tmp_path / "a.mp4", (0.8, 2.8)), tmp_path)
     assert [frame.tobytes() for frame in video.frames(again.path)] == [
@@ -211,16 +211,16 @@ def test_a_face_is_cut_out_between_other_shots(tmp_path):
     ],
 )
 def test_real_videos(name, span, expected, tmp_path):
-    artefact = Clips()(clip_of(MEDIA / "clips" / f"{name}.mp4", span), tmp_path)
-    assert {key: artefact.metrics[key] for key in expected} == expected
+    artifact = Clips()(clip_of(MEDIA / "clips" / f"{name}.mp4", span), tmp_path)
+    assert {key: artifact.metrics[key] for key in expected} == expected
     if name.startswith("c15"):
         assert (
-            artefact.metrics["unique_fps"] < 6
-            and artefact.metrics["face_px"] < 90
-            and artefact.metrics["moves"] > 0.5
+            artifact.metrics["unique_fps"] < 6
+            and artifact.metrics["face_px"] < 90
+            and artifact.metrics["moves"] > 0.5
         )
     if name.startswith("c13"):
-        assert artefact.metrics["faces"] >= 4
+        assert artifact.metrics["faces"] >= 4
 
 
 @needs_media
@@ -262,5 +262,5 @@ def test_useless_videos_say_why(name, error, reason, tmp_path):
     ],
 )
 def test_awkward_videos_are_kept_whole(name, frames, tmp_path):
-    artefact = Clips()(clip_of(MEDIA / "bad" / f"{name}.mp4"), tmp_path)
-    assert artefact.metrics["frames"] == frames and artefact.metrics["coverage"] == 1.0
+    artifact = Clips()(clip_of(MEDIA / "bad" / f"{name}.mp4"), tmp_path)
+    assert artifact.metrics["frames"] == frames and artifact.metrics["coverage"] == 1.0

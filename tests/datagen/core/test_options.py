@@ -93,7 +93,7 @@ def test_a_cluster_without_a_gpu_says_so_before_the_first_clip(tmp_path, monkeyp
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("datagen.gaze.l2cs.L2csGaze.check", lambda self: None)
     monkeypatch.setattr("datagen.gaze.l2cs.L2csGaze.weights", lambda self: {"l2cs": "0"})
-    monkeypatch.setattr("datagen.job._pool", lambda job: Cluster())
+    monkeypatch.setattr("datagen.session._executor", lambda job: Cluster())
     where = (
         "--input",
         raw,

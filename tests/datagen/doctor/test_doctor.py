@@ -63,19 +63,19 @@ def doctor(monkeypatch, tmp_path) -> Callable[..., Run]:
     return lambda *words: call("datagen.doctor", "--config-dir", tmp_path / "conf", *words)
 
 
-def told(run: Run) -> dict[str, Any]:
+def parsed(run: Run) -> dict[str, Any]:
     assert run.err == ""
     return json.loads(run.out)
 
 
 def backends(run: Run) -> dict[str, dict[str, Any]]:
-    return {backend["choice"]: backend for backend in told(run)["backends"]}
+    return {backend["choice"]: backend for backend in parsed(run)["backends"]}
 
 
 def test_what_comes_with_the_project_can_run_and_nothing_is_written(doctor):
     ended = doctor()
     assert ended.code == 0, ended.out
-    assert ended.out.endswith("\nto mend\n  nothing\n\nall that is chosen can run\n")
+    assert ended.out.endswith("\nto fix\n  nothing\n\nevery chosen backend can run\n")
     assert re.findall(r"^  (\w+)=\w+ +ready: \S", ended.out, re.M) == list(GROUPS)
     assert re.search(r"^  torch +2\S+ +installed$", ended.out, re.M)
     assert re.search(r"^  GPU +\S", ended.out, re.M) and re.search(
@@ -85,7 +85,7 @@ def test_what_comes_with_the_project_can_run_and_nothing_is_written(doctor):
 
 
 def test_programs_are_told_the_same(doctor):
-    report = told(doctor("--json"))
+    report = parsed(doctor("--json"))
     assert report["ready"] is True and report["mend"] == []
     assert [backend["choice"].partition("=")[0] for backend in report["backends"]] == list(GROUPS)
     assert all(
@@ -107,7 +107,7 @@ def test_a_missing_weight_is_told_with_what_fetches_it(doctor):
         "non-commercial research only)" in ended.out
     )
     assert "      toy: no; licence: non-commercial research only\n" in ended.out
-    assert f"\nto mend\n  {FETCH}\n\nnot all that is chosen can run\n" in ended.out
+    assert f"\nto fix\n  {FETCH}\n\nsome chosen backends cannot run\n" in ended.out
     assert len(re.findall(r"^  \w+=\w+ +ready: ", ended.out, re.M)) == len(GROUPS) - 1
     swap = backends(doctor("swap=toy", "--json"))["swap=toy"]
     assert not swap["ready"] and swap["mend"] == [FETCH]
@@ -124,7 +124,7 @@ def test_a_missing_weight_is_told_with_what_fetches_it(doctor):
 def test_what_no_command_mends_is_named_too(doctor):
     ended = doctor("source=folder", "source.input=/none", "swap=toy")
     assert ended.out.endswith(
-        f"\nto mend\n  {FETCH}\n  source=folder: see above\n\nnot all that is chosen can run\n"
+        f"\nto fix\n  {FETCH}\n  source=folder: see above\n\nsome chosen backends cannot run\n"
     )
 
 
@@ -155,7 +155,7 @@ def test_all_that_is_wrong_is_told_together(doctor):
         "swap=toy": "/nowhere is not there: run `make toy` or name another swap.file",
         "style=broken": "no tone",
     }
-    assert told(ended)["mend"] == ["make toy", FETCH]
+    assert parsed(ended)["mend"] == ["make toy", FETCH]
 
 
 def test_a_backend_whose_package_is_not_there_is_told(doctor):
@@ -168,7 +168,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_missing(doctor, monkeypatch):
     Path("toy").touch()
     words = ("swap=toy", "swap.gpus=0.5", "swap.file=toy", "--json")
     assert backends(doctor(*words))["swap=toy"]["problem"].startswith(
-        "it asks for 0.5 of a GPU and torch sees none"
+        "it needs 0.5 of a GPU and torch finds none"
     )
     monkeypatch.setattr("datagen.doctor.backends.gpu", lambda: "a GPU")
     assert doctor(*words).code == 0
@@ -185,10 +185,10 @@ def test_every_backend_is_listed_and_only_the_chosen_ones_decide(doctor):
     }
     assert {*found} == files | {"swap=toy", "swap=elsewhere", "style=broken"}
     assert (
-        found["source=folder"]["problem"] == "it asks for source.input"
+        found["source=folder"]["problem"] == "it needs source.input"
         and not found["source=folder"]["chosen"]
     )
-    assert found["swap=toy"]["mend"] == [FETCH] and told(ended)["mend"] == []
+    assert found["swap=toy"]["mend"] == [FETCH] and parsed(ended)["mend"] == []
     lines = re.findall(
         r"^  (\w+=\w+) +(cannot run|ready)( \(not chosen\))?: ", doctor("--all").out, re.M
     )
@@ -218,11 +218,11 @@ def test_packages_are_held_against_what_the_project_asks_for(
     monkeypatch.setattr("datagen.doctor.packages.PYPROJECT", tmp_path / "pyproject.toml")
     ended = doctor("--json")
     assert ended.code == code
-    assert [package["state"] for package in told(ended)["packages"]] == [
+    assert [package["state"] for package in parsed(ended)["packages"]] == [
         *states,
         "optional, not installed",
     ]
-    assert told(ended)["mend"] == mend
+    assert parsed(ended)["mend"] == mend
 
 
 def test_without_a_checkout_the_installed_project_says_what_it_asks_for(
@@ -240,7 +240,7 @@ def test_without_a_checkout_the_installed_project_says_what_it_asks_for(
     (tmp_path / "megactor_kit-9.dist-info" / "METADATA").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("datagen.doctor.packages.PYPROJECT", Path("nowhere"))
-    packages = told(doctor("--json"))["packages"]
+    packages = parsed(doctor("--json"))["packages"]
     assert [(p["name"], p["state"]) for p in packages] == [
         ("numpy", "installed"),
         ("no-such-extra", "optional, not installed"),
@@ -259,7 +259,7 @@ def test_another_python_and_a_folder_that_cannot_be_used_are_told(doctor, monkey
     assert re.search(
         r"^  store +\S+/file cannot be written to: choose another --store", ended.out, re.M
     )
-    assert re.search(r"^  output +memory://shards: remote, not asked$", ended.out, re.M)
+    assert re.search(r"^  output +memory://shards: remote, not checked$", ended.out, re.M)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_mistakes_are_one_sentence(words, sentence, doctor):
 
 
 def test_its_help_has_the_options_and_choices_of_a_run():
-    told = call("datagen.doctor", "--help").out
+    parsed = call("datagen.doctor", "--help").out
     for line in ("  --all ", "  --store ", "  --shard-mb ", "  swap="):
-        assert f"\n{line}" in told
+        assert f"\n{line}" in parsed
 
 
 def test_the_registry_names_backends_that_there_are():

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from datagen.download.breaker import Clock
+from datagen.download.breaker import SystemClock
 from tests.datagen.download.host import Host, serving
 from tests.faults import Run, call
 
@@ -39,7 +39,7 @@ QUICK = (
 )
 
 
-class StillClock(Clock):
+class StillClock(SystemClock):
     """Stands still but for those who sleep."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ def one_film(tmp_path_factory) -> bytes:
 
 
 @pytest.fixture
-def place(tmp_path: Path, one_film: bytes) -> Iterator[Place]:
+def bench(tmp_path: Path, one_film: bytes) -> Iterator[Place]:
     host = Host(one_film)
     with serving(host) as url:
         yield Place(tmp_path, url, host)

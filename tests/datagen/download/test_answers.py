@@ -9,7 +9,7 @@ from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.utils import DownloadError, ExtractorError
 
 from datagen.download.answers import RETRIED, Incomplete, classify, plain, retry_after
-from datagen.download.fetch import Options, _downloader, _params
+from datagen.download.fetch import FetchOptions, _downloader, _params
 
 LOGIN = (
     "Use --cookies-from-browser or --cookies for the authentication. See  "
@@ -131,10 +131,10 @@ SAID = [
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"), SAID, ids=[f"{name}-{n}" for n, (name, _) in enumerate(SAID)]
+    ("outcome", "message"), SAID, ids=[f"{name}-{n}" for n, (name, _) in enumerate(SAID)]
 )
-def test_every_message_has_its_class(outcome, said):
-    assert classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {said}")).outcome == outcome
+def test_every_message_has_its_class(outcome, message):
+    assert classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {message}")).outcome == outcome
 
 
 def test_a_refusing_host_is_trouble_and_never_counts_against_a_video():
@@ -147,12 +147,12 @@ def test_a_refusing_host_is_trouble_and_never_counts_against_a_video():
         "reloaded",
         "format is not",
     )
-    for outcome, said in SAID:
-        answer = classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {said}"))
+    for outcome, message in SAID:
+        answer = classify(DownloadError(f"ERROR: [youtube] -_abcDEF012: {message}"))
         assert answer.is_trouble == (
-            outcome == "blocked" or any(words in said for words in everywhere)
-        ), said
-        assert answer.counts == (RETRIED[outcome] == "tries" and not answer.is_trouble), said
+            outcome == "blocked" or any(words in message for words in everywhere)
+        ), message
+        assert answer.counts == (RETRIED[outcome] == "tries" and not answer.is_trouble), message
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_errors_keep_their_class_on_their_way_through_the_downloader(tmp_path, r
                 raise raised
             raised(self)
 
-    options = Options("https://example.com/{id}")
+    options = FetchOptions("https://example.com/{id}")
     with _downloader()(_params(tmp_path, options, lambda *_: None), options) as ydl:
         ydl._ies.clear()
         ydl.add_info_extractor(FailingIE())
@@ -188,12 +188,12 @@ def test_errors_keep_their_class_on_their_way_through_the_downloader(tmp_path, r
 
 
 def test_equal_reasons_have_equal_words():
-    said = (
+    message = (
         "\x1b[0;31mERROR:\x1b[0m [youtube] -_abcDEF012: Private video. Sign in. Use "
         "--cookies and so on"
     )
     assert (
-        plain(said)
+        plain(message)
         == plain("ERROR: [youtube] other000000: Private video. Sign in")
         == "Private video. Sign in"
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from datagen.download.answers import Incomplete, classify
-from datagen.download.fetch import Options, _downloader, _params, fetch
+from datagen.download.fetch import FetchOptions, _downloader, _params, fetch
 from tests.datagen.download.conftest import name_of
 
 A = name_of(0)
 
 
 def test_only_two_extractors_and_no_files_of_the_user(tmp_path):
-    options = Options("https://example.com/{id}")
+    options = FetchOptions("https://example.com/{id}")
     with _downloader()(_params(tmp_path, options, lambda *_: None), options) as ydl:
         assert set(ydl._ies) == {"Youtube", "Generic"}
         assert (
@@ -22,25 +22,25 @@ def test_only_two_extractors_and_no_files_of_the_user(tmp_path):
         )
 
 
-def test_private_addresses_are_not_asked_whatever_leads_there(place, tmp_path):
-    place.host.script = {A: ["to:elsewhere"]}
+def test_private_addresses_are_not_asked_whatever_leads_there(bench, tmp_path):
+    bench.host.script = {A: ["to:elsewhere"]}
     with pytest.raises(Exception, match="private address") as error:
-        fetch(Options(place.url), A, tmp_path, lambda *_: None)
-    assert classify(error.value).outcome == "unavailable" and not place.host.asked
-    options = Options(place.url, allow_private=True)
+        fetch(FetchOptions(bench.url), A, tmp_path, lambda *_: None)
+    assert classify(error.value).outcome == "unavailable" and not bench.host.asked
+    options = FetchOptions(bench.url, allow_private=True)
     with pytest.raises(Exception, match="file:|scheme|expected"):
         fetch(options, A, tmp_path, lambda *_: None)
-    assert place.host.asked[A] == 1 and not list(tmp_path.iterdir())
+    assert bench.host.asked[A] == 1 and not list(tmp_path.iterdir())
 
 
-def test_a_live_stream_is_not_fetched(place, tmp_path):
-    place.host.script = {A: ["live"]}
+def test_a_live_stream_is_not_fetched(bench, tmp_path):
+    bench.host.script = {A: ["live"]}
     with pytest.raises(Exception, match="live event") as error:
-        fetch(Options(place.url, allow_private=True), A, tmp_path, lambda *_: None)
+        fetch(FetchOptions(bench.url, allow_private=True), A, tmp_path, lambda *_: None)
     assert classify(error.value).outcome == "incomplete" and not list(tmp_path.iterdir())
 
 
-def test_a_fetch_can_be_stopped_in_the_middle(place, tmp_path):
+def test_a_fetch_can_be_stopped_in_the_middle(bench, tmp_path):
     seen = []
 
     def watch(name, size):
@@ -48,5 +48,5 @@ def test_a_fetch_can_be_stopped_in_the_middle(place, tmp_path):
         raise Incomplete("enough")
 
     with pytest.raises(Incomplete, match="enough"):
-        fetch(Options(place.url, allow_private=True), A, tmp_path, watch)
-    assert len(seen) == 1 and seen[0] == len(place.host.film)
+        fetch(FetchOptions(bench.url, allow_private=True), A, tmp_path, watch)
+    assert len(seen) == 1 and seen[0] == len(bench.host.film)

@@ -9,7 +9,7 @@ import pytest
 from yt_dlp.networking.exceptions import RequestError
 
 from datagen.download import fetch as fetching
-from datagen.download.fetch import Options, _downloader, _params
+from datagen.download.fetch import FetchOptions, _downloader, _params
 from datagen.sources.listed.raw import is_video, safe_name
 from tests.datagen.download.conftest import account, entry, film
 from tests.faults import call
@@ -42,24 +42,24 @@ def programs(monkeypatch) -> list[list[str]]:
     return started
 
 
-def test_ids_that_look_like_options_are_ids(place, programs):
-    place.list(*OPTIONS)
-    ended = place.run()
+def test_ids_that_look_like_options_are_ids(bench, programs):
+    bench.list(*OPTIONS)
+    ended = bench.run()
     assert ended.code == 0, ended.err
     assert account(ended.out) == {"kept": len(OPTIONS)}
-    assert sorted(place.files()) == sorted(OPTIONS)
-    assert {*place.host.asked} == {*OPTIONS}
+    assert sorted(bench.files()) == sorted(OPTIONS)
+    assert {*bench.host.asked} == {*OPTIONS}
     assert not any(video in word for words in programs for word in words for video in OPTIONS)
 
 
-def test_what_is_no_id_is_asked_of_nobody(place, programs):
-    place.list(more={f"clip{number}": entry(video) for number, video in enumerate(NO_IDS)})
-    before = {path for path in place.folder.rglob("*")}
-    ended = place.run()
+def test_what_is_no_id_is_asked_of_nobody(bench, programs):
+    bench.list(more={f"clip{number}": entry(video) for number, video in enumerate(NO_IDS)})
+    before = {path for path in bench.folder.rglob("*")}
+    ended = bench.run()
     assert account(ended.out) == {"kept": 0, "bad_metadata": len(NO_IDS)}
-    assert not place.host.asked and not programs
+    assert not bench.host.asked and not programs
     after = {
-        path.relative_to(place.folder).parts[0] for path in {*place.folder.rglob("*")} - before
+        path.relative_to(bench.folder).parts[0] for path in {*bench.folder.rglob("*")} - before
     }
     assert after <= {"raw"}
     for video in NO_IDS:
@@ -68,23 +68,23 @@ def test_what_is_no_id_is_asked_of_nobody(place, programs):
             safe_name(video)
 
 
-def test_picture_and_sound_are_joined_without_words_of_the_host(place, programs, tmp_path):
+def test_picture_and_sound_are_joined_without_words_of_the_host(bench, programs, tmp_path):
     """The one program that is started, FFmpeg, is told places of ours."""
     video = "--exec-abcd"
-    place.host.script[video] = ["dash"]
-    place.host.parts = {
+    bench.host.script[video] = ["dash"]
+    bench.host.parts = {
         "big.mp4": film(tmp_path / "b.mp4"),
         "small.mp4": film(tmp_path / "s.mp4", width=48),
     }
     film(tmp_path / "a.m4a", sound_only=True)
-    place.host.parts["sound.m4a"] = (tmp_path / "a.m4a").read_bytes()
-    place.list(video)
-    assert account(place.run().out) == {"kept": 1}
+    bench.host.parts["sound.m4a"] = (tmp_path / "a.m4a").read_bytes()
+    bench.list(video)
+    assert account(bench.run().out) == {"kept": 1}
     for words in programs:
         assert "ffmpeg" in words[0]
         named = [word for word in words if video in word]
         assert all(
-            word.startswith((f"file:{place.folder}/", f"{place.folder}/")) for word in named
+            word.startswith((f"file:{bench.folder}/", f"{bench.folder}/")) for word in named
         ), named
 
 
@@ -98,16 +98,16 @@ def test_picture_and_sound_are_joined_without_words_of_the_host(place, programs,
         b"",
     ],
 )
-def test_an_answer_that_is_no_video_is_not_kept(data, place):
-    place.host.film = data
-    place.list("aaaaaaaaaaa")
-    assert account(place.run().out).get("kept", 0) == 0
-    assert place.files() == []
+def test_an_answer_that_is_no_video_is_not_kept(data, bench):
+    bench.host.film = data
+    bench.list("aaaaaaaaaaa")
+    assert account(bench.run().out).get("kept", 0) == 0
+    assert bench.files() == []
 
 
 def test_yt_dlp_is_told_nothing_that_runs(tmp_path):
     params = _params(
-        tmp_path, Options("https://www.youtube.com/watch?v={id}"), lambda name, size: None
+        tmp_path, FetchOptions("https://www.youtube.com/watch?v={id}"), lambda name, size: None
     )
     words = (
         "exec",
@@ -133,18 +133,18 @@ def test_yt_dlp_is_told_nothing_that_runs(tmp_path):
 )
 def test_what_the_host_points_to_is_looked_at_too(url, tmp_path):
     """Parts of a list, captions, redirects: all go through the same gate."""
-    options = Options("https://www.youtube.com/watch?v={id}")
+    options = FetchOptions("https://www.youtube.com/watch?v={id}")
     downloader = _downloader()(_params(tmp_path, options, lambda name, size: None), options)
     with downloader as ydl, pytest.raises(RequestError, match="not asked"):
         ydl.urlopen(url)
 
 
-def test_a_private_address_is_refused_as_an_option(place):
-    place.list("aaaaaaaaaaa")
-    words = [word for word in place.words() if word != "--allow-private"]
+def test_a_private_address_is_refused_as_an_option(bench):
+    bench.list("aaaaaaaaaaa")
+    words = [word for word in bench.words() if word != "--allow-private"]
     ended = call("datagen.download", *words)
     assert ended.code == 2 and "private address" in ended.sentence
-    assert not place.host.asked
+    assert not bench.host.asked
     for url in (
         "file:///etc/passwd?{id}",
         "gopher://x/{id}",

@@ -1,4 +1,4 @@
-"""Breaker, pace, room and manifest by themselves, with a clock of the test's own."""
+"""Circuit breaker, rate limiter, disk budget and manifest, with a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 import pytest
 
 from datagen.download.answers import Answer
-from datagen.download.breaker import Breaker
-from datagen.download.manifest import Manifest, Way
-from datagen.download.pace import Full, Pace, Room
+from datagen.download.breaker import CircuitBreaker
+from datagen.download.manifest import AccessRoute, Manifest
+from datagen.download.pace import DiskBudget, OverDiskBudget, RateLimiter
 from tests.datagen.download.conftest import StillClock
 
 REFUSED = Answer("blocked", "429", is_trouble=True)
 DEAD = Answer("removed", "gone")
 
 
-def breaker(**options) -> Breaker:
-    return Breaker(
+def breaker(**options) -> CircuitBreaker:
+    return CircuitBreaker(
         StillClock(), **{"after": 3, "wait_s": 60, "max_wait_s": 200, "openings": 4, **options}
     )
 
@@ -73,38 +73,43 @@ def test_dead_videos_say_nothing_about_the_host():
 
 def test_pace_keeps_pauses_and_the_bound_of_an_hour():
     clock = StillClock()
-    pace = Pace(clock, 5, 10, per_hour=3, before=[clock.now() - 4000, clock.now() - 3000])
-    assert pace.delay() == 0
-    pace.start()
-    assert 5 <= pace.delay() <= 10
+    rate_limiter = RateLimiter(
+        clock, 5, 10, per_hour=3, before=[clock.now() - 4000, clock.now() - 3000]
+    )
+    assert rate_limiter.delay() == 0
+    rate_limiter.start()
+    assert 5 <= rate_limiter.delay() <= 10
     clock.sleep(10)
-    assert pace.delay() == 0
-    pace.start()
-    assert pace.delay() == pytest.approx(3600 - 3000 - 10)
-    clock.sleep(pace.delay())
-    assert pace.delay() == 0
+    assert rate_limiter.delay() == 0
+    rate_limiter.start()
+    assert rate_limiter.delay() == pytest.approx(3600 - 3000 - 10)
+    clock.sleep(rate_limiter.delay())
+    assert rate_limiter.delay() == 0
 
 
 def test_room_counts_what_is_under_way():
-    room = Room(100, used=50)
-    room.take("a", "v", 20)
-    room.take("b", "v", 30)
-    with pytest.raises(Full):
-        room.take("a", "s", 1)
-    room.settle("a")
-    room.settle("b", 30)
-    assert room.used == 80 and room.is_full  # one did not fit
-    room = Room(100, used=80)
-    assert not room.is_full
-    room.settle("c", 20)
-    assert room.is_full and not Room(None, used=10**15).is_full
+    disk_budget = DiskBudget(100, used=50)
+    disk_budget.take("a", "v", 20)
+    disk_budget.take("b", "v", 30)
+    with pytest.raises(OverDiskBudget):
+        disk_budget.take("a", "s", 1)
+    disk_budget.settle("a")
+    disk_budget.settle("b", 30)
+    assert disk_budget.used == 80 and disk_budget.is_full  # one did not fit
+    disk_budget = DiskBudget(100, used=80)
+    assert not disk_budget.is_full
+    disk_budget.settle("c", 20)
+    assert disk_budget.is_full and not DiskBudget(None, used=10**15).is_full
 
 
 def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
-    manifest, here = Manifest(tmp_path), Way.of(None, None)
+    manifest, here = Manifest(tmp_path), AccessRoute.of(None, None)
     cookies = tmp_path / "cookies.txt"
     cookies.write_text("old")
-    there, signed = Way.of("http://u:secret@proxy:1", None), Way.of(None, str(cookies))
+    there, signed = (
+        AccessRoute.of("http://u:secret@proxy:1", None),
+        AccessRoute.of(None, str(cookies)),
+    )
     manifest.answered("geo", Answer("geo", "r"), here)
     manifest.answered("age", Answer("age", "r"), here)
     manifest.answered("dead", Answer("removed", "r"), here)
@@ -119,7 +124,7 @@ def test_other_ways_are_tried_and_the_same_one_is_not(tmp_path):
     manifest.answered("age", Answer("age", "r"), signed)
     assert not manifest.states["age"].is_open(signed, 2)
     cookies.write_text("new")  # other cookies under the same name
-    assert manifest.states["age"].is_open(Way.of(None, str(cookies)), 2)
+    assert manifest.states["age"].is_open(AccessRoute.of(None, str(cookies)), 2)
     manifest.answered("geo", Answer("geo", "r"), there)
     assert not Manifest(tmp_path).states["geo"].is_open(there, 2) and not manifest.states[
         "geo"

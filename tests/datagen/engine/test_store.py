@@ -8,7 +8,7 @@ import pytest
 
 from datagen.core.errors import Reject
 from datagen.core.files import write_atomically
-from datagen.engine.clip import Artefact
+from datagen.engine.clip import Artifact
 from datagen.engine.store import Store
 from tests.datagen.engine.toys import Split, Text, Twice, Upper, clips
 
@@ -24,7 +24,7 @@ def make(store: Store, stage, clip):
 
 
 def with_source(store: Store, clip):
-    return clip.with_artefact("source", store.artefact(make(store, Text(), clip)))
+    return clip.with_artifact("source", store.artifact(make(store, Text(), clip)))
 
 
 def test_finds_what_it_was_given(store):
@@ -32,7 +32,7 @@ def test_finds_what_it_was_given(store):
     assert store.get(Text(), clip) is None
     record = make(store, Text(), clip)
     assert store.get(Text(), clip) == record
-    assert store.artefact(record).path.read_text() == "a"
+    assert store.artifact(record).path.read_text() == "a"
 
 
 def test_key_depends_on_content_parameters_version_and_span_only(store):
@@ -45,8 +45,8 @@ def test_key_depends_on_content_parameters_version_and_span_only(store):
     assert store.key(Upper(), replace(clip, span=(1.0, 2.0))) != key
     newer = type("Upper", (Upper,), {"version": 2})
     assert store.key(newer(), clip) != key
-    other = Artefact(clip.path("source"), clip.metrics("source"), sha256="0" * 64)
-    assert store.key(Upper(), clip.with_artefact("source", other)) != key
+    other = Artifact(clip.path("source"), clip.metrics("source"), sha256="0" * 64)
+    assert store.key(Upper(), clip.with_artifact("source", other)) != key
 
 
 def test_key_is_the_same_on_every_machine(store):
@@ -54,12 +54,12 @@ def test_key_is_the_same_on_every_machine(store):
     assert store.key(Text(), clip) == Store("/elsewhere").key(Text(), clip)
 
 
-def test_cut_artefact_counts_as_missing(store):
+def test_cut_artifact_counts_as_missing(store):
     (clip,) = clips("abc")
     record = make(store, Text(), clip)
-    store.artefact(record).path.write_text("ab")
+    store.artifact(record).path.write_text("ab")
     assert store.get(Text(), clip) is None
-    store.artefact(record).path.unlink()
+    store.artifact(record).path.unlink()
     assert store.get(Text(), clip) is None
 
 
@@ -114,7 +114,7 @@ def test_two_stages_of_one_input_do_not_meet(store):
     (clip,) = clips("a_2")
     clip = with_source(store, clip)
     made = {make(store, stage, clip).key for stage in (Upper(), Split())}
-    clip = clip.with_artefact("upper", store.artefact(store.get(Upper(), clip)))
+    clip = clip.with_artifact("upper", store.artifact(store.get(Upper(), clip)))
     made.add(make(store, Twice(), clip).key)
     assert len(made) == 3
 

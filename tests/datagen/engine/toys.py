@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.core.errors import Invalid, Reject, Transient
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.executors import LocalExecutor, RayExecutor
 from datagen.engine.ledger import Ledger, read_ledger
 from datagen.engine.pipeline import Pipeline
@@ -30,9 +30,9 @@ class Text(Stage):
     def of_clip(self, clip: Clip) -> dict:
         return {"key": clip.key}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         (workdir / "text").write_text(clip.key)
-        return Artefact(workdir / "text", {"length": len(clip.key)})
+        return Artifact(workdir / "text", {"length": len(clip.key)})
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Split(Stage):
     version = 1
     inputs = ("source",)
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         (workdir / "spans").write_text(clip.key)
         count = clip.key.split("_")[-1]
-        return Artefact(
+        return Artifact(
             workdir / "spans",
             {"spans": [[i, i + 1] for i in range(int(count))]} if count.isdigit() else {},
         )
@@ -72,12 +72,12 @@ class Upper(Stage):
     def of_clip(self, clip: Clip) -> dict:
         return {"span": clip.span}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         if self.marks:
             (Path(self.marks) / f"{clip.key}.{time.time_ns()}").touch()
         fail(self.faults.get(clip.key, ""), workdir)
         (workdir / "upper").write_text(clip.path("source").read_text().upper() + self.suffix)
-        return Artefact(workdir / "upper", {"length": clip.metrics("source")["length"]})
+        return Artifact(workdir / "upper", {"length": clip.metrics("source")["length"]})
 
 
 @dataclass
@@ -97,9 +97,9 @@ class Twice(Stage):
     def parameters(self) -> dict:
         return {}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         (workdir / "twice").write_text(clip.path("upper").read_text() * 2)
-        return Artefact(workdir / "twice")
+        return Artifact(workdir / "twice")
 
 
 class Nothing:
@@ -158,7 +158,7 @@ def run(
     return work, {event["key"]: event for event in events}
 
 
-def artefacts(tmp_path: Path, name: str = "store") -> dict[str, bytes]:
+def artifacts(tmp_path: Path, name: str = "store") -> dict[str, bytes]:
     """Relative path -> bytes of what a store holds besides its own records and the scratch of
     killed workers.
     """

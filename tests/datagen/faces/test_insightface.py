@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datagen.core.errors import Reject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.faces.insightface import InsightFaces, Stretch, TrackedPerson
 from datagen.faces.mesh import MeshFaces
 from datagen.media import video
@@ -34,7 +34,7 @@ def couple(tmp_path_factory):
     with video.Writer(path, 25) as writer:
         for left, right in zip(still, talking, strict=True):
             writer.write(np.hstack([left[:, 128:384], right[:, 128:384]]))
-    return Clip("couple", {}, artefacts={"clips": Artefact(path)})
+    return Clip("couple", {}, artifacts={"clips": Artifact(path)})
 
 
 PEOPLE = ((2, {}), (5, {"mouth": 0.1 * np.arange(8)}))
@@ -46,7 +46,7 @@ def alone(tmp_path_factory):
     path = tmp_path_factory.mktemp("alone") / "clip.mp4"
     motion = faults.poses(30, shift_x=np.linspace(-10, 10, 30))
     faults.film(path, 2, motion, lambda rgb, index: rgb * np.uint8(not 10 <= index < 20))
-    return Clip("alone", {}, artefacts={"clips": Artefact(path)})
+    return Clip("alone", {}, artifacts={"clips": Artifact(path)})
 
 
 def seeing(folder, box, warmth=-300.0):
@@ -103,7 +103,7 @@ def test_pictures_in_bgr_would_show_no_face(alone, tmp_path):
     stage = seeing(tmp_path / "models", (160, 140, 345, 350), 5.0)
     assert stage(alone, tmp_path).metrics["coverage"] > 0.6
     with pytest.raises(Reject, match="no_face"):
-        stage(alone.with_artefact("clips", Artefact(bgr)), tmp_path)
+        stage(alone.with_artifact("clips", Artifact(bgr)), tmp_path)
 
 
 def test_the_same_person_is_known_again_and_nobody_else():

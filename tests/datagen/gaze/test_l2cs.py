@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from datagen.core.errors import UserError
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.gaze.l2cs import DEVIATION, MEAN, L2csGaze, cut
 from datagen.gaze.network import HEADS, LAYOUTS, L2cs, load
 from datagen.media import video
@@ -199,7 +199,7 @@ def filmed(folder: Path, frames: list[np.ndarray]) -> Clip:
     return Clip(
         "a",
         {},
-        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
+        artifacts={"clips": Artifact(folder / "clip.mp4"), "faces": Artifact(folder / "faces.npz")},
     )
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.mask.polygon import PolygonMask
 from datagen.media import video
 from datagen.sources.rendering.people import look_of, person, portrait
@@ -40,8 +40,8 @@ def masked(
         for rgb in frames:
             writer.write(rgb)
     faces.save(folder / "faces.npz")
-    artefacts = {"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")}
-    made = PolygonMask(**options)(Clip("a", {}, artefacts=artefacts), folder)
+    artifacts = {"clips": Artifact(folder / "clip.mp4"), "faces": Artifact(folder / "faces.npz")}
+    made = PolygonMask(**options)(Clip("a", {}, artifacts=artifacts), folder)
     return np.stack([rgb[..., 0] for rgb in video.frames(made.path)]), made.metrics
 
 

@@ -68,7 +68,7 @@ def test_every_sample_is_accounted_for(prepared):
     lines = run.out.splitlines()
     assert lines[-1].startswith("8 samples = kept 2 + filtered 4 + invalid 2; ")
     assert lines[-1].endswith("1 shards, train 2, val 0 samples")
-    assert lines[0] == "2 pickled members (.pyd) are left unread: faces are found anew."
+    assert lines[0] == "2 pickled members (.pyd) were not read: faces are detected again."
     assert lines[1].startswith("1 twins are absent")
     assert any(line.startswith("c.tar cannot be read behind cut: ") for line in lines)
     index = json.loads((output / "index.json").read_text())
@@ -86,15 +86,15 @@ def test_every_sample_is_accounted_for(prepared):
 def test_target_and_twins_are_cut_alike_and_stay_in_step(prepared, tmp_path):
     samples = faults.samples(prepared[1])
     for fields in samples.values():
-        told = json.loads(fields["json"])
-        assert told["frames"] == COUNT
+        sample = json.loads(fields["json"])
+        assert sample["frames"] == COUNT
         for name in ("mp4", "styled.mp4"):
             (tmp_path / "a.mp4").write_bytes(fields[name])
             shown = [
                 faults.number_of(cv2.resize(rgb, (512, 512)))
                 for rgb in video.frames(tmp_path / "a.mp4")
             ]
-            if told["key"] != "wide":  # cut around the face, the number is outside
+            if sample["key"] != "wide":  # cut around the face, the number is outside
                 assert shown == list(range(COUNT)), name
     assert samples["wide"]["swapped.mp4"] == b""
     assert json.loads(samples["wide"]["json"])["twins"] == ["styled"]

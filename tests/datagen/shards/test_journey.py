@@ -85,7 +85,7 @@ def test_another_order_of_files_gives_the_same_shards(films, raw, store, tmp_pat
     )
     again = call(*FOLDER, f"source.input={other}", "--store", store, "--output", output)
     assert (
-        "computed 3 artefacts" in again.out
+        "computed 3 artifacts" in again.out
     )  # files at another place are read again, and found to be the same
     assert contents(output) == contents(films)
 
@@ -402,7 +402,7 @@ def _at_work(driver: subprocess.Popen, store: Path) -> None:
 
 
 def _plan(dry: Run) -> dict[str, int]:
-    """Stage -> number of artefacts that a dry run says would be made."""
+    """Stage -> number of artifacts that a dry run says would be made."""
     rows = re.findall(r"^(\w+) +\d+ there +(\d+) to make$", dry.out, re.M)
     return {stage: int(count) for stage, count in rows if int(count)}
 

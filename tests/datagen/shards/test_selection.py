@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from datagen.core.errors import UserError
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.shards.selection import Candidate, Rule, Selection, duplicates, groups
 from datagen.vision.fingerprint import distance, near_pairs
 
 
 def clip(**metrics) -> Clip:
-    return Clip("k", {}, artefacts={name: Artefact(Path("x"), m) for name, m in metrics.items()})
+    return Clip("k", {}, artifacts={name: Artifact(Path("x"), m) for name, m in metrics.items()})
 
 
 def test_first_rule_that_says_no_gives_the_reason():

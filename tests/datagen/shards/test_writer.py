@@ -117,7 +117,7 @@ def test_no_part_is_left_when_a_member_cannot_be_read(tmp_path):
     assert not list(folder.iterdir())
 
 
-def test_damaged_artefact_is_not_packed(tmp_path):
+def test_damaged_artifact_is_not_packed(tmp_path):
     (tmp_path / "bad").write_bytes(b"other bytes")
     broken = Sample(
         "x",
@@ -127,7 +127,7 @@ def test_damaged_artefact_is_not_packed(tmp_path):
         "x",
         tuple(Member(f, "0" * 64, 1, partial((tmp_path / "bad").open, "rb")) for f in FIELDS),
     )
-    with pytest.raises(UserError, match="an artefact in the store is damaged"):
+    with pytest.raises(UserError, match="an artifact in the store is damaged"):
         make(tmp_path / "s", [broken])
     assert not list((tmp_path / "s").iterdir())
 

@@ -180,9 +180,9 @@ def test_truth_is_what_a_detector_sees(index, mesh):
 
 def test_render_stage_leaves_video_and_truth(tmp_path):
     clip = next(SampleSource(clips=1, people=1, seconds=(0.4, 0.4)).plan())
-    artefact = Render()(clip, tmp_path)
-    frames = list(video.frames(artefact.path))
-    truth = artefact.metrics["truth"]
+    artifact = Render()(clip, tmp_path)
+    frames = list(video.frames(artifact.path))
+    truth = artifact.metrics["truth"]
     assert len(frames) == 10 and frames[0].shape == (512, 512, 3)
     assert truth["fps"] == 25 and all(len(truth[name]) == 10 for name in CURVES)
     assert Render().of_clip(clip).items() > dict(clip.source).items()

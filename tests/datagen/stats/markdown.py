@@ -48,7 +48,7 @@ class Page(HTMLParser):
         self.comments.append(data)
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.text += data.replace("\n", " ")  # as a browser shows it
         if self._in_cell:
             self._rows[-1][-1] += data
 

@@ -46,20 +46,21 @@ def metadata(dataset: Dataset) -> dict[str, Any]:
     return yaml.safe_load(cards.head(dataset))
 
 
-def made(place: Path, *numbers: int, **words: Any) -> Dataset:
+def made(target: Path, *numbers: int, **words: Any) -> Dataset:
     return read_dataset(
-        made_up.shards(place / "shards", *numbers, films=False, **words), place / "ledger.jsonl"
+        made_up.shards(target / "shards", *numbers, films=False, **words),
+        target / "ledger.jsonl",
     )
 
 
 def test_numbers_equal_a_recount(tmp_path):
     dataset = made(tmp_path, 40, 7)
     shown = page(dataset)
-    told = [json.loads(fields["json"]) for fields in faults.samples(tmp_path / "shards").values()]
+    result = [json.loads(fields["json"]) for fields in faults.samples(tmp_path / "shards").values()]
     for split, clips, duration, frames, identities, groups, shards, _ in shown.tables[
         "split clips"
     ]:
-        mine = [one for one in told if split in ("all", cards.HUB_SPLITS[one["split"]])]
+        mine = [one for one in result if split in ("all", cards.HUB_SPLITS[one["split"]])]
         assert (int(clips), int(frames.replace(",", ""))) == (
             len(mine),
             sum(one["frames"] for one in mine),
@@ -71,15 +72,17 @@ def test_numbers_equal_a_recount(tmp_path):
             len({o["group"] for o in mine}),
         )
         assert shards == ("2" if split == "all" else "1")
-    values = [one["metrics"]["gaze"]["amplitude_deg"] for one in told]
+    values = [one["metrics"]["gaze"]["amplitude_deg"] for one in result]
     row = next(row for row in shown.tables["measure p5"] if row[0] == "gaze amplitude")
     assert row[1:] == [f"{value:.3g}" for value in np.percentile(values, [5, 50, 95])] + [
         "deg",
         "40",
     ]
     for title, key, end in (("flicker", "flicker", 95), ("blink correlation", "blink_r", 5)):
-        pairs = [[one["metrics"]["agree"][twin][key] for one in told] for twin in ("swap", "style")]
-        row = next(row for row in shown.tables["score good is"] if row[0] == title)
+        pairs = [
+            [one["metrics"]["agree"][twin][key] for one in result] for twin in ("swap", "style")
+        ]
+        row = next(row for row in shown.tables["score better"] if row[0] == title)
         assert row[2:6] == [
             f"{np.percentile(values, at):.3g}" for values in pairs for at in (50, end)
         ]
@@ -91,7 +94,7 @@ def test_numbers_equal_a_recount(tmp_path):
     (subset,) = shown.tables["subset clips"]
     assert subset == [
         "gaze",
-        str(sum("gaze" in one["subsets"] for one in told)),
+        str(sum("gaze" in one["subsets"] for one in result)),
         "gaze amplitude at least 8 deg",
     ]
     rules = {row[0]: row[3] for row in shown.tables["reason measure"]}
@@ -149,10 +152,10 @@ def test_a_subset_s_name_is_a_word_in_the_code_too(tmp_path):
 
 
 def test_the_same_dataset_gives_the_same_bytes(tmp_path):
-    for place in ("one", "two"):
-        dataset = made(tmp_path / place, 12, 5)
-        write_card(dataset, tmp_path / place / "README.md")
-    first, second = (tmp_path / place / "README.md" for place in ("one", "two"))
+    for target in ("one", "two"):
+        dataset = made(tmp_path / target, 12, 5)
+        write_card(dataset, tmp_path / target / "README.md")
+    first, second = (tmp_path / target / "README.md" for target in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
     before = first.stat()
     assert write_card(dataset, first)
@@ -168,17 +171,17 @@ def test_one_clip(tmp_path):
     assert "both splits" not in shown.text
     cells = {cell for rows in shown.tables.values() for row in rows for cell in row}
     assert "nan" not in cells
-    (score,) = [row for row in shown.tables["score good is"] if row[0] == "mouth correlation"]
+    (score,) = [row for row in shown.tables["score better"] if row[0] == "mouth correlation"]
     assert score[4:6] == ["-", "-"]
 
 
 def test_none_kept(tmp_path):
     dataset = made(tmp_path, 0, 7)
-    shown, told = page(dataset), metadata(dataset)
+    shown, result = page(dataset), metadata(dataset)
     assert "No clip was kept, so there are no shards here." in shown.text
     assert set(shown.tables) == {"clips outcome", "reason measure", "subset clips"}
     assert sum(int(row[0]) for row in shown.tables["clips outcome"]) == 7
-    assert not {"license", "configs", "dataset_info"} & told.keys()
+    assert not {"license", "configs", "dataset_info"} & result.keys()
     assert "```python" not in card(dataset)
 
 
@@ -195,7 +198,7 @@ def test_thousands_of_clips_of_many_terms(tmp_path):
     assert shown.tables["split clips"][-1][1] == "1,200"
     assert metadata(dataset)["size_categories"] == ["1K<n<10K"]
     assert len(shown.tables["clips licence"]) == len(shown.tables["clips outcome"]) == cards.MOST
-    assert "And 10 further terms" in shown.text and "And 60 further reasons" in shown.text
+    assert "And 10 more; each sample" in shown.text and "And 60 more reasons" in shown.text
     assert len(text) < 40_000
     assert (metadata(dataset)["license"], metadata(dataset)["license_name"]) == ("other", "several")
 
@@ -203,12 +206,12 @@ def test_thousands_of_clips_of_many_terms(tmp_path):
 def test_unknown_terms_and_filmed_people_are_said_plainly(tmp_path):
     dataset = made(tmp_path, 6, 0, license=lambda number: "unknown" if number < 4 else "CC-BY-4.0")
     shown = page(dataset)
-    assert "Warning. For 4 of 6 clips nobody has said under which licence" in shown.text
+    assert "Warning. The licence of the source video is unknown for 4 of 6 clips" in shown.text
     assert (
-        "6 of 6 clips show people as they were filmed. The toolkit does not know whether "
-        "they agreed" in shown.text
+        "6 of 6 clips show real people. The toolkit does not know whether they consented"
+        in shown.text
     )
-    assert "made-up people" not in shown.text
+    assert "synthetic people" not in shown.text
     assert [row[:3] for row in shown.tables["clips licence"]] == [
         ["4", "unknown", "with the owner's name"],
         ["2", "CC-BY-4.0", "with the owner's name"],
@@ -220,14 +223,14 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
     plain = made_up.described
 
     def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
-        said = plain(number, words)
+        sentence = plain(number, words)
         if number >= 4:
-            said["stages"]["swap"] = {
+            sentence["stages"]["swap"] = {
                 "backend": "Other",
                 "version": 7,
                 "weights": {"inswapper 128": "non-commercial"},
             }
-        return said
+        return sentence
 
     monkeypatch.setattr(made_up, "described", described)
     shown = page(made(tmp_path, 6, 0))
@@ -246,9 +249,9 @@ def test_versions_are_added_up(tmp_path, monkeypatch):
 
 OF_DEFAULTS = {
     "faces": ("1 where the face was found",),
-    "gaze": ("without a gaze model", "Absolute zero is not calibrated"),
+    "gaze": ("without a gaze model", "Zero is not calibrated"),
     "swap": (
-        "The toolkit's own donors (personNN) are made up",
+        "The toolkit's own donors (personNN) are synthetic",
         "Both twins are made with",
         "surroundings",
     ),
@@ -284,8 +287,8 @@ def test_sizes_are_those_of_files_and_pictures(tmp_path):
             "*.tar" if row[0] == "all" else "train-*.tar" if row[0] == "train" else "val-*.tar"
         )
         assert row[7] == size(sum(tar.stat().st_size for tar in tars))
-    assert "Pictures have 64 x 64 px" in shown.text
-    assert "Pictures have" not in page(made(tmp_path / "no films", 6, 0)).text
+    assert "Frames have 64 x 64 px" in shown.text
+    assert "Frames have" not in page(made(tmp_path / "no films", 6, 0)).text
 
 
 def test_a_person_in_both_splits_is_warned_of(tmp_path):
@@ -313,9 +316,9 @@ LICENCES = [
 ]
 
 
-@pytest.mark.parametrize(("said", "expected"), LICENCES)
-def test_licences_have_hugging_face_s_names(said, expected):
-    assert cards._licence(said) == expected
+@pytest.mark.parametrize(("sentence", "expected"), LICENCES)
+def test_licences_have_hugging_face_s_names(sentence, expected):
+    assert cards._licence(sentence) == expected
 
 
 SIZES = [

@@ -64,10 +64,10 @@ def varied(tmp_path_factory) -> Path:
 
 
 def _varied(number: int) -> Sample:
-    said = made_up.described(number, {})
-    said["subsets"] = ["gaze"] if number >= 120 else []
-    said["metrics"]["agree"]["swap"]["mouth_r"] = 0.5 if number >= 120 else None
-    said |= {"truth": {"fps": 25, "blink": [0.0, 1.0]}} if number >= 120 else {}
+    sentence = made_up.described(number, {})
+    sentence["subsets"] = ["gaze"] if number >= 120 else []
+    sentence["metrics"]["agree"]["swap"]["mouth_r"] = 0.5 if number >= 120 else None
+    sentence |= {"truth": {"fps": 25, "blink": [0.0, 1.0]}} if number >= 120 else {}
     arrays, file = (
         {name: np.zeros((3, *shape), np.float32) for name, shape in cards.ARRAYS.items()},
         io.BytesIO(),
@@ -75,10 +75,12 @@ def _varied(number: int) -> Sample:
     np.savez_compressed(file, **arrays)
     data = dict.fromkeys(made_up.VIDEOS, b"film") | {
         "faces.npz": file.getvalue(),
-        "json": canonical(said).encode(),
+        "json": canonical(sentence).encode(),
     }
     members = tuple(Member.of_bytes(field, data[field]) for field in FIELDS)
-    return Sample(said["key"], said["split"], 1.0, said["frames"], said["group"], members)
+    return Sample(
+        sentence["key"], sentence["split"], 1.0, sentence["frames"], sentence["group"], members
+    )
 
 
 def _books(kept: int) -> dict[str, int]:
@@ -88,13 +90,13 @@ def _books(kept: int) -> dict[str, int]:
 @pytest.mark.parametrize("is_streaming", [True, False])
 def test_datasets_loads_the_folder_by_its_card(folder, tmp_path, is_streaming):
     loaded = _load(folder, tmp_path, is_streaming)
-    told, rows = (
+    result, rows = (
         samples(folder),
         {row["__key__"]: row for split in loaded.values() for row in split},
     )
-    assert set(loaded) == {HUB[one["split"]] for one in told}
-    assert len(rows) == len(told)
-    for one, (key, fields) in zip(told, faults.samples(folder).items(), strict=True):
+    assert set(loaded) == {HUB[one["split"]] for one in result}
+    assert len(rows) == len(result)
+    for one, (key, fields) in zip(result, faults.samples(folder).items(), strict=True):
         assert rounded(rows[key]["json"]) == rounded(one)
         assert {name: rows[key][name]["bytes"] for name in fields if name.endswith("mp4")} == {
             name: data for name, data in fields.items() if name.endswith("mp4")
@@ -108,7 +110,7 @@ def test_datasets_loads_the_folder_by_its_card(folder, tmp_path, is_streaming):
 def test_datasets_loads_clips_whose_json_differs(varied, tmp_path, is_streaming):
     loaded = _load(varied, tmp_path, is_streaming)
     found = {row["json"]["key"]: row["json"] for split in loaded.values() for row in split}
-    assert rounded(found) == rounded({told["key"]: told for told in samples(varied)})
+    assert rounded(found) == rounded({result["key"]: result for result in samples(varied)})
 
 
 def test_without_the_card_datasets_fails_there(varied, tmp_path):
@@ -149,9 +151,11 @@ def test_code_of_the_card_runs(folder, tmp_path):
         for code in codes
     ]
     assert [(ended.returncode, ended.stderr) for ended in printed] == [(0, "")] * 3
-    told = samples(folder)
+    result = samples(folder)
     first = [
-        one for one in told if one["split"] == ("train" if list(folder.glob("train-*")) else "val")
+        one
+        for one in result
+        if one["split"] == ("train" if list(folder.glob("train-*")) else "val")
     ]
     assert [line.split()[0] for line in printed[0].stdout.splitlines()[::2]] == [
         one["key"] for one in first
@@ -160,7 +164,7 @@ def test_code_of_the_card_runs(folder, tmp_path):
     assert [line.split()[0] for line in printed[1].stdout.splitlines()] == [
         one["key"] for one in first
     ]
-    assert printed[2].stdout.split() == [one["key"] for one in told if "gaze" in one["subsets"]]
+    assert printed[2].stdout.split() == [one["key"] for one in result if "gaze" in one["subsets"]]
 
 
 def test_hugging_face_reads_the_head(folder):
@@ -168,7 +172,7 @@ def test_hugging_face_reads_the_head(folder):
     from datasets.utils.metadata import MetadataConfigs
 
     data = DatasetCard.load(folder / "README.md").data
-    index, told = read_index(folder), samples(folder)
+    index, result = read_index(folder), samples(folder)
     names = [HUB[split] for split in ("train", "val") if list(folder.glob(f"{split}-*.tar"))]
     files = MetadataConfigs.from_dataset_card_data(data)["default"]["data_files"]
     info = DatasetInfosDict.from_dataset_card_data(data)["default"]
@@ -176,7 +180,7 @@ def test_hugging_face_reads_the_head(folder):
     assert sorted(file.name for entry in files for file in folder.glob(entry["path"])) == sorted(
         entry["file"] for entry in index["shards"]
     )
-    assert sum(split.num_examples for split in info.splits.values()) == len(told)
+    assert sum(split.num_examples for split in info.splits.values()) == len(result)
     assert sum(split.num_bytes for split in info.splits.values()) == info.dataset_size
     assert info.dataset_size == sum(
         len(data) for fields in faults.samples(folder).values() for data in fields.values()
@@ -206,14 +210,14 @@ def test_fields_are_those_of_the_shards(folder):
 
 def test_made_up_people_need_no_consent(folder):
     shown = Page(body((folder / "README.md").read_text()))
-    assert "2 of 2 clips show made-up people" in shown.text
+    assert "2 of 2 clips show synthetic people" in shown.text
     assert [comment.split()[0] for comment in shown.comments] == ["megactor-kit"]
-    assert "as they were filmed" not in shown.text
-    assert "Warning. For" not in shown.text
+    assert "clips show real people" not in shown.text
+    assert "Warning. The licence" not in shown.text
     assert shown.tables["clips licence"][0][1:] == [
         "public domain (NASA)",
         "-",
         "NASA, portrait of Eileen Collins",
         "scikit-image data.astronaut",
-        "made up",
+        "synthetic",
     ]

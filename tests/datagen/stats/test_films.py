@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.stats.films import Reader, reader
+from datagen.stats.films import VideoReader, reader
 from datagen.stats.pictures import spread
 
 
@@ -23,7 +23,7 @@ def path(tmp_path) -> Path:
 
 
 @pytest.fixture
-def opened(path) -> Iterator[Reader]:
+def opened(path) -> Iterator[VideoReader]:
     with open(path, "rb") as file, reader(file.fileno(), 0, path.stat().st_size) as film:
         yield film
 
@@ -47,7 +47,7 @@ def test_there_is_no_frame_after_the_last(opened):
 
 
 def test_a_keyframe_costs_one_packet(opened, monkeypatch):
-    monkeypatch.setattr(Reader, "_decoded", lambda *_: pytest.fail("a stretch is decoded"))
+    monkeypatch.setattr(VideoReader, "_decoded", lambda *_: pytest.fail("a stretch is decoded"))
     assert [opened.picture(index, 25, 64).shape for index in spread(100, 3)] == [(32, 64, 3)] * 3
 
 

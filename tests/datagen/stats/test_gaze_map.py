@@ -50,11 +50,11 @@ def test_gaze_is_drawn_as_it_is_seen(dataset):
     looked = {(int(x) - middle, middle - int(y)) for y, x in np.argwhere(pixels[..., 3] > 0)}
     assert looked == {(-5, 7), (0, 0)}  # cells of 2 degrees: to the right, up
     assert pixels[middle - 7, middle - 5, :3].sum() > pixels[middle, middle, :3].sum()
-    told = (
+    result = (
         "35 frames, 85.7% within 10 deg of their clip's own middle; absolute zero is not "
         "calibrated."
     )
-    assert plot.about == told
+    assert plot.about == result
     assert plot.title == "where the eyes look, from each clip's own middle"
 
 

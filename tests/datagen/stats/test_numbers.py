@@ -47,36 +47,36 @@ def recount(folder: Path) -> dict:
     }
     people = set()
     for fields in samples(folder).values():
-        said = json.loads(fields["json"])
+        sample_json = json.loads(fields["json"])
         count["clips"] += 1
-        count["frames"] += said["frames"]
-        count["seconds"] += said["metrics"]["clips"]["seconds"]
-        count["splits"][said["split"]] = count["splits"].get(said["split"], 0) + 1
-        people.add(said["identity"] or said["group"])
+        count["frames"] += sample_json["frames"]
+        count["seconds"] += sample_json["metrics"]["clips"]["seconds"]
+        count["splits"][sample_json["split"]] = count["splits"].get(sample_json["split"], 0) + 1
+        people.add(sample_json["identity"] or sample_json["group"])
         for field, data in fields.items():
             count["bytes"][field] = count["bytes"].get(field, 0) + len(data)
             count["bytes"]["all"] += len(data)
         for name, value in {
-            "gaze.amplitude_deg": said["metrics"]["gaze"]["amplitude_deg"],
-            "faces.yaw.1": said["metrics"]["faces"]["yaw"][1],
-            "faces.mouth.span": said["metrics"]["faces"]["mouth"][2]
-            - said["metrics"]["faces"]["mouth"][0],
-            "agree.swap.landmarks": said["metrics"]["agree"]["swap"]["landmarks"],
-            "agree.style.mouth_r": said["metrics"]["agree"]["style"]["mouth_r"],
+            "gaze.amplitude_deg": sample_json["metrics"]["gaze"]["amplitude_deg"],
+            "faces.yaw.1": sample_json["metrics"]["faces"]["yaw"][1],
+            "faces.mouth.span": sample_json["metrics"]["faces"]["mouth"][2]
+            - sample_json["metrics"]["faces"]["mouth"][0],
+            "agree.swap.landmarks": sample_json["metrics"]["agree"]["swap"]["landmarks"],
+            "agree.style.mouth_r": sample_json["metrics"]["agree"]["style"]["mouth_r"],
         }.items():
             count["values"].setdefault(name, []).extend([] if value is None else [value])
-        for yaw, pitch, frames in said["metrics"]["gaze"]["map"]:
+        for yaw, pitch, frames in sample_json["metrics"]["gaze"]["map"]:
             count["map"][yaw, pitch] = count["map"].get((yaw, pitch), 0) + frames
     return count | {"identities": len(people)}
 
 
-def agrees(told: dict, counted: dict) -> None:
+def agrees(result: dict, counted: dict) -> None:
     for name in ("clips", "frames", "bytes", "splits", "identities"):
-        assert told[name] == counted[name], name
-    assert told["seconds"] == pytest.approx(counted["seconds"], abs=1e-3)
-    assert {(yaw, pitch): n for yaw, pitch, n in told["gaze_map"]} == counted["map"]
+        assert result[name] == counted[name], name
+    assert result["seconds"] == pytest.approx(counted["seconds"], abs=1e-3)
+    assert {(yaw, pitch): n for yaw, pitch, n in result["gaze_map"]} == counted["map"]
     for name, values in counted["values"].items():
-        measured = told["measures"][name]
+        measured = result["measures"][name]
         assert measured["count"] == len(values)
         if values:
             expected = [np.mean(values), np.median(values), min(values), max(values)]
@@ -90,10 +90,10 @@ def test_numbers_equal_a_recount_of_the_tars(many):
 
 
 def test_numbers_of_the_real_sample_equal_a_recount(sample):
-    told = read(sample).to_json()
-    agrees(told["all"], recount(sample))
-    assert all(told["all"]["measures"][measure.name]["count"] == 2 for measure in MEASURES[:10])
-    assert sum(n for _, _, n in told["all"]["gaze_map"]) > 20
+    result = read(sample).to_json()
+    agrees(result["all"], recount(sample))
+    assert all(result["all"]["measures"][measure.name]["count"] == 2 for measure in MEASURES[:10])
+    assert sum(n for _, _, n in result["all"]["gaze_map"]) > 20
 
 
 def test_shards_add_to_the_whole(many):
@@ -103,8 +103,10 @@ def test_shards_add_to_the_whole(many):
     for other in reversed(others):
         one = other + one
     assert one.to_json(dataset.measures) == Summary.of(dataset.rows).to_json(dataset.measures)
-    told = dataset.to_json()
-    assert sum(shard["clips"] for shard in told["shards"].values()) == told["all"]["clips"] == 40
+    result = dataset.to_json()
+    assert (
+        sum(shard["clips"] for shard in result["shards"].values()) == result["all"]["clips"] == 40
+    )
 
 
 def test_funnel_accounts_for_every_clip(many):
@@ -115,10 +117,10 @@ def test_funnel_accounts_for_every_clip(many):
 
 
 def test_an_empty_dataset_has_numbers_too(tmp_path):
-    told = read(made_up.shards(tmp_path, kept=0, lost=5)).to_json()
-    assert told["all"]["clips"] == 0 and told["books"]["planned"] == 5
-    assert told["all"]["measures"]["gaze.amplitude_deg"]["median"] is None
-    json.dumps(told, allow_nan=False)
+    result = read(made_up.shards(tmp_path, kept=0, lost=5)).to_json()
+    assert result["all"]["clips"] == 0 and result["books"]["planned"] == 5
+    assert result["all"]["measures"]["gaze.amplitude_deg"]["median"] is None
+    json.dumps(result, allow_nan=False)
 
 
 def test_costs_and_lost_clips_come_from_the_ledger_of_the_run_that_made_the_shards(tmp_path):
@@ -160,7 +162,7 @@ def test_of_several_runs_the_one_with_these_outcomes_counts(tmp_path):
     } == {"said the stage"}
 
 
-def test_artefacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_path):
+def test_artifacts_of_which_the_ledger_says_nothing_are_counted_as_unknown(tmp_path):
     folder = made_up.shards(tmp_path / "shards", films=False)
     book = made_up.ledger(tmp_path / "ledger.jsonl")
     book.write_text(book.read_text().replace('"seconds":{"agree"', '"seconds":{}, "x":{"agree"'))
@@ -197,7 +199,7 @@ def test_what_is_no_event_of_ours_is_left_out(odd, tmp_path):
 
 def test_costs_of_the_real_sample(sample, store):
     costs = read(sample, store / "ledger.jsonl").history.costs
-    assert {stage: cost.artefacts for stage, cost in costs.items()} == dict.fromkeys(costs, 2)
+    assert {stage: cost.artifacts for stage, cost in costs.items()} == dict.fromkeys(costs, 2)
     assert all(cost.bytes > 0 for cost in costs.values())
     swapped = sum(len(fields["swapped.mp4"]) for fields in samples(sample).values())
     assert costs["swap"].bytes == swapped
@@ -334,7 +336,7 @@ def test_a_damaged_or_foreign_folder_is_one_sentence(how, tmp_path):
     ended = call("datagen.stats", "--input", folder, "--store", tmp_path / "store")
     assert ended.code == 2
     assert re.fullmatch(
-        r"error: [^\n]+(make the shards again|mends it|`make shards`( is expected)?)\.",
+        r"error: [^\n]+(make the shards again|fixes it|`make shards`( is expected)?)\.",
         ended.sentence,
     ), ended.sentence
     assert str(folder) in ended.sentence
@@ -349,7 +351,7 @@ def test_members_that_are_no_files_are_refused(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         file.addfile(link)
     rewrite(folder, lambda index: index["shards"][0].update(bytes=tar.stat().st_size))
-    with pytest.raises(UserError, match="clip-000000.json is no plain file"):
+    with pytest.raises(UserError, match="clip-000000.json is not a plain file"):
         read(folder)
 
 

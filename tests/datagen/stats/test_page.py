@@ -25,9 +25,9 @@ def text(dataset: Dataset) -> str:
 
 def test_the_table_holds_every_number(tmp_path):
     dataset = made(tmp_path, kept=5, lost=2)
-    told = table(dataset)
-    names = [told_column["name"] for told_column in told["columns"]]
-    rows = [dict(zip(names, row, strict=True)) for row in told["rows"]]
+    result = table(dataset)
+    names = [told_column["name"] for told_column in result["columns"]]
+    rows = [dict(zip(names, row, strict=True)) for row in result["rows"]]
     assert len(rows) == 7 and {measure.name for measure in dataset.measures} - {*names} == {
         "clips.seconds"
     }

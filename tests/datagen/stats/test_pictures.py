@@ -22,8 +22,8 @@ from datagen.engine.store import Record, Store
 from datagen.media import video
 from datagen.stats import films, pictures
 from datagen.stats.dataset import Dataset, read_dataset
-from datagen.stats.films import BLOCK, Reader, frame_size
-from datagen.stats.history import History, Loss
+from datagen.stats.films import BLOCK, VideoReader, frame_size
+from datagen.stats.history import LostClip, RunHistory
 from datagen.stats.pictures import PANELS, sheets, spread, thumbnails
 from tests.datagen.stats.made_up import VIDEOS, film, shards
 
@@ -90,7 +90,7 @@ def test_same_bytes_whatever_else_is_asked_for(dataset):
 def test_colours_are_those_of_the_video(dataset, monkeypatch):
     colour = np.empty((48, 48, 3), np.uint8)
     colour[:] = (200, 60, 20)
-    monkeypatch.setattr(Reader, "picture", lambda *_: colour)
+    monkeypatch.setattr(VideoReader, "picture", lambda *_: colour)
     ((strip,),) = sheets(dataset, {dataset.rows[0].key: 1}, side=48).values()
     assert np.median(rgb(strip), axis=(0, 1)) == pytest.approx([200, 60, 20], abs=4)
 
@@ -190,14 +190,14 @@ def test_moments_are_even_and_follow_keyframes():
             )
 
 
-def lost(dataset: Dataset, losses: Sequence[Loss]) -> Dataset:
-    return replace(dataset, history=History(tuple(losses)))
+def lost(dataset: Dataset, losses: Sequence[LostClip]) -> Dataset:
+    return replace(dataset, history=RunHistory(tuple(losses)))
 
 
 def loss(
     number: int, reason: str = "small_face", stages: Sequence[str] = ("clips", "source")
-) -> Loss:
-    return Loss(
+) -> LostClip:
+    return LostClip(
         f"lost-{number:03}",
         "filtered",
         reason,
@@ -207,7 +207,7 @@ def loss(
 
 
 def put(root: Path, stage: str, number: int, data: bytes | None, **words) -> Path:
-    """A record of the store, with its artefact where there are bytes; where that lies."""
+    """A record of the store, with its artifact where there are bytes; where that lies."""
     key = f"{stage}{number}"
     folder = root / stage / key[:2] / key
     folder.mkdir(parents=True)

@@ -63,7 +63,7 @@ def tree(plot: Plot) -> ElementTree.Element:
     return ElementTree.fromstring(plot.svg)
 
 
-def said(plot: Plot) -> list[str]:
+def texts_in(plot: Plot) -> list[str]:
     """All words in a plot."""
     return [element.text or "" for element in tree(plot).iter("{http://www.w3.org/2000/svg}text")]
 
@@ -151,7 +151,7 @@ def test_bytes_hang_on_the_numbers_alone(dataset, drawn):
 
 
 def test_funnel_tells_every_loss_with_clips_and_share(dataset, drawn):
-    words = said(drawn["funnel"])
+    words = texts_in(drawn["funnel"])
     assert words[:3] == ["planned", "49", "100.0%"]
     assert words[-3:] == ["kept", "40", "81.6%"]
     losses = dataset.funnel()
@@ -171,10 +171,14 @@ def test_bars_of_the_funnel_are_as_long_as_their_share(drawn):
 
 def test_many_reasons_are_summed_up(tmp_path):
     folder = shards(
-        tmp_path, kept=1, lost=90, films=False, reason=lambda number: f"reason{min(number, 50):02}"
+        tmp_path,
+        kept=1,
+        lost=90,
+        films=False,
+        reason=lambda number: f"reason{min(number, 50):02}",
     )
     dataset = read_dataset(folder, folder / "no ledger")
-    words = said(by_name(dataset)["funnel"])
+    words = texts_in(by_name(dataset)["funnel"])
     assert len(dataset.funnel()) > STEPS
     assert len(words) == 3 * (STEPS + 2)
     counts = [int(count) for count in words[4:-3:3]]
@@ -186,9 +190,9 @@ def test_many_reasons_are_summed_up(tmp_path):
 def test_nothing_and_next_to_nothing(tmp_path, kept, lost):
     folder = shards(tmp_path, kept=kept, lost=lost, films=False)
     drawn = by_name(read_dataset(folder, folder / "no ledger"))
-    assert said(drawn["funnel"])[1] == str(kept + lost)
-    assert ("nothing measured" in said(drawn["clips.seconds"])) == (kept == 0)
-    assert ("nothing measured" in said(drawn["gaze.map"])) == (kept == 0)
+    assert texts_in(drawn["funnel"])[1] == str(kept + lost)
+    assert ("nothing measured" in texts_in(drawn["clips.seconds"])) == (kept == 0)
+    assert ("nothing measured" in texts_in(drawn["gaze.map"])) == (kept == 0)
     assert drawn["twins.mouth_r"].about.endswith("styled: nothing measured.")
 
 
@@ -204,7 +208,7 @@ def test_bars_are_the_histogram(dataset, drawn):
 
 def test_threshold_is_drawn_where_it_is_and_counted(dataset, drawn):
     plot = drawn["gaze.amplitude_deg"]
-    assert "gaze subset: at least 8" in said(plot)
+    assert "gaze subset: at least 8" in texts_in(plot)
     (line,) = paths(plot, "stroke-dasharray")
     (outline,) = paths(plot, "fill: #56b4e9")
     assert np.ptp(line[:, 0]) == 0
@@ -218,7 +222,9 @@ def test_threshold_is_drawn_where_it_is_and_counted(dataset, drawn):
 
 def test_twins_share_a_plot_and_each_has_its_threshold(drawn):
     plot = drawn["twins.landmarks"]
-    assert {"swapped", "styled", "swapped: at most 0.03", "styled: at most 0.04"} <= set(said(plot))
+    assert {"swapped", "styled", "swapped: at most 0.03", "styled: at most 0.04"} <= set(
+        texts_in(plot)
+    )
     assert [len(paths(plot, f"stroke: {colour}")) > 0 for colour in ("#0072b2", "#d55e00")] == [
         True,
         True,
@@ -228,8 +234,8 @@ def test_twins_share_a_plot_and_each_has_its_threshold(drawn):
 def test_threshold_outside_of_the_range_is_an_arrow_at_its_edge(dataset):
     rules = [bound("gaze.amplitude_deg", most=90), bound("clips.face_px", least=-5)]
     drawn = by_name(with_rules(dataset, rules))
-    assert "rule: at most 90 \u2192" in said(drawn["gaze.amplitude_deg"])
-    assert "\u2190 rule: at least -5" in said(drawn["clips.face_px"])
+    assert "rule: at most 90 \u2192" in texts_in(drawn["gaze.amplitude_deg"])
+    assert "\u2190 rule: at least -5" in texts_in(drawn["clips.face_px"])
     (line,) = paths(drawn["gaze.amplitude_deg"], "stroke-dasharray")
     assert line[0, 0] == paths(drawn["gaze.amplitude_deg"], "fill: #56b4e9")[0][:, 0].max()
 
@@ -242,7 +248,7 @@ def test_metric_that_only_a_rule_names_has_a_plot(dataset):
     (plot,) = (plot for plot in drawn.values() if plot.title == path)
     assert other in {plot.title for plot in drawn.values()}
     assert re.fullmatch(r"[A-Za-z0-9._]+", plot.name)
-    assert {path, "rule: at most 0.7"} <= set(said(plot))
+    assert {path, "rule: at most 0.7"} <= set(texts_in(plot))
     assert tree(plot).get("aria-label") == path and "<img" not in plot.svg
 
 
@@ -250,10 +256,12 @@ def test_what_lies_beyond_is_told(dataset):
     values = {"gaze.amplitude_deg": [5.0, 40.0, 50.0], "faces.yaw.1": [-70.0, 0.0, 0.0]}
     drawn = by_name(with_values(dataset, values))
     amplitude, yaw = drawn["gaze.amplitude_deg"], drawn["faces.yaw.1"]
-    assert "\u2265 32" in said(amplitude) and "2 above 32 in the outermost bin" in amplitude.about
     assert (
-        "\u2264 \u221260" in said(yaw)
-        and "60" in said(yaw)
+        "\u2265 32" in texts_in(amplitude) and "2 above 32 in the outermost bin" in amplitude.about
+    )
+    assert (
+        "\u2264 \u221260" in texts_in(yaw)
+        and "60" in texts_in(yaw)
         and "1 below -60 in the outermost bin" in yaw.about
     )
 
@@ -271,7 +279,7 @@ def test_odd_values(dataset):
         )
     )
     assert drawn["clips.seconds"].about == "nothing measured."
-    assert said(drawn["clips.seconds"]) == ["nothing measured"]
+    assert texts_in(drawn["clips.seconds"]) == ["nothing measured"]
     assert drawn["clips.face_px"].about == "4 clips at 150 px; rule: at least 96 (4 of 4)."
     assert drawn["gaze.amplitude_deg"].about.startswith("4 clips from -inf to inf")
     assert drawn["faces.roll.1"].about == "1 clip at 3 deg."
@@ -284,9 +292,9 @@ def test_odd_thresholds(dataset):
         bound("gaze.coverage", least=math.nan),
     ]
     drawn = by_name(with_rules(dataset, rules))
-    assert "rule: at most 1e+300 \u2192" in said(drawn["clips.seconds"])
+    assert "rule: at most 1e+300 \u2192" in texts_in(drawn["clips.seconds"])
     for name in ("clips.face_px", "gaze.coverage"):
-        assert not [word for word in said(drawn[name]) if word.startswith("rule")]
+        assert not [word for word in texts_in(drawn[name]) if word.startswith("rule")]
 
 
 @pytest.mark.parametrize("word", HOSTILE)
@@ -295,7 +303,7 @@ def test_words_from_data_are_shown_as_they_are(tmp_path, word):
     dataset = read_dataset(folder, folder / "no ledger")
     history = replace(dataset.history, losses=(replace(dataset.losses[0], reason=word, stage=""),))
     plot = by_name(replace(dataset, history=history))["funnel"]
-    assert f"{shown(word, 27)} ({dataset.losses[0].outcome})" in said(plot)
+    assert f"{shown(word, 27)} ({dataset.losses[0].outcome})" in texts_in(plot)
     assert "<script" not in plot.svg
     plot.svg.encode()
 
@@ -310,7 +318,11 @@ def test_words_are_shortened_and_cleaned():
 
 def test_all_plots_of_any_dataset_are_small(tmp_path):
     folder = shards(
-        tmp_path, kept=300, lost=200, films=False, reason=lambda number: f"{'<&' * 200}{number}"
+        tmp_path,
+        kept=300,
+        lost=200,
+        films=False,
+        reason=lambda number: f"{'<&' * 200}{number}",
     )
     drawn = plots(read_dataset(folder, folder / "no ledger"))
     assert sum(len(plot.svg.encode()) for plot in drawn) < 400_000

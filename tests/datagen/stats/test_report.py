@@ -14,7 +14,7 @@ import pytest
 from datagen.engine.store import Store
 from datagen.job import ledger_path
 from datagen.stats.dataset import Dataset, read_dataset
-from datagen.stats.history import Loss
+from datagen.stats.history import LostClip
 from datagen.stats.pictures import sheets
 from datagen.stats.report import SHOWN, write_report
 from datagen.stats.terminal import size
@@ -176,8 +176,10 @@ def test_a_row_opens_with_the_keyboard(tab, usual):
     assert tab.texts("#detail-title") == ["clip-000000"]
     tab.one("#next").click()
     assert tab.texts("#detail-title") == ["clip-000001"]
-    said = dict(zip(tab.texts("#detail-values dt"), tab.texts("#detail-values dd"), strict=True))
-    assert said["identity"] == "person1" and said["frames"] == str(
+    shown_values = dict(
+        zip(tab.texts("#detail-values dt"), tab.texts("#detail-values dd"), strict=True)
+    )
+    assert shown_values["identity"] == "person1" and shown_values["frames"] == str(
         made_up.described(1, {})["frames"]
     )
     tab.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
@@ -240,7 +242,8 @@ def hostile(folder: Path) -> Dataset:
     every = {name: word for name in ("identity", "source", "reason", "license")}
     dataset = made(folder, NAME, kept=8, lost=8, **every)
     losses = (
-        Loss(w, loss.outcome, w, w, w, w) for loss, w in zip(dataset.losses, HOSTILE, strict=True)
+        LostClip(w, loss.outcome, w, w, w, w)
+        for loss, w in zip(dataset.losses, HOSTILE, strict=True)
     )
     return replace(dataset, history=replace(dataset.history, losses=tuple(losses)))
 
@@ -278,11 +281,11 @@ def test_the_policy_stops_what_gets_in(tab, usual):
         "fetch('http://127.0.0.1:9/').then(arguments[0], () => arguments[0]('refused'))"
     )
     assert done == "refused" and tab.run("return window.hacked") is None
-    said = tab.complaints()
+    shown_values = tab.complaints()
     for refused in ("inline event handler", "inline script", "loading the image", "connect"):
         assert any(
-            refused in line.lower() and "Content Security Policy" in line for line in said
-        ), said
+            refused in line.lower() and "Content Security Policy" in line for line in shown_values
+        ), shown_values
 
 
 def test_one_clip(tab, tmp_path):

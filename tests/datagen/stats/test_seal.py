@@ -20,8 +20,8 @@ from tests.datagen.stats import made_up
 NONE: Any = None  # for what is not looked at
 
 
-def dataset_of(place: Path) -> Dataset:
-    return read_dataset(made_up.shards(place / "shards", 3, 1, films=False), place / "no ledger")
+def dataset_of(target: Path) -> Dataset:
+    return read_dataset(made_up.shards(target / "shards", 3, 1, films=False), target / "no ledger")
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_what_was_written_here_is_replaced(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("target", "message"),
     [
         (
             "folder/report.html",
@@ -68,11 +68,11 @@ def test_what_was_written_here_is_replaced(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_where_no_report_can_be_written_is_one_sentence(tmp_path, place, said):
+def test_where_no_report_can_be_written_is_one_sentence(tmp_path, target, message):
     (tmp_path / "folder" / "report.html").mkdir(parents=True)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=said):
-        write_report(NONE, NONE, tmp_path / place, overwrite=True)
+    with pytest.raises(UserError, match=message):
+        write_report(NONE, NONE, tmp_path / target, overwrite=True)
 
 
 @pytest.mark.parametrize("shown", [-1, 501])

@@ -25,9 +25,9 @@ def stats(*words: object) -> Run:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """21 clips in four shards, 9 lost, with their ledger."""
-    place = tmp_path_factory.mktemp("terminal")
-    made_up.ledger(place / "store" / "ledger.jsonl", 21, 9)
-    return made_up.shards(place / "shards", 21, 9, per_shard=7, films=False)
+    target = tmp_path_factory.mktemp("terminal")
+    made_up.ledger(target / "store" / "ledger.jsonl", 21, 9)
+    return made_up.shards(target / "shards", 21, 9, per_shard=7, films=False)
 
 
 def row(text: str, *beginning: str) -> list[str]:
@@ -42,24 +42,24 @@ def row(text: str, *beginning: str) -> list[str]:
 
 def test_tables_say_what_the_json_says(folder):
     shown = stats("--input", folder, "--store", folder.parent / "store").out
-    told = json.loads(stats("--input", folder, "--store", folder.parent / "store", "--json").out)
-    every = told["all"]
-    assert row(shown, "all", str(len(told["shards"])))[:2] == ["21", f"{every['frames']:,}"]
-    for split, counts in told["splits"].items():
+    result = json.loads(stats("--input", folder, "--store", folder.parent / "store", "--json").out)
+    every = result["all"]
+    assert row(shown, "all", str(len(result["shards"])))[:2] == ["21", f"{every['frames']:,}"]
+    for split, counts in result["splits"].items():
         assert row(shown, split)[:2] == [str(counts["shards"]), str(counts["clips"])]
         assert row(shown, split)[-2:] == size(counts["tar_bytes"]).split()
     assert row(shown, "planned")[:2] == ["30", "100.0%"] and row(shown, "=", "kept")[:2] == [
         "21",
         "70.0%",
     ]
-    for loss in told["losses"]:
+    for loss in result["losses"]:
         assert row(shown, "-", f"{loss['outcome']}:", loss["reason"])[:2] == [
             loss["stage"],
             str(loss["clips"]),
         ]
     gaze = every["measures"]["gaze.amplitude_deg"]
     assert row(shown, "gaze", "amplitude", "[deg]")[-5:] == [*(f"{gaze[n]:.3g}" for n in ("p5", "median", "p95")), "≥8", "(gaze)"]  # fmt: skip  # noqa: E501
-    assert row(shown, "swap")[:2] == [str(told["costs"]["swap"]["artefacts"]), "15.0"]
+    assert row(shown, "swap")[:2] == [str(result["costs"]["swap"]["artifacts"]), "15.0"]
     assert all(len(line) <= 110 for line in shown.splitlines())
 
 
@@ -87,9 +87,9 @@ def test_two_datasets_side_by_side(folder, tmp_path):
     assert row(shown, "license", "CC0-1.0") == ["0", "7"]
     assert row(shown, "=", "kept") == ["21", "70.0%", "7", "77.8%"]
     assert "In both: 7 clips, 7 groups" in shown and "another" not in shown
-    told = json.loads(stats("--compare", folder, other, "--json").out)
-    assert told["a"]["all"]["clips"] == 21 and told["b"]["all"]["licenses"] == {"CC0-1.0": 7}
-    assert told["measures"]["clips.seconds"]["b"]["count"] == 7
+    result = json.loads(stats("--compare", folder, other, "--json").out)
+    assert result["a"]["all"]["clips"] == 21 and result["b"]["all"]["licenses"] == {"CC0-1.0": 7}
+    assert result["measures"]["clips.seconds"]["b"]["count"] == 7
 
 
 def test_a_group_in_train_of_one_and_val_of_the_other_is_a_leak(tmp_path):
@@ -115,8 +115,8 @@ def test_eighty_columns_are_enough_for_all_words(compares, folder, monkeypatch):
     words = ["--compare", folder, folder] if compares else ["--input", folder]
     shown = stats(*words, "--store", folder.parent / "store").out
     assert all(len(line) <= 80 for line in shown.splitlines())
-    for told in ("gaze amplitude", "swapped: flicker", "planned", "identities", "small_face"):
-        assert told in shown, told
+    for result in ("gaze amplitude", "swapped: flicker", "planned", "identities", "small_face"):
+        assert result in shown, result
     assert "\u2026" not in shown
 
 
@@ -132,23 +132,24 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "result"),
     [
-        (["--shown", "many"], "--shown is 'many', a whole number from 0 is expected"),
+        (["--shown", "many"], "--shown is 'many', a whole number is expected"),
         (["--shown", "-1"], "--shown is -1"),
         (
-            ["input=null", "store=5"],
-            "--input is None, a folder is expected; --store is 5, a folder is expected",
+            ["input=null", "store=[5]"],
+            "--input is null, a text is expected; --store is [5], a text is expected",
         ),
-        (["compare=[a]"], "--compare is ['a'], two folders are expected: --compare A B"),
+        (["--input=", "--store="], "--input is empty, a folder is expected; --store is empty"),
+        (["compare=[a]"], "--compare is ['a'], two values are expected: --compare A B"),
         (["--compare=a"], "--compare needs a value, or one more"),
         (["--compare", "a", "--json"], "--compare needs a value, or one more"),
         (["--input", __file__], "holds no index.json"),
     ],
 )
-def test_mistaken_options_are_one_sentence(words, told):
+def test_mistaken_options_are_one_sentence(words, result):
     ended = call("datagen.stats", *words)
-    assert ended.code == 2 and told in ended.sentence, ended.err
+    assert ended.code == 2 and result in ended.sentence, ended.err
 
 
 def test_an_output_that_cannot_be_is_one_sentence(folder, tmp_path):

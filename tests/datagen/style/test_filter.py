@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
 from datagen.style import filter as style
@@ -55,7 +55,7 @@ def clip_of(path: Path, frames: list[np.ndarray], key: str = "clip") -> Clip:
     found = Faces.of([None] * len(frames))
     found.save(path.with_suffix(".npz"))
     return Clip(
-        key, {}, artefacts={"clips": Artefact(path), "faces": Artefact(path.with_suffix(".npz"))}
+        key, {}, artifacts={"clips": Artifact(path), "faces": Artifact(path.with_suffix(".npz"))}
     )
 
 
@@ -114,8 +114,8 @@ def test_a_styled_clip_keeps_count_size_and_rate_and_is_the_same_twice(tmp_path)
 
 
 def test_a_clip_of_one_frame_is_drawn(tmp_path):
-    artefact = FilterStyle()(clip_of(tmp_path / "clip.mp4", [face()]), tmp_path)
-    assert len(list(video.frames(artefact.path))) == 1
+    artifact = FilterStyle()(clip_of(tmp_path / "clip.mp4", [face()]), tmp_path)
+    assert len(list(video.frames(artifact.path))) == 1
 
 
 def test_the_order_of_looks_follows_key_and_seed_and_all_looks_are_used():

@@ -15,7 +15,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
 from datagen.style import diffusion
@@ -66,8 +66,8 @@ def clip_of(folder: Path, frames: np.ndarray | list[np.ndarray], key: str = "cli
         for rgb in frames:
             writer.write(rgb)
     Faces.of([None] * len(frames)).save(folder / "faces.npz")
-    made = {"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")}
-    return Clip(key, {}, artefacts=made)
+    made = {"clips": Artifact(folder / "clip.mp4"), "faces": Artifact(folder / "faces.npz")}
+    return Clip(key, {}, artifacts=made)
 
 
 def stage(folder: Path, **options) -> SdxlStyle:

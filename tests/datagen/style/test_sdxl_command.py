@@ -188,7 +188,7 @@ def test_a_folder_that_is_not_whole_is_refused(
             ["style.controlnet=nowhere"],
             r"style.controlnet=\S*nowhere is no ControlNet \(no folder\)",
         ),
-        (["style.guidances=2"], r"no option 'style.guidances'; did you mean guidance\?"),
+        (["style.guidances=2"], r"no option 'style.guidances'; did you mean style.guidance\?"),
         (
             ["style.calls_per_s=0.01"],
             r"takes about \d+ s here .* more than --deadline-s 900: raise that",

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from datagen.core.errors import Reject, Transient, UserError
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
@@ -130,7 +130,7 @@ def clip(tmp_path_factory):
     return Clip(
         "a-clip",
         {},
-        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
+        artifacts={"clips": Artifact(folder / "clip.mp4"), "faces": Artifact(folder / "faces.npz")},
     )
 
 

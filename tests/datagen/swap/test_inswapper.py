@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from datagen.core.errors import Reject, UserError
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
@@ -49,7 +49,7 @@ def clip(tmp_path_factory):
     return Clip(
         "a-clip",
         {},
-        artefacts={"clips": Artefact(folder / "clip.mp4"), "faces": Artefact(folder / "faces.npz")},
+        artifacts={"clips": Artifact(folder / "clip.mp4"), "faces": Artifact(folder / "faces.npz")},
     )
 
 
@@ -141,7 +141,7 @@ def test_frames_whose_face_nobody_knows_stay_and_are_counted(clip, models, portr
     hidden[1:3] = np.nan
     faces.Faces.of(None if np.isnan(p).any() else p for p in hidden).save(tmp_path / "faces.npz")
     blind = tiny_insight.buffalo(tmp_path / "blind", (0.0, 0.0, 0.1, 0.1), np.zeros((5, 2)), WARMTH)
-    clip = clip.with_artefact("faces", Artefact(tmp_path / "faces.npz"))
+    clip = clip.with_artifact("faces", Artifact(tmp_path / "faces.npz"))
     seen = stage_of(models, portraits)(clip, tmp_path)
     assert seen.metrics["kept"] == 0, "the detector knows where the points do not"
     made = stage_of(models, portraits, faces=str(blind), most_kept=0.5)(clip, tmp_path)

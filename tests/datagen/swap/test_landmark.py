@@ -11,7 +11,7 @@ import pytest
 from datagen.agree import mesh as agree
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering import people
@@ -45,8 +45,8 @@ def clip_of(tmp_path, rgbs, points, **known):
         for rgb in rgbs:
             writer.write(rgb)
     np.savez(tmp_path / "faces.npz", landmarks=points)
-    made = {"clips": Artefact(path), "faces": Artefact(tmp_path / "faces.npz")}
-    return Clip("a-clip", {}, artefacts=made, **known)
+    made = {"clips": Artifact(path), "faces": Artifact(tmp_path / "faces.npz")}
+    return Clip("a-clip", {}, artifacts=made, **known)
 
 
 def sample_clip(tmp_path, index):
@@ -57,7 +57,7 @@ def sample_clip(tmp_path, index):
     assert found.found.all()
     found.save(tmp_path / "faces.npz")
     return replace(
-        clip, artefacts={"clips": rendered, "faces": Artefact(tmp_path / "faces.npz")}
+        clip, artifacts={"clips": rendered, "faces": Artifact(tmp_path / "faces.npz")}
     ), found.landmarks
 
 
@@ -158,15 +158,15 @@ def test_stage_writes_as_many_frames_and_says_who(tmp_path, face):
     rgb = face[0]
     clip = clip_of(tmp_path, [rgb] * 12, points, identity="person00")
     stage = LandmarkSwap()
-    artefact = stage(clip, tmp_path)
-    written = list(video.frames(artefact.path))
-    assert len(written) == 12 and video.probe(artefact.path).fps == Fraction(25)
+    artifact = stage(clip, tmp_path)
+    written = list(video.frames(artifact.path))
+    assert len(written) == 12 and video.probe(artifact.path).fps == Fraction(25)
     source = list(video.frames(clip.path("clips")))
     change = [cv2.absdiff(a, b).mean() for a, b in zip(source, written, strict=True)]
     assert min(change[:6]) > 2 * max(change[6:])
-    assert artefact.metrics["donor"] == stage.of_clip(clip)["donor"] != "person00"
-    assert artefact.metrics["shape_change"] > 0.01 and artefact.metrics["colour_change"] > 1
-    first = artefact.path.read_bytes()
+    assert artifact.metrics["donor"] == stage.of_clip(clip)["donor"] != "person00"
+    assert artifact.metrics["shape_change"] > 0.01 and artifact.metrics["colour_change"] > 1
+    first = artifact.path.read_bytes()
     assert LandmarkSwap()(clip, tmp_path).path.read_bytes() == first
 
 
@@ -174,14 +174,14 @@ def test_stage_writes_as_many_frames_and_says_who(tmp_path, face):
 def test_on_sample_clips_the_points_stay_and_shape_and_colour_go_towards_the_donor(tmp_path, index):
     clip, points = sample_clip(tmp_path, index)
     stage = LandmarkSwap()
-    artefact = stage(clip, tmp_path)
-    swapped = list(video.frames(artefact.path))
+    artifact = stage(clip, tmp_path)
+    swapped = list(video.frames(artifact.path))
     found = watched(FaceMesh(), swapped)
     measured = agree.compare(points.astype(float), found, np.arange(len(points)) / 6)
     assert max(measured[name] for name in ("landmarks", "mouth", "eyes")) <= 0.02
     assert measured["gaze_deg"] < 4 and measured["mouth_r"] > 0.9
     donor = next(
-        lazy for lazy in donors.builtin_donors() if lazy.name == artefact.metrics["donor"]
+        lazy for lazy in donors.builtin_donors() if lazy.name == artifact.metrics["donor"]
     ).drawn
     before, after = (np.median(mesh.shape_ratios(p), axis=0) for p in (points, found))
     way, wanted = np.log(after / before), np.log(mesh.shape_ratios(donor.points) / before)
@@ -322,6 +322,13 @@ def test_builtin_donors_are_named_without_being_drawn():
     assert people.look_of.cache_info().misses == 0
 
 
+def test_builtin_donors_are_nobody_of_the_sample():
+    names = {donor.name for donor in donors.builtin_donors()}
+    assert not names & {people.person(index).name for index in range(2000)}
+    looks = [replace(people.donor(index), name="") for index in range(donors.BUILTIN)]
+    assert not any(replace(people.person(index), name="") in looks for index in range(200))
+
+
 def test_donor_has_clearly_another_skin_where_there_is_one():
     def lazy(name, skin):
         return donors.Lazy(name, name, name, skin, lambda: np.zeros((1, 1, 3), np.uint8))
@@ -329,8 +336,8 @@ def test_donor_has_clearly_another_skin_where_there_is_one():
     alike = [lazy(f"alike{i}", (70.0 + i, 12.0, 19.0)) for i in range(5)]
     other = lazy("other", (45.0, 14.0, 20.0))
     for number in range(20):
-        clip = Clip(f"c{number}", {}).with_artefact(
-            "faces", Artefact(Path("x"), {"skin": [71.0, 11.0, 20.0]})
+        clip = Clip(f"c{number}", {}).with_artifact(
+            "faces", Artifact(Path("x"), {"skin": [71.0, 11.0, 20.0]})
         )
         assert donors.choose([*alike, other], clip, 0) is other
         assert donors.choose(alike, clip, 0) in alike

@@ -70,7 +70,7 @@ class Host:
 
 @pytest.fixture
 def host(monkeypatch) -> Iterator[Host]:
-    told = Host(files={ASSET: BYTES, FILE: BYTES})
+    host_state = Host(files={ASSET: BYTES, FILE: BYTES})
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:  # as GitHub's storage
@@ -78,9 +78,9 @@ def host(monkeypatch) -> Iterator[Host]:
 
         def do_GET(self) -> None:
             if self.path.startswith("/storage"):
-                return self.give(told.files[self.path.removeprefix("/storage")])
-            if told.status != 200 or self.path not in told.files:
-                return self.send_error(told.status if told.status != 200 else 404)
+                return self.give(host_state.files[self.path.removeprefix("/storage")])
+            if host_state.status != 200 or self.path not in host_state.files:
+                return self.send_error(host_state.status if host_state.status != 200 else 404)
             self.send_response(302)
             self.send_header("Location", f"/storage{self.path}")
             self.send_header("Content-Length", "0")
@@ -88,23 +88,23 @@ def host(monkeypatch) -> Iterator[Host]:
 
         def give(self, data: bytes) -> None:
             first, last = 0, len(data) - 1
-            asked = self.headers.get("Range") if told.ranges else None
-            if asked and self.headers.get("If-Range", told.mark) == told.mark:
+            asked = self.headers.get("Range") if host_state.ranges else None
+            if asked and self.headers.get("If-Range", host_state.mark) == host_state.mark:
                 low, _, high = asked.removeprefix("bytes=").partition("-")
                 first, last = int(low), int(high or last)
             body = data[first : last + 1]
             self.send_response(206 if len(body) < len(data) else 200)
             if len(body) < len(data):
                 self.send_header(
-                    "Content-Range", f"bytes {first}-{last}/{told.claimed or len(data)}"
+                    "Content-Range", f"bytes {first}-{last}/{host_state.claimed or len(data)}"
                 )
-            self.send_header("Content-Type", told.kind)
+            self.send_header("Content-Type", host_state.kind)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", told.mark)
+            self.send_header("ETag", host_state.mark)
             self.end_headers()
-            if told.cut and len(body) > 1:
+            if host_state.cut and len(body) > 1:
                 body, self.close_connection = body[: len(body) // 2], True
-            told.sent.append((self.path.removeprefix("/storage"), first, len(body)))
+            host_state.sent.append((self.path.removeprefix("/storage"), first, len(body)))
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
@@ -113,12 +113,12 @@ def host(monkeypatch) -> Iterator[Host]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    told.address = f"http://127.0.0.1:{server.server_address[1]}"
+    host_state.address = f"http://127.0.0.1:{server.server_address[1]}"
     for name in ("GITHUB_ENDPOINT", "MODELSCOPE_ENDPOINT"):
-        monkeypatch.setenv(name, told.address)
+        monkeypatch.setenv(name, host_state.address)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    yield told
+    yield host_state
     server.shutdown()
     server.server_close()
     thread.join()
@@ -131,8 +131,9 @@ def weights(monkeypatch, tmp_path) -> Callable[..., Run]:
     """
 
     def run(weight: Weight, *words: str) -> Run:
-        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
+        # the command first: it is imported here, and must not keep the registry of this test
         monkeypatch.setattr("datagen.weights.__main__.WEIGHTS", (weight,))
+        monkeypatch.setattr("datagen.weights.registry.WEIGHTS", (weight,))
         return call("datagen.weights", *words, "--folder", tmp_path)
 
     return run
@@ -222,11 +223,11 @@ def test_more_or_less_than_the_size_that_was_told_is_not_taken(host, weights, tm
     [
         (
             404,
-            "https://github.com/someone/toys/releases/tag/v1.0 has it no longer; toy (a "
+            "https://github.com/someone/toys/releases/tag/v1.0 no longer has it; toy (a "
             "toy; size: about 0.003 GB",
         ),
-        (503, "does not give it out (it answers 503); toy (a toy"),
-        (429, "does not give it out (it answers 429)"),
+        (503, "refuses the download (HTTP 503); toy (a toy"),
+        (429, "refuses the download (HTTP 429)"),
     ],
 )
 def test_a_host_that_refuses_is_one_sentence(status, sentence, host, weights, tmp_path):
@@ -247,7 +248,7 @@ def test_no_room_is_told_before_anything_is_fetched(host, weights, tmp_path):
 def test_a_web_page_is_not_taken_for_a_file(host, weights, tmp_path):
     host.kind = "text/html; charset=utf-8"
     ended = weights(MODEL, "fetch", "toy")
-    assert ended.code == 2 and "gives a web page and not a file" in ended.sentence
+    assert ended.code == 2 and "returns a web page instead of a file" in ended.sentence
     assert left(tmp_path) == set()
 
 

@@ -97,7 +97,7 @@ def test_a_changed_byte_in_an_archive_is_found(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "sentence"),
     [
-        ("a.onnx", b"no model at all", "is no ONNX model"),
+        ("a.onnx", b"no model at all", "is not an ONNX model"),
         ("a.onnx", b"\x08\x08", "no version or no graph"),
         ("a.onnx", b"\xff" * 64, "a number without end"),
         ("a.pth", b"<!DOCTYPE html>", "is a web page"),

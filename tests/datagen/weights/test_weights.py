@@ -20,8 +20,10 @@ import pytest
 import torch
 
 from datagen.core.errors import UserError
+from datagen.options import options_of
 from datagen.weights.registry import WEIGHTS, Weight, find, require
 from datagen.weights.tensors import locate
+from model.convert.__main__ import ConvertOptions
 from tests.conftest import REPOSITORY
 from tests.fakes import checkpoints
 from tests.faults import Run, call
@@ -53,7 +55,7 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path) -> Iterator[Hub]:
     path = checkpoints.write(tmp_path / "published.safetensors", {"a": torch.rand(5000)})
-    told = Hub(files={"sub/config.json": CONFIG, "sub/model.safetensors": path.read_bytes()})
+    result = Hub(files={"sub/config.json": CONFIG, "sub/model.safetensors": path.read_bytes()})
     path.unlink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,27 +66,27 @@ def hub(tmp_path) -> Iterator[Hub]:
             self.answer(True)
 
         def answer(self, with_body: bool) -> None:
-            told.asked.append(f"{self.command} {self.path}")
+            result.asked.append(f"{self.command} {self.path}")
             name = self.path.partition("/resolve/")[2].partition("/")[2]
-            body = told.files.get(name, b"")
-            status = told.status if name in told.files else 404
+            body = result.files.get(name, b"")
+            status = result.status if name in result.files else 404
             self.send_response(status)
             self.send_header("X-Repo-Commit", COMMIT)
             if status != 200:
                 self.send_header(
-                    "X-Error-Code", told.code or ("EntryNotFound" if status == 404 else "")
+                    "X-Error-Code", result.code or ("EntryNotFound" if status == 404 else "")
                 )
                 body = b""
             is_large = name.endswith(".safetensors")
             etag = hashlib.sha256(body).hexdigest() if is_large else hashlib.sha1(body).hexdigest()
             self.send_header("ETag", f'"{etag}"')
-            if told.size and is_large:
-                self.send_header("X-Linked-Size", str(told.size))
+            if result.size and is_large:
+                self.send_header("X-Linked-Size", str(result.size))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if with_body:
-                self.wfile.write(body[: len(body) // 2] if told.cut and is_large else body)
-                self.close_connection = told.cut
+                self.wfile.write(body[: len(body) // 2] if result.cut and is_large else body)
+                self.close_connection = result.cut
 
         def log_message(self, *_: object) -> None:
             pass
@@ -92,8 +94,8 @@ def hub(tmp_path) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    told.address = f"http://127.0.0.1:{server.server_address[1]}"
-    yield told
+    result.address = f"http://127.0.0.1:{server.server_address[1]}"
+    yield result
     server.shutdown()
     server.server_close()
     thread.join()
@@ -188,11 +190,11 @@ def test_no_room_is_told_before_anything_is_fetched(hub, tmp_path):
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (403, "GatedRepo", "asks for consent: accept its terms there"),
+        (403, "GatedRepo", "requires consent: accept its terms there"),
         (
             404,
             "EntryNotFound",
-            "has it no longer; small (a small model; size: about 2e-05 GB; licence: MIT)",
+            "no longer has it; small (a small model; size: about 2e-05 GB; licence: MIT)",
         ),
         (
             503,
@@ -228,23 +230,26 @@ def test_files_put_there_by_hand_are_found_and_verified(tmp_path):
         require("vae", tmp_path)
     checkpoints.autoencoder().save_pretrained(tmp_path / "vae")
     assert require("vae", tmp_path) == tmp_path / "vae"
-    told = call("datagen.weights", "verify", "vae", "--folder", tmp_path)
-    assert (told.code, told.out) == (0, "vae: can be read; no checksum is known for all of it\n")
+    result = call("datagen.weights", "verify", "vae", "--folder", tmp_path)
+    assert (result.code, result.out) == (
+        0,
+        "vae: can be read; no checksum is known for all of it\n",
+    )
     assert re.search(
         r"^vae .* yes$", call("datagen.weights", "list", "--folder", tmp_path).out, re.M
     )
     file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    told = call("datagen.weights", "verify", "--folder", tmp_path)
-    assert told.code == 1 and f"vae: {file} is damaged or cut short" in told.out
-    assert "sd15: not there\n" in told.out and "mediapipe: in its package\n" in told.out
+    result = call("datagen.weights", "verify", "--folder", tmp_path)
+    assert result.code == 1 and f"vae: {file} is damaged or cut short" in result.out
+    assert "sd15: not there\n" in result.out and "mediapipe: in its package\n" in result.out
 
 
 def test_a_file_of_another_checksum_is_found(tmp_path):
     (tmp_path / "animatediff").mkdir()
     checkpoints.write(tmp_path / "animatediff" / "v3_sd15_mm.ckpt", {"a": torch.zeros(1)})
-    told = call("datagen.weights", "verify", "animatediff", "--folder", tmp_path)
-    assert told.code == 1 and "2412711886f6... is expected" in told.out
+    result = call("datagen.weights", "verify", "animatediff", "--folder", tmp_path)
+    assert result.code == 1 and "2412711886f6... is expected" in result.out
 
 
 def test_a_changed_size_or_byte_of_what_was_fetched_is_found(hub, tmp_path, monkeypatch):
@@ -258,8 +263,8 @@ def test_a_changed_size_or_byte_of_what_was_fetched_is_found(hub, tmp_path, monk
         (b'{"a": 10}', "has 9 bytes, 8 were fetched"),
     ):
         file.write_bytes(change)
-        told = call(*verify)
-        assert told.code == 1 and sentence in told.out
+        result = call(*verify)
+        assert result.code == 1 and sentence in result.out
     file.unlink()
     assert f"{file} is missing" in call(*verify).out
     shutil.rmtree(tmp_path / "small")
@@ -267,20 +272,20 @@ def test_a_changed_size_or_byte_of_what_was_fetched_is_found(hub, tmp_path, monk
 
 
 def test_the_list_says_where_everything_stands(tmp_path):
-    told = call("datagen.weights", "--folder", tmp_path)
-    assert told.code == 0
-    head, *rows = told.out.splitlines()
+    result = call("datagen.weights", "--folder", tmp_path)
+    assert result.code == 0
+    head, *rows = result.out.splitlines()
     assert head.split() == ["name", "size", "licence", "needed", "by", "host", "there"]
     assert [row.split()[0] for row in rows] == [weight.name for weight in WEIGHTS]
-    assert re.search(r"about 3.4 GB +CreativeML Open RAIL-M", told.out)
-    assert re.search(r"^megactor +unknown +unknown \(code: ", told.out, re.M)
+    assert re.search(r"about 3.4 GB +CreativeML Open RAIL-M", result.out)
+    assert re.search(r"^megactor +unknown +unknown \(code: ", result.out, re.M)
 
 
 def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     files = tuple(f"part/{number}.json" for number in range(6))
     many = Weight("many", "many files", "someone/many", "MIT", "tests", files)
-    for place in ("datagen.weights.registry", "datagen.weights.__main__"):
-        monkeypatch.setattr(f"{place}.WEIGHTS", (many,))
+    for module in ("datagen.weights.__main__", "datagen.weights.registry"):
+        monkeypatch.setattr(f"{module}.WEIGHTS", (many,))
     with pytest.raises(
         UserError,
         match=r"put part/0.json and 5 more files \(python -m datagen.weights list many\) of http",
@@ -296,7 +301,7 @@ def test_many_files_are_counted_and_listed_on_demand(monkeypatch, tmp_path):
     [
         (["fetch"], "fetch what? megactor, sd15, vae"),
         (["fetch", "sd21"], "there is no weight 'sd21': megactor"),
-        (["list", "action=steal"], "'steal' is no action: list or fetch or verify is expected"),
+        (["list", "action=steal"], "'steal' is not an action: list or fetch or verify is expected"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence):
@@ -307,19 +312,19 @@ def test_mistakes_are_one_sentence(words, sentence):
 def test_what_comes_with_a_package_needs_no_fetching():
     assert (
         call("datagen.weights", "fetch", "mediapipe").out
-        == "mediapipe is in the Python package mediapipe: nothing to fetch.\n"
+        == "mediapipe comes with the Python package mediapipe: nothing to fetch.\n"
     )
 
 
 def test_the_registry_fits_the_command_that_converts(tmp_path):
-    options = (REPOSITORY / "conf" / "convert.yaml").read_text()
+    options = options_of(ConvertOptions)
     for weight in WEIGHTS:
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in weight.sha256.values())
         assert {*weight.sha256} <= {*weight.files}
         assert all(not Path(name).is_absolute() and ".." not in name for name in weight.files)
         if weight.needed_by.startswith("model.convert"):
             option = weight.needed_by.split("--")[1].replace("-", "_")
-            assert re.search(rf"^{option}: null", options, re.M)
+            assert options[option].default is None
             for name in weight.files:
                 (tmp_path / weight.name / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / weight.name / name).touch()

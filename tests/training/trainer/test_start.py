@@ -10,12 +10,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from datagen.options import register
 from datagen.shards import writer as pack
 from datagen.shards.parameters import ClipParameters
 from model.folder import load
 from model.pipeline import MegActorPipeline
 from tests.conftest import REPOSITORY
 from tests.training import fits, numbered
+from training.fit import FitOptions
 from training.trainer.checkpoint import checkpoints, pipeline
 
 MANY = (
@@ -72,7 +74,7 @@ def test_all_mistakes_come_together_and_nothing_is_written(small, tmp_path):
     "words, said",
     [
         (["trainer=ddp"], "there is no GPU here: say trainer=cpu"),
-        (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean lr?"),
+        (["optim.lrr=1"], "there is no option 'optim.lrr'; did you mean optim.lr?"),
         (["init_from=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
         (["init_from=nowhere"], "nowhere is no model folder"),
         (
@@ -200,6 +202,7 @@ def test_an_output_that_cannot_be_is_refused(small, tmp_path):
 
 @pytest.mark.parametrize("trainer", ["cpu", "one_gpu", "ddp", "fsdp", "deepspeed", "multinode"])
 def test_every_trainer_composes(trainer):
+    register(FitOptions)
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         cfg = compose("fit", [f"trainer={trainer}"]).trainer
     assert set(cfg) == {"accelerator", "devices", "num_nodes", "strategy", "precision"}

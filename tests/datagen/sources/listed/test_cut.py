@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from datagen.core.errors import Invalid, Reject
-from datagen.engine.clip import Artefact
+from datagen.engine.clip import Artifact
 from datagen.media import video
 from datagen.sources.listed import exact
 from datagen.sources.listed.base import ListedSource, safe_name
@@ -65,21 +65,21 @@ def raw(tmp_path_factory):
 
     def of(name: str) -> tuple[Path, list[Fraction]]:
         if name not in made:
-            told = dict(FILES[name])
-            folder, times = tmp_path_factory.mktemp(name), told.pop("times")
-            film(folder / f"{safe_name(VIDEO)}{told.pop('suffix')}", times, **told)
+            arguments = dict(FILES[name])
+            folder, times = tmp_path_factory.mktemp(name), arguments.pop("times")
+            film(folder / f"{safe_name(VIDEO)}{arguments.pop('suffix')}", times, **arguments)
             made[name] = folder, times
         return made[name]
 
     return of
 
 
-def cut(source: ListedSource, folder: Path) -> tuple[Artefact, list[int], list[float]]:
+def cut(source: ListedSource, folder: Path) -> tuple[Artifact, list[int], list[float]]:
     """The only clip of a source: what is cut, the numbers of its frames, their times."""
     (clip,) = source.plan()
-    artefact = source.stage()(clip, folder)
-    shown = list(video.read(artefact.path))
-    return artefact, [number_of(frame.rgb) for frame in shown], [frame.time for frame in shown]
+    artifact = source.stage()(clip, folder)
+    shown = list(video.read(artifact.path))
+    return artifact, [number_of(frame.rgb) for frame in shown], [frame.time for frame in shown]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -89,15 +89,15 @@ def test_seconds_are_cut_to_the_frame(name, start, end, raw, tmp_path):
     source = celebvhq(
         folder, {f"{VIDEO}_0": celebvhq_entry(VIDEO, start, end, bbox=ALL)}, min_side=0
     )
-    artefact, numbers, shown = cut(source, tmp_path)
+    artifact, numbers, shown = cut(source, tmp_path)
     since = [time - times[0] for time in times]
     wanted = [
         n for n, time in enumerate(since) if Fraction(str(start)) <= time < Fraction(str(end))
     ]
     assert numbers == wanted
     assert shown == pytest.approx([float(since[n] - since[wanted[0]]) for n in wanted], abs=0.00101)
-    assert artefact.metrics["cut"]["frames"] == len(wanted)
-    assert artefact.metrics["cut"]["region"] == [70, 0, 180, 180]
+    assert artifact.metrics["cut"]["frames"] == len(wanted)
+    assert artifact.metrics["cut"]["region"] == [70, 0, 180, 180]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -108,12 +108,12 @@ def test_frame_numbers_are_cut_to_the_frame(name, first, last, raw, tmp_path):
     texts = {
         f"Clip+{VIDEO}+P0+C0+F{first}-{last}": vfhq_text(VIDEO, fps, (0, 0, 320, 180), (320, 180))
     }
-    artefact, numbers, shown = cut(vfhq(folder, texts, min_side=0), tmp_path)
+    artifact, numbers, shown = cut(vfhq(folder, texts, min_side=0), tmp_path)
     assert numbers == list(range(first + 1, last))
     assert shown == pytest.approx(
         [float(times[n] - times[first + 1]) for n in range(first + 1, last)], abs=0.00101
     )
-    assert artefact.metrics["cut"]["size"] == [320, 180]
+    assert artifact.metrics["cut"]["size"] == [320, 180]
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_where_the_stream_is_another_time_decides(theirs, size, wanted, raw, tmp
     folder, _ = raw("ntsc")
     name = f"Clip+{VIDEO}+P0+C0+F24-60"
     texts = {name: vfhq_text(VIDEO, float(theirs), (0, 0, *size), size)}
-    artefact, numbers, _ = cut(vfhq(folder, texts, min_side=0), tmp_path)
+    artifact, numbers, _ = cut(vfhq(folder, texts, min_side=0), tmp_path)
     assert numbers == list(wanted)
-    assert artefact.metrics["cut"]["region"] == [0, 0, 320, 180]
+    assert artifact.metrics["cut"]["region"] == [0, 0, 320, 180]
 
 
 def test_thirty_is_not_taken_for_29_97(tmp_path):
@@ -208,8 +208,8 @@ def test_a_region_is_where_it_says(raw, tmp_path):
     """
     folder, _ = raw("constant")
     texts = {f"Clip+{VIDEO}+P0+C0+F0-2": vfhq_text(VIDEO, 25.0, (260, 22, 460, 222), (640, 360))}
-    artefact, _, _ = cut(vfhq(folder, texts, min_side=0), tmp_path)
-    rgb = next(video.frames(artefact.path))
+    artifact, _, _ = cut(vfhq(folder, texts, min_side=0), tmp_path)
+    rgb = next(video.frames(artifact.path))
     assert rgb.shape == (100, 100, 3)
     bright = rgb[..., 1] > 125
     assert (
@@ -234,8 +234,8 @@ def test_a_margin_makes_no_square_larger(raw, tmp_path):
     texts = {f"Clip+{VIDEO}+P0+C0+F0-2": vfhq_text(VIDEO, 25.0, (100, 40, 200, 140), (320, 180))}
     with pytest.raises(Reject, match="is 100 px, at least 120"):
         cut(vfhq(folder, texts, min_side=120, margin=0.3), tmp_path)
-    artefact, _, _ = cut(vfhq(folder, texts, min_side=100, margin=0.3), tmp_path)
-    assert artefact.metrics["cut"]["side"] == 100 and artefact.metrics["cut"]["region"] == [
+    artifact, _, _ = cut(vfhq(folder, texts, min_side=100, margin=0.3), tmp_path)
+    assert artifact.metrics["cut"]["side"] == 100 and artifact.metrics["cut"]["region"] == [
         70,
         10,
         160,

@@ -93,8 +93,10 @@ def test_known_faults_of_emotions_cost_no_clip(tmp_path):
         ("neutral", 7, 8),
     ]
     labels = [{"emotion": name, "start_sec": start, "end_sec": end} for name, start, end in parts]
-    said = attributes(emotion={"sep_flag": True, "labels": labels})
-    (entry,) = celebvhq(tmp_path, {"a_0": celebvhq_entry(GOOD, 1, 5, attributes=said)}).entries()
+    labelled = attributes(emotion={"sep_flag": True, "labels": labels})
+    (entry,) = celebvhq(
+        tmp_path, {"a_0": celebvhq_entry(GOOD, 1, 5, attributes=labelled)}
+    ).entries()
     assert entry.labels == ("look1", "act34", "emotion:anger", "emotion:sadness")
 
 
@@ -307,7 +309,7 @@ def test_what_is_missing_says_what_to_fetch(tmp_path):
         VFHQ(raw="raw", frames=str(tmp_path)).count()
     (tmp_path / "a.zip").write_bytes(b"PK")
     for options in (dict(metadata=str(tmp_path / "a.zip")), dict(frames=str(tmp_path))):
-        with pytest.raises(UserError, match="a.zip is no whole zip archive"):
+        with pytest.raises(UserError, match="a.zip is not a complete zip archive"):
             VFHQ(raw="raw", **options).count()
     for options in (
         dict(min_side="1"),

@@ -82,30 +82,34 @@ def test_the_shards_hold_the_listed_frames_and_say_whose_they_are(shards, tmp_pa
         for fields in faults.samples(shards).values()
     }
     assert samples.keys() == FRAMES.keys()
-    said = {name: json.loads(fields["json"]) for name, fields in samples.items()}
+    metadata_of = {name: json.loads(fields["json"]) for name, fields in samples.items()}
     for name, frames in FRAMES.items():
         path = tmp_path / "clip.mp4"
         path.write_bytes(samples[name]["mp4"])
         assert [faults.number_of(rgb) for rgb in video.frames(path)] == list(frames)
-        assert said[name]["source"]["video"] == VIDEO and said[name]["source"]["span"] == [
+        assert metadata_of[name]["source"]["video"] == VIDEO and metadata_of[name]["source"][
+            "span"
+        ] == [
             frames[0],
             frames[-1],
         ]
-        assert said[name]["source"]["cut"]["size"] == [640, 640]
-        assert said[name]["source"]["cut"]["region"] == [64, 128, 512, 512]
+        assert metadata_of[name]["source"]["cut"]["size"] == [640, 640]
+        assert metadata_of[name]["source"]["cut"]["region"] == [64, 128, 512, 512]
         assert (
-            "non-commercial" in said[name]["rights"]["license"]
-            and "internal" in said[name]["rights"]["terms"]
+            "non-commercial" in metadata_of[name]["rights"]["license"]
+            and "internal" in metadata_of[name]["rights"]["terms"]
         )
     (rights,) = json.loads((shards / "index.json").read_bytes())["rights"]
     assert (
-        rights["samples"] == len(said)
+        rights["samples"] == len(metadata_of)
         and "non-commercial" in rights["license"]
         and "internal" in rights["terms"]
     )
-    assert {json_["group"] for json_ in said.values()} == {said[name]["group"] for name in FRAMES}
-    assert len({json_["split"] for json_ in said.values()}) == 1
-    assert len({json_["source"]["sha256"] for json_ in said.values()}) == 2
+    assert {json_["group"] for json_ in metadata_of.values()} == {
+        metadata_of[name]["group"] for name in FRAMES
+    }
+    assert len({json_["split"] for json_ in metadata_of.values()}) == 1
+    assert len({json_["source"]["sha256"] for json_ in metadata_of.values()}) == 2
 
 
 def test_without_the_raw_file_what_was_cut_before_is_enough(shards, downloaded, store, tmp_path):
@@ -122,8 +126,8 @@ def test_without_the_raw_file_what_was_cut_before_is_enough(shards, downloaded, 
     clips = {clip.source["id"]: clip for clip in source.plan()}
     for index, name in enumerate(FRAMES):
         (tmp_path / str(index)).mkdir()
-        artefact = source.stage()(clips[name], tmp_path / str(index))
-        assert [faults.number_of(rgb) for rgb in video.frames(artefact.path)] == list(FRAMES[name])
+        artifact = source.stage()(clips[name], tmp_path / str(index))
+        assert [faults.number_of(rgb) for rgb in video.frames(artifact.path)] == list(FRAMES[name])
     assert not list((tmp_path / "raw").rglob("*.part"))
 
 
@@ -164,8 +168,8 @@ def test_the_same_seconds_in_the_other_dataset_are_the_same_clip(downloaded, tmp
     for source in (vfhq_of(tmp_path / "raw"), other):
         clip = next(clip for clip in source.plan() if "problem" not in clip.source)
         (tmp_path / source.name).mkdir()
-        artefact = source.stage()(clip, tmp_path / source.name)
-        cuts.append((artefact.path.read_bytes(), artefact.metrics, clip.group))
+        artifact = source.stage()(clip, tmp_path / source.name)
+        cuts.append((artifact.path.read_bytes(), artifact.metrics, clip.group))
     assert cuts[0] == cuts[1]
     options = [
         f"source.raw={tmp_path / 'raw'}",

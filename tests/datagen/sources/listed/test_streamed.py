@@ -47,7 +47,7 @@ NO_LISTS += ["[" * 99999, '{"a": ' + "[" * 99999]
 @pytest.mark.parametrize("text", NO_LISTS, ids=range(len(NO_LISTS)))
 def test_what_is_no_whole_list_is_one_sentence(text, tmp_path):
     (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match="a.json is no whole JSON of the expected form"):
+    with pytest.raises(UserError, match="a.json is not complete JSON of the expected form"):
         list(streamed.members(tmp_path / "a.json", "clips"))
 
 

@@ -1,4 +1,4 @@
-"""A stage that gives something else than an artefact, or harms its input, costs its clip alone and
+"""A stage that gives something else than an artifact, or harms its input, costs its clip alone and
 damages nothing.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datagen.core.errors import Reject
-from datagen.engine.clip import Artefact, Clip
+from datagen.engine.clip import Artifact, Clip
 from datagen.engine.pipeline import Pipeline, run_clip_safely
 from datagen.engine.stage import Stage
 from datagen.engine.store import Store
@@ -19,7 +19,7 @@ from tests.datagen.engine.toys import Nothing, Text
 from tests.faults.toys import FAULTS
 
 DETAILS = {
-    "nothing": "copy returned NoneType: an Artefact is expected.",
+    "nothing": "copy returned NoneType: an Artifact is expected.",
     "gone": "copy returned copy, which does not exist: a file that copy wrote below its workdir "
     "is expected.",
     "folder": ", which is no file: a file that copy wrote below its workdir is expected.",
@@ -31,8 +31,8 @@ DETAILS = {
     "may only read it.",
     "grown": "the input source of copy was changed or taken away while it was at work: a stage "
     "may only read it.",
-    "empty": "copy wrote nothing into copy: an artefact has bytes.",
-    "mark": "copy calls its artefact done.json, which is the store's own name: choose another one.",
+    "empty": "copy wrote nothing into copy: an artifact has bytes.",
+    "mark": "copy calls its artifact done.json, which is the store's own name: choose another one.",
     "nan": "the metrics of copy cannot be written as JSON (Out of range float values are not "
     "JSON compliant",
     "object": "the metrics of copy cannot be written as JSON ('object' object has no attribute "
@@ -53,10 +53,10 @@ class Copy(Stage):
     def parameters(self) -> dict:
         return {}
 
-    def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+    def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         (workdir / "copy").write_bytes(clip.path("source").read_bytes())
-        artefact = Artefact(workdir / "copy")
-        return FAULTS[self.fault](artefact, clip.path("source")) if self.fault else artefact
+        artifact = Artifact(workdir / "copy")
+        return FAULTS[self.fault](artifact, clip.path("source")) if self.fault else artifact
 
 
 def walked(store: Store, source: Stage, fault: str = ""):
@@ -91,9 +91,9 @@ def test_a_users_file_that_a_stage_returns_stays_where_it_is(tmp_path):
 def test_a_file_elsewhere_is_not_taken(tmp_path):
     @dataclass
     class Elsewhere(Copy):
-        def __call__(self, clip: Clip, workdir: Path) -> Artefact:
+        def __call__(self, clip: Clip, workdir: Path) -> Artifact:
             (tmp_path / "mine").write_text("mine")
-            return Artefact(tmp_path / "mine")
+            return Artifact(tmp_path / "mine")
 
     clip = Clip("a", {}, span=(0.0, 1.0))
     journey = Pipeline(Text(), [Elsewhere()], Nothing())

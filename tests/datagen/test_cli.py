@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import cache
 
 import pytest
 
-from datagen.cli import help_text, overrides, quoted
+from datagen.cli import overrides, quoted
+from datagen.options import REQUIRED, mistake, option, options_of
 from tests.conftest import REPOSITORY
 from tests.faults import call
 
-COMMANDS = ["shards", "clips", "faces", "mask", "gaze", "swap", "style", "stats", "verify", "why"]
-TRAINING = ["fit", "cache", "evaluate", "ablation"]
+STAGES = ["clips", "faces", "mask", "gaze", "swap", "style"]
+OTHERS = ["shards", "stats", "verify", "why", "doctor", "download", "prepare", "weights"]
+COMMANDS = [f"datagen.{name}" for name in STAGES + OTHERS]
+MODEL = [f"training.{name}" for name in ("fit", "cache", "evaluate", "ablation")]
+MODEL += ["model.animate", "model.convert"]
+
+
+@dataclass
+class Deep:
+    after: int = option(5, "troubles")
+
+
+@dataclass
+class Shared:
+    dry_run: bool = option(False, "write nothing")
+    limit: int | None = option(None, "take only the first N")
+
+
+@dataclass
+class Toy(Shared):
+    key: str = option(REQUIRED, "of a clip", positional=True)
+    input: str = option("raw", "folder")
+    weights: str | None = option(None, "folder of a model")
+    compare: tuple[str, str] | None = option(None, "two folders")
+    looks: list[str] = option(["ink", "chalk"], "one or more")
+    margin: int | float | str | None = option("auto", "side over side")
+    from_: str | None = option(None, "where from")
+    deep: Deep = option(Deep(), "deep.after troubles")
+
+
+TOY = options_of(Toy)
 
 
 def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
@@ -35,24 +66,55 @@ def run(*words: str, cwd=REPOSITORY) -> subprocess.CompletedProcess:
         (["--input", "my raw/it's [1],2.mp4"], [r"input='my raw/it\'s [1],2.mp4'"]),
         (["some-key"], ["key='some-key'"]),
         (["--dry-run", "false", "--workers", "2"], ["dry_run=false", "workers=2"]),
+        (["--weights", "2024"], ["weights='2024'"]),
+        (["--weights", "null"], ["weights=null"]),
+        (["--key", "null"], ["key='null'"]),
+        (["--from", "a", "from=b"], ["from_='a'", "from_=b"]),
+        (["--compare", "a b", "2", "--dry-run"], ["compare=['a b','2']", "dry_run=true"]),
+        (["--compare=a", "b"], ["compare=['a','b']"]),
     ],
 )
 def test_flags_become_overrides(words, expected):
-    assert overrides(words, frozenset({"dry_run"}), "key") == expected
+    flags, found = overrides(words, TOY)
+    assert [*flags, *found] == expected
 
 
-def test_pairs_take_two_words():
-    words = ["--compare", "a b", "2", "--json"]
-    assert overrides(words, frozenset({"json"}), pairs=frozenset({"compare"})) == [
-        "compare=['a b','2']",
-        "json=true",
-    ]
+def test_options_are_declared_once():
+    rows = {name: option.row() for name, option in TOY.items()}
+    assert list(rows)[:2] == ["key", "input"] and list(rows)[-2:] == ["dry_run", "limit"]
+    assert rows["key"] == "of a clip (the bare word) (required)"
+    assert rows["compare"] == "two folders (two values)"
+    assert rows["looks"] == "one or more (default [ink, chalk])"
+    assert rows["dry_run"] == "write nothing (default false)"
+    assert rows["deep"] == "deep.after troubles" and TOY["from"].flag == "--from"
+    assert Toy().looks is not Toy().looks
 
 
-def test_switches_are_truth_values():
-    ended = run("datagen.stats", "json=no", "report=1")
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("limit", "abc", "--limit is 'abc', a whole number is expected"),
+        ("dry_run", "no", "--dry-run is 'no', true or false is expected"),
+        ("input", None, "--input is null, a text is expected"),
+        ("compare", ["a"], "--compare is ['a'], two values are expected: --compare A B"),
+        ("looks", "ink", "--looks is 'ink', a list like [ink, chalk] is expected"),
+        ("from_", ["a"], "--from is ['a'], a text is expected"),
+        ("deep", 3, "--deep is 3, options like deep.after=5 are expected"),
+        ("deep.after", "x", "deep.after is 'x', a whole number is expected"),
+    ],
+)
+def test_a_wrong_type_is_told_in_the_words_of_the_option(key, value, sentence):
+    assert mistake(Toy, key, value) == sentence
+
+
+def test_all_values_of_a_wrong_type_are_told_at_once():
+    ended = run("datagen.stats", "json=no", "report=1", "compare=[a]", "--shown", "many")
     assert ended.returncode == 2
-    assert ended.stderr == "error: --json is 'no', --report is 1: true or false is expected.\n"
+    assert ended.stderr == (
+        "error: --json is 'no', true or false is expected; --report is 1, true or false is "
+        "expected; --compare is ['a'], two values are expected: --compare A B; --shown is "
+        "'many', a whole number is expected (see --help).\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,29 +141,19 @@ def test_quoted_values_reach_the_program_as_they_are(text):
     assert override.value() == text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS + MODEL)
 def test_help_names_every_option_and_an_example(name):
-    text = help_text(f"datagen/{name}")
-    assert f"python -m datagen.{name}" in text
-    assert "--" in text
-    for line in text.splitlines():
-        if line.startswith("  --"):
-            assert len(line.split(None, 1)) == 2, line
-
-
-@pytest.mark.parametrize("name", TRAINING)
-def test_help_of_training_names_every_option_and_an_example(name):
-    text = help_text(name)
-    assert f"python -m training.{name}" in text or f"make {name}" in text
-    for line in text.splitlines():
-        if line.startswith("  --"):
-            assert len(line.split(None, 1)) == 2, line
+    ended = call(name, "--help")
+    assert ended.code == 0
+    assert f"python -m {name}" in ended.out or f"make {name.split('.')[-1]}" in ended.out
+    rows = [line for line in ended.out.splitlines() if line.startswith("  --")]
+    assert rows and all(len(row.split(None, 1)) == 2 for row in rows)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_pays_for_no_heavy_import(name):
     result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", f"datagen.{name}", "--help"],
+        [sys.executable, "-X", "importtime", "-m", name, "--help"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -117,6 +169,14 @@ def test_help_pays_for_no_heavy_import(name):
     [
         (["datagen.swap"], "missing: --input"),
         (["datagen.swap", "--inptu", "x"], "did you mean input?"),
+        (["datagen.swap", "--sed", "1"], "did you mean swap.seed?"),
+        (["datagen.swap", "swap.sede=1"], "did you mean swap.seed?"),
+        (["datagen.swap", "--validate-every", "1"], "no option 'validate_every' (see --help)"),
+        (["datagen.swap", "gaze=l2cs"], "there is no option 'gaze'"),
+        (["datagen.shards", "source.input=x"], "there is no option 'source.input' (see --help)"),
+        (["datagen.download", "--breaker.aftr", "1"], "did you mean breaker.after?"),
+        (["datagen.shards", "ray=null"], "ray=null: one of cluster, local is expected"),
+        (["datagen.shards", "--limit", "abc"], "--limit is 'abc', a whole number is expected"),
         (["datagen.swap", "--input"], "--input needs a value"),
         (
             ["datagen.swap", "--input", "nowhere"],

@@ -14,7 +14,7 @@ from datagen.engine.progress import Progress
 from datagen.engine.scheduler import Scheduler
 from datagen.engine.stage import Needs
 from datagen.engine.store import Store
-from tests.datagen.engine.toys import Short, Split, artefacts, clips, journey, run
+from tests.datagen.engine.toys import Short, Split, artifacts, clips, journey, run
 
 FAULTS = {"c1": "raise", "c2": "exit", "c3": "reject", "c4": "invalid", "c5": "transient"}
 CLASSES = {"c1": "failed", "c2": "failed", "c3": "filtered", "c4": "invalid", "c5": "failed"}
@@ -107,8 +107,8 @@ def test_ray_survives_killed_workers_and_endless_loops_and_equals_local(tmp_path
     assert (events["c7"]["outcome"], events["c7"]["reason"]) == ("failed", "timeout")
     assert work.books.line() == "planned 10 = kept 3 + filtered 1 + invalid 1 + failed 5"
     run(tmp_path, journey(), clips("c0", "c8", "c9"), name="local")
-    for path, data in artefacts(tmp_path, "local").items():
-        assert artefacts(tmp_path)[path] == data
+    for path, data in artifacts(tmp_path, "local").items():
+        assert artifacts(tmp_path)[path] == data
 
 
 @dataclass
