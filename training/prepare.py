@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
-
-from datagen.prepare.__main__ import main
 
 if __name__ == "__main__":
     print("note: python -m training.prepare is now python -m datagen.prepare.", file=sys.stderr)
-    main()
+    runpy.run_module("datagen.prepare", run_name="__main__", alter_sys=True)

@@ -47,7 +47,7 @@ from training.trainer.nonfinite import AllRanksError, lost_rank
 from training.trainer.options import option_mistakes, strategy
 from training.trainer.progress import ProgressBar
 from training.trainer.run_folder import RunFolder, plain
-from training.trainer.validation import Validation
+from training.trainer.validation import FRAMES, Validation
 
 
 @dataclass
@@ -146,7 +146,9 @@ class Run:
             overlap=min(8, window // 2),
         )
         to, minutes = self.output.folder / "validation", cfg.validation_minutes
-        return Validation(held, cfg.validate_every, cfg.validation_cases, 24, settings, minutes, to)
+        return Validation(
+            held, cfg.validate_every, cfg.validation_cases, FRAMES, settings, minutes, to
+        )
 
 
 def _trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:

@@ -33,6 +33,7 @@ from training.optim.ema import averaged, whole
 from training.trainer.module import DiffusionLightningModule
 from training.trainer.nonfinite import gathered
 
+FRAMES = 24  # of a case: about a second
 SCORES = {"l1": l1, "psnr": psnr, "ssim": ssim}
 
 
