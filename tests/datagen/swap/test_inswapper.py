@@ -16,7 +16,7 @@ import pytest
 
 from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artifact, Clip
-from datagen.faces import mesh as faces
+from datagen.vision import faces
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
 from datagen.swap.inswapper import InSwapper

@@ -12,7 +12,7 @@ from datagen.agree import mesh as agree
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artifact, Clip
-from datagen.faces import mesh as faces
+from datagen.vision import faces
 from datagen.media import video
 from datagen.sources.rendering import people
 from datagen.sources.sample import Render, SampleSource
