@@ -351,7 +351,7 @@ def test_members_that_are_no_files_are_refused(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         file.addfile(link)
     rewrite(folder, lambda index: index["shards"][0].update(bytes=tar.stat().st_size))
-    with pytest.raises(UserError, match="clip-000000.json is no plain file"):
+    with pytest.raises(UserError, match="clip-000000.json is not a plain file"):
         read(folder)
 
 
