@@ -1,0 +1,121 @@
+"""Another build of the head: whole features moved, widened and turned in the head's own frame.
+
+A feature (an eye with its lids, a brow, the nose, the mouth, the chin ...) moves as one piece, by the
+same amount in every frame, so that its form and all its motion stay. Between features the skin
+follows smoothly. Lengths are interocular distances, as seen from the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+from datagen import geometry as g
+from datagen import mesh
+
+# fmt: off
+RIGHT_SOCKET = [  # around the eye: with the fold of the upper lid, so that it moves along
+    *g.RIGHT_EYE, 247, 30, 29, 27, 28, 56, 190, 25, 110, 24, 23, 22, 26, 112, 243, 130,
+]
+NOSE = [1, 2, 4, 5, 19, 94, 97, 98, 326, 327, 44, 45, 48, 64, 115, 129, 220, 274, 275, 278, 294,
+        344, 358, 440]
+BRIDGE = [6, 168, 193, 197, 417]
+CHIN = [148, 152, 171, 175, 199, 377, 396]
+RIGHT_JAW, RIGHT_CHEEK, RIGHT_TEMPLE = [58, 136, 150, 172], [93, 132, 234], [21, 54, 127, 162]
+CROWN = [10, 67, 103, 109, 297, 332, 338]
+# fmt: on
+PAIRED = {  # members of each feature on the person's right
+    "eye": RIGHT_SOCKET,
+    "brow": g.RIGHT_BROW,
+    "jaw": RIGHT_JAW,
+    "cheek": RIGHT_CHEEK,
+    "temple": RIGHT_TEMPLE,
+}
+MIDDLE = {
+    "nose": NOSE,
+    "bridge": BRIDGE,
+    "mouth": g.OUTER_LIPS + g.INNER_LIPS,
+    "chin": CHIN,
+    "crown": CROWN,
+}
+SHARPNESS = 2.5  # of the transition between two features
+SOFT = 0.03  # interocular distances around a member that belong to it alone
+
+
+@dataclass(frozen=True)
+class Skull:
+    """What is different: shifts outward or down in interocular distances, shares wider or taller."""
+
+    eye_apart: float = 0.0  # of each eye
+    eye_down: float = 0.0
+    eye_size: float = 0.0  # share
+    eye_tilt: float = 0.0  # rad, outer corner down
+    brow_apart: float = 0.0
+    brow_down: float = 0.0
+    brow_thick: float = 0.0  # share
+    brow_tilt: float = 0.0  # rad, outer end down
+    nose_wide: float = 0.0  # share
+    nose_down: float = 0.0
+    mouth_wide: float = 0.0  # share
+    mouth_down: float = 0.0
+    lips_full: float = 0.0  # share
+    chin_down: float = 0.0
+    jaw_wide: float = 0.0  # shift of each side
+    cheek_wide: float = 0.0
+
+    def __mul__(self, strength: float) -> Skull:
+        return Skull(**{f.name: strength * getattr(self, f.name) for f in fields(self)})
+
+    def moves(self, frontal: np.ndarray) -> np.ndarray:
+        """Where the points [468+, 2+] of a face seen from the front go: shifts [N, 2]."""
+        own = frontal[:, :2].astype(np.float64)
+        groups = members()
+        shifts = np.stack([self._shift(name, side, own, group) for (name, side), group in groups])
+        return np.einsum("nu,unk->nk", shares(own), shifts)
+
+    def _shift(self, name: str, side: int, own: np.ndarray, group: list[int]) -> np.ndarray:
+        """What one feature's own change would do to all points: [N, 2]."""
+        (apart, down), (wide, tall), tilt = self._changes()[name]
+        centre = own[group].mean(0)
+        away = own - centre
+        turn = side * tilt
+        turned = away + turn * np.stack([-away[:, 1], away[:, 0]], 1)
+        return turned * [1 + wide, 1 + tall] - away + np.array([side * apart, down])
+
+    def _changes(self) -> Mapping[str, tuple[tuple[float, float], tuple[float, float], float]]:
+        """Of each feature: (outward, down), (wider, taller), turn."""
+        size, none = self.eye_size, (0.0, 0.0)
+        return {
+            "eye": ((self.eye_apart, self.eye_down), (size, size), self.eye_tilt),
+            "brow": ((self.brow_apart, self.brow_down), (0.0, self.brow_thick), self.brow_tilt),
+            "nose": ((0.0, self.nose_down), (self.nose_wide, 0.0), 0.0),
+            "bridge": ((0.0, self.nose_down / 3), (self.nose_wide / 2, 0.0), 0.0),
+            "mouth": ((0.0, self.mouth_down), (self.mouth_wide, self.lips_full), 0.0),
+            "chin": ((0.0, self.chin_down), (self.jaw_wide / 2, 0.0), 0.0),
+            "jaw": ((self.jaw_wide, self.chin_down / 2), none, 0.0),
+            "cheek": ((self.cheek_wide, 0.0), none, 0.0),
+            "temple": ((self.cheek_wide / 2, 0.0), none, 0.0),
+            "crown": (none, none, 0.0),
+        }
+
+
+@lru_cache(maxsize=1)
+def members() -> list[tuple[tuple[str, int], list[int]]]:
+    """((feature, side), its points): side -1 is the person's right, 1 the left, 0 the middle."""
+    other = mesh.mirror()
+    sides = [((name, -1), group) for name, group in PAIRED.items()]
+    sides += [((name, 1), other[group].tolist()) for name, group in PAIRED.items()]
+    return sides + [((name, 0), group) for name, group in MIDDLE.items()]
+
+
+def shares(own: np.ndarray) -> np.ndarray:
+    """How far each of the points [N, 2] goes with each feature: [N, U], each row sums to 1."""
+    apart = [
+        np.linalg.norm(own[:, None] - own[None, group], axis=-1).min(1) for _, group in members()
+    ]
+    near = 1 / (np.maximum(np.stack(apart, 1) - SOFT / 2, 0) + 0.01) ** SHARPNESS
+    total: np.ndarray = near / near.sum(1, keepdims=True)
+    return total

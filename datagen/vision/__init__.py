@@ -1,0 +1,1 @@
+"""What pictures of faces say, whichever stage asks."""
