@@ -11,41 +11,58 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datagen import arrays, mesh, video
-from datagen.clip import Artefact, Clip, Reject
-from datagen.drift import drift, evenly, strongest_below, watched
+from datagen.clip import Artefact, Clip, Reject, seed_of
+from datagen.drift import evenly, watched
 from datagen.landmarks import FaceMesh
+from datagen.swap.search import Found, Recogniser, promising, stray, tuned
+from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
 from datagen.synthetic import mark
+from datagen.vision.identity import DlibDescriptor
 
-STRENGTHS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # that are tried, of the outline's way
-TRIED_FRAMES = 8
+TRIED_FRAMES = 8  # whose face points are compared
+COMPARED = 2  # frames on which the recogniser is asked
+BUILDS = 4  # seeded heads, of which the most different is taken
+PAINTS = (1.0, 0.6, 0.3)  # opacities of the donor's skin that are tried
 
 
 @dataclass
 class LandmarkSwap(Swap):
-    """Swaps by a landmark mesh.
+    """Swaps by a landmark mesh: another build of the head, moved feature by feature, and the donor's skin.
 
     `shape` and `colour` say how far the face's outline and the skin's colour go towards the donor's; 0 is not at all.
-    The outline goes less far, and the donor's features get more transparent, where the face points would stray by more
-    than `drift` interocular distances from the target's.
+    The build gets as strong as a recogniser needs to see somebody else: `identity` is the distance of dlib's
+    descriptors. A clip is rejected where no build gets there, or where the face points would move for themselves by
+    more than `drift` interocular distances.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
-    shape: float = 1.0
+    shape: float = 0.7
     colour: float = 0.85
-    drift: float = 0.0185  # `agree`'s figure lies up to 0.0015 above what a few frames say
+    identity: float = 0.66
+    drift: float = 0.02
 
     def parameters(self) -> dict[str, Any]:
-        return {"shape": self.shape, "colour": self.colour, "drift": self.drift}
+        return {"shape": self.shape, "colour": self.colour, "identity": self.identity, "drift": self.drift}
+
+    def of_clip(self, clip: Clip) -> dict[str, Any]:
+        return {**super().of_clip(clip), "build": seed_of(self.seed, clip.key, "build")}
 
     def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}  # finds the donor's points and measures drift
+        return {  # find the donor's points, say whose face it is
+            "mediapipe": version("mediapipe"),
+            "face-recognition-models": version("face-recognition-models"),
+        }
 
     @cached_property
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
+
+    @cached_property
+    def _descriptor(self) -> DlibDescriptor:
+        return DlibDescriptor()
 
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         donor = self.donor(clip)
@@ -57,25 +74,51 @@ class LandmarkSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
-        metrics = self._temper(swapper, video.at_indices(source, shown), points[shown])
+        metrics = self._temper(swapper, self._skulls(swapper, clip), video.at_indices(source, shown), points[shown])
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
                 writer.write(swapper(rgb, face) if is_known else rgb)
         return Artefact(path, {"donor": donor.name, **metrics})
 
-    def _temper(self, swapper: Swapper, pictures: np.ndarray, points: np.ndarray) -> dict[str, float]:
-        """Make the swapper as strong as `drift` allows on these frames; what it then does to them."""
-        swapped: dict[float, list[np.ndarray]] = {}
+    def _skulls(self, swapper: Swapper, clip: Clip) -> list[Skull]:
+        seed = self.of_clip(clip)["build"]
+        return [swapper.build(seed_of(seed, index)) for index in range(BUILDS)]
+
+    def _temper(
+        self, swapper: Swapper, skulls: list[Skull], pictures: np.ndarray, points: np.ndarray
+    ) -> dict[str, float]:
+        """Make the swapper somebody else, no more than it takes, with the target's motion; what it does to these
+        frames. Raises Reject("swap_same_person" | "swap_moved").
+        """
         own = watched(self._mesh, pictures)
+        shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
+        apart = Recogniser(self._descriptor, pictures[shown], points[shown])
+        nearest, strays = 0.0, np.inf
+        for start in promising(swapper, skulls, apart):
+            found = tuned(swapper, start, self.identity, apart)
+            nearest = max(nearest, found.distance)
+            if found.distance < self.identity:
+                continue
+            for swapper.paint in PAINTS:
+                swapped = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
+                strays = stray(own, watched(self._mesh, swapped))
+                if strays <= self.drift:
+                    return self._told(swapper, found, strays, pictures, swapped, points)
+            swapper.paint = PAINTS[0]
+        if nearest < self.identity:
+            raise Reject("swap_same_person", f"a recogniser sees {nearest:.2f} at most, {self.identity} is wanted")
+        raise Reject("swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed")
 
-        def drift_of(strength: float) -> float:
-            swapper.shape, swapper.paint = self.shape * strength, strength**0.5
-            swapped[strength] = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
-            return drift(self._mesh, swapped[strength], own)
-
-        strength, found = strongest_below(self.drift, STRENGTHS, drift_of)
-        swapper.shape, swapper.paint = self.shape * strength, strength**0.5
-        changes = [swapper.change(*frame) for frame in zip(pictures, swapped[strength], points, strict=True)]
+    def _told(
+        self,
+        swapper: Swapper,
+        found: Found,
+        strays: float,
+        pictures: np.ndarray,
+        swapped: list[np.ndarray],
+        points: np.ndarray,
+    ) -> dict[str, float]:
+        changes = [swapper.change(*frame) for frame in zip(pictures, swapped, points, strict=True)]
         outline, colour = np.mean(changes, axis=0).round(4).tolist()
-        taken = {"shape": round(swapper.shape, 3), "paint": round(swapper.paint, 3), "drift": round(found, 4)}
-        return {**taken, "shape_change": outline, "colour_change": colour}
+        taken = {"build": round(found.strength, 3), "paint": swapper.paint, "drift": round(strays, 4)}
+        return {**taken, "identity": round(found.distance, 4), "shape_change": outline, "colour_change": colour}

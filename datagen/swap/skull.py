@@ -41,6 +41,8 @@ MIDDLE = {
     "chin": CHIN,
     "crown": CROWN,
 }
+FEATURES = ("eye", "brow", "nose", "mouth")  # that keep their form; bone and skin follow softly
+ROUNDS = 8  # of evening out
 SHARPNESS = 2.5  # of the transition between two features
 SOFT = 0.03  # interocular distances around a member that belong to it alone
 
@@ -57,6 +59,7 @@ class Skull:
     brow_down: float = 0.0
     brow_thick: float = 0.0  # share
     brow_tilt: float = 0.0  # rad, outer end down
+    brow_dark: float = 0.0  # share of what sets their hair off from the skin
     nose_wide: float = 0.0  # share
     nose_down: float = 0.0
     mouth_wide: float = 0.0  # share
@@ -74,7 +77,10 @@ class Skull:
         own = frontal[:, :2].astype(np.float64)
         groups = members()
         shifts = np.stack([self._shift(name, side, own, group) for (name, side), group in groups])
-        return np.einsum("nu,unk->nk", shares(own), shifts)
+        moves = relaxed(np.einsum("nu,unk->nk", shares(own), shifts))
+        for ring, iris in ((g.RIGHT_EYE, g.RIGHT_IRIS), (g.LEFT_EYE, g.LEFT_IRIS)):
+            moves[iris : iris + 5] = moves[ring].mean(0)
+        return moves
 
     def _shift(self, name: str, side: int, own: np.ndarray, group: list[int]) -> np.ndarray:
         """What one feature's own change would do to all points: [N, 2]."""
@@ -119,3 +125,97 @@ def shares(own: np.ndarray) -> np.ndarray:
     near = 1 / (np.maximum(np.stack(apart, 1) - SOFT / 2, 0) + 0.01) ** SHARPNESS
     total: np.ndarray = near / near.sum(1, keepdims=True)
     return total
+
+
+def relaxed(moves: np.ndarray) -> np.ndarray:
+    """Moves [N, 2] evened out over the skin between the features, which keep their own."""
+    average, stiff = _neighbours()
+    smooth = moves.copy()
+    for _ in range(ROUNDS):
+        smooth[: mesh.SURFACE] = np.where(stiff, moves[: mesh.SURFACE], average @ smooth[: mesh.SURFACE])
+    return smooth
+
+
+@lru_cache(maxsize=1)
+def _neighbours() -> tuple[np.ndarray, np.ndarray]:
+    """What takes the mean over a point and its neighbours [468, 468]; points that keep their place in a feature."""
+    near = np.eye(mesh.SURFACE)
+    for a, b, c in mesh.filled().tolist():
+        for tail, head in ((a, b), (b, c), (c, a)):
+            near[tail, head] = near[head, tail] = 1
+    stiff = np.zeros((mesh.SURFACE, 1), bool)
+    for (name, _), group in members():
+        stiff[[i for i in group if i < mesh.SURFACE]] |= name in FEATURES
+    return near / near.sum(1, keepdims=True), stiff
+
+
+# how far each may go down and up: two deviations among people, as far as that is known
+LIMITS: dict[str, tuple[float, float]] = {
+    "eye_apart": (-0.06, 0.06),
+    "eye_down": (-0.05, 0.045),
+    "eye_size": (-0.09, 0.08),
+    "eye_tilt": (-0.05, 0.05),
+    "brow_apart": (-0.02, 0.045),
+    "brow_down": (-0.05, 0.06),
+    "brow_thick": (-0.25, 0.3),
+    "brow_tilt": (-0.05, 0.05),
+    "brow_dark": (-0.4, 0.4),
+    "nose_wide": (-0.07, 0.22),  # narrower looks pinched
+    "nose_down": (-0.055, 0.055),
+    "mouth_wide": (-0.1, 0.13),
+    "mouth_down": (-0.03, 0.05),
+    "lips_full": (-0.12, 0.2),
+    "chin_down": (-0.07, 0.12),
+    "jaw_wide": (-0.05, 0.06),
+    "cheek_wide": (-0.05, 0.05),
+}
+NOISE = 0.3  # of a limit: a difference between two faces below it says nothing
+LEAST = 0.7  # of a limit: what each goes at least
+FOLLOWS = 0.8  # probability to go towards the donor where it differs
+
+
+def drawn(own: np.ndarray, donor: np.ndarray, seed: int) -> Skull:
+    """Another build for a face [478, 3], seen from the front: towards a donor's [468, 3] where that differs, else by
+    the seed.
+    """
+    rng = np.random.default_rng(seed)
+    apart = _apart(own, donor)
+    changes = {}
+    for name, limits in LIMITS.items():
+        up, share, follows = rng.random() < 0.5, rng.uniform(LEAST, 1), rng.random() < FOLLOWS
+        towards = apart.get(name, 0.0)
+        if follows and abs(towards) > NOISE * abs(limits[int(towards > 0)]):
+            up = towards > 0
+        changes[name] = share * limits[int(up)]
+    return Skull(**_clear(changes))
+
+
+def _clear(changes: dict[str, float]) -> dict[str, float]:
+    """Without what looks odd together: brows that press on the lids, or fly away from them."""
+    gap = changes["eye_down"] - changes["brow_down"]  # by which the brow moves away from the eye
+    changes["brow_down"] += gap - float(np.clip(gap, -0.06, 0.07))
+    return changes
+
+
+def _apart(own: np.ndarray, donor: np.ndarray) -> dict[str, float]:
+    """From one face seen from the front to another, both of one's own width; the mouth, which may smile, aside."""
+    width = [face[454, 0] - face[234, 0] for face in (own, donor)]
+    scale = width[0] / width[1]
+    there = {name: scale * value - _places(own)[name] for name, value in _places(donor).items()}
+    nose = scale * (donor[358, 0] - donor[129, 0]) / (own[358, 0] - own[129, 0]) - 1
+    return {name: float(value) for name, value in {**there, "nose_wide": nose}.items()}
+
+
+def _places(face: np.ndarray) -> dict[str, float]:
+    """Where features lie, half widths outward from the middle."""
+    eyes, brows = g.RIGHT_EYE + g.LEFT_EYE, g.RIGHT_BROW + g.LEFT_BROW
+    places = {
+        "eye_apart": np.abs(face[eyes, 0]).mean(),
+        "eye_down": face[eyes, 1].mean(),
+        "brow_apart": np.abs(face[brows, 0]).mean(),
+        "brow_down": face[brows, 1].mean(),
+        "nose_down": face[2, 1],
+        "chin_down": face[152, 1],
+        "jaw_wide": (face[397, 0] - face[172, 0]) / 2,
+    }
+    return {name: float(value) for name, value in places.items()}

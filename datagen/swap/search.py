@@ -1,0 +1,106 @@
+"""The weakest change of a head's build after which a recogniser sees somebody else, found on a few frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from datagen import geometry as g
+from datagen.drift import EYES, LIPS
+from datagen.swap.skull import Skull
+from datagen.vision.identity import DlibDescriptor, distance
+
+WEAKEST, STRONGEST = 0.75, 1.45  # times the seeded build
+TRIES = 4  # of strengths for one build
+CURVE = 0.75  # the distance grows with the strength to this power, or so
+OVER = 0.035  # by which a distance may lie over what is wanted before it is worth another try
+
+
+class Swaps(Protocol):
+    """What puts another face into a frame: the search changes its build."""
+
+    skull: Skull | None
+
+    def __call__(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray: ...
+
+    def placed(self, points: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """A build at a strength, and how far from the target the recogniser sees the twin."""
+
+    skull: Skull
+    strength: float
+    distance: float
+
+
+class Recogniser:
+    """How far twins of a few frames lie from their targets. RGB uint8 [N, H, W, 3], points px [N, 478, 3]."""
+
+    def __init__(self, descriptor: DlibDescriptor, pictures: np.ndarray, points: np.ndarray):
+        self.frames = list(zip(pictures, points, strict=True))
+        self._describe = descriptor.describe
+        self._own = [self._describe(rgb, face) for rgb, face in self.frames]
+
+    def __call__(self, swaps: Swaps, count: int | None = None) -> float:
+        """Mean distance over the first `count` frames (all)."""
+        found = []
+        for (rgb, face), own in list(zip(self.frames, self._own, strict=True))[:count]:
+            found.append(distance(self._describe(swaps(rgb, face), swaps.placed(face)), own))
+        return float(np.mean(found))
+
+
+def promising(swaps: Swaps, skulls: Sequence[Skull], apart: Recogniser) -> list[Found]:
+    """The builds at full strength, by one frame, the most different first."""
+    tried = []
+    for skull in skulls:
+        swaps.skull = skull
+        tried.append(Found(skull, 1.0, apart(swaps, 1)))
+    return sorted(tried, key=lambda found: -found.distance)
+
+
+def tuned(swaps: Swaps, start: Found, wanted: float, apart: Recogniser) -> Found:
+    """`start` at the strength that is just enough, as far as `STRONGEST` allows. Leaves `swaps` so."""
+    strength = _next(start, wanted)
+    enough: Found | None = None
+    found = start
+    for _ in range(TRIES):
+        swaps.skull = start.skull * strength
+        found = Found(start.skull, strength, apart(swaps))
+        if found.distance >= wanted and (enough is None or strength < enough.strength):
+            enough = found
+        following = _next(found, wanted)
+        settled = wanted <= found.distance <= wanted + OVER or abs(following - strength) < 0.03
+        if settled or (enough and following >= enough.strength):
+            break
+        strength = following
+    best = enough or found
+    swaps.skull = best.skull * best.strength
+    return best
+
+
+def stray(own: np.ndarray, twin: np.ndarray) -> float:
+    """How far a twin's points [N, 478, 3] px move for themselves, in interocular distances: 0.02 is 2 %.
+
+    What is always the same in the head's frame is another build, not motion, and does not count. The worst of
+    all points, lips and eyes. Infinite where the twin has no face and the target has, 0 without any.
+    """
+    known = ~np.isnan(own[:, 0, 0])
+    if not known.any():
+        return 0.0
+    own, twin = own[known], twin[known]
+    if np.isnan(twin).any():
+        return float("inf")
+    apart = (twin - own)[..., :2] @ g.head_rotation(own)[:, :2, :2] / g.interocular(own)[:, None, None]
+    apart = np.linalg.norm(apart - np.median(apart, axis=0), axis=-1)
+    return max(float(apart[:, part].mean()) for part in (slice(None), LIPS, EYES))
+
+
+def _next(found: Found, wanted: float) -> float:
+    """The strength at which the distance should be a little more than is wanted."""
+    needed = (wanted + 0.4 * OVER) / max(found.distance, 1e-3)
+    return float(np.clip(found.strength * needed ** (1 / CURVE), WEAKEST, STRONGEST))
