@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from datagen.vision.identity import DlibDescriptor
 
 TRIED_FRAMES = 8  # whose face points are compared
 COMPARED = 2  # frames on which the recogniser is asked
-BUILDS = 4  # seeded heads, of which the most different is taken
+BUILDS = 3  # seeded heads that the recogniser is shown
 PAINTS = (1.0, 0.6, 0.3)  # opacities of the donor's skin that are tried
 
 
@@ -74,15 +75,11 @@ class LandmarkSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
-        metrics = self._temper(swapper, self._skulls(swapper, clip), video.at_indices(source, shown), points[shown])
+        metrics = self._temper(swapper, swapper.builds(self.of_clip(clip)["build"], BUILDS), video.at_indices(source, shown), points[shown])
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
                 writer.write(swapper(rgb, face) if is_known else rgb)
         return Artefact(path, {"donor": donor.name, **metrics})
-
-    def _skulls(self, swapper: Swapper, clip: Clip) -> list[Skull]:
-        seed = self.of_clip(clip)["build"]
-        return [swapper.build(seed_of(seed, index)) for index in range(BUILDS)]
 
     def _temper(
         self, swapper: Swapper, skulls: list[Skull], pictures: np.ndarray, points: np.ndarray
@@ -90,7 +87,7 @@ class LandmarkSwap(Swap):
         """Make the swapper somebody else, no more than it takes, with the target's motion; what it does to these
         frames. Raises Reject("swap_same_person" | "swap_moved").
         """
-        own = watched(self._mesh, pictures)
+        own = self._settled(pictures)
         shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[shown], points[shown])
         nearest, strays = 0.0, np.inf
@@ -101,13 +98,17 @@ class LandmarkSwap(Swap):
                 continue
             for swapper.paint in PAINTS:
                 swapped = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
-                strays = stray(own, watched(self._mesh, swapped))
+                strays = stray(own, self._settled(swapped))
                 if strays <= self.drift:
                     return self._told(swapper, found, strays, pictures, swapped, points)
             swapper.paint = PAINTS[0]
         if nearest < self.identity:
             raise Reject("swap_same_person", f"a recogniser sees {nearest:.2f} at most, {self.identity} is wanted")
         raise Reject("swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed")
+
+    def _settled(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
+        """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for FaceMesh to follow."""
+        return watched(self._mesh, (rgb for rgb in pictures for _ in range(2)))[1::2]
 
     def _told(
         self,

@@ -13,7 +13,7 @@ from datagen.drift import EYES, LIPS
 from datagen.swap.skull import Skull
 from datagen.vision.identity import DlibDescriptor, distance
 
-WEAKEST, STRONGEST = 0.75, 1.45  # times the seeded build
+WEAKEST, STRONGEST = 0.7, 1.5  # times the seeded build
 TRIES = 4  # of strengths for one build
 CURVE = 0.75  # the distance grows with the strength to this power, or so
 OVER = 0.035  # by which a distance may lie over what is wanted before it is worth another try

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import zip_longest
 
 import numpy as np
 
 from datagen import geometry as g
 from datagen import mesh
+from datagen.vision.identity import FIVE, similarity
 
 # fmt: off
 RIGHT_SOCKET = [  # around the eye: with the fold of the upper lid, so that it moves along
@@ -151,15 +153,15 @@ def _neighbours() -> tuple[np.ndarray, np.ndarray]:
 
 # how far each may go down and up: two deviations among people, as far as that is known
 LIMITS: dict[str, tuple[float, float]] = {
-    "eye_apart": (-0.06, 0.06),
+    "eye_apart": (-0.055, 0.06),
     "eye_down": (-0.05, 0.045),
     "eye_size": (-0.09, 0.08),
     "eye_tilt": (-0.05, 0.05),
     "brow_apart": (-0.02, 0.045),
-    "brow_down": (-0.05, 0.06),
-    "brow_thick": (-0.25, 0.3),
+    "brow_down": (-0.04, 0.06),
+    "brow_thick": (-0.2, 0.2),
     "brow_tilt": (-0.05, 0.05),
-    "brow_dark": (-0.4, 0.4),
+    "brow_dark": (-0.25, 0.25),
     "nose_wide": (-0.07, 0.22),  # narrower looks pinched
     "nose_down": (-0.055, 0.055),
     "mouth_wide": (-0.1, 0.13),
@@ -171,13 +173,35 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 NOISE = 0.3  # of a limit: a difference between two faces below it says nothing
 LEAST = 0.7  # of a limit: what each goes at least
-FOLLOWS = 0.8  # probability to go towards the donor where it differs
+DRAWN = 40  # builds, of which the most different are taken
+SEEN = (  # where eyes look at a face, and for how much that counts
+    (g.RIGHT_EYE + g.LEFT_EYE, 1.0),
+    (NOSE, 1.0),
+    (g.RIGHT_BROW + g.LEFT_BROW, 0.7),
+    (g.OUTER_LIPS, 0.5),
+    ([*RIGHT_JAW, *RIGHT_CHEEK, *CHIN, 288, 365, 379, 397, 323, 361, 454], 0.4),
+)
+FOLLOWS = 0.65  # probability to go towards the donor where it differs
+
+
+def most_different(own: np.ndarray, donor: np.ndarray, seed: int, count: int) -> list[Skull]:
+    """Of many builds drawn for a face [478, 3], seen from the front, those that differ most, with eyes nearer to each
+    other and farther apart in turn.
+
+    Each goes towards a donor's face [468, 3] where that differs, else by the seed.
+    """
+    builds = [drawn(own, donor, seed + index) for index in range(DRAWN)]
+    unit = np.stack([Skull(**{name: 1.0}).moves(own)[: mesh.SURFACE] for name in LIMITS])
+    sizes = np.array([[getattr(build, name) for name in LIMITS] for build in builds])
+    moved = np.tensordot(sizes, unit, 1)  # moves are as good as linear in the changes
+    order = np.argsort([-_difference(own[: mesh.SURFACE, :2], moves) for moves in moved])
+    best = [builds[index] for index in order]
+    near, far = ([build for build in best if (build.eye_apart > 0) == side] for side in (False, True))
+    return [build for pair in zip_longest(near, far) for build in pair if build is not None][:count]
 
 
 def drawn(own: np.ndarray, donor: np.ndarray, seed: int) -> Skull:
-    """Another build for a face [478, 3], seen from the front: towards a donor's [468, 3] where that differs, else by
-    the seed.
-    """
+    """One build, as `most_different` takes them."""
     rng = np.random.default_rng(seed)
     apart = _apart(own, donor)
     changes = {}
@@ -188,6 +212,14 @@ def drawn(own: np.ndarray, donor: np.ndarray, seed: int) -> Skull:
             up = towards > 0
         changes[name] = share * limits[int(up)]
     return Skull(**_clear(changes))
+
+
+def _difference(own: np.ndarray, moves: np.ndarray) -> float:
+    """How differently features lie to each other after moves [468, 2], however the face is turned, placed and scaled."""
+    there = own + moves
+    turn = similarity(there[list(FIVE)], own[list(FIVE)])
+    apart = ((there @ turn[:, :2].T + turn[:, 2] - own) ** 2).sum(1)
+    return float(sum(weight * np.sqrt(apart[group].mean()) for group, weight in SEEN))
 
 
 def _clear(changes: dict[str, float]) -> dict[str, float]:

@@ -17,8 +17,8 @@ from datagen import geometry as g
 from datagen import mesh
 from datagen.swap.area import filled, skin_area, sockets
 from datagen.swap.donors import Donor, face_at_size
-from datagen.swap.skull import Skull, drawn
-from datagen.swap.warp import warp
+from datagen.swap.skull import Skull, most_different
+from datagen.swap.warp import sharpened, warp
 
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
@@ -76,12 +76,15 @@ class Swapper:
     @skull.setter
     def skull(self, skull: Skull | None) -> None:
         self._skull = skull
-        self._shifts = None if skull is None or self.neutral is None else skull.moves(self.neutral)
+        self._shifts = self._sharp = None
+        if skull is not None and self.neutral is not None:
+            self._shifts = skull.moves(self.neutral)
+            self._sharp = sharpened(self.neutral, self._shifts)
 
-    def build(self, seed: int) -> Skull:
-        """Another build for the target's head: towards the donor's, and by the seed."""
+    def builds(self, seed: int, count: int) -> list[Skull]:
+        """Other builds for the target's head, the most different first: towards the donor's, and by the seed."""
         assert self.neutral is not None
-        return drawn(self.neutral, self.frontal, seed)
+        return most_different(self.neutral, self.frontal, seed, count)
 
     def __call__(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         """RGB uint8 [H, W, 3] frame and its points float32 [478, 3] px -> RGB uint8 [H, W, 3]."""
@@ -93,7 +96,8 @@ class Swapper:
 
     def _of_part(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         facing = mesh.facing(points, mesh.triangles())
-        warped, points = warp(rgb, points, self._all_moves(points), facing)
+        moved = self.placed(points)
+        warped, points = warp(rgb, points, moved, self._all_moves(points, self._sharp), facing), moved
         lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
         lab, likely = self._recolour(lab, points, facing)
         return cv2.cvtColor(self._paint(lab, likely, points, facing), cv2.COLOR_LAB2RGB)
@@ -101,19 +105,19 @@ class Swapper:
     def placed(self, points: np.ndarray) -> np.ndarray:
         """Where the points [478, 3] px of a target's frame lie in the twin's."""
         moved = points.copy()
-        moved[:, :2] += self._all_moves(points)
+        moved[:, :2] += self._all_moves(points, self._shifts)
         return moved
 
     def moves(self, points: np.ndarray) -> np.ndarray:
         """How far each of the 468 points goes towards its new place, px [468, 2]; without a skull 0 at eyes, brows and
         lips.
         """
-        return self._all_moves(points)[: mesh.SURFACE]
+        return self._all_moves(points, self._shifts)[: mesh.SURFACE]
 
-    def _all_moves(self, points: np.ndarray) -> np.ndarray:
-        """Those of all points, px [478, 2]."""
+    def _all_moves(self, points: np.ndarray, build: np.ndarray | None) -> np.ndarray:
+        """Those of all points, px [478, 2], with the skull's moves, interocular distances [478, 2]."""
         apart = self._apart(points) if self.apart is None else self.apart
-        shifts = np.zeros((g.POINTS, 2)) if self._shifts is None else self._shifts.copy()
+        shifts = np.zeros((g.POINTS, 2)) if build is None else build.copy()
         shifts[: mesh.SURFACE] += self.shape * apart
         moves: np.ndarray = (shifts @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
         return moves

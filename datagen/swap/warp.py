@@ -10,23 +10,46 @@ import numpy as np
 from datagen import geometry as g
 from datagen import mesh
 
-CELL = 8  # px of a cell of the grid of displacements
-WIDTHS = (0.08, 1.0), (0.35, 0.02)  # interocular distances that a point reaches, and its weight there
+CELL = 4  # px of a cell of the grid of displacements
+WIDTHS = (0.07, 1.0), (0.35, 0.015)  # interocular distances that a point reaches, and its weight there
+SHOWN, ROUNDS = 80.0, 2  # px between the eyes and rounds when moves are sharpened
 REST = 0.002  # weight of staying where it is
 
+RIGID = g.RIGHT_EYE + g.LEFT_EYE + g.OUTER_LIPS + g.INNER_LIPS
 
-def warp(rgb: np.ndarray, points: np.ndarray, moves: np.ndarray, facing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """RGB uint8 [H, W, 3] and its points [478, 3] px with each moved by `moves` [478, 2] px.
+
+def warp(
+    rgb: np.ndarray, points: np.ndarray, moved: np.ndarray, moves: np.ndarray, facing: np.ndarray
+) -> np.ndarray:
+    """RGB uint8 [H, W, 3] whose points [478, 3] px come to lie at `moved`, by `moves` [478, 2] px as `sharpened`.
 
     `facing` [468] is how much each point faces the camera: of what lies one behind the other, the
     hidden has no say.
     """
-    moved = points.copy()
-    moved[:, :2] += moves
     height, width = rgb.shape[:2]
     field = _field(moved, moves[: mesh.SURFACE], _weights(points, facing), (height, width))
     where = pixels(height, width) - cv2.resize(field, None, fx=CELL, fy=CELL)[:height, :width]
-    return cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), moved
+    return cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def sharpened(frontal: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Moves [N, 2] such that, smoothed as a field is, they are what was wanted of the eyes and lips of a face [N, 3].
+
+    Interocular distances, seen from the front. Else lids and lips would give way to what lies beside them.
+    """
+    shown = (SHOWN * (frontal - frontal.min(0))).astype(np.float32)
+    size = tuple((np.ceil(shown[:, 1::-1].max(0)).astype(int) + CELL).tolist())
+    weights = _weights(shown, np.ones(mesh.SURFACE, np.float32))
+    wanted = SHOWN * moves[: mesh.SURFACE]
+    given, moved = wanted.copy(), shown.copy()
+    moved[: mesh.SURFACE, :2] += wanted
+    for _ in range(ROUNDS):
+        field = _field(moved, given, weights, size)
+        lacking = wanted - mesh.sample(field, (moved[: mesh.SURFACE] + 0.5) / CELL - 0.5)
+        given[RIGID] += lacking[RIGID]
+    sharp = moves.copy()
+    sharp[: mesh.SURFACE] = given / SHOWN
+    return sharp
 
 
 def _field(moved: np.ndarray, moves: np.ndarray, weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
