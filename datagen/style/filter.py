@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,42 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datagen import video
-from datagen.clip import Artefact, Clip, seed_of
-from datagen.drift import drift, evenly, first_below, watched
-from datagen.faces import Faces
+from datagen import arrays, mesh, video
+from datagen.clip import Artefact, Clip, Reject, seed_of
+from datagen.drift import evenly
 from datagen.landmarks import FaceMesh
 from datagen.stage import Stage
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
+from datagen.style.sitter import Sitter
+from datagen.swap.donors import Donor, Lazy, builtin_donors, choose
+from datagen.swap.search import Found, Recogniser, settled, stray
 from datagen.synthetic import mark
+from datagen.vision.identity import DlibDescriptor
 
 TRIED_FRAMES = 8
+COMPARED = 2  # frames on which the recogniser is asked
+BUILDS = 3  # seeded heads that it is shown
+DrawFrame = Callable[[np.ndarray, np.ndarray], np.ndarray]  # RGB uint8 frame, its points -> RGB uint8
 
 
 @dataclass
 class FilterStyle(Stage):
     """Draws every frame of a clip in one look: the first, in an order hashed from its key, in which its face stays.
 
-    A face stays where a few frames' face points move by no more than `drift` interocular distances; if none does,
-    the best look is taken.
+    The drawing is of somebody else: its frames get another build of the head first, one of the built-in donors' skin,
+    and as much of both as a recogniser needs to see another person (`identity` is the distance of dlib's descriptors).
+    A face stays where a few frames' face points move for themselves by no more than `drift` interocular distances; if
+    none does, the best look is taken.
     """
 
     looks: tuple[str, ...] = tuple(LOOKS)
     seed: int = 0
+    identity: float = 0.65
     drift: float = 0.027  # `agree`'s figure lies up to 0.003 above what a few frames say
 
     name = "style"
-    version = 3
+    version = 4
     inputs = ("clips", "faces")
     encodes = True
 
@@ -48,37 +58,83 @@ class FilterStyle(Stage):
             raise ValueError(f"style.looks: {unknown or 'empty'}; choose from {', '.join(LOOKS)}")
 
     def parameters(self) -> dict[str, Any]:
-        return {"drift": self.drift}  # `looks` and `seed` only choose: the order of choice is in `of_clip`
+        return {"identity": self.identity, "drift": self.drift}  # `looks` and `seed` only choose: the order of choice is in `of_clip`
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
-        return {"looks": sorted(self.looks, key=lambda look: seed_of(self.seed, clip.key, look))}
+        looks = sorted(self.looks, key=lambda look: seed_of(self.seed, clip.key, look))
+        return {"looks": looks, "build": seed_of(self.seed, clip.key, "sitter")}
 
     def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}  # measures drift
+        return {  # measure drift, say whose face it is
+            "mediapipe": version("mediapipe"),
+            "face-recognition-models": version("face-recognition-models"),
+        }
 
     @cached_property
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
 
+    @cached_property
+    def _descriptor(self) -> DlibDescriptor:
+        return DlibDescriptor()
+
+    @cached_property
+    def _pool(self) -> list[Lazy]:
+        return builtin_donors()
+
     def __call__(self, clip: Clip, workdir: Path) -> Artefact:
         source, path = clip.path("clips"), workdir / "styled.mp4"
-        found = Faces.load(clip.path("faces")).found
-        shown = evenly(TRIED_FRAMES, np.flatnonzero(found) if found.any() else np.arange(len(found)))
+        fps = video.fps_of(source)
+        points = mesh.steady(arrays.load(clip.path("faces"))["landmarks"], float(fps))
+        known = ~np.isnan(points).any((1, 2))
+        shown = evenly(TRIED_FRAMES, np.flatnonzero(known) if known.any() else np.arange(len(known)))
         pictures = video.at_indices(source, shown)
         curve = exposure(pictures)
-        name, strayed = self._choose(clip, pictures, curve)
-        fps = video.fps_of(source)
+        draw, metrics = self._drawn(clip, pictures, points[shown], points, curve)
         with video.Writer(path, fps, metadata=mark(self, "redrawn by image filters")) as writer:
-            for rgb in video.frames(source):
-                writer.write(LOOKS[name](cv2.LUT(rgb, curve)))
-        return Artefact(path, {"look": name, "drift": strayed})
+            for rgb, face in zip(video.frames(source), points, strict=True):
+                writer.write(draw(rgb, face))
+        return Artefact(path, metrics)
 
-    def _choose(self, clip: Clip, pictures: np.ndarray, curve: np.ndarray) -> tuple[str, float | None]:
-        """The look for a clip of which these are a few frames, and its drift (None: no face)."""
-        own = watched(self._mesh, pictures)
+    def _drawn(
+        self, clip: Clip, pictures: np.ndarray, shown: np.ndarray, points: np.ndarray, curve: np.ndarray
+    ) -> tuple[DrawFrame, dict[str, Any]]:
+        """What draws a frame with its points, and how: the first look, and somebody else, whose face stays.
 
-        def drift_of(name: str) -> float:
-            return drift(self._mesh, (LOOKS[name](cv2.LUT(rgb, curve)) for rgb in pictures), own)
+        Raises Reject("style_same_person").
+        """
+        looks = self.of_clip(clip)["looks"]
+        if np.isnan(points).any((1, 2)).all():
+            return lambda rgb, _: LOOKS[looks[0]](cv2.LUT(rgb, curve)), {"look": looks[0], "drift": None}
+        donor = self._donor(clip)
+        sitter = Sitter(donor, points)
+        compared = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
+        apart = Recogniser(self._descriptor, pictures[compared], shown[compared])
+        own = settled(self._mesh, pictures)
+        seed, nearest = self.of_clip(clip)["build"], 0.0
+        tried: list[tuple[float, str, Found]] = []
+        for name in looks:
+            sitter.draw = partial(_draw, name, curve)
+            found = sitter.settle(seed, BUILDS, self.identity, apart)
+            nearest = max(nearest, found.distance)
+            if found.distance < self.identity:
+                continue
+            drawings = (sitter(rgb, face) for rgb, face in zip(pictures, shown, strict=True))
+            tried.append((stray(own, settled(self._mesh, drawings)), name, found))
+            if tried[-1][0] <= self.drift:
+                break
+        if not tried:
+            raise Reject("style_same_person", f"a recogniser sees {nearest:.2f} at most, {self.identity} is wanted")
+        strayed, name, found = min(tried, key=lambda each: each[0])
+        sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
+        told = {"donor": donor.name, "build": round(found.strength, 3), "identity": round(found.distance, 4)}
+        return sitter, {"look": name, "drift": round(strayed, 4) if np.isfinite(strayed) else None, **told}
 
-        name, strayed = first_below(self.drift, self.of_clip(clip)["looks"], drift_of)
-        return name, round(strayed, 4) if np.isfinite(strayed) else None
+    def _donor(self, clip: Clip) -> Donor:
+        chosen = choose(self._pool, clip, self.of_clip(clip)["build"])
+        assert chosen is not None, "the built-in donors are twelve people"
+        return chosen.drawn
+
+
+def _draw(name: str, curve: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    return LOOKS[name](cv2.LUT(rgb, curve))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -13,9 +12,9 @@ import numpy as np
 
 from datagen import arrays, mesh, video
 from datagen.clip import Artefact, Clip, Reject, seed_of
-from datagen.drift import evenly, watched
+from datagen.drift import evenly
 from datagen.landmarks import FaceMesh
-from datagen.swap.search import Found, Recogniser, promising, stray, tuned
+from datagen.swap.search import Found, Recogniser, promising, settled, stray, tuned
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
@@ -42,7 +41,7 @@ class LandmarkSwap(Swap):
 
     shape: float = 0.7
     colour: float = 0.85
-    identity: float = 0.66
+    identity: float = 0.65
     drift: float = 0.02
 
     def parameters(self) -> dict[str, Any]:
@@ -87,7 +86,7 @@ class LandmarkSwap(Swap):
         """Make the swapper somebody else, no more than it takes, with the target's motion; what it does to these
         frames. Raises Reject("swap_same_person" | "swap_moved").
         """
-        own = self._settled(pictures)
+        own = settled(self._mesh, pictures)
         shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[shown], points[shown])
         nearest, strays = 0.0, np.inf
@@ -98,17 +97,13 @@ class LandmarkSwap(Swap):
                 continue
             for swapper.paint in PAINTS:
                 swapped = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
-                strays = stray(own, self._settled(swapped))
+                strays = stray(own, settled(self._mesh, swapped))
                 if strays <= self.drift:
                     return self._told(swapper, found, strays, pictures, swapped, points)
             swapper.paint = PAINTS[0]
         if nearest < self.identity:
             raise Reject("swap_same_person", f"a recogniser sees {nearest:.2f} at most, {self.identity} is wanted")
         raise Reject("swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed")
-
-    def _settled(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
-        """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for FaceMesh to follow."""
-        return watched(self._mesh, (rgb for rgb in pictures for _ in range(2)))[1::2]
 
     def _told(
         self,

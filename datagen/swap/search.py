@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from datagen import geometry as g
-from datagen.drift import EYES, LIPS
+from datagen.drift import EYES, LIPS, watched
+from datagen.landmarks import FaceMesh
 from datagen.swap.skull import Skull
 from datagen.vision.identity import DlibDescriptor, distance
 
@@ -81,6 +82,11 @@ def tuned(swaps: Swaps, start: Found, wanted: float, apart: Recogniser) -> Found
     best = enough or found
     swaps.skull = best.skull * best.strength
     return best
+
+
+def settled(mesh: FaceMesh, pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for FaceMesh to follow."""
+    return watched(mesh, (rgb for rgb in pictures for _ in range(2)))[1::2]
 
 
 def stray(own: np.ndarray, twin: np.ndarray) -> float:

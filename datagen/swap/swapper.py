@@ -100,7 +100,9 @@ class Swapper:
         warped, points = warp(rgb, points, moved, self._all_moves(points, self._sharp), facing), moved
         lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
         lab, likely = self._recolour(lab, points, facing)
-        return cv2.cvtColor(self._paint(lab, likely, points, facing), cv2.COLOR_LAB2RGB)
+        if self.paint:
+            lab = self._paint(lab, likely, points, facing)
+        return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
     def placed(self, points: np.ndarray) -> np.ndarray:
         """Where the points [478, 3] px of a target's frame lie in the twin's."""
