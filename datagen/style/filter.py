@@ -58,7 +58,10 @@ class FilterStyle(Stage):
             raise ValueError(f"style.looks: {unknown or 'empty'}; choose from {', '.join(LOOKS)}")
 
     def parameters(self) -> dict[str, Any]:
-        return {"identity": self.identity, "drift": self.drift}  # `looks` and `seed` only choose: the order of choice is in `of_clip`
+        return {
+            "identity": self.identity,
+            "drift": self.drift,
+        }  # `looks` and `seed` only choose: the order of choice is in `of_clip`
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         looks = sorted(self.looks, key=lambda look: seed_of(self.seed, clip.key, look))
@@ -111,20 +114,20 @@ class FilterStyle(Stage):
         compared = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[compared], shown[compared])
         own = settled(self._mesh, pictures)
-        seed, nearest = self.of_clip(clip)["build"], 0.0
+        seed = self.of_clip(clip)["build"]
         tried: list[tuple[float, str, Found]] = []
         for name in looks:
             sitter.draw = partial(_draw, name, curve)
             found = sitter.settle(seed, BUILDS, self.identity, apart)
-            nearest = max(nearest, found.distance)
-            if found.distance < self.identity:
+            if found is None:
                 continue
             drawings = (sitter(rgb, face) for rgb, face in zip(pictures, shown, strict=True))
             tried.append((stray(own, settled(self._mesh, drawings)), name, found))
             if tried[-1][0] <= self.drift:
                 break
         if not tried:
-            raise Reject("style_same_person", f"a recogniser sees {nearest:.2f} at most, {self.identity} is wanted")
+            told = f"of {BUILDS} builds none is {self.identity} from the target in any of {len(looks)} looks"
+            raise Reject("style_same_person", told)
         strayed, name, found = min(tried, key=lambda each: each[0])
         sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
         told = {"donor": donor.name, "build": round(found.strength, 3), "identity": round(found.distance, 4)}

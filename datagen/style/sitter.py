@@ -11,7 +11,7 @@ import numpy as np
 
 from datagen import mesh
 from datagen.swap.donors import Donor
-from datagen.swap.search import Found, Recogniser, promising, tuned
+from datagen.swap.search import Found, Recogniser, somebody_else
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 
@@ -46,15 +46,7 @@ class Sitter:
         """Where the points [478, 3] px of a target's frame lie in the drawing."""
         return self._swapper.placed(points)
 
-    def settle(self, seed: int, builds: int, wanted: float, apart: Recogniser) -> Found:
-        """Take the weakest build of which the drawing lies `wanted` from its target, or the most different."""
-        best: Found | None = None
-        for start in promising(self, self._swapper.builds(seed, builds), apart):
-            found = tuned(self, start, wanted, apart)
-            if best is None or found.distance > best.distance:
-                best = found
-            if best.distance >= wanted:
-                break
-        assert best is not None
-        self.skull = best.skull * best.strength
-        return best
+    def settle(self, seed: int, builds: int, wanted: float, apart: Recogniser) -> Found | None:
+        """Take the weakest build of which the drawing lies `wanted` from its target; None where it is the same person."""
+        skulls = self._swapper.builds(seed, builds)
+        return next(somebody_else(self, skulls, wanted, apart), None)

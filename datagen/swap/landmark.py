@@ -14,7 +14,7 @@ from datagen import arrays, mesh, video
 from datagen.clip import Artefact, Clip, Reject, seed_of
 from datagen.drift import evenly
 from datagen.landmarks import FaceMesh
-from datagen.swap.search import Found, Recogniser, promising, settled, stray, tuned
+from datagen.swap.search import Found, Recogniser, settled, somebody_else, stray
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
@@ -24,6 +24,7 @@ from datagen.vision.identity import DlibDescriptor
 TRIED_FRAMES = 8  # whose face points are compared
 COMPARED = 2  # frames on which the recogniser is asked
 BUILDS = 3  # seeded heads that the recogniser is shown
+COVERED, MOST_COVERED = 0.12, 0.3  # of a face, and of the frames tried, before which something may lie
 PAINTS = (1.0, 0.6, 0.3)  # opacities of the donor's skin that are tried
 
 
@@ -74,7 +75,9 @@ class LandmarkSwap(Swap):
             raise Reject("no_face", "no frame has face points")
         swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
-        metrics = self._temper(swapper, swapper.builds(self.of_clip(clip)["build"], BUILDS), video.at_indices(source, shown), points[shown])
+        metrics = self._temper(
+            swapper, swapper.builds(self.of_clip(clip)["build"], BUILDS), video.at_indices(source, shown), points[shown]
+        )
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
                 writer.write(swapper(rgb, face) if is_known else rgb)
@@ -84,25 +87,25 @@ class LandmarkSwap(Swap):
         self, swapper: Swapper, skulls: list[Skull], pictures: np.ndarray, points: np.ndarray
     ) -> dict[str, float]:
         """Make the swapper somebody else, no more than it takes, with the target's motion; what it does to these
-        frames. Raises Reject("swap_same_person" | "swap_moved").
+        frames. Raises Reject("face_covered" | "swap_same_person" | "swap_moved").
         """
         own = settled(self._mesh, pictures)
+        swapper.learn(pictures, points)
+        covered = np.mean([swapper.covered(*frame) > COVERED for frame in zip(pictures, points, strict=True)])
+        if covered > MOST_COVERED:
+            raise Reject("face_covered", f"something lies before the face in {covered:.0%} of the frames looked at")
         shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[shown], points[shown])
-        nearest, strays = 0.0, np.inf
-        for start in promising(swapper, skulls, apart):
-            found = tuned(swapper, start, self.identity, apart)
-            nearest = max(nearest, found.distance)
-            if found.distance < self.identity:
-                continue
+        strays = None
+        for found in somebody_else(swapper, skulls, self.identity, apart):
             for swapper.paint in PAINTS:
                 swapped = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
                 strays = stray(own, settled(self._mesh, swapped))
                 if strays <= self.drift:
                     return self._told(swapper, found, strays, pictures, swapped, points)
             swapper.paint = PAINTS[0]
-        if nearest < self.identity:
-            raise Reject("swap_same_person", f"a recogniser sees {nearest:.2f} at most, {self.identity} is wanted")
+        if strays is None:
+            raise Reject("swap_same_person", f"of {len(skulls)} builds none is {self.identity} from the target")
         raise Reject("swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed")
 
     def _told(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from datagen.vision.identity import DlibDescriptor, distance
 WEAKEST, STRONGEST = 0.7, 1.5  # times the seeded build
 TRIES = 4  # of strengths for one build
 CURVE = 0.75  # the distance grows with the strength to this power, or so
+SHORT = 0.03  # that the most different of all may lack of what is wanted
 OVER = 0.035  # by which a distance may lie over what is wanted before it is worth another try
 
 
@@ -84,6 +85,28 @@ def tuned(swaps: Swaps, start: Found, wanted: float, apart: Recogniser) -> Found
     return best
 
 
+def somebody_else(
+    swaps: Swaps, skulls: Sequence[Skull], wanted: float, apart: Recogniser
+) -> Iterator[Found]:
+    """Builds of which the twin is somebody else, each at its weakest strength. Leaves `swaps` so.
+
+    Where none gets as far as is wanted, the most different, if it gets nearly there.
+    """
+    short: list[Found] = []
+    enough = False
+    for start in promising(swaps, skulls, apart):
+        found = tuned(swaps, start, wanted, apart)
+        if found.distance >= wanted:
+            enough = True
+            yield found
+        else:
+            short.append(found)
+    best = max(short, key=lambda found: found.distance, default=None)
+    if best is not None and not enough and best.distance >= wanted - SHORT:
+        swaps.skull = best.skull * best.strength
+        yield best
+
+
 def settled(mesh: FaceMesh, pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for FaceMesh to follow."""
     return watched(mesh, (rgb for rgb in pictures for _ in range(2)))[1::2]
@@ -101,7 +124,9 @@ def stray(own: np.ndarray, twin: np.ndarray) -> float:
     own, twin = own[known], twin[known]
     if np.isnan(twin).any():
         return float("inf")
-    apart = (twin - own)[..., :2] @ g.head_rotation(own)[:, :2, :2] / g.interocular(own)[:, None, None]
+    apart = (
+        (twin - own)[..., :2] @ g.head_rotation(own)[:, :2, :2] / g.interocular(own)[:, None, None]
+    )
     apart = np.linalg.norm(apart - np.median(apart, axis=0), axis=-1)
     return max(float(apart[:, part].mean()) for part in (slice(None), LIPS, EYES))
 

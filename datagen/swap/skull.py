@@ -134,8 +134,17 @@ def relaxed(moves: np.ndarray) -> np.ndarray:
     average, stiff = _neighbours()
     smooth = moves.copy()
     for _ in range(ROUNDS):
-        smooth[: mesh.SURFACE] = np.where(stiff, moves[: mesh.SURFACE], average @ smooth[: mesh.SURFACE])
+        smooth[: mesh.SURFACE] = np.where(
+            stiff, moves[: mesh.SURFACE], average @ smooth[: mesh.SURFACE]
+        )
     return smooth
+
+
+def evened(values: np.ndarray) -> np.ndarray:
+    """Values [468] evened out a little between neighbours."""
+    average, _ = _neighbours()
+    result: np.ndarray = average @ values
+    return result
 
 
 @lru_cache(maxsize=1)
@@ -159,12 +168,12 @@ LIMITS: dict[str, tuple[float, float]] = {
     "eye_tilt": (-0.05, 0.05),
     "brow_apart": (-0.02, 0.045),
     "brow_down": (-0.04, 0.06),
-    "brow_thick": (-0.2, 0.2),
-    "brow_tilt": (-0.05, 0.05),
-    "brow_dark": (-0.25, 0.25),
+    "brow_thick": (-0.1, 0.2),
+    "brow_tilt": (-0.025, 0.03),
+    "brow_dark": (-0.12, 0.3),
     "nose_wide": (-0.07, 0.22),  # narrower looks pinched
     "nose_down": (-0.055, 0.055),
-    "mouth_wide": (-0.1, 0.13),
+    "mouth_wide": (-0.08, 0.1),
     "mouth_down": (-0.03, 0.05),
     "lips_full": (-0.12, 0.2),
     "chin_down": (-0.07, 0.12),
@@ -196,7 +205,9 @@ def most_different(own: np.ndarray, donor: np.ndarray, seed: int, count: int) ->
     moved = np.tensordot(sizes, unit, 1)  # moves are as good as linear in the changes
     order = np.argsort([-_difference(own[: mesh.SURFACE, :2], moves) for moves in moved])
     best = [builds[index] for index in order]
-    near, far = ([build for build in best if (build.eye_apart > 0) == side] for side in (False, True))
+    near, far = (
+        [build for build in best if (build.eye_apart > 0) == side] for side in (False, True)
+    )
     return [build for pair in zip_longest(near, far) for build in pair if build is not None][:count]
 
 
@@ -215,7 +226,7 @@ def drawn(own: np.ndarray, donor: np.ndarray, seed: int) -> Skull:
 
 
 def _difference(own: np.ndarray, moves: np.ndarray) -> float:
-    """How differently features lie to each other after moves [468, 2], however the face is turned, placed and scaled."""
+    """How differently features lie after moves [468, 2], but for a turn, shift and scale of all."""
     there = own + moves
     turn = similarity(there[list(FIVE)], own[list(FIVE)])
     apart = ((there @ turn[:, :2].T + turn[:, 2] - own) ** 2).sum(1)

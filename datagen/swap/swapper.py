@@ -17,7 +17,7 @@ from datagen import geometry as g
 from datagen import mesh
 from datagen.swap.area import filled, skin_area, sockets
 from datagen.swap.donors import Donor, face_at_size
-from datagen.swap.skull import Skull, most_different
+from datagen.swap.skull import Skull, evened, most_different
 from datagen.swap.warp import sharpened, warp
 
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
@@ -33,6 +33,7 @@ LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
 OVER_BROWS = [[104, 69, 108], [333, 299, 337]]  # on the forehead
 FOLDS = [203, 206, 216, 423, 426, 436]  # from the nose to the corners of the mouth, deep in a smile
 SOCKET = 0.85  # how sure it is that what surrounds an eye is skin
+ODD = np.array([30, 9, 9], np.float32)  # LAB steps by which skin may look otherwise for a moment
 MOST_CHROMA = 13.0  # LAB steps that the colour may go
 COLOURLESS = 3.0, 8.0  # chroma below which a face has no colour, and above which it has
 NOSTRILS = [2, 97, 326, 164]  # with the groove below: they stretch badly, and look like a moustache then
@@ -67,6 +68,29 @@ class Swapper:
         self.neutral = None if neutral is None else mesh.closed(mesh.frontal(neutral))
         self.apart = None if neutral is None else self._apart(neutral)
         self.skull = skull
+        self.usual: np.ndarray | None = None
+
+    def learn(self, pictures: np.ndarray, points: np.ndarray) -> None:
+        """What the target's skin usually looks like, from a few RGB uint8 frames and their points [N, 478, 3] px: what
+        looks otherwise for a moment, a hand or a subtitle, is not painted over.
+        """
+        seen = []
+        for rgb, face in zip(pictures, points, strict=True):
+            tones = _tones(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), face[: mesh.SURFACE])
+            seen.append(tones - np.median(tones[self.skin], 0))
+        self.usual = np.median(seen, 0)
+
+    def covered(self, rgb: np.ndarray, points: np.ndarray) -> float:
+        """The share of the face, in a target's frame, before which something lies that is not there usually."""
+        return float(np.mean(self._covered(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), points)))
+
+    def _covered(self, lab: np.ndarray, points: np.ndarray) -> np.ndarray | float:
+        """How likely something lies before the face at each of the 468 points, 0..1."""
+        if self.usual is None:
+            return 0.0
+        tones = _tones(lab, points[: mesh.SURFACE])
+        odd = np.abs(tones - np.median(tones[self.skin], 0) - self.usual) / ODD
+        return evened(_ramp(odd.max(1), 1, 2))
 
     @property
     def skull(self) -> Skull | None:
@@ -99,9 +123,10 @@ class Swapper:
         moved = self.placed(points)
         warped, points = warp(rgb, points, moved, self._all_moves(points, self._sharp), facing), moved
         lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+        bare = 1 - self._covered(lab, points)
         lab, likely = self._recolour(lab, points, facing)
         if self.paint:
-            lab = self._paint(lab, likely, points, facing)
+            lab = self._paint(lab, likely, points, facing, bare)
         return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
     def placed(self, points: np.ndarray) -> np.ndarray:
@@ -183,10 +208,13 @@ class Swapper:
         mean, spread = np.median(seen, 0), seen.std(0)
         half = _half(lab)
         likely = _likeness(half, mean) * skin_area(points / 2, half.shape[:2])
-        likely = np.maximum(likely, SOCKET * sockets(points / 2, half.shape[:2]))
-        gain = self.colour * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1) * np.float32([0, 1, 1])
+        around_eyes = sockets(points / 2, half.shape[:2])
+        likely = np.maximum(likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely)))  # also in shadow
+        gain = (
+            self.colour * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1) * np.array([0, 1, 1], np.float32)
+        )
         offset = self.colour * TONE * _towards(self.tone, mean) - gain * mean
-        coloured = _ramp(min(_chroma(mean), _chroma(self.tone)), *COLOURLESS)
+        coloured = _ramp(np.minimum(_chroma(mean), _chroma(self.tone)), *COLOURLESS)
         takes = np.array([1, coloured, coloured], np.float32)  # what is grey stays grey
         gain, offset = gain * takes, offset * takes
         change = cv2.transform(half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32))
@@ -209,11 +237,18 @@ class Swapper:
             darker = np.minimum(half[..., 0] - np.float32(light) + 4, 0)
             change[..., 0] += self._skull.brow_dark * where * darker
 
-    def _paint(self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
-        """The frame with the donor's detail drawn on the face, lit like the target."""
+    def _paint(
+        self,
+        lab: np.ndarray,
+        likely: np.ndarray,
+        points: np.ndarray,
+        facing: np.ndarray,
+        bare: np.ndarray | float,
+    ) -> np.ndarray:
+        """The frame with the donor's detail drawn on the face where it is `bare`, lit like the target."""
         level = int(np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1))
         source = (self.source + 0.5) / 2**level - 0.5
-        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3), np.ones_like(facing)], 1)
+        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3) * bare, np.ones_like(facing)], 1)
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
         detail = cv2.remap(self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -11,7 +11,10 @@ from datagen import geometry as g
 from datagen import mesh
 
 CELL = 4  # px of a cell of the grid of displacements
-WIDTHS = (0.07, 1.0), (0.35, 0.015)  # interocular distances that a point reaches, and its weight there
+WIDTHS = (
+    (0.07, 1.0),
+    (0.35, 0.015),
+)  # interocular distances that a point reaches, and its weight there
 SHOWN, ROUNDS = 80.0, 2  # px between the eyes and rounds when moves are sharpened
 REST = 0.002  # weight of staying where it is
 
@@ -52,16 +55,23 @@ def sharpened(frontal: np.ndarray, moves: np.ndarray) -> np.ndarray:
     return sharp
 
 
-def _field(moved: np.ndarray, moves: np.ndarray, weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _field(
+    moved: np.ndarray, moves: np.ndarray, weights: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """Moves [468, 2] of points that lie at `moved` px as one field, px [H / CELL, W / CELL, 2]."""
     eyes = float(g.interocular(moved))
     rows, columns = -(-size[0] // CELL), -(-size[1] // CELL)
-    y, x = ((CELL * np.arange(n, dtype=np.float32) + (CELL - 1) / 2)[:, None] / eyes for n in (rows, columns))
+    y, x = (
+        (CELL * np.arange(n, dtype=np.float32) + (CELL - 1) / 2)[:, None] / eyes
+        for n in (rows, columns)
+    )
     centres = (moved[: mesh.SURFACE, :2] / eyes).astype(np.float32)
     total = np.full((rows, columns), REST, np.float32)
     field = np.zeros((2, rows, columns), np.float32)
     for width, share in WIDTHS:
-        down = _gauss(y - centres[:, 1], width) * (share / width**2 * weights / eyes**2).astype(np.float32)
+        down = _gauss(y - centres[:, 1], width) * (share / width**2 * weights / eyes**2).astype(
+            np.float32
+        )
         across = _gauss(x - centres[:, 0], width).T
         total += down @ across
         for plane, move in zip(field, moves.T.astype(np.float32), strict=True):
@@ -83,7 +93,9 @@ def _weights(points: np.ndarray, facing: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=16)
 def pixels(height: int, width: int) -> np.ndarray:
     """(x, y) of every pixel, float32 [H, W, 2]."""
-    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    return np.dstack(
+        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    )
 
 
 def _gauss(distance: np.ndarray, width: float) -> np.ndarray:

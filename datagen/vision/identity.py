@@ -76,5 +76,7 @@ def weights_path() -> Path:
     """The weights' file. FileNotFoundError where the package is not installed."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("dlib's face descriptor comes in the package face-recognition-models")
+        raise FileNotFoundError(
+            "dlib's face descriptor comes in the package face-recognition-models"
+        )
     return Path(spec.origin).parent / WEIGHTS
