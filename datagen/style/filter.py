@@ -28,16 +28,22 @@ from datagen.vision.identity import DlibDescriptor
 TRIED_FRAMES = 8
 COMPARED = 2  # frames on which the recogniser is asked
 BUILDS = 3  # seeded heads that it is shown
-DrawFrame = Callable[[np.ndarray, np.ndarray], np.ndarray]  # RGB uint8 frame, its points -> RGB uint8
+DrawFrame = Callable[
+    [np.ndarray, np.ndarray], np.ndarray
+]  # RGB uint8 frame, its points -> RGB uint8
 
 
 @dataclass
 class FilterStyle(Stage):
-    """Draws every frame of a clip in one look: the first, in an order hashed from its key, in which its face stays.
+    """Draws every frame of a clip in one look: the first, in an order hashed from its key, in which
+    its face stays.
 
-    The drawing is of somebody else: its frames get another build of the head first, one of the built-in donors' skin,
-    and as much of both as a recogniser needs to see another person (`identity` is the distance of dlib's descriptors).
-    A face stays where a few frames' face points move for themselves by no more than `drift` interocular distances; if
+    The drawing is of somebody else: its frames get another build of the head first, one of the
+    built-in donors' skin,
+    and as much of both as a recogniser needs to see another person (`identity` is the distance of
+    dlib's descriptors).
+    A face stays where a few frames' face points move for themselves by no more than `drift`
+    interocular distances; if
     none does, the best look is taken.
     """
 
@@ -90,7 +96,9 @@ class FilterStyle(Stage):
         fps = video.fps_of(source)
         points = mesh.steady(arrays.load(clip.path("faces"))["landmarks"], float(fps))
         known = ~np.isnan(points).any((1, 2))
-        shown = evenly(TRIED_FRAMES, np.flatnonzero(known) if known.any() else np.arange(len(known)))
+        shown = evenly(
+            TRIED_FRAMES, np.flatnonzero(known) if known.any() else np.arange(len(known))
+        )
         pictures = video.at_indices(source, shown)
         curve = exposure(pictures)
         draw, metrics = self._drawn(clip, pictures, points[shown], points, curve)
@@ -100,15 +108,24 @@ class FilterStyle(Stage):
         return Artefact(path, metrics)
 
     def _drawn(
-        self, clip: Clip, pictures: np.ndarray, shown: np.ndarray, points: np.ndarray, curve: np.ndarray
+        self,
+        clip: Clip,
+        pictures: np.ndarray,
+        shown: np.ndarray,
+        points: np.ndarray,
+        curve: np.ndarray,
     ) -> tuple[DrawFrame, dict[str, Any]]:
-        """What draws a frame with its points, and how: the first look, and somebody else, whose face stays.
+        """What draws a frame with its points, and how: the first look, and somebody else, whose
+        face stays.
 
         Raises Reject("style_same_person").
         """
         looks = self.of_clip(clip)["looks"]
         if np.isnan(points).any((1, 2)).all():
-            return lambda rgb, _: LOOKS[looks[0]](cv2.LUT(rgb, curve)), {"look": looks[0], "drift": None}
+            return lambda rgb, _: LOOKS[looks[0]](cv2.LUT(rgb, curve)), {
+                "look": looks[0],
+                "drift": None,
+            }
         donor = self._donor(clip)
         sitter = Sitter(donor, points)
         compared = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
@@ -126,12 +143,20 @@ class FilterStyle(Stage):
             if tried[-1][0] <= self.drift:
                 break
         if not tried:
-            told = f"of {BUILDS} builds none is {self.identity} from the target in any of {len(looks)} looks"
-            raise Reject("style_same_person", told)
+            why = f"in {len(looks)} looks of {BUILDS} builds none is {self.identity} away"
+            raise Reject("style_same_person", why)
         strayed, name, found = min(tried, key=lambda each: each[0])
         sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
-        told = {"donor": donor.name, "build": round(found.strength, 3), "identity": round(found.distance, 4)}
-        return sitter, {"look": name, "drift": round(strayed, 4) if np.isfinite(strayed) else None, **told}
+        told = {
+            "donor": donor.name,
+            "build": round(found.strength, 3),
+            "identity": round(found.distance, 4),
+        }
+        return sitter, {
+            "look": name,
+            "drift": round(strayed, 4) if np.isfinite(strayed) else None,
+            **told,
+        }
 
     def _donor(self, clip: Clip) -> Donor:
         chosen = choose(self._pool, clip, self.of_clip(clip)["build"])

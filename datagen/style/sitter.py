@@ -1,6 +1,8 @@
-"""Somebody else sits for the drawing: a clip's frames with another build of the head and another skin.
+"""Somebody else sits for the drawing: a clip's frames with another build of the head and another
+skin.
 
-A drawing leaves little of a skin's detail, so that none is put in; place and colour are what it shows.
+A drawing leaves little of a skin's detail, so that none is put in; place and colour are what it
+shows.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ class Sitter:
         return self._swapper.placed(points)
 
     def settle(self, seed: int, builds: int, wanted: float, apart: Recogniser) -> Found | None:
-        """Take the weakest build of which the drawing lies `wanted` from its target; None where it is the same person."""
+        """Take the weakest build of which the drawing lies `wanted` from its target; None where it
+        is the same person.
+        """
         skulls = self._swapper.builds(seed, builds)
         return next(somebody_else(self, skulls, wanted, apart), None)

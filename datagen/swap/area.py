@@ -45,7 +45,9 @@ def sockets(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def filled(
     points: np.ndarray, rings: Sequence[Sequence[int]], size: tuple[int, ...], feather: float
 ) -> np.ndarray:
-    """1 within rings of points, each on its own, with an edge `feather` interocular distances soft: [H, W]."""
+    """1 within rings of points, each on its own, with an edge `feather` interocular distances soft:
+    [H, W].
+    """
     mask = np.zeros(size, np.uint8)
     for ring in rings:
         cv2.fillPoly(mask, [cv2.convexHull(_fixed(points[list(ring), :2]))], 255, cv2.LINE_AA, 4)

@@ -24,17 +24,24 @@ from datagen.vision.identity import DlibDescriptor
 TRIED_FRAMES = 8  # whose face points are compared
 COMPARED = 2  # frames on which the recogniser is asked
 BUILDS = 3  # seeded heads that the recogniser is shown
-COVERED, MOST_COVERED = 0.12, 0.3  # of a face, and of the frames tried, before which something may lie
+COVERED, MOST_COVERED = (
+    0.12,
+    0.3,
+)  # of a face, and of the frames tried, before which something may lie
 PAINTS = (1.0, 0.6, 0.3)  # opacities of the donor's skin that are tried
 
 
 @dataclass
 class LandmarkSwap(Swap):
-    """Swaps by a landmark mesh: another build of the head, moved feature by feature, and the donor's skin.
+    """Swaps by a landmark mesh: another build of the head, moved feature by feature, and the
+    donor's skin.
 
-    `shape` and `colour` say how far the face's outline and the skin's colour go towards the donor's; 0 is not at all.
-    The build gets as strong as a recogniser needs to see somebody else: `identity` is the distance of dlib's
-    descriptors. A clip is rejected where no build gets there, or where the face points would move for themselves by
+    `shape` and `colour` say how far the face's outline and the skin's colour go towards the
+    donor's; 0 is not at all.
+    The build gets as strong as a recogniser needs to see somebody else: `identity` is the distance
+    of dlib's
+    descriptors. A clip is rejected where no build gets there, or where the face points would move
+    for themselves by
     more than `drift` interocular distances.
     """
 
@@ -46,7 +53,12 @@ class LandmarkSwap(Swap):
     drift: float = 0.02
 
     def parameters(self) -> dict[str, Any]:
-        return {"shape": self.shape, "colour": self.colour, "identity": self.identity, "drift": self.drift}
+        return {
+            "shape": self.shape,
+            "colour": self.colour,
+            "identity": self.identity,
+            "drift": self.drift,
+        }
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {**super().of_clip(clip), "build": seed_of(self.seed, clip.key, "build")}
@@ -73,10 +85,15 @@ class LandmarkSwap(Swap):
         known = ~np.isnan(points).any((1, 2))
         if not known.any():
             raise Reject("no_face", "no frame has face points")
-        swapper = Swapper(donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour)
+        swapper = Swapper(
+            donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour
+        )
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
         metrics = self._temper(
-            swapper, swapper.builds(self.of_clip(clip)["build"], BUILDS), video.at_indices(source, shown), points[shown]
+            swapper,
+            swapper.builds(self.of_clip(clip)["build"], BUILDS),
+            video.at_indices(source, shown),
+            points[shown],
         )
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
@@ -86,14 +103,20 @@ class LandmarkSwap(Swap):
     def _temper(
         self, swapper: Swapper, skulls: list[Skull], pictures: np.ndarray, points: np.ndarray
     ) -> dict[str, float]:
-        """Make the swapper somebody else, no more than it takes, with the target's motion; what it does to these
+        """Make the swapper somebody else, no more than it takes, with the target's motion; what it
+        does to these
         frames. Raises Reject("face_covered" | "swap_same_person" | "swap_moved").
         """
         own = settled(self._mesh, pictures)
         swapper.learn(pictures, points)
-        covered = np.mean([swapper.covered(*frame) > COVERED for frame in zip(pictures, points, strict=True)])
+        covered = np.mean(
+            [swapper.covered(*frame) > COVERED for frame in zip(pictures, points, strict=True)]
+        )
         if covered > MOST_COVERED:
-            raise Reject("face_covered", f"something lies before the face in {covered:.0%} of the frames looked at")
+            raise Reject(
+                "face_covered",
+                f"something lies before the face in {covered:.0%} of the frames looked at",
+            )
         shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[shown], points[shown])
         strays = None
@@ -105,8 +128,13 @@ class LandmarkSwap(Swap):
                     return self._told(swapper, found, strays, pictures, swapped, points)
             swapper.paint = PAINTS[0]
         if strays is None:
-            raise Reject("swap_same_person", f"of {len(skulls)} builds none is {self.identity} from the target")
-        raise Reject("swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed")
+            raise Reject(
+                "swap_same_person",
+                f"of {len(skulls)} builds none is {self.identity} from the target",
+            )
+        raise Reject(
+            "swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed"
+        )
 
     def _told(
         self,
@@ -119,5 +147,14 @@ class LandmarkSwap(Swap):
     ) -> dict[str, float]:
         changes = [swapper.change(*frame) for frame in zip(pictures, swapped, points, strict=True)]
         outline, colour = np.mean(changes, axis=0).round(4).tolist()
-        taken = {"build": round(found.strength, 3), "paint": swapper.paint, "drift": round(strays, 4)}
-        return {**taken, "identity": round(found.distance, 4), "shape_change": outline, "colour_change": colour}
+        taken = {
+            "build": round(found.strength, 3),
+            "paint": swapper.paint,
+            "drift": round(strays, 4),
+        }
+        return {
+            **taken,
+            "identity": round(found.distance, 4),
+            "shape_change": outline,
+            "colour_change": colour,
+        }

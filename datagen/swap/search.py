@@ -1,4 +1,6 @@
-"""The weakest change of a head's build after which a recogniser sees somebody else, found on a few frames."""
+"""The weakest change of a head's build after which a recogniser sees somebody else, found on a few
+frames.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Found:
 
 
 class Recogniser:
-    """How far twins of a few frames lie from their targets. RGB uint8 [N, H, W, 3], points px [N, 478, 3]."""
+    """How far twins of a few frames lie from their targets. RGB uint8 [N, H, W, 3], points px [N,
+    478, 3].
+    """
 
     def __init__(self, descriptor: DlibDescriptor, pictures: np.ndarray, points: np.ndarray):
         self.frames = list(zip(pictures, points, strict=True))
@@ -66,7 +70,7 @@ def promising(swaps: Swaps, skulls: Sequence[Skull], apart: Recogniser) -> list[
 
 
 def tuned(swaps: Swaps, start: Found, wanted: float, apart: Recogniser) -> Found:
-    """`start` at the strength that is just enough, as far as `STRONGEST` allows. Leaves `swaps` so."""
+    """`start` at the strength that is just enough, up to `STRONGEST`. Leaves `swaps` so."""
     strength = _next(start, wanted)
     enough: Found | None = None
     found = start
@@ -108,15 +112,20 @@ def somebody_else(
 
 
 def settled(mesh: FaceMesh, pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for FaceMesh to follow."""
+    """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for
+    FaceMesh to follow.
+    """
     return watched(mesh, (rgb for rgb in pictures for _ in range(2)))[1::2]
 
 
 def stray(own: np.ndarray, twin: np.ndarray) -> float:
-    """How far a twin's points [N, 478, 3] px move for themselves, in interocular distances: 0.02 is 2 %.
+    """How far a twin's points [N, 478, 3] px move for themselves, in interocular distances: 0.02 is
+    2 %.
 
-    What is always the same in the head's frame is another build, not motion, and does not count. The worst of
-    all points, lips and eyes. Infinite where the twin has no face and the target has, 0 without any.
+    What is always the same in the head's frame is another build, not motion, and does not count.
+    The worst of
+    all points, lips and eyes. Infinite where the twin has no face and the target has, 0 without
+    any.
     """
     known = ~np.isnan(own[:, 0, 0])
     if not known.any():

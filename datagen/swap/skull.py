@@ -1,6 +1,7 @@
 """Another build of the head: whole features moved, widened and turned in the head's own frame.
 
-A feature (an eye with its lids, a brow, the nose, the mouth, the chin ...) moves as one piece, by the
+A feature (an eye with its lids, a brow, the nose, the mouth, the chin ...) moves as one piece, by
+the
 same amount in every frame, so that its form and all its motion stay. Between features the skin
 follows smoothly. Lengths are interocular distances, as seen from the front.
 """
@@ -51,7 +52,7 @@ SOFT = 0.03  # interocular distances around a member that belong to it alone
 
 @dataclass(frozen=True)
 class Skull:
-    """What is different: shifts outward or down in interocular distances, shares wider or taller."""
+    """What is different: shifts outward or down (interocular distances), shares wider or taller."""
 
     eye_apart: float = 0.0  # of each eye
     eye_down: float = 0.0
@@ -149,7 +150,9 @@ def evened(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _neighbours() -> tuple[np.ndarray, np.ndarray]:
-    """What takes the mean over a point and its neighbours [468, 468]; points that keep their place in a feature."""
+    """What takes the mean over a point and its neighbours [468, 468]; points that keep their place
+    in a feature.
+    """
     near = np.eye(mesh.SURFACE)
     for a, b, c in mesh.filled().tolist():
         for tail, head in ((a, b), (b, c), (c, a)):
@@ -194,7 +197,8 @@ FOLLOWS = 0.65  # probability to go towards the donor where it differs
 
 
 def most_different(own: np.ndarray, donor: np.ndarray, seed: int, count: int) -> list[Skull]:
-    """Of many builds drawn for a face [478, 3], seen from the front, those that differ most, with eyes nearer to each
+    """Of many builds drawn for a face [478, 3], seen from the front, those that differ most, with
+    eyes nearer to each
     other and farther apart in turn.
 
     Each goes towards a donor's face [468, 3] where that differs, else by the seed.
@@ -241,7 +245,9 @@ def _clear(changes: dict[str, float]) -> dict[str, float]:
 
 
 def _apart(own: np.ndarray, donor: np.ndarray) -> dict[str, float]:
-    """From one face seen from the front to another, both of one's own width; the mouth, which may smile, aside."""
+    """From one face seen from the front to another, both of one's own width; the mouth, which may
+    smile, aside.
+    """
     width = [face[454, 0] - face[234, 0] for face in (own, donor)]
     scale = width[0] / width[1]
     there = {name: scale * value - _places(own)[name] for name, value in _places(donor).items()}

@@ -1,8 +1,11 @@
 """One donor's face on one target's motion, frame by frame, without weights.
 
-The outline of the face is moved towards the donor's (with its surroundings, smoothly), and whole features with the
-`Skull`; the donor's skin is drawn on the face points in the light of the target, and other skin takes the donor's
-colour. Eye openings, brows, lips and mouth, hair and upper forehead stay the target's, but for their place and colour.
+The outline of the face is moved towards the donor's (with its surroundings, smoothly), and whole
+features with the
+`Skull`; the donor's skin is drawn on the face points in the light of the target, and other skin
+takes the donor's
+colour. Eye openings, brows, lips and mouth, hair and upper forehead stay the target's, but for
+their place and colour.
 Colours are LAB uint8 inside.
 """
 
@@ -22,11 +25,21 @@ from datagen.swap.warp import sharpened, warp
 
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
-OUTLINE_MOVE = 0.05  # interocular distances that the outline moves on average, where the faces differ enough
-OPENINGS = (g.RIGHT_EYE, 0.32), (g.LEFT_EYE, 0.32), (g.INNER_LIPS, 0.03)  # with the width of the line around, that stay
+OUTLINE_MOVE = (
+    0.05  # interocular distances that the outline moves on average, where the faces differ enough
+)
+OPENINGS = (
+    (g.RIGHT_EYE, 0.32),
+    (g.LEFT_EYE, 0.32),
+    (g.INNER_LIPS, 0.03),
+)  # with the width of the line around, that stay
 CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
-TONE = np.array([0.6, 1, 1], np.float32)  # share of the difference in L, a, b that skin takes over: the light stays
-SPREAD = np.array([44, 11, 11], np.float32)  # LAB deviation from the mean skin that still counts as skin
+TONE = np.array(
+    [0.6, 1, 1], np.float32
+)  # share of the difference in L, a, b that skin takes over: the light stays
+SPREAD = np.array(
+    [44, 11, 11], np.float32
+)  # LAB deviation from the mean skin that still counts as skin
 BROW, MOUTH, CHIN = 9, 17, 152  # on the middle line: amid the brows, below the lower lip, lowest
 BROWS = g.RIGHT_BROW + g.LEFT_BROW
 LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
@@ -36,11 +49,18 @@ SOCKET = 0.85  # how sure it is that what surrounds an eye is skin
 ODD = np.array([30, 9, 9], np.float32)  # LAB steps by which skin may look otherwise for a moment
 MOST_CHROMA = 13.0  # LAB steps that the colour may go
 COLOURLESS = 3.0, 8.0  # chroma below which a face has no colour, and above which it has
-NOSTRILS = [2, 97, 326, 164]  # with the groove below: they stretch badly, and look like a moustache then
+NOSTRILS = [
+    2,
+    97,
+    326,
+    164,
+]  # with the groove below: they stretch badly, and look like a moustache then
 
 
 class Swapper:
-    """Puts one donor's face into frames. `neutral` [478, 3] is the target's usual face (default: that of the frame)."""
+    """Puts one donor's face into frames. `neutral` [478, 3] is the target's usual face (default:
+    that of the frame).
+    """
 
     def __init__(
         self,
@@ -71,7 +91,8 @@ class Swapper:
         self.usual: np.ndarray | None = None
 
     def learn(self, pictures: np.ndarray, points: np.ndarray) -> None:
-        """What the target's skin usually looks like, from a few RGB uint8 frames and their points [N, 478, 3] px: what
+        """What the target's skin usually looks like, from a few RGB uint8 frames and their points
+        [N, 478, 3] px: what
         looks otherwise for a moment, a hand or a subtitle, is not painted over.
         """
         seen = []
@@ -81,7 +102,9 @@ class Swapper:
         self.usual = np.median(seen, 0)
 
     def covered(self, rgb: np.ndarray, points: np.ndarray) -> float:
-        """The share of the face, in a target's frame, before which something lies that is not there usually."""
+        """The share of the face, in a target's frame, before which something lies that is not there
+        usually.
+        """
         return float(np.mean(self._covered(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), points)))
 
     def _covered(self, lab: np.ndarray, points: np.ndarray) -> np.ndarray | float:
@@ -106,7 +129,9 @@ class Swapper:
             self._sharp = sharpened(self.neutral, self._shifts)
 
     def builds(self, seed: int, count: int) -> list[Skull]:
-        """Other builds for the target's head, the most different first: towards the donor's, and by the seed."""
+        """Other builds for the target's head, the most different first: towards the donor's, and by
+        the seed.
+        """
         assert self.neutral is not None
         return most_different(self.neutral, self.frontal, seed, count)
 
@@ -114,14 +139,20 @@ class Swapper:
         """RGB uint8 [H, W, 3] frame and its points float32 [478, 3] px -> RGB uint8 [H, W, 3]."""
         x0, y0, x1, y1 = _surroundings(points, rgb.shape)
         swapped = rgb.copy()
-        part, near = np.ascontiguousarray(rgb[y0:y1, x0:x1]), points - np.array([x0, y0, 0], np.float32)
+        part, near = (
+            np.ascontiguousarray(rgb[y0:y1, x0:x1]),
+            points - np.array([x0, y0, 0], np.float32),
+        )
         swapped[y0:y1, x0:x1] = self._of_part(part, near)
         return swapped
 
     def _of_part(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         facing = mesh.facing(points, mesh.triangles())
         moved = self.placed(points)
-        warped, points = warp(rgb, points, moved, self._all_moves(points, self._sharp), facing), moved
+        warped, points = (
+            warp(rgb, points, moved, self._all_moves(points, self._sharp), facing),
+            moved,
+        )
         lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
         bare = 1 - self._covered(lab, points)
         lab, likely = self._recolour(lab, points, facing)
@@ -136,31 +167,40 @@ class Swapper:
         return moved
 
     def moves(self, points: np.ndarray) -> np.ndarray:
-        """How far each of the 468 points goes towards its new place, px [468, 2]; without a skull 0 at eyes, brows and
+        """How far each of the 468 points goes towards its new place, px [468, 2]; without a skull 0
+        at eyes, brows and
         lips.
         """
         return self._all_moves(points, self._shifts)[: mesh.SURFACE]
 
     def _all_moves(self, points: np.ndarray, build: np.ndarray | None) -> np.ndarray:
-        """Those of all points, px [478, 2], with the skull's moves, interocular distances [478, 2]."""
+        """Those of all points, px [478, 2], with the skull's moves [478, 2] of the frontal face."""
         apart = self._apart(points) if self.apart is None else self.apart
         shifts = np.zeros((g.POINTS, 2)) if build is None else build.copy()
         shifts[: mesh.SURFACE] += self.shape * apart
         moves: np.ndarray = (shifts @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
         return moves
 
-    def change(self, before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[float, float]:
-        """Mean move of the outline in interocular distances, and of the skin's median colour in LAB steps."""
+    def change(
+        self, before: np.ndarray, after: np.ndarray, points: np.ndarray
+    ) -> tuple[float, float]:
+        """Mean move of the outline in interocular distances, and of the skin's median colour in LAB
+        steps.
+        """
         outline = np.linalg.norm(self.moves(points)[g.OVAL], axis=1).mean() / g.interocular(points)
         labs = [cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) for rgb in (before, after)]
         old, new = (np.median(_tones(lab, points[self.skin]), 0) for lab in labs)
         return float(outline), float(np.linalg.norm(new - old))
 
     def _detail(self, lab: np.ndarray, points: np.ndarray, tones: np.ndarray) -> list[np.ndarray]:
-        """The donor's picture less its own light, float32 [H, W, 3], at full, half and quarter size."""
+        """The donor's picture less its own light, float32 [H, W, 3], at full, half and quarter
+        size.
+        """
         light = self._smooth(tones[self.skin], self.tone, self.like[self.skin])
         place_and_mask = np.zeros((mesh.SURFACE, 2), np.float32)
-        drawn, (x0, y0, x1, y1) = mesh.draw(points, np.hstack([place_and_mask, light, place_and_mask]), lab.shape[:2])
+        drawn, (x0, y0, x1, y1) = mesh.draw(
+            points, np.hstack([place_and_mask, light, place_and_mask]), lab.shape[:2]
+        )
         flat = lab.astype(np.float32)
         flat[y0:y1, x0:x1] -= drawn[..., 2:5]
         loud = mesh.sample(flat, self.source)[self.skin, 0].std()  # hard light leaves edges
@@ -168,7 +208,9 @@ class Swapper:
         return [flat, _half(flat), _half(_half(flat))]
 
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its contrast [468, 3]."""
+        """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its
+        contrast [468, 3].
+        """
         alpha = _ramp(mesh.depth(), 0, 3) * (1 - _ramp(self._above(), 0.04, 0.45)) * self.like
         alpha *= 1 - 0.8 * self._close(NOSTRILS, 0.12)
         alpha *= 1 - 0.8 * self._close(g.OUTER_LIPS, 0.05)
@@ -188,50 +230,82 @@ class Swapper:
         return 1 - _ramp(_distances(self.frontal, indices).min(1), reach, 2 * reach)
 
     def _smooth(self, tones: np.ndarray, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all points: [468, 3]."""
+        """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all
+        points: [468, 3].
+        """
         reach = self.reach * weight
-        return ((reach @ tones + 0.3 * usual) / (reach.sum(1, keepdims=True) + 0.3)).astype(np.float32)
+        return ((reach @ tones + 0.3 * usual) / (reach.sum(1, keepdims=True) + 0.3)).astype(
+            np.float32
+        )
 
     def _apart(self, points: np.ndarray) -> np.ndarray:
-        """From a face's usual points to the donor's, seen from the front, in interocular distances: [468, 2]."""
+        """From a face's usual points to the donor's, seen from the front, in interocular distances:
+        [468, 2].
+        """
         own = mesh.closed(mesh.frontal(points))[: mesh.SURFACE, :2]
         apart = _fitted(self.frontal[:, :2], own) - own
         length = np.linalg.norm(apart, axis=1, keepdims=True)
         apart *= 1 - 0.8 * _ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
-        apart *= MAX_MOVE * np.tanh(length / MAX_MOVE) / np.maximum(length, 1e-6) * _ramp(self.gap, 0.04, 0.3)[:, None]
+        apart *= (
+            MAX_MOVE
+            * np.tanh(length / MAX_MOVE)
+            / np.maximum(length, 1e-6)
+            * _ramp(self.gap, 0.04, 0.3)[:, None]
+        )
         outline = np.linalg.norm(apart[g.OVAL], axis=1).mean()
         return apart * min(1.4, OUTLINE_MOVE / max(float(outline), 1e-6))
 
-    def _recolour(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The frame with the donor's skin colour on all skin near the face; how like skin it is [H / 2, W / 2]."""
+    def _recolour(
+        self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The frame with the donor's skin colour on all skin near the face; how like skin it is [H
+        / 2, W / 2].
+        """
         seen = _tones(lab, points[self.skin])[facing[self.skin] > 0.2]
         mean, spread = np.median(seen, 0), seen.std(0)
         half = _half(lab)
         likely = _likeness(half, mean) * skin_area(points / 2, half.shape[:2])
         around_eyes = sockets(points / 2, half.shape[:2])
-        likely = np.maximum(likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely)))  # also in shadow
+        likely = np.maximum(
+            likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely))
+        )  # also in shadow
         gain = (
-            self.colour * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1) * np.array([0, 1, 1], np.float32)
+            self.colour
+            * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1)
+            * np.array([0, 1, 1], np.float32)
         )
         offset = self.colour * TONE * _towards(self.tone, mean) - gain * mean
         coloured = _ramp(np.minimum(_chroma(mean), _chroma(self.tone)), *COLOURLESS)
         takes = np.array([1, coloured, coloured], np.float32)  # what is grey stays grey
         gain, offset = gain * takes, offset * takes
-        change = cv2.transform(half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32))
+        change = cv2.transform(
+            half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32)
+        )
         outside_eyes = 1 - _inside(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
         change *= _spread(likely * outside_eyes)
         red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
-        towards = takes * self.colour * TONE * _towards(self.lips, np.median(_tones(lab, points[LIPS]), 0))
+        towards = (
+            takes
+            * self.colour
+            * TONE
+            * _towards(self.lips, np.median(_tones(lab, points[LIPS]), 0))
+        )
         change += cv2.transform(red, towards[:, None]) - change * _spread(red)
         self._darken_brows(change, half, points)
         change = cv2.resize(change, lab.shape[1::-1])
         return cv2.add(lab, change, dtype=cv2.CV_8U), likely
 
     def _darken_brows(self, change: np.ndarray, half: np.ndarray, points: np.ndarray) -> None:
-        """Makes hair of the brows darker or lighter, by the skull's share of what sets it off from the skin."""
+        """Makes hair of the brows darker or lighter, by the skull's share of what sets it off from
+        the skin.
+        """
         if self._skull is None or not self._skull.brow_dark:
             return
-        skin = _tones(half, points[np.newaxis, OVER_BROWS].reshape(-1, 3) / 2)[:, 0].reshape(2, -1).mean(1)
+        skin = (
+            _tones(half, points[np.newaxis, OVER_BROWS].reshape(-1, 3) / 2)[:, 0]
+            .reshape(2, -1)
+            .mean(1)
+        )
         for light, ring in zip(skin, (g.RIGHT_BROW, g.LEFT_BROW), strict=True):
             where = filled(points / 2, [ring], half.shape[:2], 0.04)
             darker = np.minimum(half[..., 0] - np.float32(light) + 4, 0)
@@ -245,13 +319,23 @@ class Swapper:
         facing: np.ndarray,
         bare: np.ndarray | float,
     ) -> np.ndarray:
-        """The frame with the donor's detail drawn on the face where it is `bare`, lit like the target."""
-        level = int(np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1))
+        """The frame with the donor's detail drawn on the face where it is `bare`, lit like the
+        target.
+        """
+        level = int(
+            np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1)
+        )
         source = (self.source + 0.5) / 2**level - 0.5
         masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3) * bare, np.ones_like(facing)], 1)
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
-        detail = cv2.remap(self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        detail = cv2.remap(
+            self.detail[level],
+            drawn[..., :2],
+            None,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         damped = detail / (drawn[..., 5:8] + 1)
         face = drawn[..., 2:5] + detail / cv2.sqrt(damped * damped + 1)
         skin = cv2.resize(likely[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], (x1 - x0, y1 - y0))
@@ -270,7 +354,8 @@ class Swapper:
 
 
 def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The donor's frontal points [468, 2] with brow and mouth at the height of one's own, its proportions kept.
+    """The donor's frontal points [468, 2] with brow and mouth at the height of one's own, its
+    proportions kept.
 
     The chin gets its share of the face's length, and all widths theirs.
     """
@@ -286,13 +371,17 @@ def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def _surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """What of a frame may change: the head and the neck, a box x0, y0, x1, y1 px of whole even numbers."""
+    """What of a frame may change: the head and the neck, a box x0, y0, x1, y1 px of whole even
+    numbers.
+    """
     eyes = float(g.interocular(points))
     low, high = np.split(g.box(points), 2)
     low, high = low - np.array([0.7, 0.6]) * eyes, high + np.array([0.7, 1.3]) * eyes
     limit = np.array(shape[1::-1])
     x0, y0 = (2 * np.floor(np.clip(low, 0, limit - 32) / 2).astype(int)).tolist()
-    x1, y1 = np.maximum(np.minimum(limit, (2 * np.ceil(high / 2)).astype(int)), [x0 + 32, y0 + 32]).tolist()
+    x1, y1 = np.maximum(
+        np.minimum(limit, (2 * np.ceil(high / 2)).astype(int)), [x0 + 32, y0 + 32]
+    ).tolist()
     return x0, y0, x1, y1
 
 
@@ -303,8 +392,11 @@ def _likeness(lab: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return cv2.blur(np.clip(2.2 * cv2.exp(odd) - 0.1, 0, 1), (5, 5))
 
 
-def _inside(points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]) -> np.ndarray:
-    """1 within rings of points, each widened by half its margin (interocular distances), feathered: float32 [H, W].
+def _inside(
+    points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]
+) -> np.ndarray:
+    """1 within rings of points, each widened by half its margin (interocular distances), feathered:
+    float32 [H, W].
 
     Where two rings lie in each other, the inner one is a hole.
     """
@@ -319,7 +411,9 @@ def _inside(points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: 
 
 
 def _towards(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """From one's own LAB colour to the donor's, as it would look in one's own light: in the dark all is paler."""
+    """From one's own LAB colour to the donor's, as it would look in one's own light: in the dark
+    all is paler.
+    """
     lightness = own[0] + TONE[0] * (donor[0] - own[0])
     paler = np.clip(lightness / max(float(donor[0]), 1), 0.4, 1)
     wanted = np.concatenate([donor[:1], 128 + paler * (donor[1:] - 128)])
@@ -340,7 +434,7 @@ def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _spread(plane: np.ndarray) -> np.ndarray:
-    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of three."""
+    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of 3."""
     return cv2.merge([plane, plane, plane])
 
 
@@ -359,5 +453,5 @@ def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def _distances(points: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """From each of the points [N, 3] to those with these indices, as seen from the front: [N, M]."""
+    """From each of the points [N, 3] to those with these indices, seen from the front: [N, M]."""
     return np.linalg.norm(points[:, None, :2] - points[None, indices, :2], axis=-1)

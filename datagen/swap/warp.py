@@ -24,7 +24,8 @@ RIGID = g.RIGHT_EYE + g.LEFT_EYE + g.OUTER_LIPS + g.INNER_LIPS
 def warp(
     rgb: np.ndarray, points: np.ndarray, moved: np.ndarray, moves: np.ndarray, facing: np.ndarray
 ) -> np.ndarray:
-    """RGB uint8 [H, W, 3] whose points [478, 3] px come to lie at `moved`, by `moves` [478, 2] px as `sharpened`.
+    """RGB uint8 [H, W, 3] whose points [478, 3] px come to lie at `moved`, by `moves` [478, 2] px
+    as `sharpened`.
 
     `facing` [468] is how much each point faces the camera: of what lies one behind the other, the
     hidden has no say.
@@ -36,9 +37,11 @@ def warp(
 
 
 def sharpened(frontal: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """Moves [N, 2] such that, smoothed as a field is, they are what was wanted of the eyes and lips of a face [N, 3].
+    """Moves [N, 2] such that, smoothed as a field is, they are what was wanted of the eyes and lips
+    of a face [N, 3].
 
-    Interocular distances, seen from the front. Else lids and lips would give way to what lies beside them.
+    Interocular distances, seen from the front. Else lids and lips would give way to what lies
+    beside them.
     """
     shown = (SHOWN * (frontal - frontal.min(0))).astype(np.float32)
     size = tuple((np.ceil(shown[:, 1::-1].max(0)).astype(int) + CELL).tolist())

@@ -20,7 +20,7 @@ NUMBERS = 128
 SIDE = 150  # px of the aligned face
 PADDING = 0.25  # of the template's side, around it
 WEIGHTS = "models/dlib_face_recognition_resnet_model_v1.dat"
-# left eye's outer and inner corner, right eye's, base of the nose: in dlib's template of side 1, and our points
+# eye corners (left outer, inner, right outer, inner), base of the nose: in dlib's template, ours
 TEMPLATE = np.array(
     [
         [0.8595674595992, 0.2134981538014],
@@ -64,7 +64,7 @@ def aligned(rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def similarity(source: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The least squares turn, scale and shift [2, 3] that leads points [N, 2] to others.  (Umeyama)"""
+    """The turn, scale and shift [2, 3] that best lead points [N, 2] to others. (Umeyama)"""
     here, there = source - source.mean(0), wanted - wanted.mean(0)
     a = (here * there).sum() / (here**2).sum()
     b = (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0]).sum() / (here**2).sum()
