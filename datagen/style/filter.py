@@ -130,12 +130,13 @@ class FilterStyle(Stage):
         sitter = Sitter(donor, points)
         compared = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[compared], shown[compared])
+        theirs = self._descriptor.describe(donor.rgb, donor.points)
         own = settled(self._mesh, pictures)
         seed = self.of_clip(clip)["build"]
         tried: list[tuple[float, str, Found]] = []
         for name in looks:
             sitter.draw = partial(_draw, name, curve)
-            found = sitter.settle(seed, BUILDS, self.identity, apart)
+            found = sitter.settle(seed, BUILDS, self.identity, apart, theirs)
             if found is None:
                 continue
             drawings = (sitter(rgb, face) for rgb, face in zip(pictures, shown, strict=True))

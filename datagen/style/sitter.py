@@ -48,9 +48,11 @@ class Sitter:
         """Where the points [478, 3] px of a target's frame lie in the drawing."""
         return self._swapper.placed(points)
 
-    def settle(self, seed: int, builds: int, wanted: float, apart: Recogniser) -> Found | None:
+    def settle(
+        self, seed: int, builds: int, wanted: float, apart: Recogniser, donor: np.ndarray
+    ) -> Found | None:
         """Take the weakest build of which the drawing lies `wanted` from its target; None where it
         is the same person.
         """
         skulls = self._swapper.builds(seed, builds)
-        return next(somebody_else(self, skulls, wanted, apart), None)
+        return next(somebody_else(self, skulls, wanted, apart, donor), None)

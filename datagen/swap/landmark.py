@@ -14,6 +14,7 @@ from datagen import arrays, mesh, video
 from datagen.clip import Artefact, Clip, Reject, seed_of
 from datagen.drift import evenly
 from datagen.landmarks import FaceMesh
+from datagen.swap.donors import Donor
 from datagen.swap.search import Found, Recogniser, settled, somebody_else, stray
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
@@ -91,7 +92,8 @@ class LandmarkSwap(Swap):
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
         metrics = self._temper(
             swapper,
-            swapper.builds(self.of_clip(clip)["build"], BUILDS),
+            self._builds(swapper, clip),
+            donor,
             video.at_indices(source, shown),
             points[shown],
         )
@@ -100,12 +102,21 @@ class LandmarkSwap(Swap):
                 writer.write(swapper(rgb, face) if is_known else rgb)
         return Artefact(path, {"donor": donor.name, **metrics})
 
+    def _builds(self, swapper: Swapper, clip: Clip) -> list[Skull]:
+        return swapper.builds(self.of_clip(clip)["build"], BUILDS)
+
     def _temper(
-        self, swapper: Swapper, skulls: list[Skull], pictures: np.ndarray, points: np.ndarray
+        self,
+        swapper: Swapper,
+        skulls: list[Skull],
+        donor: Donor,
+        pictures: np.ndarray,
+        points: np.ndarray,
     ) -> dict[str, float]:
-        """Make the swapper somebody else, no more than it takes, with the target's motion; what it
-        does to these
-        frames. Raises Reject("face_covered" | "swap_same_person" | "swap_moved").
+        """Make the swapper somebody else, no more than it takes, with the target's motion.
+
+        What it does to these frames. Raises Reject("face_covered" | "swap_same_person" |
+        "swap_moved").
         """
         own = settled(self._mesh, pictures)
         swapper.learn(pictures, points)
@@ -119,8 +130,9 @@ class LandmarkSwap(Swap):
             )
         shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[shown], points[shown])
+        theirs = self._descriptor.describe(donor.rgb, donor.points)
         strays = None
-        for found in somebody_else(swapper, skulls, self.identity, apart):
+        for found in somebody_else(swapper, skulls, self.identity, apart, theirs):
             for swapper.paint in PAINTS:
                 swapped = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
                 strays = stray(own, settled(self._mesh, swapped))

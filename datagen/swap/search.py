@@ -20,6 +20,7 @@ WEAKEST, STRONGEST = 0.7, 1.5  # times the seeded build
 TRIES = 4  # of strengths for one build
 CURVE = 0.75  # the distance grows with the strength to this power, or so
 SHORT = 0.03  # that the most different of all may lack of what is wanted
+AS_DONOR = 0.85  # of the way to the donor: enough where the recogniser hardly tells the two apart
 OVER = 0.035  # by which a distance may lie over what is wanted before it is worth another try
 
 
@@ -59,6 +60,10 @@ class Recogniser:
             found.append(distance(self._describe(swaps(rgb, face), swaps.placed(face)), own))
         return float(np.mean(found))
 
+    def to(self, other: np.ndarray) -> float:
+        """Mean distance from the targets to another descriptor [128]."""
+        return float(np.mean([distance(own, other) for own in self._own]))
+
 
 def promising(swaps: Swaps, skulls: Sequence[Skull], apart: Recogniser) -> list[Found]:
     """The builds at full strength, by one frame, the most different first."""
@@ -90,12 +95,14 @@ def tuned(swaps: Swaps, start: Found, wanted: float, apart: Recogniser) -> Found
 
 
 def somebody_else(
-    swaps: Swaps, skulls: Sequence[Skull], wanted: float, apart: Recogniser
+    swaps: Swaps, skulls: Sequence[Skull], wanted: float, apart: Recogniser, donor: np.ndarray
 ) -> Iterator[Found]:
     """Builds of which the twin is somebody else, each at its weakest strength. Leaves `swaps` so.
 
-    Where none gets as far as is wanted, the most different, if it gets nearly there.
+    Where none gets as far as is wanted, the most different, if it gets nearly there, or nearly as
+    far from the target as the donor's descriptor [128] lies, who is somebody else.
     """
+    least = min(wanted - SHORT, AS_DONOR * apart.to(donor))
     short: list[Found] = []
     enough = False
     for start in promising(swaps, skulls, apart):
@@ -106,7 +113,7 @@ def somebody_else(
         else:
             short.append(found)
     best = max(short, key=lambda found: found.distance, default=None)
-    if best is not None and not enough and best.distance >= wanted - SHORT:
+    if best is not None and not enough and best.distance >= least:
         swaps.skull = best.skull * best.strength
         yield best
 
