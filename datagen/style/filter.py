@@ -141,12 +141,12 @@ class FilterStyle(Stage):
                 continue
             drawings = (sitter(rgb, face) for rgb, face in zip(pictures, shown, strict=True))
             tried.append((stray(own, settled(self._mesh, drawings)), name, found))
-            if tried[-1][0] <= self.drift:
+            if found.distance >= self.identity and tried[-1][0] <= self.drift:
                 break
         if not tried:
             why = f"in {len(looks)} looks of {BUILDS} builds none is {self.identity} away"
             raise Reject("style_same_person", why)
-        strayed, name, found = min(tried, key=lambda each: each[0])
+        strayed, name, found = min(tried, key=self._flaws)
         sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
         told = {
             "donor": donor.name,
@@ -158,6 +158,12 @@ class FilterStyle(Stage):
             "drift": round(strayed, 4) if np.isfinite(strayed) else None,
             **told,
         }
+
+    def _flaws(self, each: tuple[float, str, Found]) -> tuple[bool, float, float]:
+        """Faces that stay come first, the most different of them; else what strays least."""
+        strayed, _, found = each
+        short = max(self.identity - found.distance, 0.0)
+        return strayed > self.drift, short if strayed <= self.drift else strayed, strayed
 
     def _donor(self, clip: Clip) -> Donor:
         chosen = choose(self._pool, clip, self.of_clip(clip)["build"])

@@ -97,11 +97,12 @@ class Skull:
     def _changes(self) -> Mapping[str, tuple[tuple[float, float], tuple[float, float], float]]:
         """Of each feature: (outward, down), (wider, taller), turn."""
         size, none = self.eye_size, (0.0, 0.0)
+        bridge = self.nose_wide / 2 + 3 * self.eye_apart  # as wide as the eyes leave room
         return {
             "eye": ((self.eye_apart, self.eye_down), (size, size), self.eye_tilt),
             "brow": ((self.brow_apart, self.brow_down), (0.0, self.brow_thick), self.brow_tilt),
             "nose": ((0.0, self.nose_down), (self.nose_wide, 0.0), 0.0),
-            "bridge": ((0.0, self.nose_down / 3), (self.nose_wide / 2, 0.0), 0.0),
+            "bridge": ((0.0, self.nose_down / 3), (bridge, 0.0), 0.0),
             "mouth": ((0.0, self.mouth_down), (self.mouth_wide, self.lips_full), 0.0),
             "chin": ((0.0, self.chin_down), (self.jaw_wide / 2, 0.0), 0.0),
             "jaw": ((self.jaw_wide, self.chin_down / 2), none, 0.0),

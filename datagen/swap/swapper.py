@@ -21,7 +21,7 @@ from datagen import mesh
 from datagen.swap.area import filled, skin_area, sockets
 from datagen.swap.donors import Donor, face_at_size
 from datagen.swap.skull import Skull, evened, most_different
-from datagen.swap.warp import sharpened, warp
+from datagen.swap.warp import warp
 
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
@@ -123,10 +123,8 @@ class Swapper:
     @skull.setter
     def skull(self, skull: Skull | None) -> None:
         self._skull = skull
-        self._shifts = self._sharp = None
-        if skull is not None and self.neutral is not None:
-            self._shifts = skull.moves(self.neutral)
-            self._sharp = sharpened(self.neutral, self._shifts)
+        neutral = self.neutral
+        self._shifts = None if skull is None or neutral is None else skull.moves(neutral)
 
     def builds(self, seed: int, count: int) -> list[Skull]:
         """Other builds for the target's head, the most different first: towards the donor's, and by
@@ -148,11 +146,7 @@ class Swapper:
 
     def _of_part(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         facing = mesh.facing(points, mesh.triangles())
-        moved = self.placed(points)
-        warped, points = (
-            warp(rgb, points, moved, self._all_moves(points, self._sharp), facing),
-            moved,
-        )
+        warped, points = warp(rgb, points, self._all_moves(points), facing)
         lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
         bare = 1 - self._covered(lab, points)
         lab, likely = self._recolour(lab, points, facing)
@@ -163,7 +157,7 @@ class Swapper:
     def placed(self, points: np.ndarray) -> np.ndarray:
         """Where the points [478, 3] px of a target's frame lie in the twin's."""
         moved = points.copy()
-        moved[:, :2] += self._all_moves(points, self._shifts)
+        moved[:, :2] += self._all_moves(points)
         return moved
 
     def moves(self, points: np.ndarray) -> np.ndarray:
@@ -171,12 +165,12 @@ class Swapper:
         at eyes, brows and
         lips.
         """
-        return self._all_moves(points, self._shifts)[: mesh.SURFACE]
+        return self._all_moves(points)[: mesh.SURFACE]
 
-    def _all_moves(self, points: np.ndarray, build: np.ndarray | None) -> np.ndarray:
-        """Those of all points, px [478, 2], with the skull's moves [478, 2] of the frontal face."""
+    def _all_moves(self, points: np.ndarray) -> np.ndarray:
+        """Those of all points, px [478, 2]."""
         apart = self._apart(points) if self.apart is None else self.apart
-        shifts = np.zeros((g.POINTS, 2)) if build is None else build.copy()
+        shifts = np.zeros((g.POINTS, 2)) if self._shifts is None else self._shifts.copy()
         shifts[: mesh.SURFACE] += self.shape * apart
         moves: np.ndarray = (shifts @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
         return moves

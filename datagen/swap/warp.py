@@ -15,47 +15,49 @@ WIDTHS = (
     (0.07, 1.0),
     (0.35, 0.015),
 )  # interocular distances that a point reaches, and its weight there
-SHOWN, ROUNDS = 80.0, 2  # px between the eyes and rounds when moves are sharpened
+ROUNDS = 2  # in which moves are sharpened
 REST = 0.002  # weight of staying where it is
 
-RIGID = g.RIGHT_EYE + g.LEFT_EYE + g.OUTER_LIPS + g.INNER_LIPS
+RIGID = [  # what keeps its form and its motion
+    *(g.RIGHT_EYE + g.LEFT_EYE + g.OUTER_LIPS + g.INNER_LIPS + g.RIGHT_BROW + g.LEFT_BROW)
+]
 
 
 def warp(
-    rgb: np.ndarray, points: np.ndarray, moved: np.ndarray, moves: np.ndarray, facing: np.ndarray
-) -> np.ndarray:
-    """RGB uint8 [H, W, 3] whose points [478, 3] px come to lie at `moved`, by `moves` [478, 2] px
-    as `sharpened`.
+    rgb: np.ndarray, points: np.ndarray, moves: np.ndarray, facing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """RGB uint8 [H, W, 3] and its points [478, 3] px with each moved by `moves` [478, 2] px.
 
     `facing` [468] is how much each point faces the camera: of what lies one behind the other, the
     hidden has no say.
     """
+    moved = points.copy()
+    moved[:, :2] += moves
     height, width = rgb.shape[:2]
-    field = _field(moved, moves[: mesh.SURFACE], _weights(points, facing), (height, width))
+    weights = _weights(points, facing)
+    given = _sharpened(moved, moves[: mesh.SURFACE], weights)
+    field = _field(moved, given, weights, (height, width))
     where = pixels(height, width) - cv2.resize(field, None, fx=CELL, fy=CELL)[:height, :width]
-    return cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    warped = cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return warped, moved
 
 
-def sharpened(frontal: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """Moves [N, 2] such that, smoothed as a field is, they are what was wanted of the eyes and lips
-    of a face [N, 3].
-
-    Interocular distances, seen from the front. Else lids and lips would give way to what lies
-    beside them.
+def _sharpened(moved: np.ndarray, moves: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Moves [468, 2] px such that, smoothed as a field is, they are what was wanted of eyes, brows
+    and lips. Else these would give way to what lies beside them, more or less as the head turns.
     """
-    shown = (SHOWN * (frontal - frontal.min(0))).astype(np.float32)
-    size = tuple((np.ceil(shown[:, 1::-1].max(0)).astype(int) + CELL).tolist())
-    weights = _weights(shown, np.ones(mesh.SURFACE, np.float32))
-    wanted = SHOWN * moves[: mesh.SURFACE]
-    given, moved = wanted.copy(), shown.copy()
-    moved[: mesh.SURFACE, :2] += wanted
+    eyes = float(g.interocular(moved))
+    at = (moved[: mesh.SURFACE, :2] / eyes).astype(np.float32)
+    apart = ((at[RIGID, None] - at[None]) ** 2).sum(-1)
+    felt = np.zeros_like(apart)
+    for width, share in WIDTHS:
+        pull = (share / width**2 * weights / eyes**2).astype(np.float32)
+        felt += pull * np.exp(apart * np.float32(-0.5 / width**2))
+    felt /= felt.sum(1, keepdims=True) + REST
+    given = moves.astype(np.float32)
     for _ in range(ROUNDS):
-        field = _field(moved, given, weights, size)
-        lacking = wanted - mesh.sample(field, (moved[: mesh.SURFACE] + 0.5) / CELL - 0.5)
-        given[RIGID] += lacking[RIGID]
-    sharp = moves.copy()
-    sharp[: mesh.SURFACE] = given / SHOWN
-    return sharp
+        given[RIGID] += moves[RIGID] - felt @ given
+    return given
 
 
 def _field(
