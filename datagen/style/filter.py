@@ -100,41 +100,50 @@ class FilterStyle(Stage):
             TRIED_FRAMES, np.flatnonzero(known) if known.any() else np.arange(len(known))
         )
         pictures = video.at_indices(source, shown)
-        curve = exposure(pictures)
-        draw, metrics = self._drawn(clip, pictures, points[shown], points, curve)
+        draw, metrics = self._drawing(clip, pictures, points[shown], points)
         with video.Writer(path, fps, metadata=mark(self, "redrawn by image filters")) as writer:
             for rgb, face in zip(video.frames(source), points, strict=True):
                 writer.write(draw(rgb, face))
         return Artefact(path, metrics)
 
-    def _drawn(
-        self,
-        clip: Clip,
-        pictures: np.ndarray,
-        shown: np.ndarray,
-        points: np.ndarray,
-        curve: np.ndarray,
+    def _drawing(
+        self, clip: Clip, pictures: np.ndarray, shown: np.ndarray, points: np.ndarray
     ) -> tuple[DrawFrame, dict[str, Any]]:
-        """What draws a frame with its points, and how: the first look, and somebody else, whose
-        face stays.
+        """What draws a frame with its points, and how; found on a few frames and theirs `shown`.
 
         Raises Reject("style_same_person").
         """
         looks = self.of_clip(clip)["looks"]
         if np.isnan(points).any((1, 2)).all():
-            return lambda rgb, _: LOOKS[looks[0]](cv2.LUT(rgb, curve)), {
-                "look": looks[0],
-                "drift": None,
-            }
+            draw = partial(_draw, looks[0], exposure(pictures))
+            return lambda rgb, _: draw(rgb), {"look": looks[0], "drift": None}
         donor = self._donor(clip)
         sitter = Sitter(donor, points)
+        curve = exposure(np.stack([sitter(*each) for each in zip(pictures, shown, strict=True)]))
+        strayed, name, found = self._choose(clip, sitter, donor, curve, pictures, shown)
+        sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
+        told = {"build": round(found.strength, 3), "identity": round(found.distance, 4)}
+        strays = round(strayed, 4) if np.isfinite(strayed) else None
+        return sitter, {"look": name, "drift": strays, "donor": donor.name, **told}
+
+    def _choose(
+        self,
+        clip: Clip,
+        sitter: Sitter,
+        donor: Donor,
+        curve: np.ndarray,
+        pictures: np.ndarray,
+        shown: np.ndarray,
+    ) -> tuple[float, str, Found]:
+        """The first look in which the face stays and is somebody else's, else the best: how far it
+        strays, its name, the build. Raises Reject("style_same_person").
+        """
         compared = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
         apart = Recogniser(self._descriptor, pictures[compared], shown[compared])
         theirs = self._descriptor.describe(donor.rgb, donor.points)
-        own = settled(self._mesh, pictures)
-        seed = self.of_clip(clip)["build"]
+        own, seed = settled(self._mesh, pictures), self.of_clip(clip)["build"]
         tried: list[tuple[float, str, Found]] = []
-        for name in looks:
+        for name in self.of_clip(clip)["looks"]:
             sitter.draw = partial(_draw, name, curve)
             found = sitter.settle(seed, BUILDS, self.identity, apart, theirs)
             if found is None:
@@ -144,20 +153,9 @@ class FilterStyle(Stage):
             if found.distance >= self.identity and tried[-1][0] <= self.drift:
                 break
         if not tried:
-            why = f"in {len(looks)} looks of {BUILDS} builds none is {self.identity} away"
+            why = f"in {len(self.looks)} looks of {BUILDS} builds none is {self.identity} away"
             raise Reject("style_same_person", why)
-        strayed, name, found = min(tried, key=self._flaws)
-        sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
-        told = {
-            "donor": donor.name,
-            "build": round(found.strength, 3),
-            "identity": round(found.distance, 4),
-        }
-        return sitter, {
-            "look": name,
-            "drift": round(strayed, 4) if np.isfinite(strayed) else None,
-            **told,
-        }
+        return min(tried, key=self._flaws)
 
     def _flaws(self, each: tuple[float, str, Found]) -> tuple[bool, float, float]:
         """Faces that stay come first, the most different of them; else what strays least."""
