@@ -12,6 +12,7 @@ import pytest
 from datagen import video
 from datagen.clip import Artefact, Clip
 from datagen.faces import Faces
+from datagen.landmarks import FaceMesh
 from datagen.sources.people import person, portrait
 from datagen.style import filter as style
 from datagen.style.drawing import flow, lines, soft_levels
@@ -127,6 +128,7 @@ def test_the_order_of_looks_follows_key_and_seed_and_all_looks_are_used():
 def test_a_look_that_moves_the_face_is_passed_over(tmp_path, monkeypatch):
     rgb = portrait(person(0))
     clip = clip_of(tmp_path / "clip.mp4", [rgb] * 3)
+    np.savez(clip.path("faces"), **{**np.load(clip.path("faces")), "landmarks": np.stack([FaceMesh()(rgb)] * 3)})
     first, second, *_ = FilterStyle().of_clip(clip)["looks"]
     shifts = itertools.cycle((0, 24))
     drawings = {**LOOKS, first: lambda rgb: np.roll(rgb, next(shifts), axis=0), second: lambda rgb: rgb}
