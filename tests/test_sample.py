@@ -14,7 +14,7 @@ from datagen.landmarks import FaceMesh
 from datagen.sources.astronaut import base
 from datagen.sources.eyes import iris_offset
 from datagen.sources.motion import HEAD_LIMITS, KINDS, Motion, motion
-from datagen.sources.people import PEOPLE, look_of, person, portrait
+from datagen.sources.people import PEOPLE, donor, look_of, person, portrait
 from datagen.sources.sample import Render, Sample
 from datagen.sources.talking_head import TalkingHead, rotation
 
@@ -24,7 +24,9 @@ CURVES = [field.name for field in dataclasses.fields(Motion) if field.name != "f
 def poses(**changes: list[float]) -> Motion:
     """A motion that is still but for the given curves."""
     count = len(next(iter(changes.values())))
-    return Motion(25.0, **{name: np.array(changes.get(name, [0.0] * count), float) for name in CURVES})
+    return Motion(
+        25.0, **{name: np.array(changes.get(name, [0.0] * count), float) for name in CURVES}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,9 @@ def test_rotation_has_the_angles_of_geometry(pose):
 
 def test_iris_moves_against_the_corners_of_a_turned_head():
     assert np.allclose(iris_offset(0, 0, np.eye(3)), [0, 0, -5])
-    assert iris_offset(20, 0, np.eye(3))[0] == pytest.approx(-10 * np.sin(np.deg2rad(20)))  # left in the picture
+    assert iris_offset(20, 0, np.eye(3))[0] == pytest.approx(
+        -10 * np.sin(np.deg2rad(20))
+    )  # left in the picture
     assert iris_offset(0, 0, rotation(10, 0, 0))[0] == pytest.approx(-5 * np.sin(np.deg2rad(10)))
 
 
@@ -115,6 +119,25 @@ def test_people_differ():
             assert np.abs(small[i] - small[j]).mean() > 10
             apart = look_of(person(i)).points - look_of(person(j)).points
             assert np.abs(apart[:, :2]).max() > 5
+
+
+def test_drawn_people_have_little_in_common():
+    """Each differs from each in many proportions, and clearly: by design, not by luck."""
+    shapes = np.array([dataclasses.astuple(person(i).shape) for i in range(8, 56)])
+    apart = np.abs(shapes[:, None] - shapes[None]) / np.ptp(shapes, axis=0)
+    many = (apart > 0.3).sum(-1)[np.triu_indices(len(shapes), 1)]
+    assert many.min() >= 5 and many.mean() > 10
+    assert len({person(i).name for i in range(200)} | {donor(i).name for i in range(200)}) == 400
+
+
+@pytest.mark.parametrize("index", range(0, 12, 3))
+def test_donors_are_at_rest(index, mesh):
+    mesh.reset()
+    points = mesh(portrait(donor(index)))
+    assert points is not None and mouth_openness(points) < 0.05
+    corners, middle = points[[61, 291], 1].mean(), points[[13, 14], 1].mean()
+    width = points[291, 0] - points[61, 0]
+    assert abs(corners - middle) < 0.1 * width  # neither a smile nor a pout
 
 
 @pytest.mark.parametrize("index", [*range(8), 9])
@@ -144,8 +167,12 @@ def test_blink_changes_the_eyes_only(head):
     changed = np.argwhere(np.abs(still.astype(int) - closed).max(-1) > 3)
     eyes = base().points[[33, 133, 263, 362], :2]
     assert len(changed) > 500
-    assert changed[:, 0].min() > eyes[:, 1].min() - 40 and changed[:, 0].max() < eyes[:, 1].max() + 25
-    assert changed[:, 1].min() > eyes[:, 0].min() - 20 and changed[:, 1].max() < eyes[:, 0].max() + 20
+    assert (
+        changed[:, 0].min() > eyes[:, 1].min() - 40 and changed[:, 0].max() < eyes[:, 1].max() + 25
+    )
+    assert (
+        changed[:, 1].min() > eyes[:, 0].min() - 20 and changed[:, 1].max() < eyes[:, 0].max() + 20
+    )
 
 
 def test_shoulders_and_wall_stay_still(head):

@@ -19,7 +19,10 @@ _LID, _BAG = 15.0, 10.0  # px above and below the opening over which the skin gi
 
 def millimetre(points: np.ndarray) -> float:
     """Pixels for a millimetre in the portrait, from the size of the irises."""
-    rims = [np.linalg.norm(points[i + 1 : i + 5, :2] - points[i, :2], axis=-1).mean() for i in _IRISES.values()]
+    rims = [
+        np.linalg.norm(points[i + 1 : i + 5, :2] - points[i, :2], axis=-1).mean()
+        for i in _IRISES.values()
+    ]
     return float(np.mean(rims)) / IRIS_RADIUS
 
 
@@ -32,8 +35,21 @@ def iris_offset(yaw: float, pitch: float, turn: np.ndarray) -> np.ndarray:
 class Eye:
     """One eye of a portrait; positions in px of the portrait."""
 
-    def __init__(self, points: np.ndarray, side: str, iris: tuple[int, int, int], light: float):
-        """`light` 0..1 is that of the face: the white of the eye is in the same shade."""
+    def __init__(
+        self,
+        points: np.ndarray,
+        side: str,
+        iris: tuple[int, int, int],
+        light: float,
+        lashes: float = 0.72,
+        lid: float = 0.0,
+    ):
+        """`light` 0..1 is that of the face: the white of the eye is in the same shade.
+
+        `lashes` 0..1 is their darkness, `lid` the share of the opening by which the upper lid
+        hangs lower than the portrait's.
+        """
+        self.lashes, self.lid = lashes, lid
         contour = points[_CONTOURS[side], :2]
         self.iris = np.array(iris, np.float32)
         self.white = np.array([226, 217, 212], np.float32) * (0.72 + 0.28 * light)
@@ -45,7 +61,9 @@ class Eye:
         self.y, self.x = (axis.astype(np.float32) for axis in np.mgrid[y0:y1, x0:x1])
         columns = self.x[0]
         self.upper = _curve(contour[:9], columns)
-        self.lower = np.maximum(_curve(contour[[8, 9, 10, 11, 12, 13, 14, 15, 0]], columns), self.upper)
+        self.lower = np.maximum(
+            _curve(contour[[8, 9, 10, 11, 12, 13, 14, 15, 0]], columns), self.upper
+        )
         self.ends = contour[[0, 8], 0]  # outer, inner
 
     def hole(self, height: int, width: int) -> np.ndarray:
@@ -56,13 +74,19 @@ class Eye:
         mask[self.window] = (between & beside).astype(np.uint8)
         return mask
 
-    def draw(self, canvas: np.ndarray, skin: np.ndarray, iris: np.ndarray, blink: float, pitch: float) -> None:
+    def draw(
+        self, canvas: np.ndarray, skin: np.ndarray, iris: np.ndarray, blink: float, pitch: float
+    ) -> None:
         """Into `canvas` (like `skin`, uint8 RGB): iris at `iris` px from the corners' middle, lids at `blink` 0..1."""
-        drop = np.clip(-0.02 * pitch - _WIDE, -0.4, 0.3)  # the lids follow a look up or down
+        drop = np.clip(
+            -0.02 * pitch - _WIDE + self.lid, -0.4, 0.3
+        )  # the lids follow a look up or down
         gap = self.lower - self.upper
         lower = self.lower + gap * (0.06 - 0.012 * pitch - 0.15 * blink)
         upper = np.minimum(self.upper + gap * (1 - (1 - blink) * (1 - drop)), lower)
-        lids = cv2.remap(skin, self.x, self._source_rows(upper, lower), cv2.INTER_LINEAR).astype(np.float32)
+        lids = cv2.remap(skin, self.x, self._source_rows(upper, lower), cv2.INTER_LINEAR).astype(
+            np.float32
+        )
         ball = self._ball(self.middle + iris, upper)
         inside = np.clip(self.y - upper + 0.5, 0, 1) * np.clip(lower - self.y + 0.5, 0, 1)
         inside = inside * np.clip((lower - upper) * 1.5, 0, 1)
@@ -75,7 +99,11 @@ class Eye:
         top, bottom = self.upper - _LID, self.lower + _BAG
         lid = top + (self.y - top) * _LID / (upper - top)
         bag = bottom - (bottom - self.y) * _BAG / (bottom - lower)
-        rows = np.where(self.y < upper, np.where(self.y > top, lid, self.y), np.where(self.y < bottom, bag, self.y))
+        rows = np.where(
+            self.y < upper,
+            np.where(self.y > top, lid, self.y),
+            np.where(self.y < bottom, bag, self.y),
+        )
         return rows.astype(np.float32)
 
     def _ball(self, centre: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -87,7 +115,10 @@ class Eye:
         white = self.white * (1 - 0.28 * across**2)[..., None]
         inner = np.exp(-(((self.x - self.ends[1]) / 3.5) ** 2))[..., None]
         colour = white + inner * (0.82 * self.white * [1, 0.72, 0.68] - white)
-        ring = self.iris * (0.72 + 0.5 * r * (1 - _step(r, 0.86, 0.3)) - 0.35 * _step(r, 0.9, 0.25))[..., None]
+        ring = (
+            self.iris
+            * (0.72 + 0.5 * r * (1 - _step(r, 0.86, 0.3)) - 0.35 * _step(r, 0.9, 0.25))[..., None]
+        )
         colour = colour + (1 - _step(r, 1.0, edge))[..., None] * (ring - colour)
         colour = colour * (1 - 0.9 * (1 - _step(r, 0.4, edge)))[..., None]
         shade = 0.5 + 0.5 * np.clip((self.y - upper) / (0.75 * self.radius), 0, 1)
@@ -98,7 +129,10 @@ class Eye:
         """Darkness 0..1 along the edges of the lids, none beyond the corners."""
         low, high = self.ends.min(), self.ends.max()
         along = np.clip((self.x - low + 2) / 5, 0, 1) * np.clip((high + 2 - self.x) / 5, 0, 1)
-        return along * (0.72 * np.exp(-(((self.y - upper + 0.6) / 1.5) ** 2)) + 0.2 * np.exp(-((self.y - lower) ** 2)))
+        return along * (
+            self.lashes * np.exp(-(((self.y - upper + 0.6) / 1.5) ** 2))
+            + 0.2 * np.exp(-((self.y - lower) ** 2))
+        )
 
 
 def _curve(points: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -12,10 +13,13 @@ from datagen.sources.astronaut import SIZE
 from datagen.sources.eyes import Eye, iris_offset, millimetre
 from datagen.sources.motion import Motion
 from datagen.sources.mouth import Mouth
-from datagen.sources.people import Look, Person, look_of, outline
+from datagen.sources.people import Look, Person, look_of
+from datagen.sources.skull import outline
 
 _STEP = 4  # px between the samples of the displacement field
-_DEPTH_GAIN = 1.3  # FaceMesh's nose stands 0.48 of the face's width before the ears, a person's about 0.65
+_DEPTH_GAIN = (
+    1.3  # FaceMesh's nose stands 0.48 of the face's width before the ears, a person's about 0.65
+)
 _ROUNDS = 8  # of the fixed-point search that inverts it
 
 
@@ -35,10 +39,13 @@ class TalkingHead:
         look = look_of(person)
         points = look.points
         portrait = np.rint(look.rgb).astype(np.uint8)
-        self.eyes = [Eye(points, side, person.iris, person.skin[0] / 80) for side in ("right", "left")]
+        drawn = (person.iris, person.skin[0] / 80, person.lashes, person.lid)
+        self.eyes = [Eye(points, side, *drawn) for side in ("right", "left")]
         self.mouth = Mouth(portrait, points)
         lids = np.maximum.reduce([eye.hole(SIZE, SIZE) for eye in self.eyes])
-        self.skin = cv2.inpaint(_lids(portrait, lids), self.mouth.hole(SIZE, SIZE), 3, cv2.INPAINT_TELEA)
+        self.skin = cv2.inpaint(
+            _lids(portrait, lids), self.mouth.hole(SIZE, SIZE), 3, cv2.INPAINT_TELEA
+        )
         self.alpha = np.rint(look.alpha * 255).astype(np.uint8)
         self.background = np.rint(look.background).astype(np.uint8)
         self.millimetre = millimetre(points)
@@ -59,14 +66,18 @@ class TalkingHead:
         layers, field = np.dstack([face, self.alpha]), self._map(turn, shift)
         moved = cv2.remap(layers, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         share = moved[..., 3:].astype(np.float32) / 255
-        return np.rint(self.background + share * (moved[..., :3] - self.background.astype(np.float32))).astype(np.uint8)
+        return np.rint(
+            self.background + share * (moved[..., :3] - self.background.astype(np.float32))
+        ).astype(np.uint8)
 
     def _face(self, motion: Motion, index: int, turn: np.ndarray) -> np.ndarray:
         """The expression, not yet turned, RGB uint8 [512, 512, 3]."""
         canvas = self.skin.copy()
         yaw, pitch = motion.gaze_yaw[index], motion.gaze_pitch[index]
         for eye in self.eyes:
-            offset = self._in_portrait(iris_offset(yaw, pitch, turn) * self.millimetre, eye.middle, turn)
+            offset = self._in_portrait(
+                iris_offset(yaw, pitch, turn) * self.millimetre, eye.middle, turn
+            )
             eye.draw(canvas, self.skin, offset, motion.blink[index], pitch)
         self.mouth.draw(canvas, self.skin, motion.mouth[index], motion.smile[index])
         return canvas
@@ -89,11 +100,21 @@ class TalkingHead:
         source = self.grid.copy()
         layers = np.dstack([self.depth, self.weight])
         for _ in range(_ROUNDS):
-            here = cv2.remap(layers, source / _STEP, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            arm = np.dstack([source - np.float32(self.pivot[:2]), here[..., 0] - np.float32(self.pivot[2])])
+            here = cv2.remap(
+                layers, source / _STEP, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            arm = np.dstack(
+                [source - np.float32(self.pivot[:2]), here[..., 0] - np.float32(self.pivot[2])]
+            )
             move = arm @ np.float32(turn[:2] - np.eye(3)[:2]).T + np.float32(shift)
             source = self.grid - here[..., 1:] * move
         return _upsampled(source - self.grid)
+
+
+def at_rest(person: Person) -> np.ndarray:
+    """A still of somebody who looks ahead and does nothing, RGB uint8 [512, 512, 3]."""
+    still = {curve.name: np.zeros(1) for curve in fields(Motion) if curve.name != "fps"}
+    return TalkingHead(person).render(Motion(25.0, **still), 0)
 
 
 def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -110,7 +131,9 @@ def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:
 def _upsampled(coarse: np.ndarray) -> np.ndarray:
     """Displacement at every `_STEP`-th pixel -> absolute map [512, 512, 2]."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    field = cv2.remap(coarse, x / _STEP, y / _STEP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    field = cv2.remap(
+        coarse, x / _STEP, y / _STEP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return field + np.dstack([x, y])
 
 
@@ -125,9 +148,13 @@ def _depth(look: Look) -> np.ndarray:
     neck = points[152, :2] + np.array([[dx, 45] for dx in (-60, -20, 20, 60)])
     chosen = points[0:468:3]
     xy = np.concatenate([chosen[:, :2], hair, neck, frame])
-    z = _DEPTH_GAIN * np.concatenate([chosen[:, 2], np.full(len(hair) + len(neck) + len(frame), back)])
+    z = _DEPTH_GAIN * np.concatenate(
+        [chosen[:, 2], np.full(len(hair) + len(neck) + len(frame), back)]
+    )
     y, x = np.mgrid[0:SIZE:_STEP, 0:SIZE:_STEP]
-    surface = RBFInterpolator(xy, z, kernel="linear", smoothing=1.0)(np.stack([x.ravel(), y.ravel()], -1).astype(float))
+    surface = RBFInterpolator(xy, z, kernel="linear", smoothing=1.0)(
+        np.stack([x.ravel(), y.ravel()], -1).astype(float)
+    )
     return cv2.GaussianBlur(surface.reshape(x.shape).astype(np.float32), (0, 0), 2.5)
 
 
