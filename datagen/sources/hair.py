@@ -51,7 +51,7 @@ def brows(points: np.ndarray, thick: float, arch: float, seed: int) -> np.ndarra
     """Darkness 0..1 [512, 512] of both brows, `thick` px high at their middle."""
     mask = np.zeros((SIZE, SIZE), np.float32)
     for side in ("right", "left"):
-        line = _brow_line(points[:, :2], side)
+        line = _brow_line(points[:, :2], side)[3:]  # the thin end of the temple left out
         share = np.linspace(0, 1, len(line))  # from the temple inwards
         line = line - np.stack([0 * share, arch * np.sin(np.pi * np.clip(share * 1.25, 0, 1))], -1)
         half = 0.5 * thick * np.clip(0.22 + 1.3 * share - 0.5 * share**4, 0, 1)

@@ -70,4 +70,4 @@ def shading(points: np.ndarray, relief: Relief) -> np.ndarray:
             # what rises to the right faces left, what rises downwards faces up
             slope = -(_LIGHT[0] * u + _LIGHT[1] * v) * height / 0.61
             shade += amount * (_SLOPE * slope + _HEIGHT * height)
-    return np.where(shade > 1, 1 + 0.5 * (shade - 1), np.maximum(shade, 0.55))
+    return np.where(shade > 1, 1 + 0.4 * (shade - 1), np.maximum(shade, 0.7))
