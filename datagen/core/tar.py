@@ -38,7 +38,7 @@ class _PlainInfo(_Info):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainInfo:
         info = super().frombuf(buf, encoding, errors)
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise tarfile.ReadError(f"{info.name[:100]} is no plain file")
+            raise tarfile.ReadError(f"{info.name[:100]} is not a plain file")
         return info  # type: ignore[return-value]
 
 
@@ -79,7 +79,7 @@ def read(tar: tarfile.TarFile, info: tarfile.TarInfo, field: str) -> bytes:
         )
     file = tar.extractfile(info)
     if file is None:
-        raise tarfile.ReadError(f"{info.name[:100]} is no plain file")
+        raise tarfile.ReadError(f"{info.name[:100]} is not a plain file")
     return file.read()
 
 

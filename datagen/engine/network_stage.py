@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from datagen.core.device import refuse_gpus, refuse_no_gpu
@@ -20,7 +20,7 @@ class NetworkStage(Stage):
         "gpus",
     )  # half precision on a GPU is a parameter of its own
 
-    gpus: float = 0
+    gpus: float = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         refuse_gpus(f"{self.name}.gpus", self.gpus)

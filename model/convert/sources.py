@@ -224,9 +224,9 @@ def _reference(fit: Fitting, tensors: Tensors) -> None:
 
 
 def _folder(fit: Fitting, path: Path) -> dict[str, Tensors]:
-    path = locate(path, "unet")
-    _agree(path, _unet_settings(fit.pipeline.unet))
-    found = {"unet": read(path)}
+    unet = locate(path, "unet")
+    _agree(unet, _unet_settings(fit.pipeline.unet))
+    found = {"unet": read(unet)}
     if (path / "vae").is_dir() and _has_learnt_autoencoder(fit.pipeline):
         found["vae"] = _autoencoder(fit, locate(path / "vae"))
     if (path / "image_encoder").is_dir():

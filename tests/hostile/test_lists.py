@@ -64,7 +64,7 @@ def test_a_list_of_a_gigabyte(kind, tmp_path):
             file.write(fill * MIB)
     for reader in (lambda: source(path).count(), lambda: entries(source(path))):
         ending = confined(reader, UserError, mebibytes=260)
-        assert "whole JSON" in ending.refusal
+        assert "complete JSON" in ending.refusal
 
 
 def test_a_list_of_more_entries_than_there_are_clips(tmp_path, monkeypatch):

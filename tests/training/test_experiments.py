@@ -19,7 +19,8 @@ from model.build import skeleton
 from model.schedule import official_inference, official_training
 from tests.conftest import REPOSITORY
 from training.fit import FitOptions
-from training.objective.denoise import DenoisingLoss
+from training.objective.config import configured_loss
+from training.objective.noise import NoiseSampler
 from training.optim.optimizer import groups, train_only
 from training.trainer.settings import resolved
 
@@ -154,14 +155,11 @@ def test_the_gaze_fine_tune_is_stage_2_on_a_subset():
 
 def test_noise_is_added_by_the_schedule_that_is_named():
     cfg = composed("stage1", "official=true")
-    objective = instantiate(cfg.objective, schedule=instantiate(cfg.model.scheduler), seed=0)
-    assert (
-        torch.equal(objective.signal, official_training().alphas_cumprod)
-        and objective.signal[-1] == 0
-    )
-    assert torch.equal(
-        DenoisingLoss(official_inference()).signal, official_inference().alphas_cumprod
-    )
+    sampler = configured_loss(cfg, instantiate(cfg.model.scheduler)).sampler
+    assert torch.equal(sampler.signal, official_training().alphas_cumprod)
+    assert sampler.signal[-1] == 0
+    own = NoiseSampler(official_inference())
+    assert torch.equal(own.signal, official_inference().alphas_cumprod)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -25,6 +25,11 @@ def configured_loss(cfg: DictConfig, schedule: DDIMScheduler) -> TrainingLoss:
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise UserError(f"{error.__cause__}.") from None
+        if isinstance(error.__cause__, TypeError):
+            raise UserError(
+                f"objective: {error.__cause__}: an experiment may set it; let the class take it, "
+                "or leave it out with ~objective.NAME."
+            ) from None
         raise
     except ValueError as error:
         raise UserError(f"{error}.") from None

@@ -98,7 +98,7 @@ class Fusion:
             (words for words in self.words.messages if re.search(r"no\W+face", words, re.I)), ""
         )
         if message or np.array_equal(made, rgb) or np.array_equal(made, _flipped(rgb)):
-            whose = "donor" if re.search(r"\buser", message, re.I) else "target"
+            whose = "donor" if re.search(r"\buser\b", message, re.I) else "target"
             return {"no_face": message or "it gives its input back", "whose": whose}, b""
         return {"shape": list(made.shape)}, _flipped(made).tobytes()
 

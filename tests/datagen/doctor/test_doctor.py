@@ -255,7 +255,7 @@ def test_another_python_and_a_folder_that_cannot_be_used_are_told(doctor, monkey
     Path("file").touch()
     ended = doctor("--store", "file", "--output", "memory://shards")
     assert ended.code == 1
-    assert re.search(r"^  Python +Python 3\S+ runs, >=4 is expected", ended.out, re.M)
+    assert re.search(r"^  Python +this is Python 3\S+, >=4 is expected", ended.out, re.M)
     assert re.search(
         r"^  store +\S+/file cannot be written to: choose another --store", ended.out, re.M
     )

@@ -64,7 +64,7 @@ def test_what_is_no_id_is_asked_of_nobody(bench, programs):
     assert after <= {"raw"}
     for video in NO_IDS:
         assert not is_video(video)
-        with pytest.raises(ValueError, match="no id"):
+        with pytest.raises(ValueError, match="is not the id of a video"):
             safe_name(video)
 
 

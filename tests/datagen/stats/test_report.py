@@ -220,7 +220,7 @@ def test_sizes_are_those_of_the_files(tab, usual):
     files = sum(tar.stat().st_size for tar in (usual.parent / "shards").glob("*.tar"))
     assert tiles["Size"] == f"{size(files)} in 2 shards"
     assert tiles["Frames"].endswith(" 25 fps, 64 x 64 px")
-    assert "people or, where the source names none, groups" in tiles["Identities"]
+    assert "people or, if the source names none, groups" in tiles["Identities"]
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -23,11 +23,11 @@ import pytest
 
 from datagen.core.errors import Reject, Transient, UserError
 from datagen.engine.clip import Artifact, Clip
-from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
 from datagen.swap.facefusion import FaceFusion
 from datagen.swap.facefusion.resident import Died, Resident
+from datagen.vision import faces
 from datagen.vision.landmarks import FaceMesh
 from tests import faults
 from tests.conftest import REPOSITORY

@@ -16,11 +16,11 @@ import pytest
 
 from datagen.core.errors import Reject, UserError
 from datagen.engine.clip import Artifact, Clip
-from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering.people import person, portrait
 from datagen.swap.inswapper import InSwapper
 from datagen.swap.twin import LEAST_CHANGE
+from datagen.vision import faces
 from datagen.vision.insight import Insight, Seen, five_points, nearest
 from datagen.vision.landmarks import FaceMesh
 from datagen.weights.place import place, refuse_missing

@@ -12,7 +12,6 @@ from datagen.agree import mesh as agree
 from datagen.core.errors import Reject
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artifact, Clip
-from datagen.faces import mesh as faces
 from datagen.media import video
 from datagen.sources.rendering import people
 from datagen.sources.sample import Render, SampleSource
@@ -20,8 +19,8 @@ from datagen.swap import donors, swapper
 from datagen.swap.donors import Donor
 from datagen.swap.landmark import LandmarkSwap
 from datagen.swap.swapper import Swapper
+from datagen.vision import faces, mesh
 from datagen.vision import geometry as g
-from datagen.vision import mesh
 from datagen.vision.drift import drift, first_below, strongest_below, watched
 from datagen.vision.landmarks import FaceMesh
 
