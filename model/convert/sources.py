@@ -104,18 +104,18 @@ def sd15(path: Path, pipeline: MegActorPipeline) -> Loaded:
     return fit.done()
 
 
-def motion(path: Path, pipeline: MegActorPipeline) -> Loaded:
+def motion(source: Path, pipeline: MegActorPipeline) -> Loaded:
     """AnimateDiff's v3 motion modules, as published or as diffusers' MotionAdapter."""
-    fit, path = Fitting(path, pipeline), locate(path)
+    fit, path = Fitting(source, pipeline), locate(source)
     tensors = {
         re.sub(r"^(module\.)*(unet\.)?", "", name): tensor for name, tensor in read(path).items()
     }
     if not any(is_motion(name) for name in tensors):
-        raise UserError(f"{path} has no motion modules (found {next(iter(tensors))}, ...): {V3}")
+        raise UserError(f"{source} has no motion modules (found {next(iter(tensors))}, ...): {V3}")
     if any(name.startswith("mid_block.motion_modules.") for name in tensors):
-        raise UserError(f"{path} is AnimateDiff v2 (its mid block has a motion module): {V3}")
+        raise UserError(f"{source} is AnimateDiff v2 (its mid block has a motion module): {V3}")
     if not any(name.startswith("down_blocks.3.") for name in tensors):
-        raise UserError(f"{path} is of Stable Diffusion XL (it has no down_blocks.3): {V3}")
+        raise UserError(f"{source} is of Stable Diffusion XL (it has no down_blocks.3): {V3}")
     tensors = _without_positions(fit, tensors)
     fit.unknown(name for name in tensors if not is_motion(name))
     given = {from_official(name): tensor for name, tensor in tensors.items() if is_motion(name)}
@@ -123,9 +123,9 @@ def motion(path: Path, pipeline: MegActorPipeline) -> Loaded:
     return fit.done()
 
 
-def appearance(path: Path, pipeline: MegActorPipeline) -> Loaded:
+def appearance(source: Path, pipeline: MegActorPipeline) -> Loaded:
     """MagicAnimate's appearance encoder, whole or cut, for the ReferenceNet."""
-    fit, path = Fitting(path, pipeline), locate(path, "appearance_encoder")
+    fit, path = Fitting(source, pipeline), locate(source, "appearance_encoder")
     _agree(path, _unet_settings(pipeline.reference_net))
     _reference(fit, read(path))
     return fit.done()
@@ -143,9 +143,9 @@ def vae(path: Path, pipeline: MegActorPipeline) -> Loaded:
     return fit.done()
 
 
-def image_encoder(path: Path, pipeline: MegActorPipeline) -> Loaded:
+def image_encoder(source: Path, pipeline: MegActorPipeline) -> Loaded:
     """CLIP's vision tower with its projection; the text tower of a whole CLIP is left out."""
-    fit, path = Fitting(path, pipeline), locate(path, "image_encoder")
+    fit, path = Fitting(source, pipeline), locate(source, "image_encoder")
     fit.add("image_encoder", _clip(fit, path))
     return fit.done()
 

@@ -112,7 +112,7 @@ def _samples(
         chunks, batch_size=None, num_workers=cfg.workers, generator=torch.Generator()
     )
     for index, group in itertools.groupby(
-        zip(chunks.tensor_files, loader, strict=True), lambda pair: pair[0][0]
+        zip(chunks.starts, loader, strict=True), lambda pair: pair[0][0]
     ):
         batches = [batch for _, batch in group]
         faults = [batch for batch in batches if isinstance(batch, str)]
@@ -131,14 +131,14 @@ class FrameChunks(Dataset):
     """Number -> a Batch of `every` frames whose first is the reference, or why there is none."""
 
     clips: ClipDataset
-    tensor_files: list[tuple[int, int]]  # of the sample, first frame
+    starts: list[tuple[int, int]]  # of the sample, first frame
     every: int
 
     def __len__(self) -> int:
-        return len(self.tensor_files)
+        return len(self.starts)
 
     def __getitem__(self, number: int) -> Batch | str:
-        index, start = self.tensor_files[number]
+        index, start = self.starts[number]
         count = int(self.clips.shards.frames[index])
         others = np.linspace(0, count - 1, REFERENCE_CANDIDATES - 1).astype(np.int64)
         frames = np.arange(start, min(start + self.every, count))
