@@ -43,7 +43,10 @@ class LandmarkSwap(Swap):
     drift: float = 0.0185  # `agree`'s figure lies up to 0.0015 above what a few frames say
 
     def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}  # finds the donor's points and measures drift
+        return {
+            "mediapipe": version("mediapipe"),
+            **super().weights(),
+        }  # finds the donor's points and measures drift
 
     @cached_property
     def _mesh(self) -> FaceMesh:

@@ -279,7 +279,7 @@ WEIGHTS = (
         "this file alone is read, since the 68-point file is not free",
         "face-recognition-models",
         "CC0-1.0",
-        "faces, swap, style=filter, agree, training.evaluate",
+        "datagen",
         sha256={
             "dlib_face_recognition_resnet_model_v1.dat": (
                 "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
