@@ -118,24 +118,23 @@ def _twin(twin: str, label: str) -> tuple[Measure, ...]:
     distance = "of interocular"
     return (
         measure(
-            "landmarks", "landmark drift", distance, 0, 0.06, "low", "mean of all points and frames"
+            "identity", "identity distance", "of descriptors", 0, 1.2, "high", "dlib: 0.6 divides"
         ),
-        measure("mouth", "lip drift", distance, 0, 0.06, "low"),
-        measure("eyes", "eye drift", distance, 0, 0.06, "low"),
+        measure("identity_share", "share of the way to another person", "0 to 1", 0, 1, "high"),
+        measure(
+            "identity_driving", "identity distance as it drives", "of descriptors", 0, 1.2, "high"
+        ),
+        measure("motion", "motion error", distance, 0, 0.06, "low", "steady offset removed"),
+        measure("mouth_motion", "lip motion error", distance, 0, 0.06, "low"),
+        measure("eyes_motion", "eye motion error", distance, 0, 0.06, "low"),
         measure("pose_deg", "head pose error", "deg", 0, 8, "low"),
         measure("gaze_deg", "gaze error", "deg", 0, 8, "low", "against each one's own neutral"),
         measure("mouth_r", "mouth correlation", "r", 0, 1, "high"),
         measure("blink_r", "blink correlation", "r", 0, 1, "high"),
+        measure("brow_r", "brow correlation", "r", 0, 1, "high"),
+        measure("frown_r", "frown correlation", "r", 0, 1, "high"),
         measure("flicker", "flicker", "times the target's", 0, 3, "low"),
-        measure(
-            "similarity",
-            "identity similarity",
-            "0 to 1",
-            0,
-            1,
-            "low",
-            "face proportions and colour; should fall",
-        ),
+        measure("shape_and_colour", "same shape and colour", "0 to 1", 0, 1, "low"),
         measure("coverage", "face found", "share of frames", 0, 1, "high"),
     )
 

@@ -38,6 +38,8 @@ MAKERS = {
 }
 WEIGHTS = {"mediapipe 0.10.14": "Apache-2.0"}
 
+IDENTITY = ("identity", "identity_share", "identity_driving", "shape_and_colour")
+
 
 def shards(
     folder: Path,
@@ -92,7 +94,7 @@ def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
     frames = int(draw.integers(30, 200))
     twin = {
         name: round(float(draw.uniform(0, 0.05)), 4)
-        for name in ("landmarks", "mouth", "eyes", "shape")
+        for name in ("landmarks", "motion", "mouth_motion", "eyes_motion", "shape")
     }
     twin |= {
         name: round(float(draw.uniform(0, 5)), 2)
@@ -100,7 +102,7 @@ def described(number: int, words: dict[str, Any]) -> dict[str, Any]:
     }
     twin |= {
         name: round(float(draw.uniform(0.4, 1)), 3)
-        for name in ("mouth_r", "blink_r", "flicker", "similarity")
+        for name in ("mouth_r", "blink_r", "brow_r", "frown_r", "flicker", *IDENTITY)
     }
     metrics: dict[str, Any] = {
         "clips": {

@@ -98,7 +98,7 @@ def test_numbers_equal_a_recount(tmp_path):
         "gaze amplitude at least 8 deg",
     ]
     rules = {row[0]: row[3] for row in shown.tables["reason measure"]}
-    assert rules["swap_moved"] == "at most 0.03"
+    assert rules["swap_moved"] == "at most 0.025"
     assert rules["style_lost_face"] == "at least 0.95, and measured at all"
 
 

@@ -58,6 +58,6 @@ def test_no_clip_is_both_worst_and_best(many, clips, worst, best):
         {"train-000000.tar": many.rows[:clips]},
         many.history,
     )
-    found = extremes(few, 3)["agree.swap.landmarks"]
+    found = extremes(few, 3)["agree.swap.motion"]
     assert (len(found[0]), len(found[1])) == (worst, best)
     assert not set(found[0]) & set(found[1])

@@ -61,7 +61,7 @@ def recount(folder: Path) -> dict:
             "faces.yaw.1": sample_json["metrics"]["faces"]["yaw"][1],
             "faces.mouth.span": sample_json["metrics"]["faces"]["mouth"][2]
             - sample_json["metrics"]["faces"]["mouth"][0],
-            "agree.swap.landmarks": sample_json["metrics"]["agree"]["swap"]["landmarks"],
+            "agree.swap.motion": sample_json["metrics"]["agree"]["swap"]["motion"],
             "agree.style.mouth_r": sample_json["metrics"]["agree"]["style"]["mouth_r"],
         }.items():
             count["values"].setdefault(name, []).extend([] if value is None else [value])

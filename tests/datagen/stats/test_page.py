@@ -36,7 +36,7 @@ def test_the_table_holds_every_number(tmp_path):
         low, middle, high = metrics["faces"]["yaw"]
         assert row["seconds"] == metrics["clips"]["seconds"] and row["agree.style.mouth_r"] is None
         assert row["faces.yaw.1"] == middle and row["faces.yaw.span"] == round(high - low, 6)
-        assert row["agree.swap.similarity"] == metrics["agree"]["swap"]["similarity"]
+        assert row["agree.swap.identity"] == metrics["agree"]["swap"]["identity"]
     assert [row["outcome"] for row in rows[5:]] == [loss.outcome for loss in dataset.losses]
 
 
