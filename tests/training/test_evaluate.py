@@ -120,7 +120,7 @@ def test_a_video_against_itself_is_perfect(read_pair, tmp_path):
     assert made.code == 0, made.err
     row = scores(tmp_path, "truth")
     assert (row["psnr"], row["ssim"], row["landmarks"], row["face_found"]) == (100, 1, 0, 1)
-    assert row["yaw_r"] == 1 and row["mouth_r"] == 1 and row["similarity_to_truth"] == 1
+    assert row["yaw_r"] == 1 and row["mouth_r"] == 1 and row["shape_and_colour_to_truth"] == 1
     assert "lpips: not measured" in made.out or "lpips" in row
 
 

@@ -40,7 +40,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 LEAST = {"steps": 1, "jobs": 1, "cases": 1, "frames": 3}
 FINISHED = b"finished\n"
-SHOWN = ("leakage", "psnr_gain", "self_psnr", "read_mouth_r", "read_head_yaw_r", "read_head_roll_r")
+SHOWN = (
+    "leakage",
+    "leakage_identity",
+    "psnr_gain",
+    "self_psnr",
+    "read_mouth_r",
+    "read_head_yaw_r",
+    "read_head_roll_r",
+)
 
 
 def compare_variants(cfg: DictConfig) -> int:

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from datagen.core.json import JsonObject
+from datagen.vision.identity import DlibDescriptor
 from datagen.vision.landmarks import FaceMesh
 from training.evaluation.cross_cases import CrossCase
 from training.evaluation.readout import LEAST, Readout, middles_of, poses, subject
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, correlation, motion_scores, seen
 from training.metrics.flicker import flicker
-from training.metrics.identity import likeness
+from training.metrics.identity import descriptors, identity_distance, likeness
 
+RECOGNISER = DlibDescriptor()
 Animate = Callable[[CrossCase], np.ndarray]
 
 
@@ -83,6 +85,7 @@ class EvaluatedCase:
         scores: JsonObject = self._pixels(output)
         if self.is_cross:
             scores |= leakage.of_pictures(output, self.truth, self.driving, self.region)
+        scores |= self._identity(output)
         scores |= {"flicker": flicker(output), "flicker_truth": self.own_flicker}
         if self.reader is not None:
             scores |= self._read(self.reader, output)
@@ -128,6 +131,29 @@ class EvaluatedCase:
         for name, least in LEAST.items():
             scores[f"read_{name}_r"] = correlation(curves[name], read[name], least)
             scores[f"read_of_truth_{name}_r"] = correlation(curves[name], best[name], least)
+        return scores
+
+    @cached_property
+    def true_descriptors(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+        """Of truth and driving frames, as small as the output; where the faces lie is known from
+        the large ones.
+        """
+        share = self.truth.shape[1] / self.case.truth.shape[1]
+        return (
+            descriptors(self.truth, self.case.truth_points * share, RECOGNISER),
+            descriptors(self.driving, self.case.driving_points * share, RECOGNISER),
+        )
+
+    def _identity(self, output: np.ndarray) -> dict[str, float | None]:
+        """identity: distance of the recogniser's descriptors from the truth's at the same
+        moments.
+        """
+        share = self.truth.shape[1] / self.case.truth.shape[1]
+        seen_in_output = descriptors(output, self.case.truth_points * share, RECOGNISER)
+        truth, driving = self.true_descriptors
+        scores = {"identity": identity_distance(seen_in_output, truth)}
+        if self.is_cross:
+            scores |= leakage.of_descriptors(seen_in_output, truth, driving)
         return scores
 
     def _faces(self, mesh: FaceMesh, output: np.ndarray) -> dict[str, float | None]:

@@ -13,11 +13,12 @@ import numpy as np
 from datagen.core.errors import Invalid, UserError
 from datagen.core.json import JsonObject
 from datagen.media import video as media_video
+from datagen.vision.identity import DlibDescriptor, FaceRecogniser
 from datagen.vision.landmarks import FaceMesh
 from training.metrics import leakage, pixels
 from training.metrics.faces import colours, motion_scores, seen
 from training.metrics.flicker import flicker
-from training.metrics.identity import Recogniser, likeness
+from training.metrics.identity import Recogniser, descriptors, identity_distance, likeness
 from training.metrics.perceptual import Lpips
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -72,6 +73,10 @@ class VideoEvaluator:
     @cached_property
     def lpips(self) -> Lpips | str:
         return Lpips.here()
+
+    @cached_property
+    def descriptor(self) -> FaceRecogniser:
+        return DlibDescriptor()
 
     @cached_property
     def recogniser(self) -> Recogniser | str:
@@ -129,6 +134,8 @@ class VideoEvaluator:
         found: JsonObject = likeness(
             others[both], points[both], float(np.linalg.norm(tones[0] - tones[1]))
         )
+        codes = [descriptors(p, q, self.descriptor) for p, q in ((output, points), (other, others))]
+        found["identity"] = identity_distance(codes[0], codes[1])
         if not isinstance(self.recogniser, str):
             found["csim"] = self.recogniser.csim(output, points, other, others)
         return {f"{name}_to_{self.against}": value for name, value in found.items()}
@@ -145,6 +152,8 @@ class VideoEvaluator:
         found: JsonObject = (
             leakage.of_looks(looks[0], looks[1], looks[2]) if self.against == "driving" else {}
         )
+        codes = [descriptors(frames, each, self.descriptor) for frames, each in videos]
+        found["identity_to_reference"] = identity_distance(codes[0], codes[1])
         if not isinstance(self.recogniser, str):
             found["csim_to_reference"] = self.recogniser.csim(*output, still, points)
         return found

@@ -10,6 +10,7 @@ import numpy as np
 
 from datagen.core.files import file_sha256
 from datagen.vision.geometry import EYE_CORNERS
+from datagen.vision.identity import FaceRecogniser, distance
 from datagen.vision.similarity import COLOUR_UNIT, SHAPE_UNIT, shape_change
 
 SIDE = 112  # px of the recogniser's pictures
@@ -32,8 +33,8 @@ Embed = Callable[[np.ndarray], np.ndarray]  # RGB uint8 [n, 112, 112, 3] -> [n, 
 
 
 def likeness(truth: np.ndarray, output: np.ndarray, colour: float) -> dict[str, float]:
-    """shape: mean |log ratio| of face proportions; colour: CIELAB distance; similarity: 1 is the
-    same by both.
+    """shape: mean |log ratio| of face proportions; colour: CIELAB distance; shape_and_colour: 1 is
+    the same by both.
 
     As datagen.agree.mesh, for points [f, 478, 3] px in which both show a face.
     """
@@ -41,8 +42,29 @@ def likeness(truth: np.ndarray, output: np.ndarray, colour: float) -> dict[str, 
     return {
         "shape": shape,
         "colour": colour,
-        "similarity": float(np.exp(-(shape / SHAPE_UNIT + colour / COLOUR_UNIT) / 2)),
+        "shape_and_colour": float(np.exp(-(shape / SHAPE_UNIT + colour / COLOUR_UNIT) / 2)),
     }
+
+
+def descriptors(
+    pictures: np.ndarray, points: np.ndarray, recogniser: FaceRecogniser
+) -> dict[int, np.ndarray]:
+    """Frame -> descriptor [N] of every EVERYth frame with a face: RGB uint8 [f, S, S, 3], points
+    [f, 478, 2+] px.
+    """
+    return {
+        index: recogniser.describe(pictures[index], points[index])
+        for index in range(0, len(pictures), EVERY)
+        if not np.isnan(points[index, 0, 0])
+    }
+
+
+def identity_distance(one: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> float | None:
+    """Mean distance of descriptors at the same moments; a single one is compared with all."""
+    if len(other) == 1:
+        other = dict.fromkeys(one, next(iter(other.values())))
+    both = sorted(one.keys() & other.keys())
+    return float(np.mean([distance(one[i], other[i]) for i in both])) if both else None
 
 
 class Recogniser:

@@ -19,6 +19,8 @@ both ways (training.evaluation.cross_cases) cancel that. Which pixels count:
 - leakage_colour: of the mean CIELAB colours of these pixels
 - leakage_shape: of the face points, head pose and size removed (datagen.vision.mesh.frontal),
   averaged over the frames
+- leakage_identity: of a face recogniser's descriptors (datagen.vision.identity); null where it does
+  not tell the two people's true frames of that size apart
 """
 
 from __future__ import annotations
@@ -80,6 +82,34 @@ def of_points(output: np.ndarray, zero: np.ndarray, one: np.ndarray) -> float | 
     return projection(
         *(frontal(points[both])[:, :SURFACE, :2].mean(0) for points in (output, zero, one))
     )
+
+
+TOLD_APART = 0.95  # share of verdicts on true frames that must be right
+
+
+def of_descriptors(
+    output: dict[int, np.ndarray], zero: dict[int, np.ndarray], one: dict[int, np.ndarray]
+) -> dict[str, float | None]:
+    """leakage_identity, and how often the recogniser is right about true frames: whether a frame of
+    one person is nearer to that person's at another moment than to the other's.
+
+    Frame -> descriptor [N]. identity_told_apart is null where there are fewer than two moments.
+    """
+    both = sorted(zero.keys() & one.keys())
+    people = [np.array([each[i] for i in both]) for each in (zero, one)]
+    right = [
+        float(np.linalg.norm(own[i] - own[j]) < np.linalg.norm(own[i] - other[j]))
+        for own, other in (people, people[::-1])
+        for i in range(len(both))
+        for j in range(len(both))
+        if i != j
+    ]
+    told = float(np.mean(right)) if right else None
+    shown = [i for i in both if i in output]
+    leaks = None
+    if told is not None and told >= TOLD_APART and shown:
+        leaks = float(np.mean([projection(output[i], zero[i], one[i]) for i in shown]))
+    return {"leakage_identity": leaks, "identity_told_apart": told}
 
 
 def looks(points: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -169,7 +169,8 @@ def test_the_readout_reads_true_frames(evaluator):
 def test_the_driver_leaks_and_moves(evaluator):
     row = evaluator(lambda case: area(case.driving, 64))[0]
     assert row["leakage"] == pytest.approx(1) and row["leakage_shape"] == pytest.approx(1)
-    assert row["psnr_gain"] < 0 and row["similarity"] < 0.7
+    assert row["psnr_gain"] < 0 and row["shape_and_colour"] < 0.7
+    assert row["leakage_identity"] in (None, pytest.approx(1, abs=0.05))
     assert row["read_mouth_r"] > 0.85
 
 
@@ -187,7 +188,7 @@ def test_the_motion_half_a_syllable_late_is_not_the_motion(evaluator):
 def test_an_output_without_a_face_has_no_face_scores(case):
     settings = EvaluationSettings(readout=False)
     row = evaluate_cases(lambda case: np.zeros((FRAMES, 64, 64, 3), np.uint8), [case], settings)[0]
-    assert row["face_found"] == 0 and "landmarks" not in row and "similarity" not in row
+    assert row["face_found"] == 0 and "landmarks" not in row and "shape_and_colour" not in row
 
 
 def test_another_number_of_frames_is_refused(evaluator):

@@ -10,6 +10,7 @@ import pytest
 
 from datagen.media import video
 from datagen.vision.drift import watched
+from datagen.vision.identity import DlibDescriptor
 from datagen.vision.landmarks import FaceMesh
 from tests.faults import head, poses
 from training.metrics import leakage
@@ -114,3 +115,19 @@ def test_estimate_without_truth(large, points):
 def test_no_face_no_number(large):
     zero, one = (area(frames, SIDE) for frames in large)
     assert leakage.of_pictures(zero, zero, one, np.zeros(zero.shape[:3], bool)) == {}
+
+
+def test_the_recogniser_reads_true_frames_as_they_are(large, points):
+    """Its reading of whole pictures: the reference's person is 0, the driving one 1, half between
+    in the middle; where it cannot tell the two apart it says nothing.
+    """
+    zero, one = (
+        {i: DlibDescriptor().describe(frames[i], each[i]) for i in range(COUNT)}
+        for frames, each in zip(large, points, strict=True)
+    )
+    found = leakage.of_descriptors(zero, zero, one)
+    assert found["identity_told_apart"] == 1 and found["leakage_identity"] == 0
+    assert leakage.of_descriptors(one, zero, one)["leakage_identity"] == pytest.approx(1)
+    half = {i: (zero[i] + one[i]) / 2 for i in zero}
+    assert leakage.of_descriptors(half, zero, one)["leakage_identity"] == pytest.approx(0.5)
+    assert leakage.of_descriptors(zero, zero, zero)["leakage_identity"] is None
