@@ -54,7 +54,8 @@ def overrides(argv: Sequence[str], options: Mapping[str, Option]) -> tuple[list[
     """Hydra's own flags, and overrides: `--a-b v`, `--a-b=v` and the switch `--dry-run` become
     `a_b=v`, `a_b=v`, `dry_run=true`; everything else stays.
 
-    A pair takes two words: `--compare a b` is `compare=['a','b']`.
+    A pair takes two words, and an option of many those up to the next option: `--compare a b` is
+    `compare=['a','b']`.
     """
     words = deque(argv)
     flags: list[str] = []
@@ -68,8 +69,10 @@ def overrides(argv: Sequence[str], options: Mapping[str, Option]) -> tuple[list[
         elif name.startswith("--"):
             result.append(_override(name, value if equals else None, words, options))
         elif equals:
-            key = options[name].key if name in options else name
-            result.append(f"{key}={value}")
+            option = options.get(name)
+            if option is not None and option.is_many and not value.startswith(("[", "$")):
+                value = _list([value])
+            result.append(f"{option.key if option else name}={value}")
         elif word.startswith("~"):
             result.append(word)
         elif bare and not word.startswith("-"):
@@ -89,11 +92,21 @@ def _override(
     option = options.get(name)
     if option is not None and option.is_pair:
         two = (value or _value(flag, words, False), _value(flag, words, False))
-        return f"{option.key}=[{','.join(quoted(word, True) for word in two)}]"
+        return f"{option.key}={_list(two)}"
+    if option is not None and option.is_many:
+        several = [value] if value else [_value(flag, words, False)]
+        while words and not words[0].startswith(("-", "~")) and "=" not in words[0]:
+            several.append(words.popleft())
+        return f"{option.key}={_list(several)}"
     if value is None:
         value = _value(flag, words, option is not None and option.is_switch)
     is_text = option is not None and option.is_literal(value)
     return f"{option.key if option else name}={quoted(value, is_text)}"
+
+
+def _list(words: Sequence[str]) -> str:
+    """Texts as a list of Hydra's grammar."""
+    return f"[{','.join(quoted(word, True) for word in words)}]"
 
 
 def _value(name: str, words: deque[str], is_switch: bool) -> str:

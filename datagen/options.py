@@ -6,7 +6,8 @@ for each.
         input: str = option(REQUIRED, "folder of videos")
         limit: int | None = option(None, "take only the first N")
 
-A `bool` is a switch, a `tuple[str, str]` takes two values, a `str` stays text even where it looks
+A `bool` is a switch, a `tuple[str, str]` takes two values, a `tuple[str, ...]` as many as follow, a
+`str` stays text even where it looks
 like a number, and `str | None` takes `null` too.
 """
 
@@ -61,7 +62,12 @@ class Option:
 
     @property
     def is_pair(self) -> bool:
-        return typing.get_origin(_types(self.type)[0]) is tuple
+        return typing.get_origin(_types(self.type)[0]) is tuple and not self.is_many
+
+    @property
+    def is_many(self) -> bool:
+        """Takes one word or more."""
+        return typing.get_args(_types(self.type)[0])[1:] == (...,)
 
     def is_literal(self, value: str) -> bool:
         """Whether a value of the command line is text, whatever it looks like."""
@@ -69,7 +75,11 @@ class Option:
 
     def row(self) -> str:
         """The help of this option, with its default."""
-        notes = " (the bare word)" * self.is_positional + " (two values)" * self.is_pair
+        notes = (
+            " (the bare word)" * self.is_positional
+            + " (two values)" * self.is_pair
+            + " (one or more)" * self.is_many
+        )
         if self.default == REQUIRED:
             return f"{self.help}{notes} (required)"
         is_shown = not (self.default in (None, "") or is_dataclass(self.default))
@@ -159,7 +169,8 @@ def _expected(flag: str, hint: Any, default: Any) -> str:
         first = fields(kinds[0])[0]
         return f"options like {flag.removeprefix('--')}.{first.name}={first.default} are expected"
     if typing.get_origin(kinds[0]) is tuple:
-        return f"two values are expected: {flag} A B"
+        is_pair = typing.get_args(kinds[0])[1] is not ...
+        return f"{'two values are' if is_pair else 'one value or more is'} expected: {flag} A B"
     if typing.get_origin(kinds[0]) is list:
         return f"a list like {_shown(default)} is expected"
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -182,6 +193,8 @@ def _types(hint: Any) -> tuple[Any, ...]:
 
 def _shown(value: Any) -> str:
     """As YAML has it."""
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value))
     if isinstance(value, list):
         return f"[{', '.join(map(_shown, value))}]"
     if value is None:

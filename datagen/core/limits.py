@@ -14,7 +14,7 @@ MIB = 2**20
 # Pictures and videos
 MAX_SIDE = 16384  # px; more than any codec's level has
 MAX_PIXELS = 8192 * 8192  # of a picture: 8K has half, a pair of square ones for both eyes just fits
-MAX_STILL = 2**28 // 3  # px of a portrait: a quarter of a GiB
+MAX_STILL = 2**29 // 3  # px of a portrait: half a GiB
 MAX_SECONDS = 48 * 3600.0  # of a video, the longest that streams are kept
 MAX_FRAMES = 48 * 3600 * 60  # of a video
 MAX_SAMPLES = 2 * MAX_FRAMES  # of all tracks of a video file: its index is held in memory

@@ -1,6 +1,7 @@
 """Put another person's face into every clip of a folder of videos.
 
 python -m datagen.swap --input raw/ --donors portraits/
+python -m datagen.swap --input raw/ --donors anna.jpg ben.png
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from datagen.stage_main import StageOptions, stage_main
 
 @dataclass
 class SwapOptions(StageOptions):
-    donors: str = option("sample", "folder of portraits, or sample: the built-in people")
+    donors: tuple[str, ...] = option(
+        ("sample",), "folders of portraits, or portraits; sample: the built-in people"
+    )
 
 
 main = stage_main("swap", SwapOptions)

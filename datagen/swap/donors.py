@@ -5,7 +5,7 @@ source.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from datagen.core.files import parse_json
 from datagen.core.seeds import seed_of
 from datagen.engine.clip import Clip
 from datagen.engine.exclude import ids_in, names_of
-from datagen.media.image import read_picture
+from datagen.swap.portraits import NoPortrait, pictures_of, portrait
 from datagen.vision import geometry as g
 from datagen.vision.identity import FaceRecogniser, decoded, distance
 from datagen.vision.landmarks import find_face, scaled
@@ -28,7 +27,6 @@ from datagen.vision.regions import face_colour
 if TYPE_CHECKING:
     from datagen.sources.rendering.people import Person
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 BUILTIN = 12
 DESCRIBED = Path(__file__).parent / "builtin_donors.json"
 OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly different
@@ -92,28 +90,34 @@ class Lazy:
 AnyDonor = TypeVar("AnyDonor", bound=Donor | Lazy)
 
 
-def load_donors(folder: str | Path) -> list[Donor]:
-    """Donors of all pictures in a folder, by name; pictures without a face are left out. ValueError
-    if none is left.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(
-            f"donor folder {folder} does not exist: give a folder with portraits ({_kinds()})"
-        )
-    pictures = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    if not pictures:
-        raise ValueError(
-            f"donor folder {folder} holds no picture: put portraits there ({_kinds()})"
-        )
-    donors = [donor for path in pictures for donor in _load(path)]
-    if not donors:
-        raise ValueError(
-            f"no face found in the {len(pictures)} pictures of donor folder {folder}: use portraits"
-        )
-    return donors
+@dataclass(frozen=True)
+class DonorPictures:
+    """The donors of pictures, by name, and why the other pictures give none."""
+
+    donors: list[Donor]
+    refused: dict[str, str]  # file name -> reason
+
+    def __str__(self) -> str:
+        used = f"donors: {len(self.donors)} of {len(self.donors) + len(self.refused)} pictures"
+        reasons = "; ".join(f"{name} {why}" for name, why in self.refused.items())
+        return f"{used}; not used: {reasons}" if reasons else used
+
+
+def load_donors(*donors: str | Path) -> DonorPictures:
+    """Donors of folders of pictures and of pictures. ValueError where there is none."""
+    made, refused = [], {}
+    for path in pictures_of([str(each) for each in donors]):
+        try:
+            rgb, points = portrait(path)
+        except NoPortrait as reason:
+            refused[path.name] = str(reason)
+        else:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            made.append(Donor(path.name, path.name, rgb, points, sha256))
+    found = DonorPictures(made, refused)
+    if not made:
+        raise ValueError(f"--donors: no picture can be used: {found}")
+    return found
 
 
 def builtin_donors() -> list[Lazy]:
@@ -184,33 +188,16 @@ def face_at_size(donor: Donor, eyes: float) -> tuple[np.ndarray, np.ndarray]:
     ) * np.float32(scale)
 
 
-def _load(path: Path) -> Iterator[Donor]:
-    try:
-        rgb = read_picture(path)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ):  # Pillow's ways to say "no picture"
-        return
-    points = find_face(rgb)
-    if points is not None:
-        yield Donor(
-            path.name, path.name, rgb, points, hashlib.sha256(path.read_bytes()).hexdigest()
-        )
-
-
 def _apart(a: Sequence[float], b: Sequence[float]) -> float:
     """Distance of two CIELAB colours."""
     return float(np.linalg.norm(np.subtract(a, b)))
 
 
 def _builtin(person: Person) -> Lazy:
-    from datagen.sources.rendering.people import portrait
+    from datagen.sources.rendering import people
 
     sha256 = hashlib.sha256(repr(person).encode()).hexdigest()
-    draw = partial(portrait, person)
+    draw = partial(people.portrait, person)
     return Lazy(person.name, person.name, sha256, person.skin, draw, _described().get(person.name))
 
 
@@ -219,7 +206,3 @@ def _described() -> dict[str, str]:
     """Descriptors of the built-in donors by name; a test holds that they are theirs."""
     found: dict[str, str] = parse_json(DESCRIBED.read_bytes())
     return found
-
-
-def _kinds() -> str:
-    return ", ".join(suffix[1:] for suffix in SUFFIXES)

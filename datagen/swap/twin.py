@@ -5,7 +5,7 @@ does the swapping.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,22 @@ from datagen.core.errors import Reject, UserError
 from datagen.core.options import refuse_number
 from datagen.engine.clip import Artifact, Clip
 from datagen.engine.provenance import mark
+from datagen.engine.stage import Workload
 from datagen.media import video
 from datagen.recognising_stage import RecognisingStage
-from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
+from datagen.swap.donors import (
+    Donor,
+    DonorPictures,
+    Lazy,
+    builtin_donors,
+    choose,
+    load_donors,
+    without,
+)
 from datagen.vision.faces import Faces
 from datagen.vision.regions import face_polygon
 
+SAMPLE = "sample"
 LEAST_CHANGE = 1.0  # 8-bit levels: a swap that changes a face less gives its input back
 COARSE = 8  # px
 SwapFrame = Callable[
@@ -35,7 +45,7 @@ SwapFrame = Callable[
 class Swap(RecognisingStage):
     """clip -> swapped.mp4, the same frames with a donor's face.
 
-    `donors` is a folder of portraits, or "sample" for the people of the sample source; `opt_out` a
+    `donors` is "sample" for the built-in people, or folders of portraits and portraits; `opt_out` a
     file with the names of those who are never taken.
     """
 
@@ -45,14 +55,18 @@ class Swap(RecognisingStage):
 
     not_in_key: ClassVar[tuple[str, ...]] = ("donors", "seed", "opt_out")
 
-    donors: str = "sample"
+    donors: str | Sequence[str] = SAMPLE
     seed: int = 0
     opt_out: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.donors != "sample":
-            self.donors = str(Path(self.donors).absolute())  # workers may stand elsewhere
+        given = [self.donors] if isinstance(self.donors, str) else list(self.donors)
+        if SAMPLE not in given:
+            given = [str(Path(each).absolute()) for each in given]  # workers may stand elsewhere
+        elif len(given) > 1:
+            raise UserError(f"--donors: {SAMPLE} stands alone, or portraits do")
+        self.donors = given
         if self.opt_out is not None:
             self.opt_out = str(Path(self.opt_out).absolute())
 
@@ -75,11 +89,18 @@ class Swap(RecognisingStage):
             raise Reject("no_donor", "every donor is the clip's own person, by name or by face")
         return chosen.drawn if isinstance(chosen, Lazy) else chosen
 
+    def describe_cost(self, workload: Workload) -> str | None:
+        """Which pictures give donors, and why the others do not."""
+        return None if self._pictures is None else f"swap: {self._pictures}"
+
+    @cached_property
+    def _pictures(self) -> DonorPictures | None:
+        return None if SAMPLE in self.donors else load_donors(*self.donors)
+
     @cached_property
     def _pool(self) -> list[Donor | Lazy]:
-        pool: list[Donor | Lazy] = (
-            [*builtin_donors()] if self.donors == "sample" else [*load_donors(self.donors)]
-        )
+        pictures = self._pictures
+        pool: list[Donor | Lazy] = [*builtin_donors()] if pictures is None else [*pictures.donors]
         return pool if self.opt_out is None else without(pool, self.opt_out)
 
 

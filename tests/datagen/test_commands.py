@@ -118,7 +118,7 @@ def test_the_face_of_a_donor_folder_is_put_in(raw, store, donors, tmp_path):
 
 @pytest.mark.parametrize(
     ("pictures", "sentence"),
-    [([], "holds no picture"), (["wall.png"], "no face found in the 1 pictures of donor folder")],
+    [([], "holds no picture"), (["wall.png"], "wall.png shows no face")],
 )
 def test_a_donor_folder_without_faces_is_one_sentence(
     pictures, sentence, raw, store, donors, tmp_path

@@ -81,7 +81,9 @@ def test_a_bad_donor_costs_itself(tmp_path):
     Image.fromarray(portrait(person(3))).save(tmp_path / "good.png")
     for number, data in enumerate(PICTURES.values()):
         (tmp_path / f"bad{number}.png").write_bytes(data)
-    assert [donor.name for donor in load_donors(tmp_path)] == ["good.png"]
+    found = load_donors(tmp_path)
+    assert [donor.name for donor in found.donors] == ["good.png"]
+    assert len(found.refused) == len(PICTURES)
 
 
 def test_no_program_is_started_for_a_picture(tmp_path, monkeypatch):

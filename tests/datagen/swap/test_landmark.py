@@ -264,35 +264,6 @@ def test_stage_rejects_without_donor_or_face(tmp_path, face, pool):
         LandmarkSwap(donors=str(tmp_path))(clip, tmp_path)
 
 
-def test_load_donors_reads_what_has_a_face(tmp_path, pool):
-    rgb = pool[0].rgb
-    cv2.imwrite(str(tmp_path / "b.jpg"), rgb[..., ::-1])
-    cv2.imwrite(str(tmp_path / "a.webp"), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-    cv2.imwrite(
-        str(tmp_path / "c.png"), np.dstack([rgb[..., ::-1], np.full(rgb.shape[:2], 255, np.uint8)])
-    )
-    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros_like(rgb))
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    found = donors.load_donors(tmp_path)
-    assert [donor.name for donor in found] == ["a.webp", "b.jpg", "c.png"]
-    assert all(
-        donor.points.shape == (478, 3) and donor.rgb.shape == (SIZE, SIZE, 3) for donor in found
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "words"), [(None, "does not exist"), (b"", "no picture"), (b"x", "no face")]
-)
-def test_load_donors_says_what_is_wrong(tmp_path, content, words):
-    folder = tmp_path / "donors"
-    if content is not None:
-        folder.mkdir()
-    if content:
-        (folder / "a.png").write_bytes(content)
-    with pytest.raises(ValueError, match=words):
-        donors.load_donors(folder)
-
-
 def test_choice_is_stable_and_never_the_clips_own_person():
     def donor(name):
         return Donor(
