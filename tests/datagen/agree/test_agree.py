@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from datagen.agree.mesh import Agreement
 from datagen.engine.clip import Artifact, Clip
@@ -16,7 +17,9 @@ from datagen.faces.mesh import MeshFaces
 from datagen.media import video
 from datagen.shards.selection import Rule, Selection
 from datagen.sources.rendering.motion import Motion
+from datagen.vision import geometry
 from datagen.vision.similarity import compare
+from tests.conftest import REPOSITORY
 from tests.faults import head, poses
 
 COUNT, WHO = 26, 0
@@ -85,12 +88,14 @@ def test_a_clip_agrees_with_itself(measured):
     metrics = measured()
     assert (metrics["flicker"], metrics["colour"], metrics["coverage"]) == (1, 0, 1)
     assert metrics["shape_and_colour"] == pytest.approx(1, abs=0.003)
-    for name in ("landmarks", "mouth", "eyes", "shape"):
+    for name in ("landmarks", "mouth", "eyes", "motion", "mouth_motion", "eyes_motion", "shape"):
         assert metrics[name] == pytest.approx(0, abs=3e-4), name
     for name in ("pose_deg", "gaze_deg", "gaze_offset_deg"):
         assert metrics[name] == pytest.approx(0, abs=0.1), name
     for name in ("mouth_r", "blink_r"):
         assert metrics[name] == pytest.approx(1, abs=1e-3), name
+    assert max(metrics["identity"], metrics["identity_driving"]) < 0.01
+    assert metrics["identity_share"] == pytest.approx(0, abs=0.01)
 
 
 def late(frames: list[np.ndarray]) -> list[np.ndarray]:
@@ -128,9 +133,9 @@ def faceless(frames: list[np.ndarray]) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("spoil", "gates"),
     [
-        (late, {"mouth_r": {"least": 0.8}, "blink_r": {"least": 0.7}}),
+        (late, {"mouth_r": {"least": 0.8}, "blink_r": {"least": 0.7}, "motion": {"most": 0.015}}),
         (mirrored, {"pose_deg": {"most": 8}, "gaze_deg": {"most": 8}}),
-        (other_person, {"shape_and_colour": {"least": 0.6}}),
+        (other_person, {"shape_and_colour": {"least": 0.6}, "identity": {"most": 0.35}}),
         (eyes_elsewhere, {"gaze_deg": {"most": 8}}),
         (
             frozen,
@@ -155,6 +160,21 @@ def test_another_person_with_the_same_motion_moves_alike(measured, frames):
     assert metrics["pose_deg"] < 6
     assert metrics["gaze_deg"] < 8
     assert metrics["flicker"] == pytest.approx(1, abs=0.35)
+    assert metrics["motion"] < 0.03 < metrics["landmarks"], "the build of a face is no motion"
+    assert metrics["identity"] > 0.4 and metrics["identity_driving"] > 0.35
+    assert metrics["identity_share"] > 0.3
+
+
+def test_a_twin_of_the_same_person_is_filtered_by_the_default_rules(measured, frames):
+    """Made on purpose: a recoloured target, which moves as it should and is nobody else."""
+    recoloured = [np.clip(rgb * [1.1, 0.95, 0.8], 0, 255).astype(np.uint8) for rgb in frames]
+    metrics = measured(recoloured)
+    assert metrics["colour"] > 5 and metrics["identity"] < 0.35 and metrics["identity_share"] < 0.3
+    rules = OmegaConf.load(REPOSITORY / "conf" / "select" / "default.yaml").rules
+    about_swap = [dict(rule) for rule in rules if rule.metric.startswith("agree.swap.")]
+    clip = Clip("a", {}, artifacts={"agree": Artifact(Path(), {"swap": metrics})})
+    verdict = Selection(about_swap).verdict("agree", clip)
+    assert verdict is not None and verdict.reason == "swap_same_person"
 
 
 def test_a_mouth_that_never_moves_does_not_pass_for_one_that_cannot_be_compared(target):
@@ -164,3 +184,26 @@ def test_a_mouth_that_never_moves_does_not_pass_for_one_that_cannot_be_compared(
     assert compare(points, points, TIME)["mouth_r"] == 1
     assert says_no(compare(points, still, TIME), "mouth_r", least=0.8)
     assert compare(still, points, TIME)["mouth_r"] is None
+
+
+def brows(raised: np.ndarray, together: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points [478, 3] px over time with brows raised and drawn together by these px [T]."""
+    moved = np.repeat(points[None].astype(np.float64), len(raised), axis=0)
+    for ring, side in ((geometry.RIGHT_BROW, 1), (geometry.LEFT_BROW, -1)):
+        moved[:, ring, 1] -= raised[:, None]
+        moved[:, ring, 0] += side * together[:, None]
+    return moved
+
+
+def test_brows_are_followed_and_painted_ones_are_seen(target):
+    with np.load(target.path("faces"), allow_pickle=False) as file:
+        points = file["landmarks"][0]
+    up, frown = 4 * np.sin(7 * TIME), 3 * np.cos(11 * TIME)
+    moving, none = brows(up, frown, points), np.zeros_like(TIME)
+    higher = brows(up + 9, frown - 5, points)  # always: another face, the same motion
+    followed = compare(moving, higher, TIME)
+    assert followed["brow_r"] == followed["frown_r"] == pytest.approx(1, abs=1e-6)
+    assert followed["motion"] < 1e-6 < 0.004 < followed["landmarks"]
+    painted = compare(moving, brows(none, none, points), TIME)
+    assert painted["brow_r"] == painted["frown_r"] == 0 and painted["motion"] > 0.002
+    assert compare(brows(up, none, points), moving, TIME)["frown_r"] is None
