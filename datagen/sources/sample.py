@@ -85,7 +85,7 @@ class Render(Stage):
     """Draws a planned clip: its video, and as metrics the truth of every frame."""
 
     name: ClassVar[str] = "source"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encodes: ClassVar[bool] = True
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:

@@ -1,6 +1,4 @@
-"""An eye that looks and blinks: an eyeball drawn behind an opening, the skin of the lids drawn over
-it.
-"""
+"""An eye that looks and blinks: an eyeball drawn behind an opening, the skin of the lids drawn over it."""
 
 from __future__ import annotations
 
@@ -15,8 +13,7 @@ IRIS_DISTANCE = 10.0  # mm from that centre forwards to the middle of the iris
 
 _CONTOURS = {"right": RIGHT_EYE, "left": LEFT_EYE}
 _IRISES = {"right": 468, "left": 473}
-# the portrait smiles with narrowed eyes: share of the opening by which the upper lid is raised
-_WIDE = 0.09
+_WIDE = 0.09  # the portrait smiles with narrowed eyes: share of the opening by which the upper lid is raised
 _LID, _BAG = 15.0, 10.0  # px above and below the opening over which the skin gives way
 
 
@@ -30,9 +27,7 @@ def millimetre(points: np.ndarray) -> float:
 
 
 def iris_offset(yaw: float, pitch: float, turn: np.ndarray) -> np.ndarray:
-    """Where the iris lies from the middle of the corners after the head's rotation `turn` [3, 3],
-    mm [3].
-    """
+    """Where the iris lies from the middle of the corners after the head's rotation `turn` [3, 3], mm [3]."""
     gaze = direction(np.deg2rad([yaw, pitch]))
     return turn @ (np.array([0, 0, CENTRE_DEPTH]) + IRIS_DISTANCE * gaze)
 
@@ -40,8 +35,21 @@ def iris_offset(yaw: float, pitch: float, turn: np.ndarray) -> np.ndarray:
 class Eye:
     """One eye of a portrait; positions in px of the portrait."""
 
-    def __init__(self, points: np.ndarray, side: str, iris: tuple[int, int, int], light: float):
-        """`light` 0..1 is that of the face: the white of the eye is in the same shade."""
+    def __init__(
+        self,
+        points: np.ndarray,
+        side: str,
+        iris: tuple[int, int, int],
+        light: float,
+        lashes: float = 0.72,
+        lid: float = 0.0,
+    ):
+        """`light` 0..1 is that of the face: the white of the eye is in the same shade.
+
+        `lashes` 0..1 is their darkness, `lid` the share of the opening by which the upper lid
+        hangs lower than the portrait's.
+        """
+        self.lashes, self.lid = lashes, lid
         contour = points[_CONTOURS[side], :2]
         self.iris = np.array(iris, np.float32)
         self.white = np.array([226, 217, 212], np.float32) * (0.72 + 0.28 * light)
@@ -59,9 +67,7 @@ class Eye:
         self.ends = contour[[0, 8], 0]  # outer, inner
 
     def hole(self, height: int, width: int) -> np.ndarray:
-        """Mask uint8 of what the portrait shows between the lids, with the lashes; the skin is
-        continued over it.
-        """
+        """Mask uint8 of what the portrait shows between the lids, with the lashes; the skin is continued over it."""
         mask = np.zeros((height, width), np.uint8)
         between = (self.y > self.upper - 6) & (self.y < self.lower + 2.5)
         beside = np.abs(self.x - self.ends.mean()) < np.ptp(self.ends) / 2 + 6
@@ -71,10 +77,10 @@ class Eye:
     def draw(
         self, canvas: np.ndarray, skin: np.ndarray, iris: np.ndarray, blink: float, pitch: float
     ) -> None:
-        """Into `canvas` (like `skin`, uint8 RGB): iris at `iris` px from the corners' middle, lids
-        at `blink` 0..1.
-        """
-        drop = np.clip(-0.02 * pitch - _WIDE, -0.4, 0.3)  # the lids follow a look up or down
+        """Into `canvas` (like `skin`, uint8 RGB): iris at `iris` px from the corners' middle, lids at `blink` 0..1."""
+        drop = np.clip(
+            -0.02 * pitch - _WIDE + self.lid, -0.4, 0.3
+        )  # the lids follow a look up or down
         gap = self.lower - self.upper
         lower = self.lower + gap * (0.06 - 0.012 * pitch - 0.15 * blink)
         upper = np.minimum(self.upper + gap * (1 - (1 - blink) * (1 - drop)), lower)
@@ -89,9 +95,7 @@ class Eye:
         canvas[self.window] = np.clip(eye, 0, 255).astype(np.uint8)
 
     def _source_rows(self, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        """Rows of the skin seen at each pixel: the lid is stretched from its fold, the bag under
-        the eye likewise.
-        """
+        """Rows of the skin seen at each pixel: the lid is stretched from its fold, the bag under the eye likewise."""
         top, bottom = self.upper - _LID, self.lower + _BAG
         lid = top + (self.y - top) * _LID / (upper - top)
         bag = bottom - (bottom - self.y) * _BAG / (bottom - lower)
@@ -126,7 +130,7 @@ class Eye:
         low, high = self.ends.min(), self.ends.max()
         along = np.clip((self.x - low + 2) / 5, 0, 1) * np.clip((high + 2 - self.x) / 5, 0, 1)
         return along * (
-            0.72 * np.exp(-(((self.y - upper + 0.6) / 1.5) ** 2))
+            self.lashes * np.exp(-(((self.y - upper + 0.6) / 1.5) ** 2))
             + 0.2 * np.exp(-((self.y - lower) ** 2))
         )
 

@@ -1,20 +1,20 @@
-"""A portrait that talks: expression drawn in the plane of the portrait, then the head turned in
-depth.
-"""
+"""A portrait that talks: expression drawn in the plane of the portrait, then the head turned in depth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import cv2
 import numpy as np
 
+from datagen.vision.geometry import OVAL, direction
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.eyes import Eye, iris_offset, millimetre
 from datagen.sources.rendering.motion import Motion
 from datagen.sources.rendering.mouth import Mouth
-from datagen.sources.rendering.people import Look, Person, look_of, outline
-from datagen.vision.geometry import OVAL, direction
+from datagen.sources.rendering.people import Look, Person, look_of
+from datagen.sources.rendering.skull import outline
 
 _STEP = 4  # px between the samples of the displacement field
 _DEPTH_GAIN = (
@@ -24,7 +24,7 @@ _ROUNDS = 8  # of the fixed-point search that inverts it
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Head -> camera [3, 3] of angles in degrees; the inverse of datagen.vision.geometry.angles."""
+    """Head -> camera [3, 3] of angles in degrees; the inverse of datagen.geometry.angles."""
     z = -direction(np.deg2rad([yaw, pitch]))
     x = np.array([np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll)), 0.0])
     x[2] = -(x @ z) / z[2]
@@ -39,9 +39,8 @@ class TalkingHead:
         look = look_of(person)
         points = look.points
         portrait = np.rint(look.rgb).astype(np.uint8)
-        self.eyes = [
-            Eye(points, side, person.iris, person.skin[0] / 80) for side in ("right", "left")
-        ]
+        drawn = (person.iris, person.skin[0] / 80, person.lashes, person.lid)
+        self.eyes = [Eye(points, side, *drawn) for side in ("right", "left")]
         self.mouth = Mouth(portrait, points)
         lids = np.maximum.reduce([eye.hole(SIZE, SIZE) for eye in self.eyes])
         self.skin = cv2.inpaint(
@@ -84,9 +83,7 @@ class TalkingHead:
         return canvas
 
     def _in_portrait(self, offset: np.ndarray, place: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """The step in the portrait's plane that the turned head shows as `offset` px, near `place`
-        [2].
-        """
+        """The step in the portrait's plane that the turned head shows as `offset` px, near `place` [2]."""
         slope = self._slope(place)
         plane = turn[:2, :2] + np.outer(turn[:2, 2], slope)
         return np.linalg.solve(plane, offset[:2])
@@ -114,10 +111,14 @@ class TalkingHead:
         return _upsampled(source - self.grid)
 
 
+def at_rest(person: Person) -> np.ndarray:
+    """A still of somebody who looks ahead and does nothing, RGB uint8 [512, 512, 3]."""
+    still = {curve.name: np.zeros(1) for curve in fields(Motion) if curve.name != "fps"}
+    return TalkingHead(person).render(Motion(25.0, **still), 0)
+
+
 def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The skin of the lids in place of the eyes: the mean of what is round about, lashes left
-    out.
-    """
+    """The skin of the lids in place of the eyes: the mean of what is round about, lashes left out."""
     rgb = portrait.astype(np.float32)
     bright = cv2.GaussianBlur(rgb.mean(-1), (0, 0), 1) / 255
     weight = (1 - hole) * bright**4
@@ -137,9 +138,7 @@ def _upsampled(coarse: np.ndarray) -> np.ndarray:
 
 
 def _depth(look: Look) -> np.ndarray:
-    """Depth px [128, 128] at every fourth pixel: the face's points, the hair's outline as far back
-    as the ears.
-    """
+    """Depth px [128, 128] at every fourth pixel: the face's points, the hair's outline as far back as the ears."""
     from scipy.interpolate import RBFInterpolator
 
     points = look.points

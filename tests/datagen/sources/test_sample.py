@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from datagen.media import video
+from datagen.vision.geometry import angles, eye_openness, mouth_openness
+from datagen.vision.landmarks import FaceMesh
 from datagen.sources.rendering.astronaut import base
 from datagen.sources.rendering.eyes import iris_offset
 from datagen.sources.rendering.motion import HEAD_LIMITS, KINDS, Motion, motion
-from datagen.sources.rendering.people import PEOPLE, look_of, person, portrait
-from datagen.sources.rendering.talking_head import TalkingHead, rotation
+from datagen.sources.rendering.people import PEOPLE, donor, look_of, person, portrait
 from datagen.sources.sample import Render, SampleSource
-from datagen.vision.geometry import angles, eye_openness, mouth_openness
-from datagen.vision.landmarks import FaceMesh
+from datagen.sources.rendering.talking_head import TalkingHead, rotation
 
 CURVES = [field.name for field in dataclasses.fields(Motion) if field.name != "fps"]
 
@@ -63,9 +63,7 @@ def test_plan_covers_people_and_motions():
 
 
 def test_plan_depends_on_its_seed_alone():
-    first, again, other = (
-        list(SampleSource(4, 2, (1.0, 2.0), seed=seed).plan()) for seed in (0, 0, 1)
-    )
+    first, again, other = (list(SampleSource(4, 2, (1.0, 2.0), seed=seed).plan()) for seed in (0, 0, 1))
     assert first == again
     assert all(a.source["seed"] != b.source["seed"] for a, b in zip(first, other, strict=True))
 
@@ -121,6 +119,25 @@ def test_people_differ():
             assert np.abs(small[i] - small[j]).mean() > 10
             apart = look_of(person(i)).points - look_of(person(j)).points
             assert np.abs(apart[:, :2]).max() > 5
+
+
+def test_drawn_people_have_little_in_common():
+    """Each differs from each in many proportions, and clearly: by design, not by luck."""
+    shapes = np.array([dataclasses.astuple(person(i).shape) for i in range(8, 56)])
+    apart = np.abs(shapes[:, None] - shapes[None]) / np.ptp(shapes, axis=0)
+    many = (apart > 0.3).sum(-1)[np.triu_indices(len(shapes), 1)]
+    assert many.min() >= 5 and many.mean() > 10
+    assert len({person(i).name for i in range(200)} | {donor(i).name for i in range(200)}) == 400
+
+
+@pytest.mark.parametrize("index", range(0, 12, 3))
+def test_donors_are_at_rest(index, mesh):
+    mesh.reset()
+    points = mesh(portrait(donor(index)))
+    assert points is not None and mouth_openness(points) < 0.05
+    corners, middle = points[[61, 291], 1].mean(), points[[13, 14], 1].mean()
+    width = points[291, 0] - points[61, 0]
+    assert abs(corners - middle) < 0.1 * width  # neither a smile nor a pout
 
 
 @pytest.mark.parametrize("index", [*range(8), 9])

@@ -1,0 +1,461 @@
+"""Who plays in the sample: a few people by hand, others drawn to have little in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from datagen.core.seeds import seed_of
+from datagen.sources.rendering.hair import Cut
+from datagen.sources.rendering.person import RGB, Person, Triple
+from datagen.sources.rendering.relief import Relief
+from datagen.sources.rendering.skull import Shape
+
+PEOPLE = (
+    Person(
+        "person00",
+        Shape(width=-0.02),
+        Cut(top=36, side=24, length=258, hairline=142, fringe=14, part=-30),
+        brow_thick=5,
+        iris=(92, 104, 96),
+        background=(142, 156, 176),
+        suit=(8, 2, -18),
+    ),
+    Person(
+        "person01",
+        Shape(
+            width=0.08,
+            jaw=0.13,
+            chin=0.10,
+            nose=0.18,
+            nose_length=0.04,
+            mouth=0.06,
+            brows=-0.14,
+            eyes=0.02,
+            lips=-0.2,
+        ),
+        Cut("back", top=10, side=2, length=205, hairline=124, recess=14),
+        skin=(56, 15, 24),
+        hair=(13, 1, 3),
+        suit=(12, 14, 10),
+        brow_thick=11,
+        brow_dark=0.9,
+        beard="full",
+        beard_dense=0.75,
+        age=0.3,
+        iris=(52, 32, 22),
+        background=(196, 178, 150),
+    ),
+    Person(
+        "person02",
+        Shape(
+            width=-0.08,
+            jaw=-0.12,
+            chin=-0.07,
+            point=0.1,
+            nose=-0.14,
+            nose_length=-0.03,
+            mouth=-0.1,
+            lips=0.45,
+            brows=0.14,
+            eyes=0.03,
+            eye_size=0.12,
+            eye_tilt=3,
+        ),
+        Cut(top=32, side=24, length=340, hairline=138, part=24),
+        freckles=0.8,
+        blush=0.5,
+        skin=(81, 9, 15),
+        hair=(34, 26, 30),
+        suit=(14, -18, 4),
+        lip_red=10,
+        brow_thick=5,
+        brow_arch=3,
+        brow_dark=0.3,
+        iris=(70, 110, 80),
+        background=(96, 120, 116),
+    ),
+    Person(
+        "person03",
+        Shape(
+            width=0.05,
+            jaw=-0.06,
+            chin=0.05,
+            cheeks=0.05,
+            nose=0.30,
+            mouth=0.10,
+            lips=0.7,
+            brows=0.04,
+            eyes=0.03,
+            bridge=0.2,
+        ),
+        Cut("curly", top=44, side=38, length=262, hairline=140),
+        skin=(35, 14, 19),
+        hair=(9, 1, 2),
+        suit=(26, 8, 34),
+        lip_red=8,
+        brow_thick=7,
+        brow_dark=0.8,
+        iris=(40, 24, 16),
+        background=(204, 200, 194),
+    ),
+    Person(
+        "person04",
+        Shape(
+            width=0.11,
+            jaw=0.09,
+            chin=-0.10,
+            cheeks=0.12,
+            nose=0.08,
+            nose_length=-0.05,
+            mouth=-0.08,
+            brows=0.05,
+            eyes=-0.04,
+            eye_size=-0.1,
+            lips=0.1,
+        ),
+        Cut(top=26, side=20, length=278, hairline=146),
+        blush=0.6,
+        skin=(80, 14, 14),
+        hair=(74, 2, 26),
+        suit=(6, 22, -16),
+        lip_red=5,
+        brow_thick=4,
+        brow_dark=0.15,
+        iris=(86, 120, 150),
+        background=(120, 96, 104),
+    ),
+    Person(
+        "person05",
+        Shape(
+            width=-0.06,
+            jaw=0.03,
+            chin=0.09,
+            cheeks=-0.07,
+            nose=0.04,
+            nose_length=0.07,
+            mouth=0.04,
+            brows=-0.1,
+            eyes=-0.05,
+            eye_open=-0.15,
+            lips=-0.35,
+            temples=0.05,
+        ),
+        Cut("back", top=6, side=6, length=214, hairline=112, recess=22),
+        age=1.0,
+        skin=(71, 13, 22),
+        hair=(64, 0, 3),
+        suit=(16, 0, 2),
+        brow_thick=8,
+        brow_dark=0.1,
+        stubble=0.3,
+        iris=(110, 124, 134),
+        background=(70, 78, 92),
+    ),
+    Person(
+        "person06",
+        Shape(
+            width=0.06,
+            jaw=-0.1,
+            chin=-0.05,
+            cheeks=0.06,
+            nose=0.06,
+            mouth=-0.1,
+            lips=0.25,
+            brows=0.16,
+            eyes=0.05,
+            eye_open=-0.12,
+            eye_tilt=4,
+            bridge=0.25,
+        ),
+        Cut(top=22, side=10, length=330, hairline=140, fringe=22),
+        skin=(74, 9, 26),
+        hair=(11, 0, 0),
+        suit=(10, 26, 14),
+        lip_red=8,
+        brow_thick=6,
+        brow_dark=0.9,
+        iris=(46, 30, 22),
+        background=(176, 190, 178),
+    ),
+    Person(
+        "person07",
+        Shape(
+            width=-0.02,
+            jaw=0.16,
+            chin=0.08,
+            cheeks=0.02,
+            nose=0.14,
+            nose_length=0.04,
+            mouth=0.12,
+            lips=-0.15,
+            brows=-0.08,
+            brow_tilt=4,
+        ),
+        Cut("bald"),
+        skin=(64, 17, 22),
+        hair=(28, 10, 16),
+        suit=(18, -6, -28),
+        brow_thick=10,
+        brow_dark=0.6,
+        beard="goatee",
+        stubble=0.6,
+        age=0.5,
+        iris=(74, 92, 60),
+        background=(132, 140, 120),
+    ),
+)
+_SKINS = (
+    (80, 10, 14),
+    (78, 14, 17),
+    (76, 12, 20),
+    (74, 9, 25),
+    (71, 13, 22),
+    (54, 16, 25),
+    (47, 16, 24),
+    (41, 16, 22),
+    (36, 14, 19),
+    (31, 12, 16),
+)
+_DARK_HAIR = ((9, 1, 2), (13, 1, 3), (18, 4, 7), (24, 7, 11))
+_FAIR_HAIR = ((13, 1, 3), (28, 8, 14), (38, 10, 22), (50, 6, 28), (72, 2, 26), (36, 26, 30))
+_IRISES = (
+    (26, 17, 12),
+    (40, 24, 16),
+    (62, 40, 25),
+    (126, 154, 178),
+    (112, 138, 108),
+    (142, 152, 158),
+)
+
+
+def person(index: int) -> Person:
+    """The person of the sample with this number: the first by hand, the others drawn."""
+    return PEOPLE[index] if index < len(PEOPLE) else _drawn("person", index)
+
+
+def donor(index: int) -> Person:
+    """Somebody who is no `person` of any number: donors play in none of the sample's clips."""
+    return _drawn("donor", index)
+
+
+_RANGES = {  # from the least to the most; the base is slight in nose, lips and brows
+    "width": (-0.07, 0.10),
+    "temples": (-0.09, 0.09),
+    "cheeks": (-0.08, 0.10),
+    "jaw": (-0.11, 0.14),
+    "chin": (-0.12, 0.13),
+    "point": (-0.11, 0.11),
+    "nose": (-0.12, 0.5),
+    "nose_length": (-0.085, 0.12),
+    "bridge": (-0.2, 0.4),
+    "mouth": (-0.16, 0.16),
+    "mouth_drop": (-0.04, 0.065),
+    "lips": (-0.3, 0.8),
+    "brows": (-0.28, 0.17),
+    "brow_tilt": (-3.0, 6.0),
+    "eyes": (-0.075, 0.075),
+    "eye_size": (-0.14, 0.14),
+    "eye_open": (-0.18, 0.14),
+    "eye_tilt": (-4.0, 5.0),
+    "brow_gap": (-0.05, 0.05),
+    "nose_tip": (-0.025, 0.03),
+    "crook": (-0.02, 0.02),
+    "uneven": (-0.05, 0.05),
+    "skew": (-0.03, 0.03),
+}
+# What goes together in nature, in halves of a range: men against women, old against young,
+# dark skin against light.
+_LOADS = {
+    "man": {
+        "jaw": 0.4,
+        "chin": 0.25,
+        "brows": -0.35,
+        "lips": -0.3,
+        "eye_size": -0.3,
+        "nose": 0.2,
+        "ridge": 0.5,
+        "point": -0.3,
+        "bones": -0.2,
+        "nose_length": 0.2,
+    },
+    "age": {
+        "lips": -0.25,
+        "eye_open": -0.3,
+        "jowls": 0.4,
+        "pouches": 0.4,
+        "nose_tip": 0.4,
+        "hollows": -0.3,
+        "nose_length": 0.2,
+        "brow_tilt": -0.3,
+    },
+    "dark": {
+        "nose": 0.3,
+        "lips": 0.4,
+        "bridge": 0.3,
+        "mouth": 0.2,
+        "nose_length": -0.2,
+        "eyes": 0.2,
+    },
+}
+_PARTS = tuple(f.name for f in fields(Relief))
+_TRAITS = (
+    *_RANGES,
+    *_PARTS,
+    "man",
+    "age",
+    "dark",
+    "thick",
+    "brow_dark",
+    "rough",
+    "light",
+    "beard",
+    "lip_red",
+    "iris",
+    "lid",
+    "hairline",
+)
+_CROWD = 64  # people of a family who differ by design, each from each in about half of the traits
+# A trait's side in a person is the parity of the bits that its code and the person's number share.
+_CODES = dict(
+    zip(_TRAITS, np.random.default_rng(22447).permutation(np.arange(1, _CROWD)), strict=False)
+)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The random numbers of one person."""
+
+    rng: np.random.Generator
+    sides: dict[str, int]  # -1 or 1 for each trait
+
+    def trait(self, name: str) -> float:
+        """Clearly to one side, in -1..-0.7 or 0.7..1, moved by what goes together with it."""
+        own = self.sides[name] * float(self.rng.uniform(0.7, 1))
+        moved = own + sum(self.sides[cause] * loads.get(name, 0) for cause, loads in _LOADS.items())
+        return float(np.clip(moved, -1.2, 1.2))
+
+    def between(self, least: float, most: float) -> float:
+        return round(float(self.rng.uniform(least, most)), 2)
+
+
+def _drawn(family: str, index: int) -> Person:
+    """Number `index` of a family of people that no other family shares."""
+    draw = _Draw(np.random.default_rng(seed_of(family, index)), _sides(family, index))
+    man, age = draw.sides["man"] > 0, max(draw.trait("age"), 0.0)
+    skin, hair = _drawn_colours(draw, age)
+    bearded = man and draw.sides["beard"] > 0
+    return Person(
+        name=f"{family}{index:02d}",
+        shape=_drawn_shape(draw),
+        cut=_drawn_cut(draw, man, skin[0] < 50, age),
+        skin=skin,
+        hair=hair,
+        suit=(draw.between(0, 26), draw.between(-18, 26), draw.between(-28, 34)),
+        beard=str(draw.rng.choice(["full", "goatee", "moustache", "full"])) if bearded else "",
+        beard_dense=draw.between(0.65, 0.95),
+        stubble=draw.between(0, 1) if man and not bearded else 0.0,
+        freckles=draw.between(0.4, 1) if skin[0] > 70 and draw.rng.random() < 0.3 else 0.0,
+        age=round(age, 2),
+        crease=draw.between(4, 11),
+        crease_dark=draw.between(0, 1),
+        lid=round(0.07 + 0.09 * draw.trait("lid"), 2),
+        rough=round(1 + 0.25 * draw.trait("rough") + 0.1 * age, 2),
+        light=round(draw.trait("light"), 2),
+        lamp=(draw.between(-0.22, 0.22), draw.between(-0.2, 0.16)),
+        tint=(draw.between(-3, 3), draw.between(-6, 6)),
+        relief=Relief(**{name: round(draw.trait(name), 2) for name in _PARTS}),
+        iris=_IRISES[draw.rng.integers(3) + (3 if draw.sides["iris"] > 0 and skin[0] > 55 else 0)],
+        background=_drawn_wall(draw),
+        **_drawn_paint(draw, man),
+    )
+
+
+def _sides(family: str, index: int) -> dict[str, int]:
+    """Which side each trait is on: by design in the crowd, by chance beyond it."""
+    turn = np.random.default_rng(seed_of("sides", family, 0 if index < _CROWD else index))
+    flips = turn.choice([-1, 1], len(_TRAITS))
+    parity = [int(index & int(_CODES[name])).bit_count() % 2 for name in _TRAITS]
+    return {name: int(f * (1 - 2 * p)) for name, f, p in zip(_TRAITS, flips, parity, strict=True)}
+
+
+def _drawn_shape(draw: _Draw) -> Shape:
+    values = {}
+    for name, (least, most) in _RANGES.items():
+        values[name] = round((least + most) / 2 + (most - least) / 2 * draw.trait(name), 3)
+    return Shape(**values)
+
+
+def _drawn_colours(draw: _Draw, age: float) -> tuple[Triple, Triple]:
+    """Skin and hair, CIE Lab."""
+    half = len(_SKINS) // 2
+    tone = _SKINS[draw.rng.integers(half) + (half if draw.sides["dark"] > 0 else 0)]
+    shades = _FAIR_HAIR if tone[0] > 66 else _DARK_HAIR
+    hair: Triple = shades[draw.rng.integers(len(shades))]
+    if age > 0.6 and draw.rng.random() < 0.7:
+        hair = (float(draw.rng.uniform(45, 74)), 0.5, 3.0)
+    skin = np.add(tone, draw.rng.normal(0, (1.5, 1.0, 1.5))).round(1)
+    tinted = np.clip(
+        np.add(hair, draw.rng.normal(0, (1.5, 0.7, 1.2))), (7, -2, -2), (80, 30, 34)
+    ).round(1)
+    return (float(skin[0]), float(skin[1]), float(skin[2])), (
+        float(tinted[0]),
+        float(tinted[1]),
+        float(tinted[2]),
+    )
+
+
+def _drawn_paint(draw: _Draw, man: bool) -> dict[str, float]:
+    """Brows, lips and lids."""
+    thick = draw.trait("thick")
+    red = draw.trait("lip_red")
+    paint = {
+        "brow_thick": (10 + 4 * thick) if man else (6.5 + 3.5 * thick),
+        "brow_dark": 0.55 + 0.45 * draw.trait("brow_dark"),
+    }
+    if man:
+        return paint | {
+            "lip_red": 2 * red,
+            "brow_arch": draw.between(-1, 1.5),
+            "lashes": draw.between(0.35, 0.6),
+        }
+    paint |= {
+        "lip_red": 9 + 9 * red,
+        "lip_dark": max(red, 0) * draw.between(0, 0.8),
+        "shadow": draw.between(-0.3, 0.9),
+    }
+    return paint | {
+        "brow_arch": draw.between(0, 4),
+        "lashes": draw.between(0.5, 1),
+        "blush": draw.between(0, 0.6),
+    }
+
+
+def _drawn_cut(draw: _Draw, man: bool, dark: bool, age: float) -> Cut:
+    kinds = ["curly", "back", "bald"] if dark else ["parted", "back", "parted", "curly"]
+    style = str(draw.rng.choice(kinds))
+    if man:
+        length, top, side = draw.between(198, 220), draw.between(4, 34), draw.between(1, 12)
+        style = "bald" if draw.rng.random() < 0.1 + 0.2 * age else style
+    else:
+        style = "back" if style == "bald" else style
+        length = float(draw.rng.choice([215, 255, 290, 345, 400]))
+        top, side = draw.between(10, 46), draw.between(4, 36)
+    low = draw.trait("hairline")
+    hairline = round(128 + 20 * low - (8 * age if man else 0), 1)
+    fringe, sweep, curtain, part = 0.0, 0.0, 0.0, float(draw.rng.choice([-45, -25, 0, 25, 45]))
+    if style == "parted" and low > 0:
+        fringe, sweep = round(min(draw.between(8, 34), 166 - hairline), 1), draw.between(-14, 14)
+    elif style == "parted":
+        curtain = draw.between(0.2, 1) * (0.5 if man else 1)
+    elif style == "curly":
+        sweep = draw.between(-8, 8)
+    recess = draw.between(0, 26) if man and low < 0 else draw.between(0, 5)
+    return Cut(style, top, side, length, hairline, fringe, part, recess, round(curtain, 2), sweep)
+
+
+def _drawn_wall(draw: _Draw) -> RGB:
+    """A colour of little chroma, RGB 0..255."""
+    wall = np.clip(draw.rng.integers(60, 205) + draw.rng.integers(-24, 25, 3), 0, 255)
+    return int(wall[0]), int(wall[1]), int(wall[2])
