@@ -8,8 +8,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from datagen.vision.geometry import LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 from datagen.sources.rendering.astronaut import SIZE, base
+from datagen.vision.geometry import LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 
 # What a smile has moved, px of the base: back to rest.
 _REST = {61: (9, 10), 291: (-9, 11), 17: (0, 1), 0: (0, -1), 205: (4, 9), 425: (-4, 9)}

@@ -8,9 +8,9 @@ from functools import cache
 import cv2
 import numpy as np
 
-from datagen.vision.geometry import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.blank import filled
+from datagen.vision.geometry import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 
 _MIDDLE, _CROWN, _EAR = 254.0, 94.0, 228.0  # of the bare head: column, top row, row of the ears, px
 _SIDE = 100.0  # half the width of the bare head, px

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from datagen.core.seeds import seed_of
-from datagen.vision.geometry import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.blank import Blank, blank, filled, grain
 from datagen.sources.rendering.crowd import PEOPLE, donor, person
@@ -17,6 +16,7 @@ from datagen.sources.rendering.hair import beard, brows, hair
 from datagen.sources.rendering.person import Person
 from datagen.sources.rendering.relief import shading
 from datagen.sources.rendering.skull import BRIDGE, outline, warp
+from datagen.vision.geometry import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 __all__ = ["PEOPLE", "Look", "Person", "donor", "look_of", "person", "portrait"]
 
@@ -34,7 +34,9 @@ class Look:
 
 def portrait(person: Person) -> np.ndarray:
     """Head and shoulders from the front, at rest with the lips closed, RGB uint8 [512, 512, 3]."""
-    from datagen.sources.rendering.talking_head import at_rest  # which draws the looks of this module
+    from datagen.sources.rendering.talking_head import (
+        at_rest,  # which draws the looks of this module
+    )
 
     return at_rest(person)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datagen.vision.geometry import LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.blank import dense
+from datagen.vision.geometry import LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 
 BRIDGE = 6  # on the nose between the eyes, the still middle of the face
 _EYES = ((468, 105, -1), (473, 334, 1))  # iris, brow, side in the picture

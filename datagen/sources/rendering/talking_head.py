@@ -8,13 +8,13 @@ from dataclasses import fields
 import cv2
 import numpy as np
 
-from datagen.vision.geometry import OVAL, direction
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.eyes import Eye, iris_offset, millimetre
 from datagen.sources.rendering.motion import Motion
 from datagen.sources.rendering.mouth import Mouth
 from datagen.sources.rendering.people import Look, Person, look_of
 from datagen.sources.rendering.skull import outline
+from datagen.vision.geometry import OVAL, direction
 
 _STEP = 4  # px between the samples of the displacement field
 _DEPTH_GAIN = (

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.vision.geometry import angles, eye_openness, mouth_openness
-from datagen.vision.landmarks import FaceMesh
 from datagen.sources.rendering.astronaut import base
 from datagen.sources.rendering.eyes import iris_offset
 from datagen.sources.rendering.motion import HEAD_LIMITS, KINDS, Motion, motion
 from datagen.sources.rendering.people import PEOPLE, donor, look_of, person, portrait
-from datagen.sources.sample import Render, SampleSource
 from datagen.sources.rendering.talking_head import TalkingHead, rotation
+from datagen.sources.sample import Render, SampleSource
+from datagen.vision.geometry import angles, eye_openness, mouth_openness
+from datagen.vision.landmarks import FaceMesh
 
 CURVES = [field.name for field in dataclasses.fields(Motion) if field.name != "fps"]
 
@@ -63,7 +63,9 @@ def test_plan_covers_people_and_motions():
 
 
 def test_plan_depends_on_its_seed_alone():
-    first, again, other = (list(SampleSource(4, 2, (1.0, 2.0), seed=seed).plan()) for seed in (0, 0, 1))
+    first, again, other = (
+        list(SampleSource(4, 2, (1.0, 2.0), seed=seed).plan()) for seed in (0, 0, 1)
+    )
     assert first == again
     assert all(a.source["seed"] != b.source["seed"] for a, b in zip(first, other, strict=True))
 
