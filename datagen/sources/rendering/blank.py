@@ -12,8 +12,8 @@ from datagen.sources.rendering.astronaut import SIZE, base
 from datagen.vision.geometry import LEFT_BROW, LEFT_EYE, OUTER_LIPS, OVAL, RIGHT_BROW, RIGHT_EYE
 
 # What a smile has moved, px of the base: back to rest.
-_REST = {61: (9, 10), 291: (-9, 11), 17: (0, 1), 0: (0, -1), 205: (4, 9), 425: (-4, 9)}
-_REST |= {50: (1, 5), 280: (-1, 5), 129: (2, 1), 358: (-2, 1), 57: (7, 10), 287: (-7, 11)}
+_REST = {61: (9, 13), 291: (-9, 14), 17: (0, 1), 0: (0, -1), 205: (4, 9), 425: (-4, 9)}
+_REST |= {50: (1, 5), 280: (-1, 5), 129: (2, 1), 358: (-2, 1), 57: (7, 12), 287: (-7, 13)}
 _STILL = [2, 1, 4, 6, 168, 152, 148, 377, 176, 400, 172, 397, 132, 361, 33, 133, 263, 362, 145, 374]
 _STILL += [105, 334, 234, 454, 10, 18, 200, 13, 14, 187, 411]
 _FOLD = ([129, 203, 206, 216, 212], [358, 423, 426, 436, 432])  # from the nose to beside the mouth

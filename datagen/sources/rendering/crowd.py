@@ -11,6 +11,7 @@ from datagen.sources.rendering.hair import Cut
 from datagen.sources.rendering.person import RGB, Person, Triple
 from datagen.sources.rendering.relief import Relief
 from datagen.sources.rendering.skull import Shape
+from datagen.sources.rendering.spectacles import Spectacles
 
 PEOPLE = (
     Person(
@@ -228,6 +229,8 @@ _IRISES = (
     (112, 138, 108),
     (142, 152, 158),
 )
+_FRAMES = ((24, 22, 22), (70, 42, 26), (120, 36, 34), (150, 132, 90), (40, 52, 84), (120, 120, 124))
+_WEARERS = 0.3  # share of people with spectacles
 
 
 def person(index: int) -> Person:
@@ -254,16 +257,16 @@ _RANGES = {  # from the least to the most; the base is slight in nose, lips and 
     "mouth_drop": (-0.04, 0.065),
     "lips": (-0.3, 0.8),
     "brows": (-0.28, 0.17),
-    "brow_tilt": (-3.0, 6.0),
+    "brow_tilt": (-4.0, 3.5),
     "eyes": (-0.075, 0.075),
     "eye_size": (-0.14, 0.14),
     "eye_open": (-0.18, 0.14),
     "eye_tilt": (-4.0, 5.0),
     "brow_gap": (-0.05, 0.05),
     "nose_tip": (-0.025, 0.03),
-    "crook": (-0.02, 0.02),
-    "uneven": (-0.05, 0.05),
-    "skew": (-0.03, 0.03),
+    "crook": (-0.013, 0.013),
+    "uneven": (-0.03, 0.03),
+    "skew": (-0.018, 0.018),
 }
 # What goes together in nature, in halves of a range: men against women, old against young,
 # dark skin against light.
@@ -316,11 +319,6 @@ _TRAITS = (
     "lid",
     "hairline",
 )
-_CROWD = 64  # people of a family who differ by design, each from each in about half of the traits
-# A trait's side in a person is the parity of the bits that its code and the person's number share.
-_CODES = dict(
-    zip(_TRAITS, np.random.default_rng(22447).permutation(np.arange(1, _CROWD)), strict=False)
-)
 
 
 @dataclass(frozen=True)
@@ -329,6 +327,12 @@ class _Draw:
 
     rng: np.random.Generator
     sides: dict[str, int]  # -1 or 1 for each trait
+
+    @staticmethod
+    def of(rng: np.random.Generator) -> _Draw:
+        return _Draw(
+            rng, dict(zip(_TRAITS, rng.choice([-1, 1], len(_TRAITS)).tolist(), strict=True))
+        )
 
     def trait(self, name: str) -> float:
         """Clearly to one side, in -1..-0.7 or 0.7..1, moved by what goes together with it."""
@@ -342,7 +346,7 @@ class _Draw:
 
 def _drawn(family: str, index: int) -> Person:
     """Number `index` of a family of people that no other family shares."""
-    draw = _Draw(np.random.default_rng(seed_of(family, index)), _sides(family, index))
+    draw = _Draw.of(np.random.default_rng(seed_of(family, index)))
     man, age = draw.sides["man"] > 0, max(draw.trait("age"), 0.0)
     skin, hair = _drawn_colours(draw, age)
     bearded = man and draw.sides["beard"] > 0
@@ -361,10 +365,12 @@ def _drawn(family: str, index: int) -> Person:
         crease=draw.between(4, 11),
         crease_dark=draw.between(0, 1),
         lid=round(0.07 + 0.09 * draw.trait("lid"), 2),
+        elder=draw.between(0.35, 1) if age > 0 and draw.rng.random() < 0.8 else 0.0,
+        spectacles=_drawn_spectacles(draw),
         rough=round(1 + 0.25 * draw.trait("rough") + 0.1 * age, 2),
         light=round(draw.trait("light"), 2),
-        lamp=(draw.between(-0.22, 0.22), draw.between(-0.2, 0.16)),
-        tint=(draw.between(-3, 3), draw.between(-6, 6)),
+        lamp=(draw.between(-0.3, 0.3), draw.between(-0.25, 0.2)),
+        tint=(draw.between(-4, 4), draw.between(-8, 8)),
         relief=Relief(**{name: round(draw.trait(name), 2) for name in _PARTS}),
         iris=_IRISES[draw.rng.integers(3) + (3 if draw.sides["iris"] > 0 and skin[0] > 55 else 0)],
         background=_drawn_wall(draw),
@@ -372,12 +378,18 @@ def _drawn(family: str, index: int) -> Person:
     )
 
 
-def _sides(family: str, index: int) -> dict[str, int]:
-    """Which side each trait is on: by design in the crowd, by chance beyond it."""
-    turn = np.random.default_rng(seed_of("sides", family, 0 if index < _CROWD else index))
-    flips = turn.choice([-1, 1], len(_TRAITS))
-    parity = [int(index & int(_CODES[name])).bit_count() % 2 for name in _TRAITS]
-    return {name: int(f * (1 - 2 * p)) for name, f, p in zip(_TRAITS, flips, parity, strict=True)}
+def _drawn_spectacles(draw: _Draw) -> Spectacles:
+    """None for most, else frames of any form."""
+    if draw.rng.random() > _WEARERS:
+        return Spectacles()
+    return Spectacles(
+        thick=float(draw.rng.choice([2, 3, 4])),
+        wide=draw.between(34, 39),
+        high=draw.between(24, 31),
+        square=draw.between(2, 4.5),
+        wing=draw.between(0, 8) if draw.sides["man"] < 0 else 0.0,
+        colour=_FRAMES[draw.rng.integers(len(_FRAMES))],
+    )
 
 
 def _drawn_shape(draw: _Draw) -> Shape:

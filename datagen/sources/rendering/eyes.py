@@ -1,4 +1,6 @@
-"""An eye that looks and blinks: an eyeball drawn behind an opening, the skin of the lids drawn over it."""
+"""An eye that looks and blinks: an eyeball drawn behind an opening, the skin of the lids drawn over
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ IRIS_DISTANCE = 10.0  # mm from that centre forwards to the middle of the iris
 
 _CONTOURS = {"right": RIGHT_EYE, "left": LEFT_EYE}
 _IRISES = {"right": 468, "left": 473}
-_WIDE = 0.09  # the portrait smiles with narrowed eyes: share of the opening by which the upper lid is raised
+# the portrait smiles with narrowed eyes: share of the opening by which the upper lid is raised
+_WIDE = 0.09
 _LID, _BAG = 15.0, 10.0  # px above and below the opening over which the skin gives way
 
 
@@ -27,7 +30,9 @@ def millimetre(points: np.ndarray) -> float:
 
 
 def iris_offset(yaw: float, pitch: float, turn: np.ndarray) -> np.ndarray:
-    """Where the iris lies from the middle of the corners after the head's rotation `turn` [3, 3], mm [3]."""
+    """Where the iris lies from the middle of the corners after the head's rotation `turn` [3, 3],
+    mm [3].
+    """
     gaze = direction(np.deg2rad([yaw, pitch]))
     return turn @ (np.array([0, 0, CENTRE_DEPTH]) + IRIS_DISTANCE * gaze)
 
@@ -67,7 +72,9 @@ class Eye:
         self.ends = contour[[0, 8], 0]  # outer, inner
 
     def hole(self, height: int, width: int) -> np.ndarray:
-        """Mask uint8 of what the portrait shows between the lids, with the lashes; the skin is continued over it."""
+        """Mask uint8 of what the portrait shows between the lids, with the lashes; the skin is
+        continued over it.
+        """
         mask = np.zeros((height, width), np.uint8)
         between = (self.y > self.upper - 6) & (self.y < self.lower + 2.5)
         beside = np.abs(self.x - self.ends.mean()) < np.ptp(self.ends) / 2 + 6
@@ -77,10 +84,11 @@ class Eye:
     def draw(
         self, canvas: np.ndarray, skin: np.ndarray, iris: np.ndarray, blink: float, pitch: float
     ) -> None:
-        """Into `canvas` (like `skin`, uint8 RGB): iris at `iris` px from the corners' middle, lids at `blink` 0..1."""
-        drop = np.clip(
-            -0.02 * pitch - _WIDE + self.lid, -0.4, 0.3
-        )  # the lids follow a look up or down
+        """Into `canvas` (like `skin`, uint8 RGB): iris at `iris` px from the corners' middle, lids
+        at `blink` 0..1.
+        """
+        # the lids follow a look up or down
+        drop = np.clip(-0.02 * pitch - _WIDE + self.lid, -0.4, 0.3)
         gap = self.lower - self.upper
         lower = self.lower + gap * (0.06 - 0.012 * pitch - 0.15 * blink)
         upper = np.minimum(self.upper + gap * (1 - (1 - blink) * (1 - drop)), lower)
@@ -95,7 +103,9 @@ class Eye:
         canvas[self.window] = np.clip(eye, 0, 255).astype(np.uint8)
 
     def _source_rows(self, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        """Rows of the skin seen at each pixel: the lid is stretched from its fold, the bag under the eye likewise."""
+        """Rows of the skin seen at each pixel: the lid is stretched from its fold, the bag under
+        the eye likewise.
+        """
         top, bottom = self.upper - _LID, self.lower + _BAG
         lid = top + (self.y - top) * _LID / (upper - top)
         bag = bottom - (bottom - self.y) * _BAG / (bottom - lower)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datagen.sources.rendering.hair import Cut
 from datagen.sources.rendering.relief import Relief
 from datagen.sources.rendering.skull import Shape
+from datagen.sources.rendering.spectacles import Spectacles
 
 Triple = tuple[float, float, float]
 RGB = tuple[int, int, int]
@@ -43,5 +44,7 @@ class Person:
     tint: tuple[float, float] = (0.0, 0.0)  # of the lamp, added to Lab's a and b
     lip_dark: float = 0.0
     relief: Relief = field(default_factory=Relief)
+    elder: float = 0.0  # share of the second portrait's skin in the lower face
+    spectacles: Spectacles = field(default_factory=Spectacles)
     iris: RGB = (96, 62, 38)
     background: RGB = (150, 158, 168)

@@ -1,4 +1,6 @@
-"""A portrait that talks: expression drawn in the plane of the portrait, then the head turned in depth."""
+"""A portrait that talks: expression drawn in the portrait's plane, then the head turned in
+depth.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ import numpy as np
 
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.eyes import Eye, iris_offset, millimetre
+from datagen.sources.rendering.look import Look, look_of
 from datagen.sources.rendering.motion import Motion
 from datagen.sources.rendering.mouth import Mouth
-from datagen.sources.rendering.people import Look, Person, look_of
+from datagen.sources.rendering.person import Person
 from datagen.sources.rendering.skull import outline
 from datagen.vision.geometry import OVAL, direction
 
@@ -24,7 +27,7 @@ _ROUNDS = 8  # of the fixed-point search that inverts it
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Head -> camera [3, 3] of angles in degrees; the inverse of datagen.geometry.angles."""
+    """Head -> camera [3, 3] of angles in degrees; the inverse of datagen.vision.geometry.angles."""
     z = -direction(np.deg2rad([yaw, pitch]))
     x = np.array([np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll)), 0.0])
     x[2] = -(x @ z) / z[2]
@@ -83,7 +86,9 @@ class TalkingHead:
         return canvas
 
     def _in_portrait(self, offset: np.ndarray, place: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """The step in the portrait's plane that the turned head shows as `offset` px, near `place` [2]."""
+        """The step in the portrait's plane that the turned head shows as `offset` px, near `place`
+        [2].
+        """
         slope = self._slope(place)
         plane = turn[:2, :2] + np.outer(turn[:2, 2], slope)
         return np.linalg.solve(plane, offset[:2])
@@ -118,7 +123,9 @@ def at_rest(person: Person) -> np.ndarray:
 
 
 def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The skin of the lids in place of the eyes: the mean of what is round about, lashes left out."""
+    """The skin of the lids in place of the eyes: the mean of what is round about, lashes left
+    out.
+    """
     rgb = portrait.astype(np.float32)
     bright = cv2.GaussianBlur(rgb.mean(-1), (0, 0), 1) / 255
     weight = (1 - hole) * bright**4
@@ -138,7 +145,9 @@ def _upsampled(coarse: np.ndarray) -> np.ndarray:
 
 
 def _depth(look: Look) -> np.ndarray:
-    """Depth px [128, 128] at every fourth pixel: the face's points, the hair's outline as far back as the ears."""
+    """Depth px [128, 128] at every fourth pixel: the face's points, the hair's outline as far back
+    as the ears.
+    """
     from scipy.interpolate import RBFInterpolator
 
     points = look.points
