@@ -92,7 +92,9 @@ class Render(Stage):
         return {**clip.source, "look": asdict(person(clip.source["person"]))}
 
     def weights(self) -> dict[str, str]:
-        return {package: version(package) for package in ("mediapipe", "scikit-image", "matplotlib")}
+        return {
+            package: version(package) for package in ("mediapipe", "scikit-image", "matplotlib")
+        }
 
     def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         spec = clip.source
