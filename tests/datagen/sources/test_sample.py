@@ -142,7 +142,7 @@ def test_nobody_plays_twice():
 
 
 def test_a_recogniser_tells_people_apart():
-    """dlib's own bound for one and the same person is 0.6: these are all farther from each other."""
+    """Pairs of one person are below 0.6 for dlib; all of these are above."""
     dlib = pytest.importorskip("dlib")
     found = importlib.util.find_spec("face_recognition_models")
     if found is None or found.origin is None:
