@@ -22,9 +22,9 @@ from datagen.sources.rendering.people import person
 from datagen.sources.rendering.talking_head import TalkingHead
 
 RIGHTS = {
-    "license": "public domain (NASA)",
-    "source": "scikit-image data.astronaut",
-    "credit": "NASA, portrait of Eileen Collins",
+    "license": "public domain (NASA, US Navy)",
+    "source": "scikit-image data.astronaut, matplotlib grace_hopper.jpg",
+    "credit": "NASA, portrait of Eileen Collins; US Navy, portrait of Grace Hopper",
     "synthetic": True,
 }
 
@@ -85,14 +85,16 @@ class Render(Stage):
     """Draws a planned clip: its video, and as metrics the truth of every frame."""
 
     name: ClassVar[str] = "source"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encodes: ClassVar[bool] = True
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         return {**clip.source, "look": asdict(person(clip.source["person"]))}
 
     def weights(self) -> dict[str, str]:
-        return {package: version(package) for package in ("mediapipe", "scikit-image")}
+        return {
+            package: version(package) for package in ("mediapipe", "scikit-image", "matplotlib")
+        }
 
     def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         spec = clip.source

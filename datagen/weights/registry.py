@@ -300,6 +300,13 @@ WEIGHTS = (
         "public domain (NASA)",
         "datagen",
     ),
+    Weight(
+        "matplotlib",
+        "the US Navy's portrait in the sample",
+        "matplotlib",
+        "public domain (US Navy)",
+        "datagen",
+    ),
 )
 
 

@@ -40,8 +40,21 @@ def iris_offset(yaw: float, pitch: float, turn: np.ndarray) -> np.ndarray:
 class Eye:
     """One eye of a portrait; positions in px of the portrait."""
 
-    def __init__(self, points: np.ndarray, side: str, iris: tuple[int, int, int], light: float):
-        """`light` 0..1 is that of the face: the white of the eye is in the same shade."""
+    def __init__(
+        self,
+        points: np.ndarray,
+        side: str,
+        iris: tuple[int, int, int],
+        light: float,
+        lashes: float = 0.72,
+        lid: float = 0.0,
+    ):
+        """`light` 0..1 is that of the face: the white of the eye is in the same shade.
+
+        `lashes` 0..1 is their darkness, `lid` the share of the opening by which the upper lid
+        hangs lower than the portrait's.
+        """
+        self.lashes, self.lid = lashes, lid
         contour = points[_CONTOURS[side], :2]
         self.iris = np.array(iris, np.float32)
         self.white = np.array([226, 217, 212], np.float32) * (0.72 + 0.28 * light)
@@ -74,7 +87,8 @@ class Eye:
         """Into `canvas` (like `skin`, uint8 RGB): iris at `iris` px from the corners' middle, lids
         at `blink` 0..1.
         """
-        drop = np.clip(-0.02 * pitch - _WIDE, -0.4, 0.3)  # the lids follow a look up or down
+        # the lids follow a look up or down
+        drop = np.clip(-0.02 * pitch - _WIDE + self.lid, -0.4, 0.3)
         gap = self.lower - self.upper
         lower = self.lower + gap * (0.06 - 0.012 * pitch - 0.15 * blink)
         upper = np.minimum(self.upper + gap * (1 - (1 - blink) * (1 - drop)), lower)
@@ -126,7 +140,7 @@ class Eye:
         low, high = self.ends.min(), self.ends.max()
         along = np.clip((self.x - low + 2) / 5, 0, 1) * np.clip((high + 2 - self.x) / 5, 0, 1)
         return along * (
-            0.72 * np.exp(-(((self.y - upper + 0.6) / 1.5) ** 2))
+            self.lashes * np.exp(-(((self.y - upper + 0.6) / 1.5) ** 2))
             + 0.2 * np.exp(-((self.y - lower) ** 2))
         )
 

@@ -1,19 +1,22 @@
-"""A portrait that talks: expression drawn in the plane of the portrait, then the head turned in
+"""A portrait that talks: expression drawn in the portrait's plane, then the head turned in
 depth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import cv2
 import numpy as np
 
 from datagen.sources.rendering.astronaut import SIZE
 from datagen.sources.rendering.eyes import Eye, iris_offset, millimetre
+from datagen.sources.rendering.look import Look, look_of
 from datagen.sources.rendering.motion import Motion
 from datagen.sources.rendering.mouth import Mouth
-from datagen.sources.rendering.people import Look, Person, look_of, outline
+from datagen.sources.rendering.person import Person
+from datagen.sources.rendering.skull import outline
 from datagen.vision.geometry import OVAL, direction
 
 _STEP = 4  # px between the samples of the displacement field
@@ -39,9 +42,8 @@ class TalkingHead:
         look = look_of(person)
         points = look.points
         portrait = np.rint(look.rgb).astype(np.uint8)
-        self.eyes = [
-            Eye(points, side, person.iris, person.skin[0] / 80) for side in ("right", "left")
-        ]
+        drawn = (person.iris, person.skin[0] / 80, person.lashes, person.lid)
+        self.eyes = [Eye(points, side, *drawn) for side in ("right", "left")]
         self.mouth = Mouth(portrait, points)
         lids = np.maximum.reduce([eye.hole(SIZE, SIZE) for eye in self.eyes])
         self.skin = cv2.inpaint(
@@ -112,6 +114,12 @@ class TalkingHead:
             move = arm @ np.float32(turn[:2] - np.eye(3)[:2]).T + np.float32(shift)
             source = self.grid - here[..., 1:] * move
         return _upsampled(source - self.grid)
+
+
+def at_rest(person: Person) -> np.ndarray:
+    """A still of somebody who looks ahead and does nothing, RGB uint8 [512, 512, 3]."""
+    still = {curve.name: np.zeros(1) for curve in fields(Motion) if curve.name != "fps"}
+    return TalkingHead(person).render(Motion(25.0, **still), 0)
 
 
 def _lids(portrait: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def test_json_tells_where_a_sample_comes_from_and_what_was_measured(samples):
             told["frames"] / told["fps"], abs=0.04
         )
         assert (
-            told["rights"]["license"] == "public domain (NASA)"
+            told["rights"]["license"] == "public domain (NASA, US Navy)"
             and told["rights"]["synthetic"] is True
         )
         assert set(told["stages"]) == STAGES

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from datagen.media import video
 from datagen.sources.rendering.astronaut import base
 from datagen.sources.rendering.eyes import iris_offset
 from datagen.sources.rendering.motion import HEAD_LIMITS, KINDS, Motion, motion
-from datagen.sources.rendering.people import PEOPLE, look_of, person, portrait
+from datagen.sources.rendering.people import PEOPLE, donor, look_of, person, portrait
 from datagen.sources.rendering.talking_head import TalkingHead, rotation
 from datagen.sources.sample import Render, SampleSource
 from datagen.vision.geometry import angles, eye_openness, mouth_openness
 from datagen.vision.landmarks import FaceMesh
 
+# a recogniser takes none of these people for another of them
+APART = (8, 9, 11, 12, 15, 17, 18, 25, 27, 29, 30, 31, 34, 37, 38, 39, 44, 47, 48, 52)
 CURVES = [field.name for field in dataclasses.fields(Motion) if field.name != "fps"]
 
 
@@ -121,6 +125,53 @@ def test_people_differ():
             assert np.abs(small[i] - small[j]).mean() > 10
             apart = look_of(person(i)).points - look_of(person(j)).points
             assert np.abs(apart[:, :2]).max() > 5
+
+
+def test_drawn_people_have_little_in_common():
+    """Each differs clearly from each in many proportions."""
+    shapes = np.array([dataclasses.astuple(person(i).shape) for i in range(8, 56)])
+    apart = np.abs(shapes[:, None] - shapes[None]) / np.ptp(shapes, axis=0)
+    many = (apart > 0.3).sum(-1)[np.triu_indices(len(shapes), 1)]
+    assert many.min() >= 3 and many.mean() > 9
+
+
+def test_nobody_plays_twice():
+    everybody = [make(i) for make in (person, donor) for i in range(200)]
+    assert len({who.name for who in everybody}) == 400
+    assert len({dataclasses.replace(who, name="") for who in everybody}) == 400
+
+
+def test_a_recogniser_tells_people_apart():
+    """Pairs of one person are below 0.6 for dlib; all of these are above."""
+    dlib = pytest.importorskip("dlib")
+    found = importlib.util.find_spec("face_recognition_models")
+    if found is None or found.origin is None:
+        pytest.skip("face_recognition_models holds the recogniser's weights")
+    models = Path(found.origin).parent / "models"
+    faces = dlib.get_frontal_face_detector()
+    corners = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
+    weights = models / "dlib_face_recognition_resnet_model_v1.dat"
+    recogniser = dlib.face_recognition_model_v1(str(weights))
+
+    def described(who) -> np.ndarray:
+        picture = portrait(who)
+        (box, *_) = faces(picture)
+        return np.array(recogniser.compute_face_descriptor(picture, corners(picture, box)))
+
+    for group in ([person(i) for i in APART], [donor(i) for i in range(12)]):
+        told = np.stack([described(who) for who in group])
+        away = np.linalg.norm(told[:, None] - told[None], axis=-1)
+        assert away[np.triu_indices(len(told), 1)].min() > 0.6
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_donors_are_at_rest(index, mesh):
+    mesh.reset()
+    points = mesh(portrait(donor(index)))
+    assert points is not None and mouth_openness(points) < 0.05
+    corners, middle = points[[61, 291], 1].mean(), points[[13, 14], 1].mean()
+    width = points[291, 0] - points[61, 0]
+    assert abs(corners - middle) < 0.1 * width  # neither a smile nor a pout
 
 
 @pytest.mark.parametrize("index", [*range(8), 9])

@@ -187,7 +187,7 @@ def test_hugging_face_reads_the_head(folder):
     )
     assert info.download_size == sum(file.stat().st_size for file in folder.glob("*.tar"))
     assert set(info.features) == {*FIELDS, "__key__", "__url__"}
-    assert (data.license, data.license_name) == ("other", "public-domain-nasa")
+    assert (data.license, data.license_name) == ("other", "public-domain-nasa-us-navy")
     assert (data.task_categories, data.size_categories) == (["image-to-video"], ["n<1K"])
 
 
@@ -215,9 +215,9 @@ def test_made_up_people_need_no_consent(folder):
     assert "clips show real people" not in shown.text
     assert "Warning. The licence" not in shown.text
     assert shown.tables["clips licence"][0][1:] == [
-        "public domain (NASA)",
+        "public domain (NASA, US Navy)",
         "-",
-        "NASA, portrait of Eileen Collins",
-        "scikit-image data.astronaut",
+        "NASA, portrait of Eileen Collins; US Navy, portrait of Grace Hopper",
+        "scikit-image data.astronaut, matplotlib grace_hopper.jpg",
         "synthetic",
     ]
