@@ -6,48 +6,73 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from datagen.core import npz as arrays
-from datagen.core.errors import Reject
-from datagen.core.spread import evenly
-from datagen.engine.clip import Artifact, Clip
-from datagen.engine.provenance import mark
 from datagen.media import video
+from datagen.vision import mesh
+from datagen.core.errors import Reject
+from datagen.core.seeds import seed_of
+from datagen.engine.clip import Artifact, Clip
+from datagen.core.spread import evenly
+from datagen.vision.landmarks import FaceMesh
+from datagen.swap.donors import Donor
+from datagen.swap.search import Found, Recogniser, settled, somebody_else, stray
+from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
-from datagen.vision import mesh
-from datagen.vision.drift import drift, strongest_below, watched
-from datagen.vision.landmarks import FaceMesh
+from datagen.engine.provenance import mark
+from datagen.vision.identity import DlibDescriptor
 
-STRENGTHS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1)  # that are tried, of the outline's way
-TRIED_FRAMES = 8
+TRIED_FRAMES = 8  # whose face points are compared
+COMPARED = 2  # frames on which the recogniser is asked
+BUILDS = 3  # seeded heads that the recogniser is shown
+COVERED, MOST_COVERED = (
+    0.12,
+    0.3,
+)  # of a face, and of the frames tried, before which something may lie
+PAINTS = (1.0, 0.6, 0.3)  # opacities of the donor's skin that are tried
 
 
 @dataclass
 class LandmarkSwap(Swap):
-    """Swaps by a landmark mesh.
+    """Swaps by a landmark mesh: another build of the head, moved feature by feature, and the
+    donor's skin.
 
     `shape` and `colour` say how far the face's outline and the skin's colour go towards the
-    donor's; 0 is not at all. The outline goes less far, and the donor's features get more
-    transparent, where the face points would stray by more than `drift` interocular distances from
-    the target's.
+    donor's; 0 is not at all.
+    The build gets as strong as a recogniser needs to see somebody else: `identity` is the distance
+    of dlib's
+    descriptors. A clip is rejected where no build gets there, or where the face points would move
+    for themselves by
+    more than `drift` interocular distances.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
-    shape: float = 1.0
+    shape: float = 0.7
     colour: float = 0.85
-    drift: float = 0.0185  # `agree`'s figure lies up to 0.0015 above what a few frames say
+    identity: float = 0.65
+    drift: float = 0.02
+
+    def of_clip(self, clip: Clip) -> dict[str, Any]:
+        return {**super().of_clip(clip), "build": seed_of(self.seed, clip.key, "build")}
 
     def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}  # finds the donor's points and measures drift
+        return {  # find the donor's points, say whose face it is
+            "mediapipe": version("mediapipe"),
+            "face-recognition-models": version("face-recognition-models"),
+        }
 
     @cached_property
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
+
+    @cached_property
+    def _descriptor(self) -> DlibDescriptor:
+        return DlibDescriptor()
 
     def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         donor = self.donor(clip)
@@ -61,38 +86,83 @@ class LandmarkSwap(Swap):
             donor, np.median(mesh.frontal(points[known]), axis=0), self.shape, self.colour
         )
         shown = evenly(TRIED_FRAMES, np.flatnonzero(known))
-        metrics = self._temper(swapper, video.at_indices(source, shown), points[shown])
+        metrics = self._temper(
+            swapper,
+            self._builds(swapper, clip),
+            donor,
+            video.at_indices(source, shown),
+            points[shown],
+        )
         with video.Writer(path, fps, metadata=mark(self, "another face put in")) as writer:
             for rgb, face, is_known in zip(video.frames(source), points, known, strict=True):
                 writer.write(swapper(rgb, face) if is_known else rgb)
         return Artifact(path, {"donor": donor.name, **metrics})
 
+    def _builds(self, swapper: Swapper, clip: Clip) -> list[Skull]:
+        return swapper.builds(self.of_clip(clip)["build"], BUILDS)
+
     def _temper(
-        self, swapper: Swapper, pictures: np.ndarray, points: np.ndarray
+        self,
+        swapper: Swapper,
+        skulls: list[Skull],
+        donor: Donor,
+        pictures: np.ndarray,
+        points: np.ndarray,
     ) -> dict[str, float]:
-        """Make the swapper as strong as `drift` allows on these frames; what it then does to
-        them.
+        """Make the swapper somebody else, no more than it takes, with the target's motion.
+
+        What it does to these frames. Raises Reject("face_covered" | "swap_same_person" |
+        "swap_moved").
         """
-        swapped: dict[float, list[np.ndarray]] = {}
-        own = watched(self._mesh, pictures)
+        own = settled(self._mesh, pictures)
+        swapper.learn(pictures, points)
+        covered = np.mean(
+            [swapper.covered(*frame) > COVERED for frame in zip(pictures, points, strict=True)]
+        )
+        if covered > MOST_COVERED:
+            raise Reject(
+                "face_covered",
+                f"something lies before the face in {covered:.0%} of the frames looked at",
+            )
+        shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
+        apart = Recogniser(self._descriptor, pictures[shown], points[shown])
+        theirs = self._descriptor.describe(donor.rgb, donor.points)
+        strays = None
+        for found in somebody_else(swapper, skulls, self.identity, apart, theirs):
+            for swapper.paint in PAINTS:
+                swapped = [swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)]
+                strays = stray(own, settled(self._mesh, swapped))
+                if strays <= self.drift:
+                    return self._told(swapper, found, strays, pictures, swapped, points)
+            swapper.paint = PAINTS[0]
+        if strays is None:
+            raise Reject(
+                "swap_same_person",
+                f"of {len(skulls)} builds none is {self.identity} from the target",
+            )
+        raise Reject(
+            "swap_moved", f"the face points stray by {strays:.3f}, at most {self.drift} is allowed"
+        )
 
-        def drift_of(strength: float) -> float:
-            swapper.shape, swapper.paint = self.shape * strength, strength**0.5
-            swapped[strength] = [
-                swapper(rgb, face) for rgb, face in zip(pictures, points, strict=True)
-            ]
-            return drift(self._mesh, swapped[strength], own)
-
-        strength, found = strongest_below(self.drift, STRENGTHS, drift_of)
-        swapper.shape, swapper.paint = self.shape * strength, strength**0.5
-        changes = [
-            swapper.change(*frame)
-            for frame in zip(pictures, swapped[strength], points, strict=True)
-        ]
+    def _told(
+        self,
+        swapper: Swapper,
+        found: Found,
+        strays: float,
+        pictures: np.ndarray,
+        swapped: list[np.ndarray],
+        points: np.ndarray,
+    ) -> dict[str, float]:
+        changes = [swapper.change(*frame) for frame in zip(pictures, swapped, points, strict=True)]
         outline, colour = np.mean(changes, axis=0).round(4).tolist()
         taken = {
-            "shape": round(swapper.shape, 3),
-            "paint": round(swapper.paint, 3),
-            "drift": round(found, 4),
+            "build": round(found.strength, 3),
+            "paint": swapper.paint,
+            "drift": round(strays, 4),
         }
-        return {**taken, "shape_change": outline, "colour_change": colour}
+        return {
+            **taken,
+            "identity": round(found.distance, 4),
+            "shape_change": outline,
+            "colour_change": colour,
+        }

@@ -1,24 +1,28 @@
 """One donor's face on one target's motion, frame by frame, without weights.
 
-The outline of the face is moved towards the donor's (with its surroundings, smoothly), the donor's
-features are drawn on the face points in the light of the target, and other skin takes the donor's
-colour. Eye openings, lips and mouth, hair and upper forehead stay the target's. Colours are LAB
-uint8 inside.
+The outline of the face is moved towards the donor's (with its surroundings, smoothly), and whole
+features with the
+`Skull`; the donor's skin is drawn on the face points in the light of the target, and other skin
+takes the donor's
+colour. Eye openings, brows, lips and mouth, hair and upper forehead stay the target's, but for
+their place and colour.
+Colours are LAB uint8 inside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from datagen.swap.donors import Donor, face_at_size
 from datagen.vision import geometry as g
 from datagen.vision import mesh
+from datagen.swap.area import filled, skin_area, sockets
+from datagen.swap.donors import Donor, face_at_size
+from datagen.swap.skull import Skull, evened, most_different
+from datagen.swap.warp import warp
 
-FIELD = 16  # px of a cell of the grid of displacements
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
 OUTLINE_MOVE = (
@@ -39,6 +43,12 @@ SPREAD = np.array(
 BROW, MOUTH, CHIN = 9, 17, 152  # on the middle line: amid the brows, below the lower lip, lowest
 BROWS = g.RIGHT_BROW + g.LEFT_BROW
 LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
+OVER_BROWS = [[104, 69, 108], [333, 299, 337]]  # on the forehead
+FOLDS = [203, 206, 216, 423, 426, 436]  # from the nose to the corners of the mouth, deep in a smile
+SOCKET = 0.85  # how sure it is that what surrounds an eye is skin
+ODD = np.array([30, 9, 9], np.float32)  # LAB steps by which skin may look otherwise for a moment
+MOST_CHROMA = 13.0  # LAB steps that the colour may go
+COLOURLESS = 3.0, 8.0  # chroma below which a face has no colour, and above which it has
 NOSTRILS = [
     2,
     97,
@@ -58,6 +68,7 @@ class Swapper:
         neutral: np.ndarray | None = None,
         shape: float = 1.0,
         colour: float = 0.85,
+        skull: Skull | None = None,
     ):
         self.shape, self.colour = shape, colour
         self.paint = 1.0  # opacity of the donor's features
@@ -74,22 +85,95 @@ class Swapper:
         self.like = np.maximum(like, self.gap < 0.1)
         self.detail = self._detail(lab, points, tones)
         self.masks, self.limit = self._masks()
+        self.neutral = None if neutral is None else mesh.closed(mesh.frontal(neutral))
         self.apart = None if neutral is None else self._apart(neutral)
+        self.skull = skull
+        self.usual: np.ndarray | None = None
+
+    def learn(self, pictures: np.ndarray, points: np.ndarray) -> None:
+        """What the target's skin usually looks like, from a few RGB uint8 frames and their points
+        [N, 478, 3] px: what
+        looks otherwise for a moment, a hand or a subtitle, is not painted over.
+        """
+        seen = []
+        for rgb, face in zip(pictures, points, strict=True):
+            tones = _tones(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), face[: mesh.SURFACE])
+            seen.append(tones - np.median(tones[self.skin], 0))
+        self.usual = np.median(seen, 0)
+
+    def covered(self, rgb: np.ndarray, points: np.ndarray) -> float:
+        """The share of the face, in a target's frame, before which something lies that is not there
+        usually.
+        """
+        return float(np.mean(self._covered(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), points)))
+
+    def _covered(self, lab: np.ndarray, points: np.ndarray) -> np.ndarray | float:
+        """How likely something lies before the face at each of the 468 points, 0..1."""
+        if self.usual is None:
+            return 0.0
+        tones = _tones(lab, points[: mesh.SURFACE])
+        odd = np.abs(tones - np.median(tones[self.skin], 0) - self.usual) / ODD
+        return evened(_ramp(odd.max(1), 1, 2))
+
+    @property
+    def skull(self) -> Skull | None:
+        """The other build that the target's head gets."""
+        return self._skull
+
+    @skull.setter
+    def skull(self, skull: Skull | None) -> None:
+        self._skull = skull
+        neutral = self.neutral
+        self._shifts = None if skull is None or neutral is None else skull.moves(neutral)
+
+    def builds(self, seed: int, count: int) -> list[Skull]:
+        """Other builds for the target's head, the most different first: towards the donor's, and by
+        the seed.
+        """
+        assert self.neutral is not None
+        return most_different(self.neutral, self.frontal, seed, count)
 
     def __call__(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         """RGB uint8 [H, W, 3] frame and its points float32 [478, 3] px -> RGB uint8 [H, W, 3]."""
-        warped, points = self._reshape(rgb, points)
-        lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+        x0, y0, x1, y1 = _surroundings(points, rgb.shape)
+        swapped = rgb.copy()
+        part, near = (
+            np.ascontiguousarray(rgb[y0:y1, x0:x1]),
+            points - np.array([x0, y0, 0], np.float32),
+        )
+        swapped[y0:y1, x0:x1] = self._of_part(part, near)
+        return swapped
+
+    def _of_part(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         facing = mesh.facing(points, mesh.triangles())
+        warped, points = warp(rgb, points, self._all_moves(points), facing)
+        lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+        bare = 1 - self._covered(lab, points)
         lab, likely = self._recolour(lab, points, facing)
-        return cv2.cvtColor(self._paint(lab, likely, points, facing), cv2.COLOR_LAB2RGB)
+        if self.paint:
+            lab = self._paint(lab, likely, points, facing, bare)
+        return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+    def placed(self, points: np.ndarray) -> np.ndarray:
+        """Where the points [478, 3] px of a target's frame lie in the twin's."""
+        moved = points.copy()
+        moved[:, :2] += self._all_moves(points)
+        return moved
 
     def moves(self, points: np.ndarray) -> np.ndarray:
-        """How far each of the 468 points goes towards the donor's place, px [468, 2]: 0 at eyes,
-        brows and lips.
+        """How far each of the 468 points goes towards its new place, px [468, 2]; without a skull 0
+        at eyes, brows and
+        lips.
         """
+        return self._all_moves(points)[: mesh.SURFACE]
+
+    def _all_moves(self, points: np.ndarray) -> np.ndarray:
+        """Those of all points, px [478, 2]."""
         apart = self._apart(points) if self.apart is None else self.apart
-        return self.shape * (apart @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
+        shifts = np.zeros((g.POINTS, 2)) if self._shifts is None else self._shifts.copy()
+        shifts[: mesh.SURFACE] += self.shape * apart
+        moves: np.ndarray = (shifts @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
+        return moves
 
     def change(
         self, before: np.ndarray, after: np.ndarray, points: np.ndarray
@@ -125,10 +209,9 @@ class Swapper:
         alpha *= 1 - 0.8 * self._close(NOSTRILS, 0.12)
         alpha *= 1 - 0.8 * self._close(g.OUTER_LIPS, 0.05)
         trust = _ramp(mesh.depth(), 2, 4) * (1 - _ramp(self._above(), 0.0, 0.12))
-        marked = self._close(BROWS, 0.06)[:, None]
-        limit = marked * np.array([80, 30, 30], np.float32) + (1 - marked) * np.array(
-            [22, 8, 8], np.float32
-        )
+        alpha *= 1 - self._close(BROWS, 0.07)  # the target's own, that frown
+        alpha *= 1 - 0.85 * self._close(FOLDS, 0.1)
+        limit = np.tile(np.array([22, 8, 8], np.float32), (mesh.SURFACE, 1))
         limit *= 1 - 0.65 * self._close(g.OUTER_LIPS, 0.2)[:, None]  # folds of a smile
         return np.stack([alpha, trust], 1), limit
 
@@ -166,22 +249,6 @@ class Swapper:
         outline = np.linalg.norm(apart[g.OVAL], axis=1).mean()
         return apart * min(1.4, OUTLINE_MOVE / max(float(outline), 1e-6))
 
-    def _reshape(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The frame and its points with the outline of the face moved towards the donor's."""
-        moves = self.moves(points)
-        height, width = rgb.shape[:2]
-        field = _spread_out(
-            points[: mesh.SURFACE, :2] + moves, moves, float(g.interocular(points)), (height, width)
-        )
-        moved = points.copy()
-        moved[:, :2] += mesh.sample(field, (points + 0.5) / FIELD - 0.5)
-        where = (
-            _pixels(height, width) - cv2.resize(field, None, fx=FIELD, fy=FIELD)[:height, :width]
-        )
-        return cv2.remap(
-            rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        ), moved
-
     def _recolour(
         self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -191,33 +258,69 @@ class Swapper:
         seen = _tones(lab, points[self.skin])[facing[self.skin] > 0.2]
         mean, spread = np.median(seen, 0), seen.std(0)
         half = _half(lab)
-        likely = _likeness(half, mean)
+        likely = _likeness(half, mean) * skin_area(points / 2, half.shape[:2])
+        around_eyes = sockets(points / 2, half.shape[:2])
+        likely = np.maximum(
+            likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely))
+        )  # also in shadow
         gain = (
             self.colour
             * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1)
             * np.array([0, 1, 1], np.float32)
         )
-        offset = self.colour * TONE * (self.tone - mean) - gain * mean
+        offset = self.colour * TONE * _towards(self.tone, mean) - gain * mean
+        coloured = _ramp(np.minimum(_chroma(mean), _chroma(self.tone)), *COLOURLESS)
+        takes = np.array([1, coloured, coloured], np.float32)  # what is grey stays grey
+        gain, offset = gain * takes, offset * takes
         change = cv2.transform(
             half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32)
         )
         outside_eyes = 1 - _inside(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
-        change *= _spread(likely * _near(points, likely.shape) * outside_eyes)
+        change *= _spread(likely * outside_eyes)
         red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
-        towards = self.colour * TONE * (self.lips - np.median(_tones(lab, points[LIPS]), 0))
+        towards = (
+            takes
+            * self.colour
+            * TONE
+            * _towards(self.lips, np.median(_tones(lab, points[LIPS]), 0))
+        )
         change += cv2.transform(red, towards[:, None]) - change * _spread(red)
+        self._darken_brows(change, half, points)
         change = cv2.resize(change, lab.shape[1::-1])
         return cv2.add(lab, change, dtype=cv2.CV_8U), likely
 
+    def _darken_brows(self, change: np.ndarray, half: np.ndarray, points: np.ndarray) -> None:
+        """Makes hair of the brows darker or lighter, by the skull's share of what sets it off from
+        the skin.
+        """
+        if self._skull is None or not self._skull.brow_dark:
+            return
+        skin = (
+            _tones(half, points[np.newaxis, OVER_BROWS].reshape(-1, 3) / 2)[:, 0]
+            .reshape(2, -1)
+            .mean(1)
+        )
+        for light, ring in zip(skin, (g.RIGHT_BROW, g.LEFT_BROW), strict=True):
+            where = filled(points / 2, [ring], half.shape[:2], 0.04)
+            darker = np.minimum(half[..., 0] - np.float32(light) + 4, 0)
+            change[..., 0] += self._skull.brow_dark * where * darker
+
     def _paint(
-        self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray
+        self,
+        lab: np.ndarray,
+        likely: np.ndarray,
+        points: np.ndarray,
+        facing: np.ndarray,
+        bare: np.ndarray | float,
     ) -> np.ndarray:
-        """The frame with the donor's detail drawn on the face, lit like the target."""
+        """The frame with the donor's detail drawn on the face where it is `bare`, lit like the
+        target.
+        """
         level = int(
             np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1)
         )
         source = (self.source + 0.5) / 2**level - 0.5
-        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3), np.ones_like(facing)], 1)
+        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3) * bare, np.ones_like(facing)], 1)
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
         detail = cv2.remap(
@@ -261,22 +364,19 @@ def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.stack([donor[:, 0] * (ends[1] - ends[0] + lower) / (chin - brow), y], axis=1)
 
 
-def _spread_out(
-    centres: np.ndarray, moves: np.ndarray, eyes: float, size: tuple[int, int]
-) -> np.ndarray:
-    """Moves [468, 2] at centres px as one smooth field, px [H / FIELD, W / FIELD, 2], fading away
-    from the face.
+def _surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """What of a frame may change: the head and the neck, a box x0, y0, x1, y1 px of whole even
+    numbers.
     """
-    centres, moves = centres[::4] / eyes, moves[::4]
-    rows, columns = -(-size[0] // FIELD), -(-size[1] // FIELD)
-    y, x = ((FIELD * np.arange(n) + (FIELD - 1) / 2)[:, None] / eyes for n in (rows, columns))
-    field = np.zeros((rows, columns, 2))
-    total = np.full((rows, columns), 0.015)
-    for width, share in ((0.16, 1.0), (0.45, 0.02)):
-        down, across = _gauss(y - centres[:, 1], width) * share, _gauss(x - centres[:, 0], width)
-        total += down @ across.T
-        field += np.stack([(down * move) @ across.T for move in moves.T], axis=-1)
-    return (field / total[..., None]).astype(np.float32)
+    eyes = float(g.interocular(points))
+    low, high = np.split(g.box(points), 2)
+    low, high = low - np.array([0.7, 0.6]) * eyes, high + np.array([0.7, 1.3]) * eyes
+    limit = np.array(shape[1::-1])
+    x0, y0 = (2 * np.floor(np.clip(low, 0, limit - 32) / 2).astype(int)).tolist()
+    x1, y1 = np.maximum(
+        np.minimum(limit, (2 * np.ceil(high / 2)).astype(int)), [x0 + 32, y0 + 32]
+    ).tolist()
+    return x0, y0, x1, y1
 
 
 def _likeness(lab: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -284,15 +384,6 @@ def _likeness(lab: np.ndarray, mean: np.ndarray) -> np.ndarray:
     table = -0.5 * ((np.arange(256)[:, None] - mean) / SPREAD) ** 2
     odd = cv2.transform(cv2.LUT(lab, table[None].astype(np.float32)), np.ones((1, 3), np.float32))
     return cv2.blur(np.clip(2.2 * cv2.exp(odd) - 0.1, 0, 1), (5, 5))
-
-
-def _near(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """1 at the face, fading over ears and neck: float32 [H / 2, W / 2]."""
-    x, y = points[:, :2].mean(0) / 2
-    eyes = float(g.interocular(points)) / 2
-    across = np.exp(-(((np.arange(size[1]) - x) / (2.4 * eyes)) ** 4))
-    down = np.exp(-(((np.arange(size[0]) - y - 0.5 * eyes) / (3.2 * eyes)) ** 4))
-    return np.outer(down, across).astype(np.float32)
 
 
 def _inside(
@@ -313,6 +404,23 @@ def _inside(
     return cv2.GaussianBlur(mask, (0, 0), 0.03 * eyes).astype(np.float32) / 255
 
 
+def _towards(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """From one's own LAB colour to the donor's, as it would look in one's own light: in the dark
+    all is paler.
+    """
+    lightness = own[0] + TONE[0] * (donor[0] - own[0])
+    paler = np.clip(lightness / max(float(donor[0]), 1), 0.4, 1)
+    wanted = np.concatenate([donor[:1], 128 + paler * (donor[1:] - 128)])
+    apart = wanted - own
+    apart[1:] *= MOST_CHROMA / max(MOST_CHROMA, float(np.hypot(*apart[1:])))
+    return apart.astype(np.float32)
+
+
+def _chroma(lab: np.ndarray) -> float:
+    """Of an 8-bit LAB colour."""
+    return float(np.hypot(lab[1] - 128, lab[2] - 128))
+
+
 def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Mean colours float32 [N, 3] of the surroundings, CELL px wide, of points [N, 2+] px."""
     coarse = cv2.resize(lab, None, fx=1 / mesh.CELL, fy=1 / mesh.CELL, interpolation=cv2.INTER_AREA)
@@ -320,9 +428,7 @@ def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _spread(plane: np.ndarray) -> np.ndarray:
-    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of
-    three.
-    """
+    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of 3."""
     return cv2.merge([plane, plane, plane])
 
 
@@ -341,15 +447,5 @@ def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def _distances(points: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """From each of the points [N, 3] to those with these indices, as seen from the front: [N,
-    M].
-    """
+    """From each of the points [N, 3] to those with these indices, seen from the front: [N, M]."""
     return np.linalg.norm(points[:, None, :2] - points[None, indices, :2], axis=-1)
-
-
-@lru_cache(maxsize=4)
-def _pixels(height: int, width: int) -> np.ndarray:
-    """(x, y) of every pixel, float32 [H, W, 2]."""
-    return np.dstack(
-        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    )
