@@ -13,21 +13,21 @@ import cv2
 import numpy as np
 
 from datagen.core import npz as arrays
-from datagen.media import video
-from datagen.vision import mesh
 from datagen.core.errors import Reject
 from datagen.core.seeds import seed_of
-from datagen.engine.clip import Artifact, Clip
 from datagen.core.spread import evenly
-from datagen.vision.landmarks import FaceMesh
+from datagen.engine.clip import Artifact, Clip
+from datagen.engine.provenance import mark
 from datagen.engine.stage import Stage
+from datagen.media import video
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
 from datagen.style.sitter import Sitter
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose
 from datagen.swap.search import Found, Recogniser, settled, stray
-from datagen.engine.provenance import mark
+from datagen.vision import mesh
 from datagen.vision.identity import DlibDescriptor
+from datagen.vision.landmarks import FaceMesh
 
 TRIED_FRAMES = 8
 COMPARED = 2  # frames on which the recogniser is asked

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datagen.vision import mesh
 from datagen.swap.donors import Donor
 from datagen.swap.search import Found, Recogniser, somebody_else
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
+from datagen.vision import mesh
 
 SHAPE, COLOUR = 0.7, 0.85  # of the donor's outline and colour
 Draw = Callable[[np.ndarray], np.ndarray]  # RGB uint8 [H, W, 3] -> the same, drawn

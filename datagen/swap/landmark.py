@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datagen.core import npz as arrays
-from datagen.media import video
-from datagen.vision import mesh
 from datagen.core.errors import Reject
 from datagen.core.seeds import seed_of
-from datagen.engine.clip import Artifact, Clip
 from datagen.core.spread import evenly
-from datagen.vision.landmarks import FaceMesh
+from datagen.engine.clip import Artifact, Clip
+from datagen.engine.provenance import mark
+from datagen.media import video
 from datagen.swap.donors import Donor
 from datagen.swap.search import Found, Recogniser, settled, somebody_else, stray
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
-from datagen.engine.provenance import mark
+from datagen.vision import mesh
 from datagen.vision.identity import DlibDescriptor
+from datagen.vision.landmarks import FaceMesh
 
 TRIED_FRAMES = 8  # whose face points are compared
 COMPARED = 2  # frames on which the recogniser is asked

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from datagen.swap.skull import Skull
 from datagen.vision import geometry as g
 from datagen.vision.drift import EYES, LIPS, watched
-from datagen.vision.landmarks import FaceMesh
-from datagen.swap.skull import Skull
 from datagen.vision.identity import DlibDescriptor, distance
+from datagen.vision.landmarks import FaceMesh
 
 WEAKEST, STRONGEST = 0.7, 1.5  # times the seeded build
 TRIES = 4  # of strengths for one build

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from datagen.vision import geometry as g
-from datagen.vision import mesh
 from datagen.swap.area import filled, skin_area, sockets
 from datagen.swap.donors import Donor, face_at_size
 from datagen.swap.skull import Skull, evened, most_different
 from datagen.swap.warp import warp
+from datagen.vision import geometry as g
+from datagen.vision import mesh
 
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move

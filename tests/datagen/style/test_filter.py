@@ -1,4 +1,6 @@
-"""Drawings of a synthetic face whose gaze, mouth and noise are known: expression stays readable, noise does not."""
+"""Drawings of a synthetic face whose gaze, mouth and noise are known: expression stays readable,
+noise does not.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,6 @@ import pytest
 
 from datagen.engine.clip import Artifact, Clip
 from datagen.media import video
-from datagen.vision.faces import Faces
-from datagen.vision.landmarks import FaceMesh
 from datagen.sources.rendering.people import person, portrait
 from datagen.style import filter as style
 from datagen.style.drawing import flow, lines, soft_levels
@@ -20,13 +20,17 @@ from datagen.style.filter import FilterStyle
 from datagen.style.light import SKIN as SKIN_TONE
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
+from datagen.vision.faces import Faces
+from datagen.vision.landmarks import FaceMesh
 
 cv2.setNumThreads(1)
 SKIN, DARK, LIP, EYE = (205, 160, 140), (45, 35, 30), (160, 70, 75), (225, 225, 225)
 
 
 def face(gaze: int = 0, mouth: int = 4, noise: int = 0, size: int = 256) -> np.ndarray:
-    """RGB uint8 [size, size, 3]: irises `gaze` px right of the middle, mouth `mouth` px open, camera noise."""
+    """RGB uint8 [size, size, 3]: irises `gaze` px right of the middle, mouth `mouth` px open,
+    camera noise.
+    """
     rgb = np.full((size, size, 3), (120, 140, 150), np.uint8)
     cv2.ellipse(rgb, (128, 132), (84, 108), 0, 0, 360, SKIN, -1, cv2.LINE_AA)
     for x in (92, 164):
@@ -52,7 +56,9 @@ def clip_of(path: Path, frames: list[np.ndarray], key: str = "clip") -> Clip:
             writer.write(rgb)
     found = Faces.of([None] * len(frames))
     found.save(path.with_suffix(".npz"))
-    return Clip(key, {}, artifacts={"clips": Artifact(path), "faces": Artifact(path.with_suffix(".npz"))})
+    return Clip(
+        key, {}, artifacts={"clips": Artifact(path), "faces": Artifact(path.with_suffix(".npz"))}
+    )
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -117,26 +123,42 @@ def test_a_clip_of_one_frame_is_drawn(tmp_path):
 def test_the_order_of_looks_follows_key_and_seed_and_all_looks_are_used():
     clips = [Clip(f"clip-{i}", {}) for i in range(200)]
     orders = [FilterStyle().of_clip(clip)["looks"] for clip in clips]
-    assert {order[0] for order in orders} == set(LOOKS) and all(set(order) == set(LOOKS) for order in orders)
+    assert {order[0] for order in orders} == set(LOOKS) and all(
+        set(order) == set(LOOKS) for order in orders
+    )
     assert orders == [FilterStyle().of_clip(clip)["looks"] for clip in clips]
     assert orders != [FilterStyle(seed=1).of_clip(clip)["looks"] for clip in clips]
     assert FilterStyle(looks=("ink",)).of_clip(clips[0])["looks"] == ["ink"]
     fewer = [FilterStyle(looks=tuple(LOOKS)[1:]).of_clip(clip)["looks"] for clip in clips]
-    assert all([look for look in order if look in less] == less for order, less in zip(orders, fewer, strict=True))
+    assert all(
+        [look for look in order if look in less] == less
+        for order, less in zip(orders, fewer, strict=True)
+    )
 
 
 def test_a_look_that_moves_the_face_is_passed_over(tmp_path, monkeypatch):
     rgb = portrait(person(0))
     clip = clip_of(tmp_path / "clip.mp4", [rgb] * 3)
-    np.savez(clip.path("faces"), **{**np.load(clip.path("faces")), "landmarks": np.stack([FaceMesh()(rgb)] * 3)})
+    np.savez(
+        clip.path("faces"),
+        **{**np.load(clip.path("faces")), "landmarks": np.stack([FaceMesh()(rgb)] * 3)},
+    )
     first, second, *_ = FilterStyle().of_clip(clip)["looks"]
     shifts = itertools.cycle((0, 24))
-    drawings = {**LOOKS, first: lambda rgb: np.roll(rgb, next(shifts), axis=0), second: lambda rgb: rgb}
+    drawings = {
+        **LOOKS,
+        first: lambda rgb: np.roll(rgb, next(shifts), axis=0),
+        second: lambda rgb: rgb,
+    }
     monkeypatch.setattr(style, "LOOKS", drawings)
     metrics = FilterStyle(identity=0.2)(clip, tmp_path).metrics
     assert metrics["look"] == second and metrics["drift"] < 0.02
-    monkeypatch.setattr(style, "LOOKS", {name: np.zeros_like for name in LOOKS} | {second: drawings[first]})
-    assert FilterStyle(identity=0.2)(clip, tmp_path).metrics["look"] == second, "the best, where none is good"
+    monkeypatch.setattr(
+        style, "LOOKS", {name: np.zeros_like for name in LOOKS} | {second: drawings[first]}
+    )
+    assert FilterStyle(identity=0.2)(clip, tmp_path).metrics["look"] == second, (
+        "the best, where none is good"
+    )
     assert FilterStyle(drift=1.0, identity=0.2)(clip, tmp_path).metrics["drift"] > 0.05
 
 
@@ -148,7 +170,10 @@ def test_unknown_or_no_looks_are_refused_with_the_choice(looks):
 
 def test_dark_and_bright_clips_are_drawn_alike():
     dark, bright = ((face() * gain).astype(np.uint8)[None] for gain in (0.4, 1.0))
-    drawn = [LOOKS["comic"](cv2.LUT(frames[0], exposure(frames))).astype(float) for frames in (dark, bright)]
+    drawn = [
+        LOOKS["comic"](cv2.LUT(frames[0], exposure(frames))).astype(float)
+        for frames in (dark, bright)
+    ]
     undone = [LOOKS["comic"](frames[0]).astype(float) for frames in (dark, bright)]
     assert np.abs(drawn[0] - drawn[1]).mean() < 0.4 * np.abs(undone[0] - undone[1]).mean()
 
@@ -169,8 +194,14 @@ def test_exposure_of_a_flat_picture_is_finite_and_rising(level):
 def test_soft_levels_rise_without_a_jump_and_are_flat_on_the_levels():
     tones = np.linspace(0, 1, 4001, dtype=np.float32)
     levels = soft_levels(tones, 5, 2.0)
-    assert levels.dtype == np.float32 and (np.diff(levels) > -1e-6).all() and np.diff(levels).max() < 0.002
-    assert np.allclose(soft_levels(np.array([0, 0.2, 0.6, 1], np.float32), 5, 2.0), [0, 0.2, 0.6, 1], atol=1e-6)
+    assert (
+        levels.dtype == np.float32
+        and (np.diff(levels) > -1e-6).all()
+        and np.diff(levels).max() < 0.002
+    )
+    assert np.allclose(
+        soft_levels(np.array([0, 0.2, 0.6, 1], np.float32), 5, 2.0), [0, 0.2, 0.6, 1], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 60, 90, 120, 150])

@@ -15,17 +15,17 @@ from datagen.engine.clip import Artifact, Clip
 from datagen.media import video
 from datagen.sources.rendering import people
 from datagen.sources.sample import Render, SampleSource
-from datagen.vision import faces, mesh
-from datagen.vision import geometry as g
-from datagen.vision.drift import drift, first_below, strongest_below, watched
-from datagen.vision.landmarks import FaceMesh
 from datagen.swap import donors, swapper
 from datagen.swap.donors import Donor
 from datagen.swap.landmark import LandmarkSwap
 from datagen.swap.search import Recogniser, somebody_else, stray
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
+from datagen.vision import faces, mesh
+from datagen.vision import geometry as g
+from datagen.vision.drift import drift, first_below, strongest_below, watched
 from datagen.vision.identity import DlibDescriptor, distance
+from datagen.vision.landmarks import FaceMesh
 
 SIZE = 512
 
@@ -58,7 +58,9 @@ def sample_clip(tmp_path, index):
     found = faces.track(FaceMesh(), video.frames(rendered.path))
     assert found.found.all()
     found.save(tmp_path / "faces.npz")
-    return replace(clip, artifacts={"clips": rendered, "faces": Artifact(tmp_path / "faces.npz")}), found.landmarks
+    return replace(
+        clip, artifacts={"clips": rendered, "faces": Artifact(tmp_path / "faces.npz")}
+    ), found.landmarks
 
 
 def colour_of(frames, points):
@@ -71,7 +73,9 @@ def colour_of(frames, points):
 def test_triangles_are_a_face_with_three_holes_wound_alike(face):
     faces = mesh.triangles()
     assert faces.shape == (852, 3) and mesh.filled().shape == (898, 3)
-    directed = {(int(a), int(b)) for t in mesh.filled() for a, b in zip(t, np.roll(t, -1), strict=True)}
+    directed = {
+        (int(a), int(b)) for t in mesh.filled() for a, b in zip(t, np.roll(t, -1), strict=True)
+    }
     assert len(directed) == 3 * 898, "an edge is run along twice in the same direction"
     assert np.median(mesh.facing(face[1], faces)) > 0.5
     assert mesh.depth()[g.OVAL].max() == 0 and mesh.depth()[4] > 5
@@ -99,13 +103,18 @@ def test_swap_moves_shape_and_colour_but_not_eyes_and_mouth(face, pool):
     found = FaceMesh()(swapped)
     apart = np.linalg.norm((found - points)[:, :2], axis=1) / g.interocular(points)
     assert apart.mean() < 0.02
-    assert apart[g.OUTER_LIPS + g.INNER_LIPS].mean() < 0.02 and apart[g.RIGHT_EYE + g.LEFT_EYE].mean() < 0.02
+    assert (
+        apart[g.OUTER_LIPS + g.INNER_LIPS].mean() < 0.02
+        and apart[g.RIGHT_EYE + g.LEFT_EYE].mean() < 0.02
+    )
     before, after, wanted = (mesh.shape_ratios(p) for p in (points, found, donor.points))
     assert (after - before) @ (wanted - before) > 0
     cheeks = np.round(points[[50, 280], :2]).astype(int)
     lab = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(float) for image in (rgb, swapped)]
     assert np.abs(lab[1] - lab[0])[cheeks[:, 1], cheeks[:, 0]].max() > 10
-    assert np.abs(swapped[:40].astype(int) - rgb[:40]).mean() < 6, "far from the face little may change"
+    assert np.abs(swapped[:40].astype(int) - rgb[:40]).mean() < 6, (
+        "far from the face little may change"
+    )
 
 
 def test_no_shape_no_colour_leaves_points_and_surroundings(face, pool):
@@ -115,7 +124,9 @@ def test_no_shape_no_colour_leaves_points_and_surroundings(face, pool):
     outside = np.ones(rgb.shape[:2], bool)
     x0, y0, x1, y1 = (g.box(points) + [-8, -8, 8, 8]).astype(int)
     outside[y0:y1, x0:x1] = False
-    assert np.abs(swapper(rgb, points).astype(int) - rgb)[outside].max() <= 6, "only the rounding of LAB"
+    assert np.abs(swapper(rgb, points).astype(int) - rgb)[outside].max() <= 6, (
+        "only the rounding of LAB"
+    )
 
 
 def test_moves_turn_with_the_head(face, pool):
@@ -235,7 +246,11 @@ def test_fitted_donor_keeps_its_proportions_on_the_brow_and_mouth_of_another(poo
 
     def ratios(p):
         length = p[152, 1] - p[9, 1]
-        return [(p[454, 0] - p[234, 0]) / length, (p[397, 0] - p[172, 0]) / length, (p[152, 1] - p[17, 1]) / length]
+        return [
+            (p[454, 0] - p[234, 0]) / length,
+            (p[397, 0] - p[172, 0]) / length,
+            (p[152, 1] - p[17, 1]) / length,
+        ]
 
     assert np.allclose(ratios(fitted), ratios(donor), rtol=1e-3)
 
@@ -246,7 +261,9 @@ def test_drift_is_nothing_for_the_target_itself_and_large_for_another_face(face,
     own = watched(tracker, pictures)
     assert drift(tracker, pictures, own) == 0
     eyes = g.interocular(own).mean()
-    assert np.isclose(drift(tracker, [np.roll(rgb, 5, axis=0) for rgb in pictures], own), 5 / eyes, rtol=0.3)
+    assert np.isclose(
+        drift(tracker, [np.roll(rgb, 5, axis=0) for rgb in pictures], own), 5 / eyes, rtol=0.3
+    )
     assert drift(tracker, [pool[1].rgb] * 2, own) > 0.03
     assert drift(tracker, [face[0], np.zeros_like(face[0])], own) == float("inf")
     assert drift(tracker, pictures, np.full_like(own, np.nan)) == 0
@@ -260,7 +277,9 @@ def test_evenly_spreads_over_the_whole_length():
 @pytest.mark.parametrize(("limit", "expected"), [(10, 7), (7, 7), (4.5, 4), (1, 1), (0.5, 1)])
 def test_strongest_below_finds_the_strongest_and_falls_back_to_the_weakest(limit, expected):
     tried = []
-    found = strongest_below(limit, range(7, 0, -1), lambda strength: tried.append(strength) or float(strength))
+    found = strongest_below(
+        limit, range(7, 0, -1), lambda strength: tried.append(strength) or float(strength)
+    )
     assert found == (expected, expected) and len(tried) <= 4
 
 
@@ -283,15 +302,21 @@ def test_load_donors_reads_what_has_a_face(tmp_path, pool):
     rgb = pool[0].rgb
     cv2.imwrite(str(tmp_path / "b.jpg"), rgb[..., ::-1])
     cv2.imwrite(str(tmp_path / "a.webp"), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-    cv2.imwrite(str(tmp_path / "c.png"), np.dstack([rgb[..., ::-1], np.full(rgb.shape[:2], 255, np.uint8)]))
+    cv2.imwrite(
+        str(tmp_path / "c.png"), np.dstack([rgb[..., ::-1], np.full(rgb.shape[:2], 255, np.uint8)])
+    )
     cv2.imwrite(str(tmp_path / "empty.png"), np.zeros_like(rgb))
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     found = donors.load_donors(tmp_path)
     assert [donor.name for donor in found] == ["a.webp", "b.jpg", "c.png"]
-    assert all(donor.points.shape == (478, 3) and donor.rgb.shape == (SIZE, SIZE, 3) for donor in found)
+    assert all(
+        donor.points.shape == (478, 3) and donor.rgb.shape == (SIZE, SIZE, 3) for donor in found
+    )
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (b"", "no picture"), (b"x", "no face")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "does not exist"), (b"", "no picture"), (b"x", "no face")]
+)
 def test_load_donors_says_what_is_wrong(tmp_path, content, words):
     folder = tmp_path / "donors"
     if content is not None:
@@ -304,7 +329,9 @@ def test_load_donors_says_what_is_wrong(tmp_path, content, words):
 
 def test_choice_is_stable_and_never_the_clips_own_person():
     def donor(name):
-        return Donor(name, name, np.zeros((1, 1, 3), np.uint8), np.zeros((478, 3), np.float32), name)
+        return Donor(
+            name, name, np.zeros((1, 1, 3), np.uint8), np.zeros((478, 3), np.float32), name
+        )
 
     some = [donor(f"d{i}") for i in range(9)]
     clips = [Clip(f"clip{i}", {}, identity=f"d{i % 9}") for i in range(200)]
@@ -320,7 +347,12 @@ def test_choice_is_stable_and_never_the_clips_own_person():
 def test_builtin_donors_are_named_without_being_drawn():
     people.look_of.cache_clear()
     named = donors.builtin_donors()
-    assert len({donor.name for donor in named}) == len({donor.sha256 for donor in named}) == len(named) > 3
+    assert (
+        len({donor.name for donor in named})
+        == len({donor.sha256 for donor in named})
+        == len(named)
+        > 3
+    )
     assert people.look_of.cache_info().misses == 0
 
 
@@ -331,14 +363,18 @@ def test_donor_has_clearly_another_skin_where_there_is_one():
     alike = [lazy(f"alike{i}", (70.0 + i, 12.0, 19.0)) for i in range(5)]
     other = lazy("other", (45.0, 14.0, 20.0))
     for number in range(20):
-        clip = Clip(f"c{number}", {}).with_artefact("faces", Artifact(Path("x"), {"skin": [71.0, 11.0, 20.0]}))
+        clip = Clip(f"c{number}", {}).with_artefact(
+            "faces", Artifact(Path("x"), {"skin": [71.0, 11.0, 20.0]})
+        )
         assert donors.choose([*alike, other], clip, 0) is other
         assert donors.choose(alike, clip, 0) in alike
 
 
 def test_a_donor_who_opted_out_is_never_taken(tmp_path):
     def lazy(name):
-        return donors.Lazy(name, name, name, (50.0, 10.0, 10.0), lambda: np.zeros((1, 1, 3), np.uint8))
+        return donors.Lazy(
+            name, name, name, (50.0, 10.0, 10.0), lambda: np.zeros((1, 1, 3), np.uint8)
+        )
 
     pool = [lazy(name) for name in ("ann.png", "bob.jpg", "cy.webp")]
     names = tmp_path / "opt-out.txt"
@@ -353,5 +389,7 @@ def test_a_donor_who_opted_out_is_never_taken(tmp_path):
     clips = [Clip(f"c{number}", {}) for number in range(40)]
     before, after = ([s.of_clip(clip)["donor"] for clip in clips] for s in (LandmarkSwap(), stage))
     assert out in before and out not in after
-    assert all(b == a for b, a in zip(before, after, strict=True) if b != out), "nobody else's choice changes"
+    assert all(b == a for b, a in zip(before, after, strict=True) if b != out), (
+        "nobody else's choice changes"
+    )
     assert stage.parameters() == LandmarkSwap().parameters()
