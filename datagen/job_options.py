@@ -26,6 +26,9 @@ class JobOptions:
         "file of ids, one a line: these people, videos and clips are left out of everything "
         "that is made",
     )
+    recogniser: str = option(
+        "dlib", "who tells people apart: dlib, or insightface where its weights are"
+    )
     overwrite: bool = option(False, "replace results that differ")
     deadline_s: float = option(900, "s for one clip; then it is failed: timeout")
     progress: bool = option(True, "a bar in a terminal, a line now and then in a log")

@@ -21,6 +21,7 @@ from datagen.engine.clip import Artifact, Clip
 from datagen.engine.network_stage import NetworkStage
 from datagen.faces.stage import measure, seen_in
 from datagen.media import video
+from datagen.recognising_stage import RecognisingStage
 from datagen.vision.faces import Faces
 from datagen.vision.insight import Insight, Seen, identity_of, nearest
 from datagen.vision.landmarks import FaceMesh
@@ -32,7 +33,7 @@ SHOWN = 2.0  # side of what FaceMesh is shown over side of the face's box
 
 
 @dataclass
-class InsightFaces(NetworkStage):
+class InsightFaces(NetworkStage, RecognisingStage):
     """As MeshFaces, for clips with more faces than one: follows the one that is largest and longest
     to be seen.
 
@@ -43,7 +44,7 @@ class InsightFaces(NetworkStage):
     """
 
     name = "faces"
-    version = 1
+    version = 2
     inputs = ("clips",)
 
     not_in_key = ("model",)
@@ -63,10 +64,12 @@ class InsightFaces(NetworkStage):
         return ("buffalo_l",)
 
     def weights(self) -> dict[str, str]:
-        return {"buffalo_l": identity_of(Path(str(self.model))), "mediapipe": version("mediapipe")}
+        own = {"buffalo_l": identity_of(Path(str(self.model))), "mediapipe": version("mediapipe")}
+        return {**super().weights(), **own}
 
     def check(self) -> None:
         refuse_missing("buffalo_l", Path(str(self.model)), "faces.model")
+        super().check()
         Insight(Path(str(self.model)), self.gpus, self.min_confidence)
 
     @cached_property
@@ -98,7 +101,10 @@ class InsightFaces(NetworkStage):
             ]
         )
         people = {"other_people": round(float(others), 4), "likeness": round(person.likeness, 4)}
-        return Artifact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces), **people})
+        return Artifact(
+            workdir / "faces.npz",
+            {**measure(faces), **seen_in(path, faces, self.tells_apart), **people},
+        )
 
     def _stretches(self, seen: Sequence[list[Seen]], fps: float) -> list[Track]:
         """Every face from when it appears until it is lost, the main one first."""

@@ -12,19 +12,19 @@ from pathlib import Path
 
 from datagen.core.errors import Reject
 from datagen.engine.clip import Artifact, Clip
-from datagen.engine.stage import Stage
 from datagen.faces.stage import measure, seen_in
 from datagen.media import video
+from datagen.recognising_stage import RecognisingStage
 from datagen.vision.faces import track
 from datagen.vision.landmarks import FaceMesh
 
 
 @dataclass
-class MeshFaces(Stage):
+class MeshFaces(RecognisingStage):
     """MediaPipe FaceMesh: points with irises, tracked; needs no download."""
 
     name = "faces"
-    version = 1
+    version = 2
     inputs = ("clips",)
 
     min_confidence: float = 0.5
@@ -34,7 +34,7 @@ class MeshFaces(Stage):
         return FaceMesh(self.min_confidence)
 
     def weights(self) -> dict[str, str]:
-        return {"mediapipe": version("mediapipe")}
+        return {"mediapipe": version("mediapipe"), **super().weights()}
 
     def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         path = clip.path("clips")
@@ -42,4 +42,6 @@ class MeshFaces(Stage):
         if not faces.found.any():
             raise Reject("no_face", "no frame of the cut clip shows a face that can be measured")
         faces.save(workdir / "faces.npz")
-        return Artifact(workdir / "faces.npz", {**measure(faces), **seen_in(path, faces)})
+        return Artifact(
+            workdir / "faces.npz", {**measure(faces), **seen_in(path, faces, self.tells_apart)}
+        )

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from datagen.core.json import JsonObject
+from datagen.core.spread import evenly
 from datagen.media import video
 from datagen.vision import geometry
 from datagen.vision.faces import Faces
 from datagen.vision.fingerprint import fingerprint
+from datagen.vision.identity import FaceRecogniser, encoded
 from datagen.vision.regions import face_colour
+
+SEEN = 3  # frames that are looked at closely
 
 
 def measure(faces: Faces) -> JsonObject:
@@ -38,17 +42,16 @@ def _range(values: np.ndarray, digits: int = 1) -> list[float]:
     return [round(float(v), digits) for v in np.percentile(values, [5, 50, 95])]
 
 
-def seen_in(path: Path, faces: Faces, count: int = 3) -> JsonObject:
-    """From a few frames spread over those that show the face: its codes, and its mean colour in
-    CIELAB.
+def seen_in(path: Path, faces: Faces, tells_apart: FaceRecogniser, count: int = SEEN) -> JsonObject:
+    """From a few frames spread over those that show the face: its mean colour in CIELAB, its codes
+    (near-duplicates), and who it is (`datagen.vision.identity.encoded`, the mean descriptor).
     """
-    shown = np.flatnonzero(faces.found)
-    chosen = sorted(
-        {int(i) for i in shown[np.linspace(0, len(shown) - 1, count).round().astype(int)]}
-    )
+    chosen = evenly(count, np.flatnonzero(faces.found))
     seen = list(zip(video.at_indices(path, chosen), faces.landmarks[chosen], strict=True))
     skin = np.mean([face_colour(rgb, points) for rgb, points in seen], axis=0)
+    who = np.mean([tells_apart.describe(rgb, points) for rgb, points in seen], axis=0)
     return {
         "skin": [round(float(value), 1) for value in skin],
         "fingerprints": [fingerprint(rgb, points) for rgb, points in seen],
+        "identity": encoded(who),
     }

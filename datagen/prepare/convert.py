@@ -97,6 +97,7 @@ class ConvertedSample:
     metadata: dict[str, Any]
     content: str  # sha256 of the cut target
     fingerprints: list[str]
+    identity: str  # datagen.vision.identity.encoded
 
 
 @dataclass
@@ -165,6 +166,7 @@ class Conversion:
                 (f"video:{made.metadata['source']['sha256']}",),
                 False,
                 made.fingerprints,
+                made.identity,
             )
             for made in self.made.values()
         ]
@@ -175,7 +177,7 @@ class Conversion:
                 {"key": key, "outcome": "filtered", "reason": DUPLICATE, "stage": "select"}
             )
         kept = [candidate for candidate in candidates if candidate.key not in doubled]
-        found = groups(kept, self.selection.near_duplicate_bits)
+        found = groups(kept, self.selection)
         return (
             _packed(self.made[key], group, self.selection.split(group))
             for key, group in found.items()
@@ -217,9 +219,9 @@ class Conversion:
             "stages": _makers([self.cutter, *self.stages]),
         }
         metadata["metrics"] |= {stage.name: clip.metrics(stage.name) for stage in self.stages}
-        return ConvertedSample(
-            key, files, metadata, file_sha256(films["mp4"]), clip.metrics("faces")["fingerprints"]
-        )
+        faces = clip.metrics("faces")
+        looks = (faces["fingerprints"], faces["identity"])
+        return ConvertedSample(key, files, metadata, file_sha256(films["mp4"]), *looks)
 
     def _measured(self, clip: Clip, folder: Path) -> Clip:
         """Run faces, mask and gaze on the cut target. Raises Reject."""

@@ -54,7 +54,7 @@ def finish(job: Job, ledger: Ledger, books: RunCounts) -> JsonObject:
         rejects.append({name: event[name] for name in LOST})
     rejects.sort(key=lambda row: row["key"])
     candidates = [candidate for candidate in candidates if candidate.key not in doubled]
-    groups = selection.groups(candidates, job.selection.near_duplicate_bits)
+    groups = selection.groups(candidates, job.selection)
     del candidates
     samples = (_sample(job, rows, key, group) for key, group in groups.items())
     extra = {"books": books.to_json(), "rejects": rejects, "select": job.selection.to_json()}
@@ -164,8 +164,9 @@ def _candidate(row: JsonObject, records: dict[str, Record]) -> Candidate:
     known = bool(row["identity"])
     names = [f"identity:{row['identity']}"] if known else [f"video:{records['source'].sha256}"]
     names += [row["group"]] if row["group"] else []
-    prints = records["faces"].metrics["fingerprints"]
-    return Candidate(row["key"], records["clips"].sha256, tuple(names), known, prints)
+    faces = records["faces"].metrics
+    looks = (faces["fingerprints"], faces["identity"])
+    return Candidate(row["key"], records["clips"].sha256, tuple(names), known, *looks)
 
 
 def _sample(job: Job, rows: Mapping[str, JsonObject], key: str, group: str) -> Sample:

@@ -7,10 +7,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 
 from datagen.core.errors import Reject, UserError
 from datagen.core.json import Json, JsonObject
 from datagen.engine.clip import Clip
+from datagen.shards.people import same_people
 from datagen.stages import stage_position
 from datagen.vision.fingerprint import near_pairs
 
@@ -93,6 +95,7 @@ class Selection:
     val_share: float = 0.1
     salt: str = ""
     near_duplicate_bits: int = 20  # of 256
+    same_person: float = 0.45  # distance of descriptors
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", _rules(self.rules))
@@ -106,6 +109,10 @@ class Selection:
         if not 0 <= self.near_duplicate_bits < 32:
             raise UserError(
                 f"select.near_duplicate_bits is {self.near_duplicate_bits}: 0 to 31 is expected."
+            )
+        if not 0 <= self.same_person <= 2:
+            raise UserError(
+                f"select.same_person is {self.same_person:g}: a distance from 0 to 2 is expected."
             )
 
     def refuse_unknown(self, stages: Collection[str]) -> None:
@@ -152,6 +159,7 @@ class Candidate:
     names: tuple[str, ...]  # the video, the person, the source's own group: what must stay together
     known_identity: bool = False
     fingerprints: Sequence[str] = field(default=())
+    identity: str | None = None  # of the face: datagen.vision.identity.encoded
 
 
 def duplicates(candidates: Sequence[Candidate]) -> set[str]:
@@ -164,9 +172,9 @@ def duplicates(candidates: Sequence[Candidate]) -> set[str]:
     }
 
 
-def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[str, str]:
-    """Key -> group. Clips that share a name, or whose faces are near-duplicates, are in one group;
-    the least name gives its name.
+def groups(candidates: Sequence[Candidate], selection: Selection) -> dict[str, str]:
+    """Key -> group. Clips that share a name, whose faces are near-duplicates or, to a recogniser,
+    one person's, are in one group; the least name gives its name.
 
     Two clips of which the source knows both persons are joined by those names alone.
     """
@@ -175,7 +183,13 @@ def groups(candidates: Sequence[Candidate], near_duplicate_bits: int) -> dict[st
         for name in candidate.names:
             _join(joined, candidate.names[0], name)
     codes = [candidate.fingerprints for candidate in candidates]
-    for i, j in near_pairs(codes, near_duplicate_bits):
+    faces = [candidate.identity for candidate in candidates]
+    who = [c.names[0] if c.known_identity else None for c in candidates]
+    alike = chain(
+        near_pairs(codes, selection.near_duplicate_bits),
+        same_people(faces, who, selection.same_person),
+    )
+    for i, j in alike:
         if not (candidates[i].known_identity and candidates[j].known_identity):
             _join(joined, candidates[i].names[0], candidates[j].names[0])
     return {candidate.key: _root(joined, candidate.names[0]) for candidate in candidates}

@@ -18,15 +18,14 @@ from datagen.core.seeds import seed_of
 from datagen.core.spread import evenly
 from datagen.engine.clip import Artifact, Clip
 from datagen.engine.provenance import mark
-from datagen.engine.stage import Stage
 from datagen.media import video
+from datagen.recognising_stage import RecognisingStage
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
 from datagen.style.sitter import Sitter
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose
 from datagen.swap.search import Found, Recogniser, settled, stray
 from datagen.vision import mesh
-from datagen.vision.identity import DlibDescriptor
 from datagen.vision.landmarks import FaceMesh
 
 TRIED_FRAMES = 8
@@ -38,7 +37,7 @@ DrawFrame = Callable[
 
 
 @dataclass
-class FilterStyle(Stage):
+class FilterStyle(RecognisingStage):
     """Draws every frame of a clip in one look: the first, in an order hashed from its key, in which
     its face stays.
 
@@ -74,18 +73,12 @@ class FilterStyle(Stage):
         return {"looks": looks, "build": seed_of(self.seed, clip.key, "sitter")}
 
     def weights(self) -> dict[str, str]:
-        return {  # measure drift, say whose face it is
-            "mediapipe": version("mediapipe"),
-            "face-recognition-models": version("face-recognition-models"),
-        }
+        # measure motion, say whose face it is
+        return {"mediapipe": version("mediapipe"), **super().weights()}
 
     @cached_property
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
-
-    @cached_property
-    def _descriptor(self) -> DlibDescriptor:
-        return DlibDescriptor()
 
     @cached_property
     def _pool(self) -> list[Lazy]:
@@ -139,8 +132,8 @@ class FilterStyle(Stage):
         strays, its name, the build. Raises Reject("style_same_person").
         """
         compared = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
-        apart = Recogniser(self._descriptor, pictures[compared], shown[compared])
-        theirs = self._descriptor.describe(donor.rgb, donor.points)
+        apart = Recogniser(self.tells_apart, pictures[compared], shown[compared])
+        theirs = donor.descriptor(self.tells_apart)
         own, seed = settled(self._mesh, pictures), self.of_clip(clip)["build"]
         tried: list[tuple[float, str, Found]] = []
         for name in self.of_clip(clip)["looks"]:
@@ -164,7 +157,7 @@ class FilterStyle(Stage):
         return strayed > self.drift, short if strayed <= self.drift else strayed, strayed
 
     def _donor(self, clip: Clip) -> Donor:
-        chosen = choose(self._pool, clip, self.of_clip(clip)["build"])
+        chosen = choose(self._pool, clip, self.of_clip(clip)["build"], self.tells_apart)
         assert chosen is not None, "the built-in donors are twelve people"
         return chosen.drawn
 

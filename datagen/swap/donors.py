@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from datagen.core.files import parse_json
 from datagen.core.seeds import seed_of
 from datagen.engine.clip import Clip
 from datagen.engine.exclude import ids_in, names_of
 from datagen.media.image import read_picture
 from datagen.vision import geometry as g
+from datagen.vision.identity import FaceRecogniser, decoded, distance
 from datagen.vision.landmarks import find_face, scaled
 from datagen.vision.regions import face_colour
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 BUILTIN = 12
+DESCRIBED = Path(__file__).parent / "builtin_donors.json"
 OTHER_SKIN = 12.0  # CIELAB distance from which skin colours are clearly different
 
 
@@ -48,16 +51,35 @@ class Donor:
         """Mean CIELAB colour of the face."""
         return tuple(face_colour(self.rgb, self.points).tolist())
 
+    def descriptor(self, recogniser: FaceRecogniser) -> np.ndarray:
+        """Who it is, float32 [N]; asked once of each recogniser."""
+        if recogniser.name not in self._descriptors:
+            self._descriptors[recogniser.name] = recogniser.describe(self.rgb, self.points)
+        return self._descriptors[recogniser.name]
+
+    @cached_property
+    def _descriptors(self) -> dict[str, np.ndarray]:
+        return {}
+
 
 @dataclass(frozen=True)
 class Lazy:
-    """A donor that has a name, a hash and a skin colour before its picture is drawn."""
+    """A donor that has a name, a hash, a skin colour and dlib's descriptor before its picture is
+    drawn.
+    """
 
     name: str
     group: str
     sha256: str
     skin: tuple[float, ...]
     draw: Callable[[], np.ndarray]
+    identity: str | None = None  # datagen.vision.identity.encoded
+
+    def descriptor(self, recogniser: FaceRecogniser) -> np.ndarray:
+        """Who it is, float32 [N]."""
+        if self.identity is not None and recogniser.name == "dlib":
+            return decoded(self.identity)
+        return self.drawn.descriptor(recogniser)
 
     @cached_property
     def drawn(self) -> Donor:
@@ -103,9 +125,11 @@ def builtin_donors() -> list[Lazy]:
     return [_builtin(donor(index)) for index in range(BUILTIN)]
 
 
-def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None:
-    """A donor for this clip, never its own person as far as names tell (identity, group, video,
-    file), of clearly another skin colour where there is one.
+def choose(
+    donors: Sequence[AnyDonor], clip: Clip, seed: int, recogniser: FaceRecogniser
+) -> AnyDonor | None:
+    """A donor for this clip, never its own person: neither by name (identity, group, video, file)
+    nor by face. Of clearly another skin colour where there is one.
 
     Of those the one with the highest hash with the clip's key, so that a new donor changes few
     choices.
@@ -115,11 +139,17 @@ def choose(donors: Sequence[AnyDonor], clip: Clip, seed: int) -> AnyDonor | None
         donor for donor in donors if not own & {donor.name, Path(donor.name).stem, donor.group}
     ]
     faces = clip.artifacts.get("faces")
-    if faces and "skin" in faces.metrics:
+    if faces and "identity" in faces.metrics:
+        who = decoded(faces.metrics["identity"])
+        others = [donor for donor in others if _is_other(donor, who, recogniser)]
         others = [
             donor for donor in others if _apart(donor.skin, faces.metrics["skin"]) >= OTHER_SKIN
         ] or others
     return max(others, key=lambda donor: seed_of(seed, clip.key, donor.name), default=None)
+
+
+def _is_other(donor: Donor | Lazy, who: np.ndarray, recogniser: FaceRecogniser) -> bool:
+    return float(distance(donor.descriptor(recogniser), who)) >= recogniser.same_person
 
 
 def without(donors: Sequence[AnyDonor], opt_out: str | Path) -> list[AnyDonor]:
@@ -179,8 +209,16 @@ def _apart(a: Sequence[float], b: Sequence[float]) -> float:
 def _builtin(person: Person) -> Lazy:
     from datagen.sources.rendering.people import portrait
 
-    identity = hashlib.sha256(repr(person).encode()).hexdigest()
-    return Lazy(person.name, person.name, identity, person.skin, partial(portrait, person))
+    sha256 = hashlib.sha256(repr(person).encode()).hexdigest()
+    draw = partial(portrait, person)
+    return Lazy(person.name, person.name, sha256, person.skin, draw, _described().get(person.name))
+
+
+@cache
+def _described() -> dict[str, str]:
+    """Descriptors of the built-in donors by name; a test holds that they are theirs."""
+    found: dict[str, str] = parse_json(DESCRIBED.read_bytes())
+    return found
 
 
 def _kinds() -> str:

@@ -60,7 +60,8 @@ class InSwapper(NetworkStage, FrameSwap):
         return ("buffalo_l", "inswapper")
 
     def weights(self) -> dict[str, str]:
-        return {"inswapper": sha256_of(self._model), "buffalo_l": identity_of(self._folder)}
+        own = {"inswapper": sha256_of(self._model), "buffalo_l": identity_of(self._folder)}
+        return {**super().weights(), **own}
 
     def check(self) -> None:
         super().check()

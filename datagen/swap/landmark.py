@@ -23,7 +23,6 @@ from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
 from datagen.swap.twin import Swap
 from datagen.vision import mesh
-from datagen.vision.identity import DlibDescriptor
 from datagen.vision.landmarks import FaceMesh
 
 TRIED_FRAMES = 8  # whose face points are compared
@@ -61,18 +60,12 @@ class LandmarkSwap(Swap):
         return {**super().of_clip(clip), "build": seed_of(self.seed, clip.key, "build")}
 
     def weights(self) -> dict[str, str]:
-        return {  # find the donor's points, say whose face it is
-            "mediapipe": version("mediapipe"),
-            "face-recognition-models": version("face-recognition-models"),
-        }
+        # find the donor's points and measure motion
+        return {"mediapipe": version("mediapipe"), **super().weights()}
 
     @cached_property
     def _mesh(self) -> FaceMesh:
         return FaceMesh()
-
-    @cached_property
-    def _descriptor(self) -> DlibDescriptor:
-        return DlibDescriptor()
 
     def __call__(self, clip: Clip, workdir: Path) -> Artifact:
         donor = self.donor(clip)
@@ -125,8 +118,8 @@ class LandmarkSwap(Swap):
                 f"something lies before the face in {covered:.0%} of the frames looked at",
             )
         shown = evenly(COMPARED + 2, np.arange(len(pictures)))[1:-1] or [0]
-        apart = Recogniser(self._descriptor, pictures[shown], points[shown])
-        theirs = self._descriptor.describe(donor.rgb, donor.points)
+        apart = Recogniser(self.tells_apart, pictures[shown], points[shown])
+        theirs = donor.descriptor(self.tells_apart)
         strays = None
         for found in somebody_else(swapper, skulls, self.identity, apart, theirs):
             for swapper.paint in PAINTS:

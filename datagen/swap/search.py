@@ -13,7 +13,7 @@ import numpy as np
 from datagen.swap.skull import Skull
 from datagen.vision import geometry as g
 from datagen.vision.drift import EYES, LIPS, watched
-from datagen.vision.identity import DlibDescriptor, distance
+from datagen.vision.identity import FaceRecogniser, distance
 from datagen.vision.landmarks import FaceMesh
 
 WEAKEST, STRONGEST = 0.7, 1.5  # times the seeded build
@@ -48,7 +48,7 @@ class Recogniser:
     478, 3].
     """
 
-    def __init__(self, descriptor: DlibDescriptor, pictures: np.ndarray, points: np.ndarray):
+    def __init__(self, descriptor: FaceRecogniser, pictures: np.ndarray, points: np.ndarray):
         self.frames = list(zip(pictures, points, strict=True))
         self._describe = descriptor.describe
         self._own = [self._describe(rgb, face) for rgb, face in self.frames]

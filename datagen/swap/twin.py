@@ -18,8 +18,8 @@ from datagen.core.errors import Reject, UserError
 from datagen.core.options import refuse_number
 from datagen.engine.clip import Artifact, Clip
 from datagen.engine.provenance import mark
-from datagen.engine.stage import Stage
 from datagen.media import video
+from datagen.recognising_stage import RecognisingStage
 from datagen.swap.donors import Donor, Lazy, builtin_donors, choose, load_donors, without
 from datagen.vision.faces import Faces
 from datagen.vision.regions import face_polygon
@@ -32,7 +32,7 @@ SwapFrame = Callable[
 
 
 @dataclass
-class Swap(Stage):
+class Swap(RecognisingStage):
     """clip -> swapped.mp4, the same frames with a donor's face.
 
     `donors` is a folder of portraits, or "sample" for the people of the sample source; `opt_out` a
@@ -58,10 +58,11 @@ class Swap(Stage):
 
     def of_clip(self, clip: Clip) -> dict[str, Any]:
         """`donors`, `seed` and `opt_out` only choose: the choice itself is part of the key."""
-        donor = choose(self._pool, clip, self.seed)
+        donor = choose(self._pool, clip, self.seed, self.tells_apart)
         return {"donor": donor.name, "sha256": donor.sha256} if donor else {"donor": None}
 
     def check(self) -> None:
+        super().check()
         try:
             _ = self._pool
         except ValueError as error:
@@ -69,9 +70,9 @@ class Swap(Stage):
 
     def donor(self, clip: Clip) -> Donor:
         """The clip's donor. Raises Reject("no_donor")."""
-        chosen = choose(self._pool, clip, self.seed)
+        chosen = choose(self._pool, clip, self.seed, self.tells_apart)
         if chosen is None:
-            raise Reject("no_donor", "every donor is the clip's own person")
+            raise Reject("no_donor", "every donor is the clip's own person, by name or by face")
         return chosen.drawn if isinstance(chosen, Lazy) else chosen
 
     @cached_property

@@ -43,6 +43,7 @@ EYELIDS = {
     "right": ((160, 144), (159, 145), (158, 153)),
     "left": ((387, 373), (386, 374), (385, 380)),
 }
+BROW_ENDS = ((107, 55), (336, 285))  # inner, right and left
 _ACROSS = (
     (33, 263),
     (133, 362),
@@ -118,6 +119,25 @@ def mouth_openness(points: np.ndarray) -> np.ndarray:
         points[..., (14, 87, 317), :] - points[..., (13, 82, 312), :], axis=-1
     ).mean(-1)
     return gap / interocular(points)
+
+
+def brow_height(points: np.ndarray) -> np.ndarray:
+    """How far the brows lie above the eyes, along the head's vertical, over the interocular
+    distance [...].
+    """
+    up = -head_rotation(points)[..., :, 1]
+    brows = points[..., RIGHT_BROW + LEFT_BROW, :].mean(-2)
+    corners = points[..., [i for pair in EYE_CORNERS.values() for i in pair], :].mean(-2)
+    return ((brows - corners) * up).sum(-1) / interocular(points)
+
+
+def brow_gap(points: np.ndarray) -> np.ndarray:
+    """Distance of the brows' inner ends over the interocular distance [...]: a frown draws them
+    together.
+    """
+    ends = (points[..., list(side), :].mean(-2) for side in BROW_ENDS)
+    right, left = ends
+    return np.linalg.norm(left - right, axis=-1) / interocular(points)
 
 
 def _openness(points: np.ndarray, side: str) -> np.ndarray:

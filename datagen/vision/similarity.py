@@ -1,4 +1,8 @@
-"""How far two faces over time agree, and how far they differ."""
+"""How far two faces over time agree, and how far they differ.
+
+What of their points is always apart in the same way, seen from the head, is another build of the
+face: identity. What is left over time is motion.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +17,53 @@ from datagen.vision.mesh import shape_ratios
 SHAPE_UNIT, COLOUR_UNIT = 0.04, 15.0
 
 
+LEAST = {"mouth_r": 0.01, "blink_r": 0.02, "brow_r": 0.008, "frown_r": 0.008}  # sd that is motion
+
+
 def compare(target: np.ndarray, twin: np.ndarray, times: np.ndarray) -> dict[str, float | None]:
     """Agreement over time of points [T, 478, 3] px of the same moments, at `times` s."""
-    distance = (
-        np.linalg.norm(twin[..., :2] - target[..., :2], axis=-1)
-        / geometry.interocular(target)[:, None]
-    )
+    apart = (twin - target)[..., :2] / geometry.interocular(target)[:, None, None]
     turned = geometry.head_rotation(target)
     gaze, offset = _gaze(target, twin, turned, times)
     return {
-        "landmarks": round(float(distance.mean()), 4),
-        "mouth": round(float(distance[:, LIPS].mean()), 4),
-        "eyes": round(float(distance[:, EYES].mean()), 4),
+        **_means(np.linalg.norm(apart, axis=-1), ("landmarks", "mouth", "eyes")),
+        **_means(stray(target, twin), ("motion", "mouth_motion", "eyes_motion")),
         "pose_deg": round(float(_turn(turned, geometry.head_rotation(twin)).mean()), 2),
         "gaze_deg": gaze,
         "gaze_offset_deg": offset,
-        "mouth_r": _correlation(
-            geometry.mouth_openness(target), geometry.mouth_openness(twin), 0.01
-        ),
-        "blink_r": _correlation(
-            geometry.eye_openness(target).mean(-1), geometry.eye_openness(twin).mean(-1), 0.02
-        ),
+        **{
+            name: _correlation(measure(target), measure(twin), LEAST[name])
+            for name, measure in EXPRESSION.items()
+        },
     }
+
+
+def stray(target: np.ndarray, twin: np.ndarray) -> np.ndarray:
+    """How far each point of a twin [T, 478, 3] px moves for itself, interocular distances [T, 478].
+
+    What is always the same in the head's frame is another build of the face, and does not count.
+    """
+    turned = geometry.head_rotation(target)[:, :2, :2]
+    apart = (twin - target)[..., :2] @ turned / geometry.interocular(target)[:, None, None]
+    return np.linalg.norm(apart - np.median(apart, axis=0), axis=-1)
+
+
+def _means(distance: np.ndarray, names: tuple[str, str, str]) -> dict[str, float]:
+    """Of distances [T, 478]: over all points, the lips and the eyes."""
+    parts = (distance, distance[:, LIPS], distance[:, EYES])
+    return {name: round(float(part.mean()), 4) for name, part in zip(names, parts, strict=True)}
+
+
+def _eyes_open(points: np.ndarray) -> np.ndarray:
+    return geometry.eye_openness(points).mean(-1)
+
+
+EXPRESSION = {
+    "mouth_r": geometry.mouth_openness,
+    "blink_r": _eyes_open,
+    "brow_r": geometry.brow_height,
+    "frown_r": geometry.brow_gap,
+}
 
 
 def _gaze(

@@ -274,6 +274,19 @@ WEIGHTS = (
     ),
     Weight("mediapipe", "faces, landmarks, person mask", "mediapipe", "Apache-2.0", "datagen"),
     Weight(
+        "dlib_resnet",
+        "dlib's face descriptor, which says whether two faces are one person's; of its package "
+        "this file alone is read, since the 68-point file is not free",
+        "face-recognition-models",
+        "CC0-1.0",
+        "datagen",
+        sha256={
+            "dlib_face_recognition_resnet_model_v1.dat": (
+                "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+            )
+        },
+    ),
+    Weight(
         "scenedetect",
         "no weights: the shot detector, named for its version",
         "scenedetect",

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datagen.vision import geometry
+from datagen.vision.regions import kept_boxes
 
-ABOVE, BELOW = 0.4, 0.1  # of the height of the squared face box: what is kept above and below
 PATCH = 1 / 8  # of the picture's side: how far the contour patches reach from their middles
 LUMA = (0.2989, 0.5870, 0.1140)
 BROWS = (*geometry.RIGHT_BROW, *geometry.LEFT_BROW)
@@ -96,17 +96,6 @@ def face_alone(frames: Tensor, boxes: np.ndarray, is_grey: bool) -> Tensor:
     """
     shown = grey(frames) if is_grey else frames
     return mask_outside(shown, kept_boxes(boxes, frames.shape[-1]))
-
-
-def kept_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
-    """Face boxes made square, with ABOVE and BELOW: whole px int [n, 4] of frames of `side` px."""
-    left, top, right, bottom = boxes.T.astype(np.float64)
-    taller = (bottom - top) - (right - left)
-    wider, higher = np.floor(np.maximum(taller, 0) / 2), np.floor(np.maximum(-taller, 0) / 2)
-    left, right, top, bottom = left - wider, right + wider, top - higher, bottom + higher
-    height = bottom - top
-    kept = np.stack([left, top - ABOVE * height, right, bottom + BELOW * height], axis=1)
-    return np.clip(kept, 0, side).astype(int)
 
 
 def mask_outside(frames: Tensor, boxes: np.ndarray) -> Tensor:

@@ -63,7 +63,7 @@ class FaceFusion(NetworkStage, FrameSwap):
         return ("facefusion",)
 
     def weights(self) -> dict[str, str]:
-        return {"facefusion": sha256_of(Path(str(self.model)))}
+        return {**super().weights(), "facefusion": sha256_of(Path(str(self.model)))}
 
     def check(self) -> None:
         super().check()

@@ -84,7 +84,7 @@ def says_no(metrics: dict[str, Any], name: str, **bounds: Any) -> bool:
 def test_a_clip_agrees_with_itself(measured):
     metrics = measured()
     assert (metrics["flicker"], metrics["colour"], metrics["coverage"]) == (1, 0, 1)
-    assert metrics["similarity"] == pytest.approx(1, abs=0.003)
+    assert metrics["shape_and_colour"] == pytest.approx(1, abs=0.003)
     for name in ("landmarks", "mouth", "eyes", "shape"):
         assert metrics[name] == pytest.approx(0, abs=3e-4), name
     for name in ("pose_deg", "gaze_deg", "gaze_offset_deg"):
@@ -130,7 +130,7 @@ def faceless(frames: list[np.ndarray]) -> list[np.ndarray]:
     [
         (late, {"mouth_r": {"least": 0.8}, "blink_r": {"least": 0.7}}),
         (mirrored, {"pose_deg": {"most": 8}, "gaze_deg": {"most": 8}}),
-        (other_person, {"similarity": {"least": 0.6}}),
+        (other_person, {"shape_and_colour": {"least": 0.6}}),
         (eyes_elsewhere, {"gaze_deg": {"most": 8}}),
         (
             frozen,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datagen.core.errors import UserError
 from datagen.engine.clip import Artifact, Clip
+from datagen.shards import people
+from datagen.shards.people import same_people
 from datagen.shards.selection import Candidate, Rule, Selection, duplicates, groups
 from datagen.vision.fingerprint import distance, near_pairs
+from datagen.vision.identity import encoded
 
 
 def clip(**metrics) -> Clip:
@@ -77,17 +81,52 @@ def test_groups_join_videos_people_and_near_duplicates_transitively():
         Candidate("k3", "c3", ("video:3",), fingerprints=[b]),
         Candidate("k4", "c4", ("video:4",), fingerprints=["a" * 64]),
     ]
-    joined = groups(candidates, 20)
+    joined = groups(candidates, Selection([]))
     assert joined["k1"] == joined["k2"] == joined["k3"] != joined["k4"]
-    assert groups(candidates[::-1], 20) == joined
+    assert groups(candidates[::-1], Selection([])) == joined
 
 
 def test_known_people_are_joined_by_name_alone():
     same = ["0" * 64]
     known = [Candidate(f"k{i}", f"c{i}", (f"identity:{i}",), True, same) for i in range(2)]
-    assert len(set(groups(known, 20).values())) == 2
+    assert len(set(groups(known, Selection([])).values())) == 2
     stranger = Candidate("k9", "c9", ("video:9",), False, same)
-    assert len(set(groups([known[0], stranger], 20).values())) == 1
+    assert len(set(groups([known[0], stranger], Selection([])).values())) == 1
+
+
+def faces(*places: float) -> list[str]:
+    """Codes of faces that lie on a line."""
+    return [encoded(np.eye(128)[0] * place) for place in places]
+
+
+def test_clips_of_one_person_are_one_group_and_a_chain_of_faces_is_not():
+    codes = [*faces(-0.4, -0.1, 0.2, 0.48), None]
+    candidates = [
+        Candidate(f"k{i}", f"c{i}", (f"video:{i}",), identity=code) for i, code in enumerate(codes)
+    ]
+    found = groups(candidates, Selection([], same_person=0.4))
+    assert (
+        found["k0"] == found["k1"] != found["k2"] == found["k3"] and len(set(found.values())) == 3
+    )
+    assert len(set(groups(candidates, Selection([], same_person=0)).values())) == 5
+
+
+def test_a_stranger_joins_the_known_person_with_that_face():
+    codes = faces(0.0, 0.1, 0.0, 0.05)
+    names = ["anna", "ben", "anna", None]
+    assert list(same_people(codes, names, 0.4)) in ([(3, 0)], [(3, 1)])
+    assert list(same_people(codes[:3], names[:3], 0.4)) == []
+
+
+def test_people_are_found_across_blocks(monkeypatch):
+    monkeypatch.setattr(people, "BLOCK", 3)
+    rng = np.random.default_rng(0)
+    persons = rng.normal(0, 0.07, (7, 128))
+    who = rng.integers(7, size=60)
+    codes = [encoded(persons[person] + rng.normal(0, 0.01, 128)) for person in who]
+    led = dict(same_people(codes, [None] * 60, 0.6))
+    assert len(led) == 60 - len(set(who))
+    assert all(who[clip] == who[leader] and leader not in led for clip, leader in led.items())
 
 
 def test_duplicate_is_the_one_with_the_larger_key():

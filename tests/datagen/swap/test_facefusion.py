@@ -334,7 +334,8 @@ def test_the_folder_of_the_model_is_part_of_the_key(python, model, portraits):
     (model / "pytorch_model.pt").write_bytes(b"1")
     assert stage_of(python, model, portraits).weights() != before
     parameters = stage_of(python, model, portraits).parameters()
-    assert parameters == {"most_kept": 0.5, "task": "image-face-fusion"}
+    expected = {"most_kept": 0.5, "recogniser": "dlib", "task": "image-face-fusion"}
+    assert parameters == expected
 
 
 def _mistakes(python, model, tmp_path):

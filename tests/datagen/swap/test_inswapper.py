@@ -198,7 +198,7 @@ def test_nothing_is_printed_by_insightface(models, portraits, capfd):
 
 def test_weights_name_the_files_by_content(models, portraits, tmp_path):
     first = stage_of(models, portraits).weights()
-    assert set(first) == {"inswapper", "buffalo_l"}
+    assert set(first) == {"inswapper", "buffalo_l", "dlib_resnet"}
     shutil.copytree(models / "buffalo_l", tmp_path / "copy")
     (tmp_path / "copy" / "1k3d68.onnx").write_bytes(b"not used")
     assert stage_of(models, portraits, faces=str(tmp_path / "copy")).weights() == first

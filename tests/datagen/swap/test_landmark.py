@@ -24,7 +24,7 @@ from datagen.swap.swapper import Swapper
 from datagen.vision import faces, mesh
 from datagen.vision import geometry as g
 from datagen.vision.drift import drift, first_below, strongest_below, watched
-from datagen.vision.identity import DlibDescriptor, distance
+from datagen.vision.identity import DlibDescriptor, decoded, distance, encoded
 from datagen.vision.landmarks import FaceMesh
 
 SIZE = 512
@@ -335,13 +335,16 @@ def test_choice_is_stable_and_never_the_clips_own_person():
 
     some = [donor(f"d{i}") for i in range(9)]
     clips = [Clip(f"clip{i}", {}, identity=f"d{i % 9}") for i in range(200)]
-    first = [donors.choose(some, clip, 0).name for clip in clips]
+    first = [donors.choose(some, clip, 0, DlibDescriptor()).name for clip in clips]
     assert all(name != clip.identity for name, clip in zip(first, clips, strict=True))
     assert len(set(first)) == 9
-    more = [donors.choose([*some, donor("new")], clip, 0).name for clip in clips]
+    more = [donors.choose([*some, donor("new")], clip, 0, DlibDescriptor()).name for clip in clips]
     changed = [b for a, b in zip(first, more, strict=True) if a != b]
     assert set(changed) == {"new"} and len(changed) < 50
-    assert donors.choose(some[:1], replace(clips[0], identity="", group="d0"), 0) is None
+    assert (
+        donors.choose(some[:1], replace(clips[0], identity="", group="d0"), 0, DlibDescriptor())
+        is None
+    )
 
 
 def test_builtin_donors_are_named_without_being_drawn():
@@ -357,17 +360,38 @@ def test_builtin_donors_are_named_without_being_drawn():
 
 
 def test_donor_has_clearly_another_skin_where_there_is_one():
+    away = encoded(np.eye(128)[0] * 0.49)
+
     def lazy(name, skin):
-        return donors.Lazy(name, name, name, skin, lambda: np.zeros((1, 1, 3), np.uint8))
+        return donors.Lazy(name, name, name, skin, lambda: np.zeros((1, 1, 3), np.uint8), away)
 
     alike = [lazy(f"alike{i}", (70.0 + i, 12.0, 19.0)) for i in range(5)]
     other = lazy("other", (45.0, 14.0, 20.0))
     for number in range(20):
-        clip = Clip(f"c{number}", {}).with_artefact(
-            "faces", Artifact(Path("x"), {"skin": [71.0, 11.0, 20.0]})
+        clip = Clip(f"c{number}", {}).with_artifact(
+            "faces",
+            Artifact(Path("x"), {"skin": [71.0, 11.0, 20.0], "identity": encoded(-decoded(away))}),
         )
-        assert donors.choose([*alike, other], clip, 0) is other
-        assert donors.choose(alike, clip, 0) in alike
+        assert donors.choose([*alike, other], clip, 0, DlibDescriptor()) is other
+        assert donors.choose(alike, clip, 0, DlibDescriptor()) in alike
+
+
+def test_a_donor_with_the_clips_own_face_is_never_taken():
+    """Whatever the file is called."""
+    pool = donors.builtin_donors()
+    for own in pool:
+        clip = Clip("c", {}).with_artifact(
+            "faces", Artifact(Path("x"), {"skin": own.skin, "identity": own.identity})
+        )
+        chosen = donors.choose(pool, clip, 0, DlibDescriptor())
+        if chosen is not None:
+            assert distance(decoded(chosen.identity), decoded(own.identity)) >= 0.6
+        assert donors.choose([own], clip, 0, DlibDescriptor()) is None
+
+
+def test_the_descriptors_of_the_builtin_donors_are_theirs():
+    for lazy in donors.builtin_donors()[::4]:
+        assert distance(decoded(lazy.identity), lazy.drawn.descriptor(DlibDescriptor())) < 0.05
 
 
 def test_a_donor_who_opted_out_is_never_taken(tmp_path):

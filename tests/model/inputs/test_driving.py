@@ -10,12 +10,12 @@ import torch
 
 from datagen.sources.rendering.people import PEOPLE, portrait
 from datagen.vision.landmarks import find_face
+from datagen.vision.regions import kept_boxes
 from model.inputs.driving import (
     Square,
     aligned,
     cropped,
     grey,
-    kept_boxes,
     mask_outside,
     middles,
     outline,

@@ -15,6 +15,7 @@ from datagen.core.errors import UserError
 from datagen.media import video
 from datagen.shards import writer as pack
 from datagen.vision.geometry import LEFT_EYE, RIGHT_EYE
+from datagen.vision.regions import kept_boxes
 from model.inputs import driving as drive
 from tests import faults
 from tests.conftest import REPOSITORY
@@ -221,7 +222,7 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def test_driving_is_the_face_alone_on_black(shards):
     batch = batches(shards, 1)[0]
-    kept = drive.kept_boxes(np.array([numbered.FACE]) / 2, SIDE // 2)[0]
+    kept = kept_boxes(np.array([numbered.FACE]) / 2, SIDE // 2)[0]
     assert kept.tolist() == [10, 0, 90, 93]
     outside = torch.ones(SIDE // 2, SIDE // 2, dtype=torch.bool)
     outside[kept[1] : kept[3], kept[0] : kept[2]] = False
