@@ -12,9 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from datagen.swap.donors import Donor
-from datagen.swap.search import Found, Recogniser, somebody_else
+from datagen.swap.search import Found, somebody_else
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
+from datagen.swap.trial import Trial
 from datagen.vision import mesh
 
 SHAPE, COLOUR = 0.7, 0.85  # of the donor's outline and colour
@@ -48,11 +49,12 @@ class Sitter:
         """Where the points [478, 3] px of a target's frame lie in the drawing."""
         return self._swapper.placed(points)
 
-    def settle(
-        self, seed: int, builds: int, wanted: float, apart: Recogniser, donor: np.ndarray
-    ) -> Found | None:
-        """Take the weakest build of which the drawing lies `wanted` from its target; None where it
-        is the same person.
+    def builds(self, seed: int, count: int) -> list[Skull]:
+        """Other builds for the target's head, the most different first."""
+        return self._swapper.builds(seed, count)
+
+    def settle(self, skulls: list[Skull], wanted: float, drift: float, trial: Trial) -> Found:
+        """Take the best of these builds, as weak as it may be for the drawing to be of somebody
+        else.
         """
-        skulls = self._swapper.builds(seed, builds)
-        return next(somebody_else(self, skulls, wanted, apart, donor), None)
+        return somebody_else(self, skulls, wanted, drift, trial)

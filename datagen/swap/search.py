@@ -1,26 +1,23 @@
-"""The weakest change of a head's build after which a recogniser sees somebody else, found on a few
-frames.
+"""Which other build of the head, and how strong: the weakest after which a recogniser sees somebody
+else, of several the one that keeps the target's motion best. Found on a few frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from datagen.swap.skull import Skull
-from datagen.vision import geometry as g
-from datagen.vision.drift import EYES, LIPS, watched
-from datagen.vision.identity import FaceRecogniser, distance
-from datagen.vision.landmarks import FaceMesh
+from datagen.swap.trial import COMPARED, Kept, Trial
 
-WEAKEST, STRONGEST = 0.7, 1.5  # times the seeded build
+WEAKEST, STRONGEST = 0.6, 1.5  # times the seeded build
+BEST = 4  # builds of which the strength is sought
 TRIES = 4  # of strengths for one build
 CURVE = 0.75  # the distance grows with the strength to this power, or so
-SHORT = 0.03  # that the most different of all may lack of what is wanted
-AS_DONOR = 0.85  # of the way to the donor: enough where the recogniser hardly tells the two apart
+SHORT = 0.1  # of distance, that is as bad as a correlation of 0
 OVER = 0.035  # by which a distance may lie over what is wanted before it is worth another try
 
 
@@ -36,115 +33,74 @@ class Swaps(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """A build at a strength, and how far from the target the recogniser sees the twin."""
+    """A build at a strength: how far from the target the recogniser sees the twin, and how well it
+    keeps the motion.
+    """
 
     skull: Skull
     strength: float
     distance: float
+    kept: Kept = Kept(0.0, 0.0)
+
+    def flaws(self, wanted: float, drift: float) -> float:
+        """To be compared: the smaller the better."""
+        short = max(wanted - self.distance, 0.0) / SHORT
+        return short + max(self.kept.drift / drift - 1, 0.0) + self.kept.lost
 
 
-class Recogniser:
-    """How far twins of a few frames lie from their targets. RGB uint8 [N, H, W, 3], points px [N,
-    478, 3].
+def somebody_else(
+    swaps: Swaps, skulls: Sequence[Skull], wanted: float, drift: float, trial: Trial
+) -> Found:
+    """The first build that lies far enough and keeps the motion, else the best. Leaves `swaps` so.
+
+    wanted: the recogniser's distance; drift: interocular distances that points may move for
+    themselves.
     """
-
-    def __init__(self, descriptor: FaceRecogniser, pictures: np.ndarray, points: np.ndarray):
-        self.frames = list(zip(pictures, points, strict=True))
-        self._describe = descriptor.describe
-        self._own = [self._describe(rgb, face) for rgb, face in self.frames]
-
-    def __call__(self, swaps: Swaps, count: int | None = None) -> float:
-        """Mean distance over the first `count` frames (all)."""
-        found = []
-        for (rgb, face), own in list(zip(self.frames, self._own, strict=True))[:count]:
-            found.append(distance(self._describe(swaps(rgb, face), swaps.placed(face)), own))
-        return float(np.mean(found))
-
-    def to(self, other: np.ndarray) -> float:
-        """Mean distance from the targets to another descriptor [128]."""
-        return float(np.mean([distance(own, other) for own in self._own]))
+    tried = []
+    for found in _strengths(swaps, skulls, wanted, trial):
+        tried.append(replace(found, kept=trial.kept(swaps)))
+        if found.distance >= wanted and tried[-1].kept.is_good(drift):
+            break
+    best = min(tried, key=lambda found: found.flaws(wanted, drift))
+    swaps.skull = best.skull * best.strength
+    return best
 
 
-def promising(swaps: Swaps, skulls: Sequence[Skull], apart: Recogniser) -> list[Found]:
+def _strengths(
+    swaps: Swaps, skulls: Sequence[Skull], wanted: float, trial: Trial
+) -> Iterator[Found]:
+    """Each build at its weakest strength that is enough, the most different first."""
+    for start in promising(swaps, skulls, trial)[:BEST]:
+        yield tuned(swaps, start, wanted, trial)
+
+
+def promising(swaps: Swaps, skulls: Sequence[Skull], trial: Trial) -> list[Found]:
     """The builds at full strength, by one frame, the most different first."""
     tried = []
     for skull in skulls:
         swaps.skull = skull
-        tried.append(Found(skull, 1.0, apart(swaps, 1)))
+        tried.append(Found(skull, 1.0, trial.apart(swaps, swaps.placed, 1)))
     return sorted(tried, key=lambda found: -found.distance)
 
 
-def tuned(swaps: Swaps, start: Found, wanted: float, apart: Recogniser) -> Found:
+def tuned(swaps: Swaps, start: Found, wanted: float, trial: Trial) -> Found:
     """`start` at the strength that is just enough, up to `STRONGEST`. Leaves `swaps` so."""
     strength = _next(start, wanted)
     enough: Found | None = None
     found = start
     for _ in range(TRIES):
         swaps.skull = start.skull * strength
-        found = Found(start.skull, strength, apart(swaps))
+        found = Found(start.skull, strength, trial.apart(swaps, swaps.placed, COMPARED))
         if found.distance >= wanted and (enough is None or strength < enough.strength):
             enough = found
         following = _next(found, wanted)
-        settled = wanted <= found.distance <= wanted + OVER or abs(following - strength) < 0.03
-        if settled or (enough and following >= enough.strength):
+        is_settled = wanted <= found.distance <= wanted + OVER or abs(following - strength) < 0.03
+        if is_settled or (enough and following >= enough.strength):
             break
         strength = following
     best = enough or found
     swaps.skull = best.skull * best.strength
     return best
-
-
-def somebody_else(
-    swaps: Swaps, skulls: Sequence[Skull], wanted: float, apart: Recogniser, donor: np.ndarray
-) -> Iterator[Found]:
-    """Builds of which the twin is somebody else, each at its weakest strength. Leaves `swaps` so.
-
-    Where none gets as far as is wanted, the most different, if it gets nearly there, or nearly as
-    far from the target as the donor's descriptor [128] lies, who is somebody else.
-    """
-    least = min(wanted - SHORT, AS_DONOR * apart.to(donor))
-    short: list[Found] = []
-    enough = False
-    for start in promising(swaps, skulls, apart):
-        found = tuned(swaps, start, wanted, apart)
-        if found.distance >= wanted:
-            enough = True
-            yield found
-        else:
-            short.append(found)
-    best = max(short, key=lambda found: found.distance, default=None)
-    if best is not None and not enough and best.distance >= least:
-        swaps.skull = best.skull * best.strength
-        yield best
-
-
-def settled(mesh: FaceMesh, pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """Points [N, 478, 3] px of pictures that lie far apart in time: each is shown twice, for
-    FaceMesh to follow.
-    """
-    return watched(mesh, (rgb for rgb in pictures for _ in range(2)))[1::2]
-
-
-def stray(own: np.ndarray, twin: np.ndarray) -> float:
-    """How far a twin's points [N, 478, 3] px move for themselves, in interocular distances: 0.02 is
-    2 %.
-
-    What is always the same in the head's frame is another build, not motion, and does not count.
-    The worst of
-    all points, lips and eyes. Infinite where the twin has no face and the target has, 0 without
-    any.
-    """
-    known = ~np.isnan(own[:, 0, 0])
-    if not known.any():
-        return 0.0
-    own, twin = own[known], twin[known]
-    if np.isnan(twin).any():
-        return float("inf")
-    apart = (
-        (twin - own)[..., :2] @ g.head_rotation(own)[:, :2, :2] / g.interocular(own)[:, None, None]
-    )
-    apart = np.linalg.norm(apart - np.median(apart, axis=0), axis=-1)
-    return max(float(apart[:, part].mean()) for part in (slice(None), LIPS, EYES))
 
 
 def _next(found: Found, wanted: float) -> float:

@@ -166,9 +166,9 @@ def _neighbours() -> tuple[np.ndarray, np.ndarray]:
 
 # how far each may go down and up: two deviations among people, as far as that is known
 LIMITS: dict[str, tuple[float, float]] = {
-    "eye_apart": (-0.055, 0.06),
+    "eye_apart": (-0.05, 0.065),
     "eye_down": (-0.05, 0.045),
-    "eye_size": (-0.09, 0.08),
+    "eye_size": (-0.02, 0.1),  # in smaller eyes, less is seen of lids and brows
     "eye_tilt": (-0.05, 0.05),
     "brow_apart": (-0.02, 0.045),
     "brow_down": (-0.04, 0.06),
@@ -194,6 +194,10 @@ SEEN = (  # where eyes look at a face, and for how much that counts
     (g.OUTER_LIPS, 0.5),
     ([*RIGHT_JAW, *RIGHT_CHEEK, *CHIN, 288, 365, 379, 397, 323, 361, 454], 0.4),
 )
+GAP = (
+    -0.05,
+    0.02,
+)  # that the brow may go towards the eye, or away from it: there it moves for itself
 FOLLOWS = 0.65  # probability to go towards the donor where it differs
 
 
@@ -241,7 +245,7 @@ def _difference(own: np.ndarray, moves: np.ndarray) -> float:
 def _clear(changes: dict[str, float]) -> dict[str, float]:
     """Without what looks odd together: brows that press on the lids, or fly away from them."""
     gap = changes["eye_down"] - changes["brow_down"]  # by which the brow moves away from the eye
-    changes["brow_down"] += gap - float(np.clip(gap, -0.06, 0.07))
+    changes["brow_down"] += gap - float(np.clip(gap, *GAP))
     return changes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from datagen.vision import geometry as g
 from datagen.vision import mesh
 
-CELL = 4  # px of a cell of the grid of displacements
+CELLS = 14  # of the grid of displacements, to an interocular distance
 WIDTHS = (
     (0.07, 1.0),
     (0.35, 0.015),
@@ -36,8 +36,9 @@ def warp(
     height, width = rgb.shape[:2]
     weights = _weights(points, facing)
     given = _sharpened(moved, moves[: mesh.SURFACE], weights)
-    field = _field(moved, given, weights, (height, width))
-    where = pixels(height, width) - cv2.resize(field, None, fx=CELL, fy=CELL)[:height, :width]
+    cell = max(int(g.interocular(moved) / CELLS), 1)
+    field = _field(moved, given, weights, (height, width), cell)
+    where = pixels(height, width) - cv2.resize(field, None, fx=cell, fy=cell)[:height, :width]
     warped = cv2.remap(rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return warped, moved
 
@@ -61,27 +62,29 @@ def _sharpened(moved: np.ndarray, moves: np.ndarray, weights: np.ndarray) -> np.
 
 
 def _field(
-    moved: np.ndarray, moves: np.ndarray, weights: np.ndarray, size: tuple[int, int]
+    moved: np.ndarray, moves: np.ndarray, weights: np.ndarray, size: tuple[int, int], cell: int
 ) -> np.ndarray:
-    """Moves [468, 2] of points that lie at `moved` px as one field, px [H / CELL, W / CELL, 2]."""
-    eyes = float(g.interocular(moved))
-    rows, columns = -(-size[0] // CELL), -(-size[1] // CELL)
+    """Moves [468, 2] of points that lie at `moved` px as one field, px [H / cell, W / cell, 2]."""
+    eyes = np.float32(g.interocular(moved))
+    rows, columns = -(-size[0] // cell), -(-size[1] // cell)
     y, x = (
-        (CELL * np.arange(n, dtype=np.float32) + (CELL - 1) / 2)[:, None] / eyes
+        (cell * np.arange(n, dtype=np.float32) + np.float32((cell - 1) / 2))[:, None] / eyes
         for n in (rows, columns)
     )
-    centres = (moved[: mesh.SURFACE, :2] / eyes).astype(np.float32)
-    total = np.full((rows, columns), REST, np.float32)
-    field = np.zeros((2, rows, columns), np.float32)
+    centres = moved[: mesh.SURFACE, :2].astype(np.float32) / eyes
+    felt = np.concatenate([[np.ones(len(moves)), *moves.T]]).astype(np.float32)
+    pulls = weights / eyes**2
+    down, across = [], []
     for width, share in WIDTHS:
-        down = _gauss(y - centres[:, 1], width) * (share / width**2 * weights / eyes**2).astype(
-            np.float32
-        )
-        across = _gauss(x - centres[:, 0], width).T
-        total += down @ across
-        for plane, move in zip(field, moves.T.astype(np.float32), strict=True):
-            plane += (down * move) @ across
-    return np.dstack([*(field / total)])
+        pull = (share / width**2 * pulls).astype(np.float32)
+        down.append(_gauss(y - centres[:, 1], width) * pull)
+        across.append(_gauss(x - centres[:, 0], width))
+    # one product of matrices: weight and both moves below each other, both widths side by side
+    wide = np.tile(felt, (1, len(WIDTHS)))[:, None]
+    summed = (wide * np.hstack(down)).reshape(3 * rows, -1) @ np.hstack(across).T
+    total, right, low = summed.reshape(3, rows, columns)
+    total += REST
+    return np.dstack([right / total, low / total])
 
 
 def _weights(points: np.ndarray, facing: np.ndarray) -> np.ndarray:
