@@ -12,10 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from datagen.swap.donors import Donor
-from datagen.swap.search import Found, somebody_else
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
-from datagen.swap.trial import Trial
 from datagen.vision import mesh
 
 SHAPE, COLOUR = 0.7, 0.85  # of the donor's outline and colour
@@ -52,9 +50,3 @@ class Sitter:
     def builds(self, seed: int, count: int) -> list[Skull]:
         """Other builds for the target's head, the most different first."""
         return self._swapper.builds(seed, count)
-
-    def settle(self, skulls: list[Skull], wanted: float, drift: float, trial: Trial) -> Found:
-        """Take the best of these builds, as weak as it may be for the drawing to be of somebody
-        else.
-        """
-        return somebody_else(self, skulls, wanted, drift, trial)

@@ -1,6 +1,4 @@
-"""The default swap: landmark mesh, another build of the head, colour transfer and blending; needs no
-download.
-"""
+"""The default swap: another build of the head on a landmark mesh, and the donor's skin."""
 
 from __future__ import annotations
 
@@ -26,6 +24,7 @@ from datagen.vision import mesh
 from datagen.vision.landmarks import FaceMesh
 
 BUILDS = 10  # seeded heads that the recogniser is shown
+TRIED = 4  # of them, at the strength they need
 COVERED, MOST_COVERED = 0.12, 0.3  # of a face, and of the tried frames, that may be hidden
 
 
@@ -90,7 +89,7 @@ class LandmarkSwap(Swap):
             why = f"something lies before the face in {covered:.0%} of the frames looked at"
             raise Reject("face_covered", why)
         skulls = swapper.builds(seed, BUILDS)
-        found = somebody_else(swapper, skulls, self.identity, self.drift, trial)
+        found = somebody_else(swapper, skulls, TRIED, self.identity, self.drift, trial)
         if found.distance < self.least:
             why = f"of {len(skulls)} builds none is {self.least} from the target"
             raise Reject("swap_same_person", why)

@@ -4,7 +4,7 @@ else, of several the one that keeps the target's motion best. Found on a few fra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,7 +14,6 @@ from datagen.swap.skull import Skull
 from datagen.swap.trial import COMPARED, Kept, Trial
 
 WEAKEST, STRONGEST = 0.6, 1.5  # times the seeded build
-BEST = 4  # builds of which the strength is sought
 TRIES = 4  # of strengths for one build
 CURVE = 0.75  # the distance grows with the strength to this power, or so
 SHORT = 0.1  # of distance, that is as bad as a correlation of 0
@@ -49,29 +48,23 @@ class Found:
 
 
 def somebody_else(
-    swaps: Swaps, skulls: Sequence[Skull], wanted: float, drift: float, trial: Trial
+    swaps: Swaps, skulls: Sequence[Skull], most: int, wanted: float, drift: float, trial: Trial
 ) -> Found:
-    """The first build that lies far enough and keeps the motion, else the best. Leaves `swaps` so.
+    """The first build that lies far enough and keeps the motion, of the `most` most different, else
+    the best of these. Leaves `swaps` so.
 
     wanted: the recogniser's distance; drift: interocular distances that points may move for
     themselves.
     """
     tried = []
-    for found in _strengths(swaps, skulls, wanted, trial):
+    for start in promising(swaps, skulls, trial)[:most]:
+        found = tuned(swaps, start, wanted, trial)
         tried.append(replace(found, kept=trial.kept(swaps)))
         if found.distance >= wanted and tried[-1].kept.is_good(drift):
             break
     best = min(tried, key=lambda found: found.flaws(wanted, drift))
     swaps.skull = best.skull * best.strength
     return best
-
-
-def _strengths(
-    swaps: Swaps, skulls: Sequence[Skull], wanted: float, trial: Trial
-) -> Iterator[Found]:
-    """Each build at its weakest strength that is enough, the most different first."""
-    for start in promising(swaps, skulls, trial)[:BEST]:
-        yield tuned(swaps, start, wanted, trial)
 
 
 def promising(swaps: Swaps, skulls: Sequence[Skull], trial: Trial) -> list[Found]:

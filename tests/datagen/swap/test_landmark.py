@@ -18,14 +18,16 @@ from datagen.sources.sample import Render, SampleSource
 from datagen.swap import donors, swapper
 from datagen.swap.donors import Donor
 from datagen.swap.landmark import LandmarkSwap
-from datagen.swap.search import Recogniser, somebody_else, stray
+from datagen.swap.search import somebody_else
 from datagen.swap.skull import Skull
 from datagen.swap.swapper import Swapper
+from datagen.swap.trial import Trial, lost, telling
 from datagen.vision import faces, mesh
 from datagen.vision import geometry as g
 from datagen.vision.drift import drift, first_below, strongest_below, watched
 from datagen.vision.identity import DlibDescriptor, decoded, distance, encoded
 from datagen.vision.landmarks import FaceMesh
+from datagen.vision.similarity import compare, stray
 
 SIZE = 512
 
@@ -178,8 +180,8 @@ def test_on_sample_clips_somebody_else_moves_like_the_target(tmp_path, index):
     artifact = LandmarkSwap()(clip, tmp_path)
     swapped = list(video.frames(artifact.path))
     found = watched(FaceMesh(), swapped)
-    assert stray(points.astype(float), found) < 0.025
-    measured = agree.compare(points.astype(float), found, np.arange(len(points)) / 6)
+    assert stray(points.astype(float), found).mean() < 0.02
+    measured = compare(points.astype(float), found, np.arange(len(points)) / 6)
     assert measured["mouth_r"] > 0.9 and (measured["blink_r"] is None or measured["blink_r"] > 0.9)
     describe = DlibDescriptor().describe
     targets = list(video.frames(clip.path("clips")))
@@ -201,18 +203,42 @@ def test_stage_is_as_strong_as_somebody_else_needs_and_says_no_where_it_is_not_e
     strong, weak = (LandmarkSwap(identity=wanted)(clip, tmp_path).metrics for wanted in (0.5, 0.3))
     assert 0 < weak["build"] < strong["build"] and weak["identity"] < strong["identity"]
     with pytest.raises(Reject, match="swap_moved"):
-        LandmarkSwap(identity=0.3, drift=1e-4)(clip, tmp_path)
+        LandmarkSwap(identity=0.3, least=0.2, most_drift=1e-4)(clip, tmp_path)
+    with pytest.raises(Reject, match="swap_same_person"):
+        LandmarkSwap(least=2.0)(clip, tmp_path)
 
 
-def test_the_same_face_twice_is_the_same_person_to_the_search(face):
+def test_the_same_face_twice_is_the_same_person_and_keeps_its_motion(face):
     rgb, points = face
-    apart = Recogniser(DlibDescriptor(), rgb[None], points[None])
+    trial = Trial(rgb[None], points[None], FaceMesh(), DlibDescriptor())
     swaps = Swapper(Donor("self", "self", rgb, points, ""), neutral=points, shape=0, colour=0)
     swaps.paint = 0
-    own = DlibDescriptor().describe(rgb, points)
-    assert apart.to(own) == 0 and apart(swaps) < 0.1
-    still = [Skull(), Skull(lips_full=0.01)]
-    assert list(somebody_else(swaps, still, 0.65, apart, own + 1)) == []
+    found = somebody_else(swaps, [Skull(), Skull(lips_full=0.01)], 2, 0.65, 0.02, trial)
+    assert found.distance < 0.1 and found.kept.drift < 0.01 and found.kept.lost == 0
+
+
+def raised(points, up):
+    """Frontal points with the brows `up` interocular distances higher."""
+    moved = points.astype(np.float64)
+    moved[g.RIGHT_BROW + g.LEFT_BROW, 1] -= up * g.interocular(points)
+    return moved
+
+
+def test_brows_that_stay_where_the_targets_rise_are_lost_motion(face):
+    ups = np.sin(np.arange(12)) / 10
+    target = np.stack([raised(face[1], up) for up in ups])
+    still = np.stack([raised(face[1], 0.05)] * 12)
+    elsewhere = np.stack([raised(face[1], 0.05 + 0.8 * up) for up in ups])
+    assert lost(target, still + np.random.default_rng(0).normal(0, 0.1, still.shape)) > 0.5
+    assert lost(target, elsewhere) == 0
+
+
+def test_telling_frames_are_those_where_the_face_goes_farthest(face):
+    points = np.stack([face[1]] * 60).astype(np.float64)
+    points[17], points[41] = raised(face[1], 0.2), raised(face[1], -0.1)
+    points[30:33] = np.nan
+    chosen = telling(np.concatenate([points, points[:3]]))
+    assert {17, 41} <= set(chosen) and not {30, 31, 32} & set(chosen) and len(chosen) <= 12
 
 
 def test_builds_move_features_as_wholes_and_differ_by_seed(face, pool):
