@@ -105,11 +105,11 @@ def poster(rgb: np.ndarray) -> np.ndarray:
 def anime(rgb: np.ndarray) -> np.ndarray:
     """Bright flat paint with one soft shadow tone, thin brown lines."""
     flat = abstract(rgb, rounds=6, contrast=26)
-    luma = tone_of(flat)
+    luma = mix(tone_of(flat), film(flat), 0.4)  # which sets lips off from bright skin
     shadow, light, shine = (
         smoothstep(luma, *step) for step in ((0.08, 0.28), (0.31, 0.48), (0.7, 0.9))
     )
-    tone = mix(0.1 + 0.32 * shadow + 0.36 * light + 0.14 * shine, luma + 0.1, 0.25)
+    tone = mix(0.1 + 0.32 * shadow + 0.36 * light + 0.14 * shine, luma + 0.1, 0.4)
     line = lines(orthochrome(rgb), sigma=0.8, strength=20, tone=0.35, slope=3.5)
     return finish(over("#3a2118", line, saturate(retone(flat, luma, tone), 1.9)))
 

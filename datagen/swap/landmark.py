@@ -24,7 +24,7 @@ from datagen.vision import mesh
 from datagen.vision.landmarks import FaceMesh
 
 BUILDS = 10  # seeded heads that the recogniser is shown
-TRIED = 4  # of them, at the strength they need
+TRIED = 3  # of them, at the strength they need
 COVERED, MOST_COVERED = 0.12, 0.3  # of a face, and of the tried frames, that may be hidden
 
 
@@ -45,7 +45,7 @@ class LandmarkSwap(Swap):
 
     shape: float = 0.7
     colour: float = 0.85
-    identity: float = 0.68
+    identity: float = 0.7
     least: float = 0.5
     drift: float = 0.015
     most_drift: float = 0.022

@@ -62,7 +62,8 @@ def somebody_else(
         tried.append(replace(found, kept=trial.kept(swaps)))
         if found.distance >= wanted and tried[-1].kept.is_good(drift):
             break
-    best = min(tried, key=lambda found: found.flaws(wanted, drift))
+    far = [found for found in tried if found.distance >= wanted - 2 * OVER]
+    best = min(far or tried, key=lambda found: found.flaws(wanted, drift))
     swaps.skull = best.skull * best.strength
     return best
 

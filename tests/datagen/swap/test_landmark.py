@@ -200,7 +200,9 @@ def test_on_sample_clips_somebody_else_moves_like_the_target(tmp_path, index):
 
 def test_stage_is_as_strong_as_somebody_else_needs_and_says_no_where_it_is_not_enough(tmp_path):
     clip, _ = sample_clip(tmp_path, 0)
-    strong, weak = (LandmarkSwap(identity=wanted)(clip, tmp_path).metrics for wanted in (0.5, 0.3))
+    strong, weak = (
+        LandmarkSwap(identity=wanted, least=0.2)(clip, tmp_path).metrics for wanted in (0.5, 0.3)
+    )
     assert 0 < weak["build"] < strong["build"] and weak["identity"] < strong["identity"]
     with pytest.raises(Reject, match="swap_moved"):
         LandmarkSwap(identity=0.3, least=0.2, most_drift=1e-4)(clip, tmp_path)
