@@ -175,8 +175,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "brow_thick": (-0.1, 0.2),
     "brow_tilt": (-0.025, 0.03),
     "brow_dark": (-0.12, 0.3),
-    "nose_wide": (-0.07, 0.18),  # narrower looks pinched
-    "nose_down": (-0.05, 0.055),
+    "nose_wide": (-0.07, 0.15),  # narrower looks pinched
+    "nose_down": (-0.035, 0.055),
     "mouth_wide": (-0.08, 0.1),
     "mouth_down": (-0.03, 0.05),
     "lips_full": (-0.12, 0.2),
