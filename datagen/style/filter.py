@@ -23,12 +23,13 @@ from datagen.style.looks import LOOKS
 from datagen.style.sitter import Sitter
 from datagen.swap.donors import Lazy, builtin_donors, choose
 from datagen.swap.search import Found, somebody_else
+from datagen.swap.skull import Skull
 from datagen.swap.trial import Trial
 from datagen.vision import mesh
 from datagen.vision.landmarks import FaceMesh
 
-BUILDS = 3  # seeded heads that the recogniser is shown in each look
-TRIED = 2  # of them, at the strength they need
+BUILDS = 8  # seeded heads that the recogniser is shown
+TRIED = 3  # of them, at the strength they need
 
 
 @dataclass
@@ -48,7 +49,7 @@ class FilterStyle(RecognisingStage):
     seed: int = 0
     identity: float = 0.68
     least: float = 0.5
-    drift: float = 0.02
+    drift: float = 0.017
 
     name = "style"
     version = 5
@@ -126,19 +127,26 @@ class FilterStyle(RecognisingStage):
         Raises Reject("style_same_person").
         """
         order, seed = self.of_clip(clip)["looks"], self.of_clip(clip)["build"]
-        skulls = sitter.builds(seed, BUILDS)
+        skull = self._build(sitter, seed, trial)
         tried: list[tuple[str, Found]] = []
         for name in order:
             sitter.draw = partial(_draw, name, curve)
-            found = somebody_else(sitter, skulls, TRIED, self.identity, self.drift, trial)
+            found = somebody_else(sitter, [skull], 1, self.identity, self.drift, trial)
             tried.append((name, found))
             if found.distance >= self.identity and found.kept.is_good(self.drift):
                 break
         best = min(tried, key=lambda each: each[1].flaws(self.identity, self.drift))
         if best[1].distance < self.least:
-            why = f"in {len(order)} looks of {BUILDS} builds none is {self.least} away"
+            why = f"in none of {len(order)} looks the drawing is {self.least} from the target"
             raise Reject("style_same_person", why)
         return best
+
+    def _build(self, sitter: Sitter, seed: int, trial: Trial) -> Skull:
+        """The build that keeps the motion best, found before anything is drawn, which is quicker
+        and lets FaceMesh see more.
+        """
+        skulls = sitter.builds(seed, BUILDS)
+        return somebody_else(sitter, skulls, TRIED, self.identity, self.drift, trial).skull
 
 
 def _draw(name: str, curve: np.ndarray, rgb: np.ndarray) -> np.ndarray:

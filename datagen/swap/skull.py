@@ -177,9 +177,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "brow_dark": (-0.12, 0.3),
     "nose_wide": (-0.07, 0.15),  # narrower looks pinched
     "nose_down": (-0.035, 0.055),
-    "mouth_wide": (-0.08, 0.1),
-    "mouth_down": (-0.03, 0.05),
-    "lips_full": (-0.12, 0.2),
+    "mouth_wide": (-0.07, 0.08),
+    "mouth_down": (-0.025, 0.035),
+    "lips_full": (-0.06, 0.16),
     "chin_down": (-0.07, 0.12),
     "jaw_wide": (-0.05, 0.06),
     "cheek_wide": (-0.05, 0.05),

@@ -21,7 +21,7 @@ from datagen.vision.similarity import EXPRESSION, LEAST, correlation, stray
 EVEN = 4  # frames taken evenly over the clip, besides the telling ones
 EXTREMES = 0.04, 0.96  # quantiles of what moves: beyond them lie the track's errors
 MOVES = 1.5  # times what is motion in all frames: of the tried ones many are extremes
-COMPARED = 2  # frames on which the recogniser is asked
+COMPARED = 3  # frames on which the recogniser is asked
 # correlations over the tried frames that a good twin keeps; FaceMesh hardly follows a frown
 WANTED = {"mouth_r": 0.95, "blink_r": 0.92, "brow_r": 0.8, "frown_r": 0.6}
 Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]  # RGB uint8 frame, its points -> RGB uint8
