@@ -1,8 +1,7 @@
 """Another build of the head: whole features moved, widened and turned in the head's own frame.
 
 A feature (an eye with its lids, a brow, the nose, the mouth, the chin ...) moves as one piece, by
-the
-same amount in every frame, so that its form and all its motion stay. Between features the skin
+the same amount in every frame, so that its form and all its motion stay. Between features the skin
 follows smoothly. Lengths are interocular distances, as seen from the front.
 """
 
@@ -203,8 +202,7 @@ FOLLOWS = 0.65  # probability to go towards the donor where it differs
 
 def most_different(own: np.ndarray, donor: np.ndarray, seed: int, count: int) -> list[Skull]:
     """Of many builds drawn for a face [478, 3], seen from the front, those that differ most, with
-    eyes nearer to each
-    other and farther apart in turn.
+    eyes nearer to each other and farther apart in turn.
 
     Each goes towards a donor's face [468, 3] where that differs, else by the seed.
     """

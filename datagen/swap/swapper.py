@@ -1,12 +1,9 @@
 """One donor's face on one target's motion, frame by frame, without weights.
 
 The outline of the face is moved towards the donor's (with its surroundings, smoothly), and whole
-features with the
-`Skull`; the donor's skin is drawn on the face points in the light of the target, and other skin
-takes the donor's
-colour. Eye openings, brows, lips and mouth, hair and upper forehead stay the target's, but for
-their place and colour.
-Colours are LAB uint8 inside.
+features with the `Skull`; the donor's skin is drawn on the face points in the light of the target,
+and other skin takes the donor's colour. Eye openings, brows, lips and mouth, hair and upper
+forehead stay the target's, but for their place and colour. Colours are LAB uint8 inside.
 """
 
 from __future__ import annotations
@@ -19,27 +16,30 @@ import numpy as np
 from datagen.swap.area import filled, skin_area, sockets
 from datagen.swap.donors import Donor, face_at_size
 from datagen.swap.skull import Skull, evened, most_different
+from datagen.swap.tones import (
+    SPREAD,
+    TONE,
+    chroma,
+    colour_step,
+    distances,
+    gauss,
+    halved,
+    inside_of,
+    layered,
+    likeness,
+    ramp,
+    tones_at,
+)
 from datagen.swap.warp import warp
 from datagen.vision import geometry as g
 from datagen.vision import mesh
 
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
-OUTLINE_MOVE = (
-    0.05  # interocular distances that the outline moves on average, where the faces differ enough
-)
-OPENINGS = (
-    (g.RIGHT_EYE, 0.32),
-    (g.LEFT_EYE, 0.32),
-    (g.INNER_LIPS, 0.03),
-)  # with the width of the line around, that stay
+OUTLINE_MOVE = 0.05  # the same, of the outline on average, where the faces differ enough
+# openings that stay, with the width of the line around them
+OPENINGS = ((g.RIGHT_EYE, 0.32), (g.LEFT_EYE, 0.32), (g.INNER_LIPS, 0.03))
 CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
-TONE = np.array(
-    [0.6, 1, 1], np.float32
-)  # share of the difference in L, a, b that skin takes over: the light stays
-SPREAD = np.array(
-    [44, 11, 11], np.float32
-)  # LAB deviation from the mean skin that still counts as skin
 BROW, MOUTH, CHIN = 9, 17, 152  # on the middle line: amid the brows, below the lower lip, lowest
 BROWS = g.RIGHT_BROW + g.LEFT_BROW
 LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
@@ -47,14 +47,9 @@ OVER_BROWS = [[104, 69, 108], [333, 299, 337]]  # on the forehead
 FOLDS = [203, 206, 216, 423, 426, 436]  # from the nose to the corners of the mouth, deep in a smile
 SOCKET = 0.85  # how sure it is that what surrounds an eye is skin
 ODD = np.array([30, 9, 9], np.float32)  # LAB steps by which skin may look otherwise for a moment
-MOST_CHROMA = 13.0  # LAB steps that the colour may go
 COLOURLESS = 3.0, 8.0  # chroma below which a face has no colour, and above which it has
-NOSTRILS = [
-    2,
-    97,
-    326,
-    164,
-]  # with the groove below: they stretch badly, and look like a moustache then
+# with the groove below: they stretch badly, and look like a moustache then
+NOSTRILS = [2, 97, 326, 164]
 
 
 class Swapper:
@@ -75,10 +70,10 @@ class Swapper:
         lab, points = face_at_size(donor, DONOR_EYES)
         self.source = mesh.better_half(points)
         self.frontal = mesh.symmetric(mesh.closed(mesh.frontal(donor.points))[: mesh.SURFACE])
-        self.gap = _distances(self.frontal, mesh.FEATURES).min(1)
+        self.gap = distances(self.frontal, mesh.FEATURES).min(1)
         self.skin = np.flatnonzero((self.gap > 0.08) & (mesh.depth() > 0))
-        self.reach = _gauss(_distances(self.frontal, self.skin), 0.22)
-        tones = _tones(lab, self.source)
+        self.reach = gauss(distances(self.frontal, self.skin), 0.22)
+        tones = tones_at(lab, self.source)
         self.lips = np.median(tones[LIPS], 0)
         self.tone, self.spread = np.median(tones[self.skin], 0), tones[self.skin].std(0)
         like = np.exp(-(((tones - self.tone) / (1.5 * SPREAD)) ** 2).sum(1) / 2)
@@ -92,12 +87,11 @@ class Swapper:
 
     def learn(self, pictures: np.ndarray, points: np.ndarray) -> None:
         """What the target's skin usually looks like, from a few RGB uint8 frames and their points
-        [N, 478, 3] px: what
-        looks otherwise for a moment, a hand or a subtitle, is not painted over.
+        [N, 478, 3] px. What looks otherwise for a moment, a hand or a subtitle, is not painted.
         """
         seen = []
         for rgb, face in zip(pictures, points, strict=True):
-            tones = _tones(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), face[: mesh.SURFACE])
+            tones = tones_at(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), face[: mesh.SURFACE])
             seen.append(tones - np.median(tones[self.skin], 0))
         self.usual = np.median(seen, 0)
 
@@ -111,9 +105,9 @@ class Swapper:
         """How likely something lies before the face at each of the 468 points, 0..1."""
         if self.usual is None:
             return 0.0
-        tones = _tones(lab, points[: mesh.SURFACE])
+        tones = tones_at(lab, points[: mesh.SURFACE])
         odd = np.abs(tones - np.median(tones[self.skin], 0) - self.usual) / ODD
-        return evened(_ramp(odd.max(1), 1, 2))
+        return evened(ramp(odd.max(1), 1, 2))
 
     @property
     def skull(self) -> Skull | None:
@@ -137,10 +131,8 @@ class Swapper:
         """RGB uint8 [H, W, 3] frame and its points float32 [478, 3] px -> RGB uint8 [H, W, 3]."""
         x0, y0, x1, y1 = _surroundings(points, rgb.shape)
         swapped = rgb.copy()
-        part, near = (
-            np.ascontiguousarray(rgb[y0:y1, x0:x1]),
-            points - np.array([x0, y0, 0], np.float32),
-        )
+        part = np.ascontiguousarray(rgb[y0:y1, x0:x1])
+        near = points - np.array([x0, y0, 0], np.float32)
         swapped[y0:y1, x0:x1] = self._of_part(part, near)
         return swapped
 
@@ -162,8 +154,7 @@ class Swapper:
 
     def moves(self, points: np.ndarray) -> np.ndarray:
         """How far each of the 468 points goes towards its new place, px [468, 2]; without a skull 0
-        at eyes, brows and
-        lips.
+        at eyes, brows and lips.
         """
         return self._all_moves(points)[: mesh.SURFACE]
 
@@ -183,7 +174,7 @@ class Swapper:
         """
         outline = np.linalg.norm(self.moves(points)[g.OVAL], axis=1).mean() / g.interocular(points)
         labs = [cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) for rgb in (before, after)]
-        old, new = (np.median(_tones(lab, points[self.skin]), 0) for lab in labs)
+        old, new = (np.median(tones_at(lab, points[self.skin]), 0) for lab in labs)
         return float(outline), float(np.linalg.norm(new - old))
 
     def _detail(self, lab: np.ndarray, points: np.ndarray, tones: np.ndarray) -> list[np.ndarray]:
@@ -199,16 +190,16 @@ class Swapper:
         flat[y0:y1, x0:x1] -= drawn[..., 2:5]
         loud = mesh.sample(flat, self.source)[self.skin, 0].std()  # hard light leaves edges
         flat *= min(1.0, CONTRAST / float(loud))
-        return [flat, _half(flat), _half(_half(flat))]
+        return [flat, halved(flat), halved(halved(flat))]
 
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
         """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its
         contrast [468, 3].
         """
-        alpha = _ramp(mesh.depth(), 0, 3) * (1 - _ramp(self._above(), 0.04, 0.45)) * self.like
+        alpha = ramp(mesh.depth(), 0, 3) * (1 - ramp(self._above(), 0.04, 0.45)) * self.like
         alpha *= 1 - 0.8 * self._close(NOSTRILS, 0.12)
         alpha *= 1 - 0.8 * self._close(g.OUTER_LIPS, 0.05)
-        trust = _ramp(mesh.depth(), 2, 4) * (1 - _ramp(self._above(), 0.0, 0.12))
+        trust = ramp(mesh.depth(), 2, 4) * (1 - ramp(self._above(), 0.0, 0.12))
         alpha *= 1 - self._close(BROWS, 0.07)  # the target's own, that frown
         alpha *= 1 - 0.85 * self._close(FOLDS, 0.1)
         limit = np.tile(np.array([22, 8, 8], np.float32), (mesh.SURFACE, 1))
@@ -221,7 +212,7 @@ class Swapper:
 
     def _close(self, indices: Sequence[int], reach: float) -> np.ndarray:
         """1 at the points with these indices, fading to 0 at twice `reach` from them: [468]."""
-        return 1 - _ramp(_distances(self.frontal, indices).min(1), reach, 2 * reach)
+        return 1 - ramp(distances(self.frontal, indices).min(1), reach, 2 * reach)
 
     def _smooth(self, tones: np.ndarray, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all
@@ -239,13 +230,9 @@ class Swapper:
         own = mesh.closed(mesh.frontal(points))[: mesh.SURFACE, :2]
         apart = _fitted(self.frontal[:, :2], own) - own
         length = np.linalg.norm(apart, axis=1, keepdims=True)
-        apart *= 1 - 0.8 * _ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
-        apart *= (
-            MAX_MOVE
-            * np.tanh(length / MAX_MOVE)
-            / np.maximum(length, 1e-6)
-            * _ramp(self.gap, 0.04, 0.3)[:, None]
-        )
+        apart *= 1 - 0.8 * ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
+        bounded = MAX_MOVE * np.tanh(length / MAX_MOVE) / np.maximum(length, 1e-6)
+        apart *= bounded * ramp(self.gap, 0.04, 0.3)[:, None]
         outline = np.linalg.norm(apart[g.OVAL], axis=1).mean()
         return apart * min(1.4, OUTLINE_MOVE / max(float(outline), 1e-6))
 
@@ -255,36 +242,28 @@ class Swapper:
         """The frame with the donor's skin colour on all skin near the face; how like skin it is [H
         / 2, W / 2].
         """
-        seen = _tones(lab, points[self.skin])[facing[self.skin] > 0.2]
+        seen = tones_at(lab, points[self.skin])[facing[self.skin] > 0.2]
         mean, spread = np.median(seen, 0), seen.std(0)
-        half = _half(lab)
-        likely = _likeness(half, mean) * skin_area(points / 2, half.shape[:2])
+        half = halved(lab)
+        likely = likeness(half, mean) * skin_area(points / 2, half.shape[:2])
         around_eyes = sockets(points / 2, half.shape[:2])
-        likely = np.maximum(
-            likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely))
-        )  # also in shadow
-        gain = (
-            self.colour
-            * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1)
-            * np.array([0, 1, 1], np.float32)
-        )
-        offset = self.colour * TONE * _towards(self.tone, mean) - gain * mean
-        coloured = _ramp(np.minimum(_chroma(mean), _chroma(self.tone)), *COLOURLESS)
+        # also in shadow
+        likely = np.maximum(likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely)))
+        wider = np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1
+        gain = self.colour * wider * np.array([0, 1, 1], np.float32)
+        offset = self.colour * TONE * colour_step(self.tone, mean) - gain * mean
+        coloured = ramp(np.minimum(chroma(mean), chroma(self.tone)), *COLOURLESS)
         takes = np.array([1, coloured, coloured], np.float32)  # what is grey stays grey
         gain, offset = gain * takes, offset * takes
         change = cv2.transform(
             half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32)
         )
-        outside_eyes = 1 - _inside(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
-        change *= _spread(likely * outside_eyes)
-        red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
-        towards = (
-            takes
-            * self.colour
-            * TONE
-            * _towards(self.lips, np.median(_tones(lab, points[LIPS]), 0))
-        )
-        change += cv2.transform(red, towards[:, None]) - change * _spread(red)
+        outside_eyes = 1 - inside_of(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
+        change *= layered(likely * outside_eyes)
+        red = 0.7 * inside_of(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
+        own_lips = np.median(tones_at(lab, points[LIPS]), 0)
+        towards = takes * self.colour * TONE * colour_step(self.lips, own_lips)
+        change += cv2.transform(red, towards[:, None]) - change * layered(red)
         self._darken_brows(change, half, points)
         change = cv2.resize(change, lab.shape[1::-1])
         return cv2.add(lab, change, dtype=cv2.CV_8U), likely
@@ -295,11 +274,7 @@ class Swapper:
         """
         if self._skull is None or not self._skull.brow_dark:
             return
-        skin = (
-            _tones(half, points[np.newaxis, OVER_BROWS].reshape(-1, 3) / 2)[:, 0]
-            .reshape(2, -1)
-            .mean(1)
-        )
+        skin = tones_at(half, points[OVER_BROWS].reshape(-1, 3) / 2)[:, 0].reshape(2, -1).mean(1)
         for light, ring in zip(skin, (g.RIGHT_BROW, g.LEFT_BROW), strict=True):
             where = filled(points / 2, [ring], half.shape[:2], 0.04)
             darker = np.minimum(half[..., 0] - np.float32(light) + 4, 0)
@@ -316,32 +291,28 @@ class Swapper:
         """The frame with the donor's detail drawn on the face where it is `bare`, lit like the
         target.
         """
-        level = int(
-            np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1)
-        )
+        smaller = np.log2(1.2 * DONOR_EYES / g.interocular(points))
+        level = int(np.clip(smaller, 0, len(self.detail) - 1))
         source = (self.source + 0.5) / 2**level - 0.5
-        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3) * bare, np.ones_like(facing)], 1)
+        masks = self.masks * np.stack([ramp(facing, 0.05, 0.3) * bare, np.ones_like(facing)], 1)
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
+        edge = cv2.BORDER_REPLICATE
         detail = cv2.remap(
-            self.detail[level],
-            drawn[..., :2],
-            None,
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
+            self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=edge
         )
         damped = detail / (drawn[..., 5:8] + 1)
         face = drawn[..., 2:5] + detail / cv2.sqrt(damped * damped + 1)
         skin = cv2.resize(likely[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], (x1 - x0, y1 - y0))
         alpha = self.paint * drawn[..., 8] * np.maximum(drawn[..., 9], skin)
-        alpha *= 1 - _inside(points - np.array([x0, y0, 0], np.float32), OPENINGS, alpha.shape)
+        alpha *= 1 - inside_of(points - np.array([x0, y0, 0], np.float32), OPENINGS, alpha.shape)
         box = lab[y0:y1, x0:x1]
-        box[:] = np.clip(box + (face - box) * _spread(alpha) + 0.5, 0, 255)
+        box[:] = np.clip(box + (face - box) * layered(alpha) + 0.5, 0, 255)
         return lab
 
     def _light(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
         """The light on the target's skin, smooth, at all points: [468, 3]."""
-        tones = _tones(lab, points[self.skin])
+        tones = tones_at(lab, points[self.skin])
         usual = np.median(tones, 0)
         like = np.exp(-(((tones - usual) / SPREAD) ** 2).sum(1) / 2)
         return self._smooth(tones, usual, like * np.clip(facing[self.skin], 0.02, 1))
@@ -377,75 +348,3 @@ def _surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int,
         np.minimum(limit, (2 * np.ceil(high / 2)).astype(int)), [x0 + 32, y0 + 32]
     ).tolist()
     return x0, y0, x1, y1
-
-
-def _likeness(lab: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """How like skin of this mean colour each pixel is: 0 to 1, float32 [H, W]."""
-    table = -0.5 * ((np.arange(256)[:, None] - mean) / SPREAD) ** 2
-    odd = cv2.transform(cv2.LUT(lab, table[None].astype(np.float32)), np.ones((1, 3), np.float32))
-    return cv2.blur(np.clip(2.2 * cv2.exp(odd) - 0.1, 0, 1), (5, 5))
-
-
-def _inside(
-    points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]
-) -> np.ndarray:
-    """1 within rings of points, each widened by half its margin (interocular distances), feathered:
-    float32 [H, W].
-
-    Where two rings lie in each other, the inner one is a hole.
-    """
-    eyes = float(g.interocular(points))
-    mask = np.zeros(size, np.uint8)
-    outlines = [np.round(points[ring, :2] * 16).astype(np.int32) for ring, _ in rings]
-    cv2.fillPoly(mask, outlines, 255, cv2.LINE_AA, 4)
-    for outline, (_, margin) in zip(outlines, rings, strict=True):
-        if margin:
-            cv2.polylines(mask, [outline], True, 255, max(round(margin * eyes), 1), cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(mask, (0, 0), 0.03 * eyes).astype(np.float32) / 255
-
-
-def _towards(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """From one's own LAB colour to the donor's, as it would look in one's own light: in the dark
-    all is paler.
-    """
-    lightness = own[0] + TONE[0] * (donor[0] - own[0])
-    paler = np.clip(lightness / max(float(donor[0]), 1), 0.4, 1)
-    wanted = np.concatenate([donor[:1], 128 + paler * (donor[1:] - 128)])
-    apart = wanted - own
-    apart[1:] *= MOST_CHROMA / max(MOST_CHROMA, float(np.hypot(*apart[1:])))
-    return apart.astype(np.float32)
-
-
-def _chroma(lab: np.ndarray) -> float:
-    """Of an 8-bit LAB colour."""
-    return float(np.hypot(lab[1] - 128, lab[2] - 128))
-
-
-def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Mean colours float32 [N, 3] of the surroundings, CELL px wide, of points [N, 2+] px."""
-    coarse = cv2.resize(lab, None, fx=1 / mesh.CELL, fy=1 / mesh.CELL, interpolation=cv2.INTER_AREA)
-    return mesh.sample(coarse, points[:, :2] / mesh.CELL - mesh.HALF[:2])
-
-
-def _spread(plane: np.ndarray) -> np.ndarray:
-    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of 3."""
-    return cv2.merge([plane, plane, plane])
-
-
-def _half(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-
-
-def _ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below low, 1 above high, smooth between."""
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
-    return np.exp(-(distance**2) / (2 * width**2))
-
-
-def _distances(points: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """From each of the points [N, 3] to those with these indices, seen from the front: [N, M]."""
-    return np.linalg.norm(points[:, None, :2] - points[None, indices, :2], axis=-1)

@@ -11,16 +11,11 @@ from datagen.vision import geometry as g
 from datagen.vision import mesh
 
 CELLS = 14  # of the grid of displacements, to an interocular distance
-WIDTHS = (
-    (0.07, 1.0),
-    (0.35, 0.015),
-)  # interocular distances that a point reaches, and its weight there
+WIDTHS = ((0.07, 1.0), (0.35, 0.015))  # interocular distances that a point reaches, its weight
 ROUNDS = 2  # in which moves are sharpened
 REST = 0.002  # weight of staying where it is
 
-RIGID = [  # what keeps its form and its motion
-    *(g.RIGHT_EYE + g.LEFT_EYE + g.OUTER_LIPS + g.INNER_LIPS + g.RIGHT_BROW + g.LEFT_BROW)
-]
+RIGID = [*g.RIGHT_EYE, *g.LEFT_EYE, *g.OUTER_LIPS, *g.INNER_LIPS, *g.RIGHT_BROW, *g.LEFT_BROW]
 
 
 def warp(
@@ -101,9 +96,8 @@ def _weights(points: np.ndarray, facing: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=16)
 def pixels(height: int, width: int) -> np.ndarray:
     """(x, y) of every pixel, float32 [H, W, 2]."""
-    return np.dstack(
-        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    )
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    return np.dstack(np.meshgrid(x, y))
 
 
 def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
