@@ -109,7 +109,7 @@ def anime(rgb: np.ndarray) -> np.ndarray:
     shadow, light, shine = (
         smoothstep(luma, *step) for step in ((0.08, 0.28), (0.31, 0.48), (0.7, 0.9))
     )
-    tone = mix(0.1 + 0.32 * shadow + 0.36 * light + 0.14 * shine, luma + 0.1, 0.4)
+    tone = mix(0.1 + 0.32 * shadow + 0.36 * light + 0.14 * shine, luma + 0.1, 0.25)
     line = lines(orthochrome(rgb), sigma=0.8, strength=20, tone=0.35, slope=3.5)
     return finish(over("#3a2118", line, saturate(retone(flat, luma, tone), 1.9)))
 
