@@ -22,7 +22,7 @@ from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
 from datagen.style.sitter import Sitter
 from datagen.swap.donors import Lazy, builtin_donors, choose
-from datagen.swap.search import Found, somebody_else
+from datagen.swap.search import OVER, Found, somebody_else
 from datagen.swap.skull import Skull
 from datagen.swap.trial import Trial
 from datagen.vision import mesh
@@ -133,7 +133,7 @@ class FilterStyle(RecognisingStage):
             sitter.draw = partial(_draw, name, curve)
             found = somebody_else(sitter, [skull], 1, self.identity, self.drift, trial)
             tried.append((name, found))
-            if found.distance >= self.identity and found.kept.is_good(self.drift):
+            if found.distance >= self.identity - OVER and found.kept.is_good(self.drift):
                 break
         best = min(tried, key=lambda each: each[1].flaws(self.identity, self.drift))
         if best[1].distance < self.least:

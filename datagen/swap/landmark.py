@@ -45,7 +45,7 @@ class LandmarkSwap(Swap):
 
     shape: float = 0.7
     colour: float = 0.85
-    identity: float = 0.7
+    identity: float = 0.68
     least: float = 0.5
     drift: float = 0.015
     most_drift: float = 0.022

@@ -17,7 +17,7 @@ WEAKEST, STRONGEST = 0.6, 1.5  # times the seeded build
 TRIES = 4  # of strengths for one build
 CURVE = 0.75  # the distance grows with the strength to this power, or so
 SHORT = 0.1  # of distance, that is as bad as a correlation of 0
-OVER = 0.035  # by which a distance may lie over what is wanted before it is worth another try
+OVER = 0.035  # that a distance may lie from what is wanted before it is worth another try
 
 
 class Swaps(Protocol):
@@ -60,7 +60,7 @@ def somebody_else(
     for start in promising(swaps, skulls, trial)[:most]:
         found = tuned(swaps, start, wanted, trial)
         tried.append(replace(found, kept=trial.kept(swaps)))
-        if found.distance >= wanted and tried[-1].kept.is_good(drift):
+        if found.distance >= wanted - OVER and tried[-1].kept.is_good(drift):
             break
     far = [found for found in tried if found.distance >= wanted - 2 * OVER]
     best = min(far or tried, key=lambda found: found.flaws(wanted, drift))
