@@ -24,7 +24,7 @@ from datagen.swap.swapper import Swapper
 from datagen.swap.trial import Trial, lost, telling
 from datagen.vision import faces, mesh
 from datagen.vision import geometry as g
-from datagen.vision.drift import drift, first_below, strongest_below, watched
+from datagen.vision.drift import drift, first_below, watched
 from datagen.vision.identity import DlibDescriptor, decoded, distance, encoded
 from datagen.vision.landmarks import FaceMesh
 from datagen.vision.similarity import compare, stray
@@ -313,15 +313,6 @@ def test_drift_is_nothing_for_the_target_itself_and_large_for_another_face(face,
 def test_evenly_spreads_over_the_whole_length():
     assert evenly(3, [2, 3, 5, 8, 9]) == [2, 5, 9]
     assert evenly(8, [4, 6]) == [4, 6]
-
-
-@pytest.mark.parametrize(("limit", "expected"), [(10, 7), (7, 7), (4.5, 4), (1, 1), (0.5, 1)])
-def test_strongest_below_finds_the_strongest_and_falls_back_to_the_weakest(limit, expected):
-    tried = []
-    found = strongest_below(
-        limit, range(7, 0, -1), lambda strength: tried.append(strength) or float(strength)
-    )
-    assert found == (expected, expected) and len(tried) <= 4
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(5, "a"), (2, "b"), (0.5, "c")])
