@@ -100,7 +100,9 @@ def lines(
     """
     near, far = blur(plane, sigma), blur(plane, 1.6 * sigma)
     sharp = along_flow(mix(1, near, tone) + strength * (near - far), plane) - np.float32(0.62)
-    return np.where(sharp < 0, 1 + np.tanh(slope * sharp), np.float32(1))
+    return 2 / (
+        1 + cv2.exp(np.minimum(sharp, 0) * np.float32(-2 * slope))
+    )  # 1 + tanh(slope * sharp) below 0
 
 
 def detail(plane: np.ndarray) -> np.ndarray:

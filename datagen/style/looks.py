@@ -105,7 +105,7 @@ def poster(rgb: np.ndarray) -> np.ndarray:
 def anime(rgb: np.ndarray) -> np.ndarray:
     """Bright flat paint with one soft shadow tone, thin brown lines."""
     flat = abstract(rgb, rounds=6, contrast=26)
-    luma = tone_of(flat)
+    luma = mix(tone_of(flat), film(flat), 0.4)  # which sets lips off from bright skin
     shadow, light, shine = (
         smoothstep(luma, *step) for step in ((0.08, 0.28), (0.31, 0.48), (0.7, 0.9))
     )

@@ -1,50 +1,55 @@
 """One donor's face on one target's motion, frame by frame, without weights.
 
-The outline of the face is moved towards the donor's (with its surroundings, smoothly), the donor's
-features are drawn on the face points in the light of the target, and other skin takes the donor's
-colour. Eye openings, lips and mouth, hair and upper forehead stay the target's. Colours are LAB
-uint8 inside.
+The outline of the face is moved towards the donor's (with its surroundings, smoothly), and whole
+features with the `Skull`; the donor's skin is drawn on the face points in the light of the target,
+and other skin takes the donor's colour. Eye openings, brows, lips and mouth, hair and upper
+forehead stay the target's, but for their place and colour. Colours are LAB uint8 inside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from datagen.swap.area import filled, skin_area, sockets
 from datagen.swap.donors import Donor, face_at_size
+from datagen.swap.skull import Skull, evened, most_different
+from datagen.swap.tones import (
+    SPREAD,
+    TONE,
+    chroma,
+    colour_step,
+    distances,
+    gauss,
+    halved,
+    inside_of,
+    layered,
+    likeness,
+    ramp,
+    tones_at,
+)
+from datagen.swap.warp import warp
 from datagen.vision import geometry as g
 from datagen.vision import mesh
 
-FIELD = 16  # px of a cell of the grid of displacements
 DONOR_EYES = 120.0  # px between the donor's eyes, at which its picture is kept
 MAX_MOVE = 0.12  # interocular distances that a single point may move
-OUTLINE_MOVE = (
-    0.05  # interocular distances that the outline moves on average, where the faces differ enough
-)
-OPENINGS = (
-    (g.RIGHT_EYE, 0.32),
-    (g.LEFT_EYE, 0.32),
-    (g.INNER_LIPS, 0.03),
-)  # with the width of the line around, that stay
+OUTLINE_MOVE = 0.05  # the same, of the outline on average, where the faces differ enough
+# openings that stay, with the width of the line around them
+OPENINGS = ((g.RIGHT_EYE, 0.32), (g.LEFT_EYE, 0.32), (g.INNER_LIPS, 0.03))
 CONTRAST = 11.0  # steps of lightness, the deviation of donor detail beyond which it is damped
-TONE = np.array(
-    [0.6, 1, 1], np.float32
-)  # share of the difference in L, a, b that skin takes over: the light stays
-SPREAD = np.array(
-    [44, 11, 11], np.float32
-)  # LAB deviation from the mean skin that still counts as skin
 BROW, MOUTH, CHIN = 9, 17, 152  # on the middle line: amid the brows, below the lower lip, lowest
 BROWS = g.RIGHT_BROW + g.LEFT_BROW
 LIPS = [11, 72, 302, 16, 85, 315]  # amid their red
-NOSTRILS = [
-    2,
-    97,
-    326,
-    164,
-]  # with the groove below: they stretch badly, and look like a moustache then
+OVER_BROWS = [[104, 69, 108], [333, 299, 337]]  # on the forehead
+FOLDS = [203, 206, 216, 423, 426, 436]  # from the nose to the corners of the mouth, deep in a smile
+SOCKET = 0.85  # how sure it is that what surrounds an eye is skin
+ODD = np.array([30, 9, 9], np.float32)  # LAB steps by which skin may look otherwise for a moment
+COLOURLESS = 3.0, 8.0  # chroma below which a face has no colour, and above which it has
+# with the groove below: they stretch badly, and look like a moustache then
+NOSTRILS = [2, 97, 326, 164]
 
 
 class Swapper:
@@ -58,38 +63,108 @@ class Swapper:
         neutral: np.ndarray | None = None,
         shape: float = 1.0,
         colour: float = 0.85,
+        skull: Skull | None = None,
     ):
         self.shape, self.colour = shape, colour
         self.paint = 1.0  # opacity of the donor's features
         lab, points = face_at_size(donor, DONOR_EYES)
         self.source = mesh.better_half(points)
         self.frontal = mesh.symmetric(mesh.closed(mesh.frontal(donor.points))[: mesh.SURFACE])
-        self.gap = _distances(self.frontal, mesh.FEATURES).min(1)
+        self.gap = distances(self.frontal, mesh.FEATURES).min(1)
         self.skin = np.flatnonzero((self.gap > 0.08) & (mesh.depth() > 0))
-        self.reach = _gauss(_distances(self.frontal, self.skin), 0.22)
-        tones = _tones(lab, self.source)
+        self.reach = gauss(distances(self.frontal, self.skin), 0.22)
+        tones = tones_at(lab, self.source)
         self.lips = np.median(tones[LIPS], 0)
         self.tone, self.spread = np.median(tones[self.skin], 0), tones[self.skin].std(0)
         like = np.exp(-(((tones - self.tone) / (1.5 * SPREAD)) ** 2).sum(1) / 2)
         self.like = np.maximum(like, self.gap < 0.1)
         self.detail = self._detail(lab, points, tones)
         self.masks, self.limit = self._masks()
+        self.neutral = None if neutral is None else mesh.closed(mesh.frontal(neutral))
         self.apart = None if neutral is None else self._apart(neutral)
+        self.skull = skull
+        self.usual: np.ndarray | None = None
+
+    def learn(self, pictures: np.ndarray, points: np.ndarray) -> None:
+        """What the target's skin usually looks like, from a few RGB uint8 frames and their points
+        [N, 478, 3] px. What looks otherwise for a moment, a hand or a subtitle, is not painted.
+        """
+        seen = []
+        for rgb, face in zip(pictures, points, strict=True):
+            tones = tones_at(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), face[: mesh.SURFACE])
+            seen.append(tones - np.median(tones[self.skin], 0))
+        self.usual = np.median(seen, 0)
+
+    def covered(self, rgb: np.ndarray, points: np.ndarray) -> float:
+        """The share of the face, in a target's frame, before which something lies that is not there
+        usually.
+        """
+        return float(np.mean(self._covered(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), points)))
+
+    def _covered(self, lab: np.ndarray, points: np.ndarray) -> np.ndarray | float:
+        """How likely something lies before the face at each of the 468 points, 0..1."""
+        if self.usual is None:
+            return 0.0
+        tones = tones_at(lab, points[: mesh.SURFACE])
+        odd = np.abs(tones - np.median(tones[self.skin], 0) - self.usual) / ODD
+        return evened(ramp(odd.max(1), 1, 2))
+
+    @property
+    def skull(self) -> Skull | None:
+        """The other build that the target's head gets."""
+        return self._skull
+
+    @skull.setter
+    def skull(self, skull: Skull | None) -> None:
+        self._skull = skull
+        neutral = self.neutral
+        self._shifts = None if skull is None or neutral is None else skull.moves(neutral)
+
+    def builds(self, seed: int, count: int) -> list[Skull]:
+        """Other builds for the target's head, the most different first: towards the donor's, and by
+        the seed.
+        """
+        assert self.neutral is not None
+        return most_different(self.neutral, self.frontal, seed, count)
 
     def __call__(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         """RGB uint8 [H, W, 3] frame and its points float32 [478, 3] px -> RGB uint8 [H, W, 3]."""
-        warped, points = self._reshape(rgb, points)
-        lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+        x0, y0, x1, y1 = _surroundings(points, rgb.shape)
+        swapped = rgb.copy()
+        part = np.ascontiguousarray(rgb[y0:y1, x0:x1])
+        near = points - np.array([x0, y0, 0], np.float32)
+        swapped[y0:y1, x0:x1] = self._of_part(part, near)
+        return swapped
+
+    def _of_part(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         facing = mesh.facing(points, mesh.triangles())
+        warped, points = warp(rgb, points, self._all_moves(points), facing)
+        lab = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+        bare = 1 - self._covered(lab, points)
         lab, likely = self._recolour(lab, points, facing)
-        return cv2.cvtColor(self._paint(lab, likely, points, facing), cv2.COLOR_LAB2RGB)
+        if self.paint:
+            lab = self._paint(lab, likely, points, facing, bare)
+        return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+    def placed(self, points: np.ndarray) -> np.ndarray:
+        """Where the points [478, 3] px of a target's frame lie in the twin's."""
+        moved = points.copy()
+        moved[:, :2] += self._all_moves(points)
+        return moved
 
     def moves(self, points: np.ndarray) -> np.ndarray:
-        """How far each of the 468 points goes towards the donor's place, px [468, 2]: 0 at eyes,
-        brows and lips.
+        """How far each of the 468 points goes towards its new place, px [468, 2]; without a skull 0
+        at eyes, brows and lips.
         """
+        return self._all_moves(points)[: mesh.SURFACE]
+
+    def _all_moves(self, points: np.ndarray) -> np.ndarray:
+        """Those of all points, px [478, 2]."""
         apart = self._apart(points) if self.apart is None else self.apart
-        return self.shape * (apart @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
+        shifts = np.zeros((g.POINTS, 2)) if self._shifts is None else self._shifts.copy()
+        shifts[: mesh.SURFACE] += self.shape * apart
+        moves: np.ndarray = (shifts @ g.head_rotation(points)[:2, :2].T) * g.interocular(points)
+        return moves
 
     def change(
         self, before: np.ndarray, after: np.ndarray, points: np.ndarray
@@ -99,7 +174,7 @@ class Swapper:
         """
         outline = np.linalg.norm(self.moves(points)[g.OVAL], axis=1).mean() / g.interocular(points)
         labs = [cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) for rgb in (before, after)]
-        old, new = (np.median(_tones(lab, points[self.skin]), 0) for lab in labs)
+        old, new = (np.median(tones_at(lab, points[self.skin]), 0) for lab in labs)
         return float(outline), float(np.linalg.norm(new - old))
 
     def _detail(self, lab: np.ndarray, points: np.ndarray, tones: np.ndarray) -> list[np.ndarray]:
@@ -115,20 +190,19 @@ class Swapper:
         flat[y0:y1, x0:x1] -= drawn[..., 2:5]
         loud = mesh.sample(flat, self.source)[self.skin, 0].std()  # hard light leaves edges
         flat *= min(1.0, CONTRAST / float(loud))
-        return [flat, _half(flat), _half(_half(flat))]
+        return [flat, halved(flat), halved(halved(flat))]
 
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
         """Per point: the donor's opacity, its share that stays over what is no skin [468, 2]; its
         contrast [468, 3].
         """
-        alpha = _ramp(mesh.depth(), 0, 3) * (1 - _ramp(self._above(), 0.04, 0.45)) * self.like
+        alpha = ramp(mesh.depth(), 0, 3) * (1 - ramp(self._above(), 0.04, 0.45)) * self.like
         alpha *= 1 - 0.8 * self._close(NOSTRILS, 0.12)
         alpha *= 1 - 0.8 * self._close(g.OUTER_LIPS, 0.05)
-        trust = _ramp(mesh.depth(), 2, 4) * (1 - _ramp(self._above(), 0.0, 0.12))
-        marked = self._close(BROWS, 0.06)[:, None]
-        limit = marked * np.array([80, 30, 30], np.float32) + (1 - marked) * np.array(
-            [22, 8, 8], np.float32
-        )
+        trust = ramp(mesh.depth(), 2, 4) * (1 - ramp(self._above(), 0.0, 0.12))
+        alpha *= 1 - self._close(BROWS, 0.07)  # the target's own, that frown
+        alpha *= 1 - 0.85 * self._close(FOLDS, 0.1)
+        limit = np.tile(np.array([22, 8, 8], np.float32), (mesh.SURFACE, 1))
         limit *= 1 - 0.65 * self._close(g.OUTER_LIPS, 0.2)[:, None]  # folds of a smile
         return np.stack([alpha, trust], 1), limit
 
@@ -138,7 +212,7 @@ class Swapper:
 
     def _close(self, indices: Sequence[int], reach: float) -> np.ndarray:
         """1 at the points with these indices, fading to 0 at twice `reach` from them: [468]."""
-        return 1 - _ramp(_distances(self.frontal, indices).min(1), reach, 2 * reach)
+        return 1 - ramp(distances(self.frontal, indices).min(1), reach, 2 * reach)
 
     def _smooth(self, tones: np.ndarray, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Colours at the skin points [S, 3], `usual` where few weigh much, as smooth light at all
@@ -156,31 +230,11 @@ class Swapper:
         own = mesh.closed(mesh.frontal(points))[: mesh.SURFACE, :2]
         apart = _fitted(self.frontal[:, :2], own) - own
         length = np.linalg.norm(apart, axis=1, keepdims=True)
-        apart *= 1 - 0.8 * _ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
-        apart *= (
-            MAX_MOVE
-            * np.tanh(length / MAX_MOVE)
-            / np.maximum(length, 1e-6)
-            * _ramp(self.gap, 0.04, 0.3)[:, None]
-        )
+        apart *= 1 - 0.8 * ramp(self._above(), 0.0, 0.3)[:, None]  # under hair nobody sees it
+        bounded = MAX_MOVE * np.tanh(length / MAX_MOVE) / np.maximum(length, 1e-6)
+        apart *= bounded * ramp(self.gap, 0.04, 0.3)[:, None]
         outline = np.linalg.norm(apart[g.OVAL], axis=1).mean()
         return apart * min(1.4, OUTLINE_MOVE / max(float(outline), 1e-6))
-
-    def _reshape(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The frame and its points with the outline of the face moved towards the donor's."""
-        moves = self.moves(points)
-        height, width = rgb.shape[:2]
-        field = _spread_out(
-            points[: mesh.SURFACE, :2] + moves, moves, float(g.interocular(points)), (height, width)
-        )
-        moved = points.copy()
-        moved[:, :2] += mesh.sample(field, (points + 0.5) / FIELD - 0.5)
-        where = (
-            _pixels(height, width) - cv2.resize(field, None, fx=FIELD, fy=FIELD)[:height, :width]
-        )
-        return cv2.remap(
-            rgb, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        ), moved
 
     def _recolour(
         self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray
@@ -188,57 +242,77 @@ class Swapper:
         """The frame with the donor's skin colour on all skin near the face; how like skin it is [H
         / 2, W / 2].
         """
-        seen = _tones(lab, points[self.skin])[facing[self.skin] > 0.2]
+        seen = tones_at(lab, points[self.skin])[facing[self.skin] > 0.2]
         mean, spread = np.median(seen, 0), seen.std(0)
-        half = _half(lab)
-        likely = _likeness(half, mean)
-        gain = (
-            self.colour
-            * (np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1)
-            * np.array([0, 1, 1], np.float32)
-        )
-        offset = self.colour * TONE * (self.tone - mean) - gain * mean
+        half = halved(lab)
+        likely = likeness(half, mean) * skin_area(points / 2, half.shape[:2])
+        around_eyes = sockets(points / 2, half.shape[:2])
+        # also in shadow
+        likely = np.maximum(likely, SOCKET * around_eyes * np.sqrt(np.sqrt(likely)))
+        wider = np.clip(self.spread / np.maximum(spread, 1), 0.6, 1.2) - 1
+        gain = self.colour * wider * np.array([0, 1, 1], np.float32)
+        offset = self.colour * TONE * colour_step(self.tone, mean) - gain * mean
+        coloured = ramp(np.minimum(chroma(mean), chroma(self.tone)), *COLOURLESS)
+        takes = np.array([1, coloured, coloured], np.float32)  # what is grey stays grey
+        gain, offset = gain * takes, offset * takes
         change = cv2.transform(
             half.astype(np.float32), np.column_stack([np.diag(gain), offset]).astype(np.float32)
         )
-        outside_eyes = 1 - _inside(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
-        change *= _spread(likely * _near(points, likely.shape) * outside_eyes)
-        red = 0.7 * _inside(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
-        towards = self.colour * TONE * (self.lips - np.median(_tones(lab, points[LIPS]), 0))
-        change += cv2.transform(red, towards[:, None]) - change * _spread(red)
+        outside_eyes = 1 - inside_of(points / 2, [(g.RIGHT_EYE, 0), (g.LEFT_EYE, 0)], likely.shape)
+        change *= layered(likely * outside_eyes)
+        red = 0.7 * inside_of(points / 2, [(g.OUTER_LIPS, 0), (g.INNER_LIPS, 0)], likely.shape)
+        own_lips = np.median(tones_at(lab, points[LIPS]), 0)
+        towards = takes * self.colour * TONE * colour_step(self.lips, own_lips)
+        change += cv2.transform(red, towards[:, None]) - change * layered(red)
+        self._darken_brows(change, half, points)
         change = cv2.resize(change, lab.shape[1::-1])
         return cv2.add(lab, change, dtype=cv2.CV_8U), likely
 
+    def _darken_brows(self, change: np.ndarray, half: np.ndarray, points: np.ndarray) -> None:
+        """Makes hair of the brows darker or lighter, by the skull's share of what sets it off from
+        the skin.
+        """
+        if self._skull is None or not self._skull.brow_dark:
+            return
+        skin = tones_at(half, points[OVER_BROWS].reshape(-1, 3) / 2)[:, 0].reshape(2, -1).mean(1)
+        for light, ring in zip(skin, (g.RIGHT_BROW, g.LEFT_BROW), strict=True):
+            where = filled(points / 2, [ring], half.shape[:2], 0.04)
+            darker = np.minimum(half[..., 0] - np.float32(light) + 4, 0)
+            change[..., 0] += self._skull.brow_dark * where * darker
+
     def _paint(
-        self, lab: np.ndarray, likely: np.ndarray, points: np.ndarray, facing: np.ndarray
+        self,
+        lab: np.ndarray,
+        likely: np.ndarray,
+        points: np.ndarray,
+        facing: np.ndarray,
+        bare: np.ndarray | float,
     ) -> np.ndarray:
-        """The frame with the donor's detail drawn on the face, lit like the target."""
-        level = int(
-            np.clip(np.log2(1.2 * DONOR_EYES / g.interocular(points)), 0, len(self.detail) - 1)
-        )
+        """The frame with the donor's detail drawn on the face where it is `bare`, lit like the
+        target.
+        """
+        smaller = np.log2(1.2 * DONOR_EYES / g.interocular(points))
+        level = int(np.clip(smaller, 0, len(self.detail) - 1))
         source = (self.source + 0.5) / 2**level - 0.5
-        masks = self.masks * np.stack([_ramp(facing, 0.05, 0.3), np.ones_like(facing)], 1)
+        masks = self.masks * np.stack([ramp(facing, 0.05, 0.3) * bare, np.ones_like(facing)], 1)
         values = np.hstack([source, self._light(lab, points, facing), self.limit, masks])
         drawn, (x0, y0, x1, y1) = mesh.draw(points, values, lab.shape[:2])
+        edge = cv2.BORDER_REPLICATE
         detail = cv2.remap(
-            self.detail[level],
-            drawn[..., :2],
-            None,
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
+            self.detail[level], drawn[..., :2], None, cv2.INTER_LINEAR, borderMode=edge
         )
         damped = detail / (drawn[..., 5:8] + 1)
         face = drawn[..., 2:5] + detail / cv2.sqrt(damped * damped + 1)
         skin = cv2.resize(likely[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], (x1 - x0, y1 - y0))
         alpha = self.paint * drawn[..., 8] * np.maximum(drawn[..., 9], skin)
-        alpha *= 1 - _inside(points - np.array([x0, y0, 0], np.float32), OPENINGS, alpha.shape)
+        alpha *= 1 - inside_of(points - np.array([x0, y0, 0], np.float32), OPENINGS, alpha.shape)
         box = lab[y0:y1, x0:x1]
-        box[:] = np.clip(box + (face - box) * _spread(alpha) + 0.5, 0, 255)
+        box[:] = np.clip(box + (face - box) * layered(alpha) + 0.5, 0, 255)
         return lab
 
     def _light(self, lab: np.ndarray, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
         """The light on the target's skin, smooth, at all points: [468, 3]."""
-        tones = _tones(lab, points[self.skin])
+        tones = tones_at(lab, points[self.skin])
         usual = np.median(tones, 0)
         like = np.exp(-(((tones - usual) / SPREAD) ** 2).sum(1) / 2)
         return self._smooth(tones, usual, like * np.clip(facing[self.skin], 0.02, 1))
@@ -261,95 +335,16 @@ def _fitted(donor: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.stack([donor[:, 0] * (ends[1] - ends[0] + lower) / (chin - brow), y], axis=1)
 
 
-def _spread_out(
-    centres: np.ndarray, moves: np.ndarray, eyes: float, size: tuple[int, int]
-) -> np.ndarray:
-    """Moves [468, 2] at centres px as one smooth field, px [H / FIELD, W / FIELD, 2], fading away
-    from the face.
-    """
-    centres, moves = centres[::4] / eyes, moves[::4]
-    rows, columns = -(-size[0] // FIELD), -(-size[1] // FIELD)
-    y, x = ((FIELD * np.arange(n) + (FIELD - 1) / 2)[:, None] / eyes for n in (rows, columns))
-    field = np.zeros((rows, columns, 2))
-    total = np.full((rows, columns), 0.015)
-    for width, share in ((0.16, 1.0), (0.45, 0.02)):
-        down, across = _gauss(y - centres[:, 1], width) * share, _gauss(x - centres[:, 0], width)
-        total += down @ across.T
-        field += np.stack([(down * move) @ across.T for move in moves.T], axis=-1)
-    return (field / total[..., None]).astype(np.float32)
-
-
-def _likeness(lab: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """How like skin of this mean colour each pixel is: 0 to 1, float32 [H, W]."""
-    table = -0.5 * ((np.arange(256)[:, None] - mean) / SPREAD) ** 2
-    odd = cv2.transform(cv2.LUT(lab, table[None].astype(np.float32)), np.ones((1, 3), np.float32))
-    return cv2.blur(np.clip(2.2 * cv2.exp(odd) - 0.1, 0, 1), (5, 5))
-
-
-def _near(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """1 at the face, fading over ears and neck: float32 [H / 2, W / 2]."""
-    x, y = points[:, :2].mean(0) / 2
-    eyes = float(g.interocular(points)) / 2
-    across = np.exp(-(((np.arange(size[1]) - x) / (2.4 * eyes)) ** 4))
-    down = np.exp(-(((np.arange(size[0]) - y - 0.5 * eyes) / (3.2 * eyes)) ** 4))
-    return np.outer(down, across).astype(np.float32)
-
-
-def _inside(
-    points: np.ndarray, rings: Sequence[tuple[list[int], float]], size: tuple[int, ...]
-) -> np.ndarray:
-    """1 within rings of points, each widened by half its margin (interocular distances), feathered:
-    float32 [H, W].
-
-    Where two rings lie in each other, the inner one is a hole.
+def _surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """What of a frame may change: the head and the neck, a box x0, y0, x1, y1 px of whole even
+    numbers.
     """
     eyes = float(g.interocular(points))
-    mask = np.zeros(size, np.uint8)
-    outlines = [np.round(points[ring, :2] * 16).astype(np.int32) for ring, _ in rings]
-    cv2.fillPoly(mask, outlines, 255, cv2.LINE_AA, 4)
-    for outline, (_, margin) in zip(outlines, rings, strict=True):
-        if margin:
-            cv2.polylines(mask, [outline], True, 255, max(round(margin * eyes), 1), cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(mask, (0, 0), 0.03 * eyes).astype(np.float32) / 255
-
-
-def _tones(lab: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Mean colours float32 [N, 3] of the surroundings, CELL px wide, of points [N, 2+] px."""
-    coarse = cv2.resize(lab, None, fx=1 / mesh.CELL, fy=1 / mesh.CELL, interpolation=cv2.INTER_AREA)
-    return mesh.sample(coarse, points[:, :2] / mesh.CELL - mesh.HALF[:2])
-
-
-def _spread(plane: np.ndarray) -> np.ndarray:
-    """[H, W] -> [H, W, 3]: NumPy is many times faster on equal shapes than on a last axis of
-    three.
-    """
-    return cv2.merge([plane, plane, plane])
-
-
-def _half(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-
-
-def _ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below low, 1 above high, smooth between."""
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _gauss(distance: np.ndarray, width: float) -> np.ndarray:
-    return np.exp(-(distance**2) / (2 * width**2))
-
-
-def _distances(points: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """From each of the points [N, 3] to those with these indices, as seen from the front: [N,
-    M].
-    """
-    return np.linalg.norm(points[:, None, :2] - points[None, indices, :2], axis=-1)
-
-
-@lru_cache(maxsize=4)
-def _pixels(height: int, width: int) -> np.ndarray:
-    """(x, y) of every pixel, float32 [H, W, 2]."""
-    return np.dstack(
-        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    )
+    low, high = np.split(g.box(points), 2)
+    low, high = low - np.array([0.7, 0.6]) * eyes, high + np.array([0.7, 1.3]) * eyes
+    limit = np.array(shape[1::-1])
+    x0, y0 = (2 * np.floor(np.clip(low, 0, limit - 32) / 2).astype(int)).tolist()
+    x1, y1 = np.maximum(
+        np.minimum(limit, (2 * np.ceil(high / 2)).astype(int)), [x0 + 32, y0 + 32]
+    ).tolist()
+    return x0, y0, x1, y1

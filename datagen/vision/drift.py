@@ -59,23 +59,3 @@ def first_below(
         if tried[-1][1] <= limit:
             return tried[-1]
     return min(tried, key=lambda pair: pair[1])
-
-
-def strongest_below(
-    limit: float, falling: Sequence[Choice], drift_of: Callable[[Choice], float]
-) -> tuple[Choice, float]:
-    """The strongest of choices in order of falling strength whose drift is not above the limit,
-    else the last.
-
-    By halving: of seven choices three are tried, and the drift is taken to fall with the strength.
-    """
-    low, high = 0, len(falling)
-    best: tuple[Choice, float] | None = None
-    while low < high:
-        middle = (low + high) // 2
-        found = drift_of(falling[middle])
-        if found <= limit:
-            best, high = (falling[middle], found), middle
-        else:
-            low = middle + 1
-    return best or (falling[-1], drift_of(falling[-1]))

@@ -32,7 +32,7 @@ def compare(target: np.ndarray, twin: np.ndarray, times: np.ndarray) -> dict[str
         "gaze_deg": gaze,
         "gaze_offset_deg": offset,
         **{
-            name: _correlation(measure(target), measure(twin), LEAST[name])
+            name: correlation(measure(target), measure(twin), LEAST[name])
             for name, measure in EXPRESSION.items()
         },
     }
@@ -105,7 +105,8 @@ def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
 
 
-def _correlation(a: np.ndarray, b: np.ndarray, least_sd: float) -> float | None:
+def correlation(a: np.ndarray, b: np.ndarray, least_sd: float) -> float | None:
+    """Pearson's, of two measures [T] over time; None where the first deviates by less."""
     if len(a) < 3 or a.std() < least_sd:
         return None
     if b.std() == 0:

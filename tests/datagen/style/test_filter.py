@@ -4,6 +4,7 @@ noise does not.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from datagen.style.light import SKIN as SKIN_TONE
 from datagen.style.light import exposure
 from datagen.style.looks import LOOKS
 from datagen.vision.faces import Faces
+from datagen.vision.landmarks import FaceMesh
 
 cv2.setNumThreads(1)
 SKIN, DARK, LIP, EYE = (205, 160, 140), (45, 35, 30), (160, 70, 75), (225, 225, 225)
@@ -126,7 +128,7 @@ def test_the_order_of_looks_follows_key_and_seed_and_all_looks_are_used():
     )
     assert orders == [FilterStyle().of_clip(clip)["looks"] for clip in clips]
     assert orders != [FilterStyle(seed=1).of_clip(clip)["looks"] for clip in clips]
-    assert FilterStyle(looks=("ink",)).of_clip(clips[0]) == {"looks": ["ink"]}
+    assert FilterStyle(looks=("ink",)).of_clip(clips[0])["looks"] == ["ink"]
     fewer = [FilterStyle(looks=tuple(LOOKS)[1:]).of_clip(clip)["looks"] for clip in clips]
     assert all(
         [look for look in order if look in less] == less
@@ -137,16 +139,27 @@ def test_the_order_of_looks_follows_key_and_seed_and_all_looks_are_used():
 def test_a_look_that_moves_the_face_is_passed_over(tmp_path, monkeypatch):
     rgb = portrait(person(0))
     clip = clip_of(tmp_path / "clip.mp4", [rgb] * 3)
+    np.savez(
+        clip.path("faces"),
+        **{**np.load(clip.path("faces")), "landmarks": np.stack([FaceMesh()(rgb)] * 3)},
+    )
     first, second, *_ = FilterStyle().of_clip(clip)["looks"]
-    drawings = {**LOOKS, first: lambda rgb: np.roll(rgb, 8, axis=0), second: lambda rgb: rgb}
+    shifts = itertools.cycle((0, 24))
+    drawings = {
+        **LOOKS,
+        first: lambda rgb: np.roll(rgb, next(shifts), axis=0),
+        second: lambda rgb: rgb,
+    }
     monkeypatch.setattr(style, "LOOKS", drawings)
-    metrics = FilterStyle()(clip, tmp_path).metrics
+    metrics = FilterStyle(identity=0.2, least=0.0)(clip, tmp_path).metrics
     assert metrics["look"] == second and metrics["drift"] < 0.02
     monkeypatch.setattr(
         style, "LOOKS", {name: np.zeros_like for name in LOOKS} | {second: drawings[first]}
     )
-    assert FilterStyle()(clip, tmp_path).metrics["look"] == second, "the best, where none is good"
-    assert FilterStyle(drift=1.0)(clip, tmp_path).metrics["drift"] > 0.05
+    assert FilterStyle(identity=0.2, least=0.0)(clip, tmp_path).metrics["look"] == second, (
+        "the best, where none is good"
+    )
+    assert FilterStyle(drift=1.0, identity=0.2, least=0.0)(clip, tmp_path).metrics["drift"] > 0.05
 
 
 @pytest.mark.parametrize("looks", [("ink", "oil"), ()])
