@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from datagen.core.spread import evenly
@@ -63,6 +64,16 @@ class Trial:
         """Of a video with points [T, 478, 3] px, of which at least one frame's are known."""
         shown = telling(points)
         return cls(video.at_indices(source, shown), points[shown], mesh, recogniser)
+
+    def half(self) -> Trial:
+        """At half the size, where a swap costs a quarter and shows the same person."""
+        small = [
+            cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            for rgb in self.pictures
+        ]
+        points = self.points / 2
+        points[..., :2] -= 0.25  # between the pixels
+        return Trial(np.stack(small), points, self._mesh, self._recogniser)
 
     def apart(self, draw: Draw, placed: Callable[[np.ndarray], np.ndarray], count: int) -> float:
         """The recogniser's mean distance from target to twin, on the first `count` frames that it
