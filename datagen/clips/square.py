@@ -68,7 +68,7 @@ class Clips(Stage):
     """Cuts out the main face of a video: clip.mp4, square, constant frame rate."""
 
     name: ClassVar[str] = "clips"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     inputs: ClassVar[tuple[str, ...]] = ("source",)
     encodes: ClassVar[bool] = True
 
@@ -124,6 +124,7 @@ class Clips(Stage):
             "shots": len(shots),
             "source_size": [probe.width, probe.height],
             "source_fps": round(probe.fps, 3),
+            "source_hdr": probe.hdr,
         }
         return Artifact(workdir / "clip.mp4", metrics)
 
@@ -208,6 +209,14 @@ def _described(scene: Scene, crop: Crop) -> JsonObject:
         "crop_px": crop.side,
         "crop": [*np.round(corner, 1).tolist(), crop.side],
         "moves": round(float(np.abs(crop.centres - crop.centres[0]).max() / crop.side), 3),
+        "outside": round(_outside(crop), 3),
         "coverage": round(scene.coverage, 3),
         "faces": max(len(boxes) for boxes in scene.faces),
     }
+
+
+def _outside(crop: Crop) -> float:
+    """The share of the square that lies outside the frame, mean over the frames."""
+    low, high = crop.centres - crop.side / 2, crop.centres + crop.side / 2
+    inside = np.clip(np.minimum(high, crop.frame) - np.maximum(low, 0), 0, None)
+    return float(1 - (inside.prod(axis=1) / crop.side**2).mean())

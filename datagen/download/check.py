@@ -7,10 +7,11 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from datagen.core.errors import Invalid
 from datagen.download.answers import Incomplete
-from datagen.media.container import bounded, opened
+from datagen.media.container import bounded, opened, shown_stream
 from datagen.sources.listed.raw import SUFFIXES
 
 
@@ -39,11 +40,12 @@ def inspect(path: Path, announced: float | None = None) -> VideoFacts:
     """
     try:
         with opened(path) as container:
-            if not container.streams.video:
+            stream = shown_stream(container)
+            if stream is None:
                 raise Incomplete("the file has no video stream")
-            facts = _facts(path, container, announced)
+            facts = _facts(path, container, stream, announced)
         with opened(path) as container:
-            if next(container.decode(bounded(container.streams.video[0], path.name)), None) is None:
+            if next(container.decode(bounded(shown_stream(container), path.name)), None) is None:
                 raise Incomplete("no frame can be decoded")
     except Invalid as error:
         raise Incomplete(f"the file cannot be read ({error.reason})") from error
@@ -54,8 +56,9 @@ def inspect(path: Path, announced: float | None = None) -> VideoFacts:
     return facts
 
 
-def _facts(path: Path, container: InputContainer, announced: float | None) -> VideoFacts:
-    stream = container.streams.video[0]
+def _facts(
+    path: Path, container: InputContainer, stream: VideoStream, announced: float | None
+) -> VideoFacts:
     start, end, packets = None, 0.0, 0
     for packet in container.demux():
         if packet.pts is None or not packet.size:

@@ -41,6 +41,15 @@ def opened(path: Path) -> Any:
         ) from None
 
 
+def shown_stream(container: Any) -> Any | None:
+    """The stream of pictures that players show: the default one, else the first that is no
+    cover.
+    """
+    cover, default = av.stream.Disposition.attached_pic, av.stream.Disposition.default
+    films = [each for each in container.streams.video if not each.disposition & cover]
+    return next((each for each in films if each.disposition & default), films[0] if films else None)
+
+
 def refuse_size(name: str, width: int, height: int, aspect: float = 1.0) -> None:
     """Raises Invalid("too_large") for pictures of no size, and of one that fills the memory."""
     sides = width * max(aspect, 1.0), height

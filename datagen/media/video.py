@@ -23,7 +23,9 @@ from av.video.reformatter import Colorspace, Interpolation
 
 from datagen.core.errors import Invalid
 from datagen.core.limits import MAX_FRAMES, MAX_SECONDS
-from datagen.media.container import bounded, opened, refuse_size, why
+from datagen.media.container import bounded, opened, refuse_size, shown_stream, why
+from datagen.media.interlaced import progressive
+from datagen.media.tone import BT2020, NAMES, to_sdr
 
 KEYFRAME_EVERY = 25  # frames; random access in training pays for the larger file
 CLOCK = 90000  # ticks in a second of frames that say when they are shown
@@ -48,6 +50,7 @@ class Probe:
     seconds: float | None
     codec: str
     has_audio: bool
+    hdr: str = ""  # "hlg" or "pq": what its pictures were before they were toned down
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def probe(path: str | Path) -> Probe:
             seconds=_promised(reader.stream),
             codec=reader.stream.codec_context.name,
             has_audio=bool(reader.container.streams.audio),
+            hdr=NAMES.get(reader.transfer, ""),
         )
 
 
@@ -238,6 +242,7 @@ class _Reader:
         refuse_size(self.path.name, *self.coded_size, _aspect(self.stream))
         self.square_size = max(round(first.width * _aspect(self.stream)), 1), first.height
         self.transposed, self.flips = _orientation(first)
+        self.transfer, self.is_wide = first.color_trc, first.color_primaries == BT2020
 
     def close(self) -> None:
         self.container.close()
@@ -246,20 +251,20 @@ class _Reader:
         """(time, decoded picture) of [start, end) s in order of time. Raises Invalid("damaged" |
         "size_changes" | "too_long").
         """
-        last = -1.0
-        for number, picture in enumerate(self._from(start)):
+        last, held = -1.0, 0.0
+        for number, picture in enumerate(progressive(self._from(start))):
             time = self._time(picture)
             if time >= end - _TOLERANCE:
                 return
             self._refuse_long(number, time)
             if time <= last:
                 continue
-            last = time
+            last, held = time, float((picture.duration or 0) * (picture.time_base or 0))
             if time >= start - _TOLERANCE:
                 self._check(picture, time)
                 yield time, picture
         promised = _promised(self.stream) or 0.0
-        if last < 0.95 * promised - 0.5:
+        if last + held < 0.95 * promised - 0.5:
             raise Invalid(
                 "damaged",
                 f"{self.path.name} promises {promised:.2f} s of picture and ends at {last:.2f} s",
@@ -294,7 +299,12 @@ class _Reader:
         scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
         size = max(round(width * scale), 1), max(round(height * scale), 1)
         kernel = Interpolation.AREA if scale < 1 else Interpolation.BILINEAR
-        rgb = picture.reformat(*size, format="rgb24", interpolation=kernel | _EXACT).to_ndarray()
+        if self.transfer in NAMES:
+            deep = picture.reformat(*size, format="gbrp12le", interpolation=kernel | _EXACT)
+            rgb = to_sdr(deep.to_ndarray(), self.transfer, self.is_wide)
+        else:
+            plain = picture.reformat(*size, format="rgb24", interpolation=kernel | _EXACT)
+            rgb = plain.to_ndarray()
         if self.transposed:
             rgb = rgb.transpose(1, 0, 2)
         return np.ascontiguousarray(rgb[:: self.flips[1], :: self.flips[0]])
@@ -330,7 +340,8 @@ class _Reader:
         yield from self._decode()
 
     def _time(self, picture: Any) -> float:
-        return float(picture.pts * self.stream.time_base) - self.origin
+        base = picture.time_base or self.stream.time_base  # a filter may have one of its own
+        return float(picture.pts * base) - self.origin
 
     def _refuse_long(self, count: int, time: float) -> None:
         if count > MAX_FRAMES or time > MAX_SECONDS:
@@ -348,10 +359,7 @@ class _Reader:
 def _open(path: Path) -> tuple[Any, Any]:
     """(container, picture stream) of a video file."""
     container = opened(path)
-    cover = av.stream.Disposition.attached_pic
-    stream = next(
-        (stream for stream in container.streams.video if not stream.disposition & cover), None
-    )
+    stream = shown_stream(container)
     if stream is None:
         raise Invalid("no_video", f"{path.name} has no video stream")
     bounded(stream, path.name)

@@ -23,6 +23,8 @@ from datagen.engine.stage import Stage
 from datagen.media import video
 
 MAX_SIDE = 320  # px; cuts show in small frames too
+MAX_GAP = 1.0  # s without a picture that end a shot: a camera that was off, a clock that jumps
+GAPS = 5.0  # times the usual length of a frame, where that is more
 Span = tuple[float, float]  # [start, end) in seconds of the source video
 
 
@@ -46,17 +48,22 @@ class ShotDetector:
         self.times.append(frame.time)
 
     def spans(self) -> list[Span]:
-        """The shots, without gaps; the last one ends a frame's usual length after its last
-        frame.
+        """The shots. One before a gap in the times, and the last one, end a frame's usual length
+        after their last frame.
         """
         if self._last is None:
             return []
         self._repeat(self._last)
-        starts = [self.times[i] for i in [0, *self._cuts]]
-        end = self.times[-1] + (
-            median(np.diff(self.times).tolist()) if len(self.times) > 1 else 0.0
-        )
-        return list(zip(starts, [*starts[1:], end], strict=True))
+        usual = median(np.diff(self.times).tolist()) if len(self.times) > 1 else 0.0
+        longest = max(MAX_GAP, GAPS * usual)
+        gaps = set((np.flatnonzero(np.diff(self.times) > longest) + 1).tolist())
+        firsts = sorted({0, *self._cuts, *gaps})
+        ends = [
+            self.times[first - 1] + usual if first in gaps else self.times[first]
+            for first in firsts[1:]
+        ]
+        ends.append(self.times[-1] + usual)
+        return list(zip([self.times[first] for first in firsts], ends, strict=True))
 
     def _repeat(self, rgb: np.ndarray) -> None:
         """The detector compares each change with those before and after, so it needs some also at
@@ -94,7 +101,7 @@ class Shots(Stage):
     """
 
     name: ClassVar[str] = "shots"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     inputs: ClassVar[tuple[str, ...]] = ("source",)
     splits: ClassVar[bool] = True
 
@@ -117,6 +124,7 @@ class Shots(Stage):
         metrics = {
             "spans": [list(piece) for shot in long for piece in pieces(shot, self.max_seconds)],
             "short": len(found) - len(long),
+            "hdr": probe.hdr,
             "seconds": round(sum(end - start for start, end in found), 3),
             "fps": round(probe.fps, 3),
             "size": [probe.width, probe.height],
