@@ -28,8 +28,8 @@ from datagen.vision import mesh
 from datagen.vision.landmarks import FaceMesh
 
 BUILDS = 8  # seeded heads that the recogniser is shown
-TRIED = 2  # of them, at the strength they need
-FEW = 3  # looks that are tried
+TRIED = 3  # of them, at the strength they need
+FEW = 3  # looks that are tried for their motion, once one is of somebody else
 
 
 @dataclass
@@ -122,16 +122,17 @@ class FilterStyle(RecognisingStage):
     def _choose(
         self, clip: Clip, sitter: Sitter, curve: np.ndarray, trial: Trial
     ) -> tuple[str, Found]:
-        """The first look that is of somebody else and keeps the motion, else the best of a few; its
-        build.
+        """The first look that is of somebody else and keeps the motion, else the best; its build.
 
         Raises Reject("style_same_person").
         """
-        order, seed = self.of_clip(clip)["looks"][:FEW], self.of_clip(clip)["build"]
+        order, seed = self.of_clip(clip)["looks"], self.of_clip(clip)["build"]
         undrawn = self._build(sitter, seed, trial)
         wanted = min(self.identity, undrawn.distance)  # a drawing is hardly farther away
         tried: list[tuple[str, Found]] = []
         for name in order:
+            if len(tried) >= FEW and max(found.distance for _, found in tried) >= wanted - OVER:
+                break
             sitter.draw = partial(_draw, name, curve)
             found = somebody_else(sitter, [undrawn.skull], 1, wanted, self.drift, trial)
             tried.append((name, found))

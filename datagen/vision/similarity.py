@@ -17,7 +17,7 @@ from datagen.vision.mesh import shape_ratios
 SHAPE_UNIT, COLOUR_UNIT = 0.04, 15.0
 
 
-LEAST = {"mouth_r": 0.02, "blink_r": 0.02, "brow_r": 0.012, "frown_r": 0.015}  # sd that is motion
+LEAST = {"mouth_r": 0.02, "blink_r": 0.02, "brow_r": 0.012, "frown_r": 0.02}  # sd that is motion
 
 
 def compare(target: np.ndarray, twin: np.ndarray, times: np.ndarray) -> dict[str, float | None]:
