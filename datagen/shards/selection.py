@@ -96,7 +96,6 @@ class Selection:
     salt: str = ""
     near_duplicate_bits: int = 20  # of 256
     same_person: float = 0.45  # distance of descriptors below which two clips are one person's
-    other_person: float = 0.6  # from which a twin is somebody else: rules may name it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", _rules(self.rules))
