@@ -22,9 +22,7 @@ def stage_names() -> tuple[str, ...]:
     """All stages of the whole pipeline, `source` first."""
     defaults = yaml.safe_load((CONF / "datagen" / "shards.yaml").read_text())["defaults"]
     groups = [name.strip("/") for entry in defaults if isinstance(entry, dict) for name in entry]
-    stages = [name for name in groups if "@" not in name and name not in NO_STAGES]
-    # it makes the videos, and stands last in the file, for it may choose the rules
-    return ("source", *(name for name in stages if name != "source"))
+    return tuple(name for name in groups if "@" not in name and name not in NO_STAGES)
 
 
 def stage_position(name: str) -> tuple[int, str]:

@@ -120,10 +120,8 @@ def _twin(twin: str, label: str) -> tuple[Measure, ...]:
         measure(
             "identity", "identity distance", "of descriptors", 0, 1.2, "high", "dlib: 0.6 divides"
         ),
-        measure("identity_share", "share of the way to another person", "0 to 1", 0, 1, "high"),
-        measure(
-            "identity_driving", "identity distance as it drives", "of descriptors", 0, 1.2, "high"
-        ),
+        measure("identity_share", "way to another person", "0 to 1", 0, 1, "high"),
+        measure("identity_driving", "identity as it drives", "of descriptors", 0, 1.2, "high"),
         measure("motion", "motion error", distance, 0, 0.06, "low", "steady offset removed"),
         measure("mouth_motion", "lip motion error", distance, 0, 0.06, "low"),
         measure("eyes_motion", "eye motion error", distance, 0, 0.06, "low"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from datagen.media import video
-from datagen.sources.rendering.people import person, portrait
+from datagen.sources.rendering.people import donor, portrait
 from tests import faults
 from tests.conftest import REPOSITORY
 from tests.faults import BROKEN, Run, call
@@ -109,7 +109,7 @@ def donors(tmp_path) -> Path:
 
 
 def test_the_face_of_a_donor_folder_is_put_in(raw, store, donors, tmp_path):
-    cv2.imwrite(str(donors / "her.png"), portrait(person(3))[..., ::-1])
+    cv2.imwrite(str(donors / "her.png"), portrait(donor(2))[..., ::-1])
     ended = verb("swap", raw, store, "--donors", donors, "--output", tmp_path / "out")
     assert ended.code == 0, ended.err
     for name in ("one-000", "sub/two-000"):

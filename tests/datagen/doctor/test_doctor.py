@@ -96,7 +96,7 @@ def test_programs_are_told_the_same(doctor):
     assert named["ray"]["asked"].startswith("ray[data]") and named["ray"]["state"] == "installed"
     assert [
         weight["licence"] for weight in backends(doctor("--json"))["faces=mesh"]["weights"]
-    ] == ["Apache-2.0"]
+    ] == ["Apache-2.0", "CC0-1.0"]
 
 
 def test_a_missing_weight_is_told_with_what_fetches_it(doctor):

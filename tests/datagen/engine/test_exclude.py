@@ -85,6 +85,7 @@ def test_shots_of_a_folder_of_videos_go_with_their_video(raw, store, tmp_path):
         "--runner",
         "local",
         "source=folder",
+        "select=sample",
         f"source.input={raw}",
         "--store",
         store,

@@ -45,7 +45,7 @@ def alone(tmp_path_factory):
     """One talking head, 30 frames; those from the 11th to the 20th are black."""
     path = tmp_path_factory.mktemp("alone") / "clip.mp4"
     motion = faults.poses(30, shift_x=np.linspace(-10, 10, 30))
-    faults.film(path, 2, motion, lambda rgb, index: rgb * np.uint8(not 10 <= index < 20))
+    faults.film(path, 4, motion, lambda rgb, index: rgb * np.uint8(not 10 <= index < 20))
     return Clip("alone", {}, artifacts={"clips": Artifact(path)})
 
 

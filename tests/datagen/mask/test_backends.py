@@ -102,7 +102,7 @@ def test_neither_batch_nor_history_changes_what_a_segmentation_says(segformer, p
     assert stages[0].parameters() == {"labels": ["person"]}
     stage, frames = (
         MattingMask(model=str(segformer)),
-        np.stack([portrait(person(0)), painted(points)]),
+        np.stack([portrait(person(4)), painted(points)]),
     )
     assert np.array_equal(
         stage.parsed(frames), np.concatenate([stage.parsed(frame[None]) for frame in frames])

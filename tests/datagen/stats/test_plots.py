@@ -221,8 +221,8 @@ def test_threshold_is_drawn_where_it_is_and_counted(dataset, drawn):
 
 
 def test_twins_share_a_plot_and_each_has_its_threshold(drawn):
-    plot = drawn["twins.landmarks"]
-    assert {"swapped", "styled", "swapped: at most 0.03", "styled: at most 0.04"} <= set(
+    plot = drawn["twins.motion"]
+    assert {"swapped", "styled", "swapped: at most 0.025", "styled: at most 0.025"} <= set(
         texts_in(plot)
     )
     assert [len(paths(plot, f"stroke: {colour}")) > 0 for colour in ("#0072b2", "#d55e00")] == [

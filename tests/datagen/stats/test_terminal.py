@@ -86,7 +86,7 @@ def test_two_datasets_side_by_side(folder, tmp_path):
     assert row(shown, "clips") == ["21", "7", "0.33"]
     assert row(shown, "license", "CC0-1.0") == ["0", "7"]
     assert row(shown, "=", "kept") == ["21", "70.0%", "7", "77.8%"]
-    assert "In both: 7 clips, 7 groups" in shown and "another" not in shown
+    assert "In both: 7 clips, 7 groups" in shown and "another machine" not in shown
     result = json.loads(stats("--compare", folder, other, "--json").out)
     assert result["a"]["all"]["clips"] == 21 and result["b"]["all"]["licenses"] == {"CC0-1.0": 7}
     assert result["measures"]["clips.seconds"]["b"]["count"] == 7

@@ -42,7 +42,7 @@ def clip(tmp_path_factory):
     """A few frames of a talking head that moves."""
     folder = tmp_path_factory.mktemp("clip")
     step = np.arange(FRAMES)
-    faults.film(folder / "clip.mp4", 2, faults.poses(FRAMES, shift_x=3.0 * step, mouth=0.1 * step))
+    faults.film(folder / "clip.mp4", 4, faults.poses(FRAMES, shift_x=3.0 * step, mouth=0.1 * step))
     found = faces.track(FaceMesh(), video.frames(folder / "clip.mp4"))
     assert found.found.all()
     found.save(folder / "faces.npz")

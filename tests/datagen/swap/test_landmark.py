@@ -104,10 +104,10 @@ def test_swap_moves_shape_and_colour_but_not_eyes_and_mouth(face, pool):
     assert swapped.shape == rgb.shape and swapped.dtype == np.uint8
     found = FaceMesh()(swapped)
     apart = np.linalg.norm((found - points)[:, :2], axis=1) / g.interocular(points)
-    assert apart.mean() < 0.02
+    assert apart.mean() < 0.04
     assert (
-        apart[g.OUTER_LIPS + g.INNER_LIPS].mean() < 0.02
-        and apart[g.RIGHT_EYE + g.LEFT_EYE].mean() < 0.02
+        apart[g.OUTER_LIPS + g.INNER_LIPS].mean() < 0.03
+        and apart[g.RIGHT_EYE + g.LEFT_EYE].mean() < 0.04
     )
     before, after, wanted = (mesh.shape_ratios(p) for p in (points, found, donor.points))
     assert (after - before) @ (wanted - before) > 0

@@ -91,7 +91,7 @@ def test_faces_are_as_large_as_in_clips(case, shards):
         if field == "faces.npz"
     ]
     found = np.median(np.diff(case.boxes[:, 1::2])) / 512
-    assert 0.9 * min(heights) < found < 1.1 * max(heights)
+    assert 0.8 * min(heights) < found < 1.2 * max(heights)
 
 
 def test_cases_are_framed_as_the_shards_say(tmp_path):
@@ -170,7 +170,7 @@ def test_the_driver_leaks_and_moves(evaluator):
     row = evaluator(lambda case: area(case.driving, 64))[0]
     assert row["leakage"] == pytest.approx(1) and row["leakage_shape"] == pytest.approx(1)
     assert row["psnr_gain"] < 0 and row["shape_and_colour"] < 0.7
-    assert row["leakage_identity"] in (None, pytest.approx(1, abs=0.05))
+    assert row["leakage_identity"] in (None, pytest.approx(1, abs=0.15))
     assert row["read_mouth_r"] > 0.85
 
 

@@ -70,6 +70,7 @@ def words(folder: Path) -> list[str]:
     paths = {"raw": folder, "metadata": folder / "meta_info.zip", "opt_out": folder / "out.txt"}
     return [
         "source=vfhq",
+        "select=sample",  # the raw file shows people who are drawn
         "--runner",
         "local",
         *(f"source.{name}={path}" for name, path in paths.items()),
