@@ -9,6 +9,7 @@ import math
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,13 +97,23 @@ def test_numbers_of_the_real_sample_equal_a_recount(sample):
     assert sum(n for _, _, n in result["all"]["gaze_map"]) > 20
 
 
+def same(one: Any, other: Any) -> bool:
+    """Equal, but for the last digit of numbers that were rounded."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == (pytest.approx(other, rel=1e-5) if isinstance(one, float) else other)
+
+
 def test_shards_add_to_the_whole(many):
     dataset = read(many)
     assert len(dataset.summaries) == len(list(many.glob("*.tar"))) > 5
     one, *others = [Summary.of(rows) for rows in dataset.shards.values()]
     for other in reversed(others):
         one = other + one
-    assert one.to_json(dataset.measures) == Summary.of(dataset.rows).to_json(dataset.measures)
+    whole = Summary.of(dataset.rows).to_json(dataset.measures)
+    assert same(one.to_json(dataset.measures), whole)
     result = dataset.to_json()
     assert (
         sum(shard["clips"] for shard in result["shards"].values()) == result["all"]["clips"] == 40
