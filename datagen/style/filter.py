@@ -116,8 +116,8 @@ class FilterStyle(RecognisingStage):
         name, found = self._choose(clip, sitter, curve, trial)
         sitter.draw, sitter.skull = partial(_draw, name, curve), found.skull * found.strength
         drift = round(found.kept.drift, 4) if np.isfinite(found.kept.drift) else None
-        told = {"build": round(found.strength, 3), "identity": round(found.distance, 4)}
-        return sitter, {"look": name, "drift": drift, "donor": donor.name, **told}
+        measured = {"build": round(found.strength, 3), "identity": round(found.distance, 4)}
+        return sitter, {"look": name, "drift": drift, "donor": donor.name, **measured}
 
     def _choose(
         self, clip: Clip, sitter: Sitter, curve: np.ndarray, trial: Trial

@@ -96,9 +96,9 @@ class LandmarkSwap(Swap):
         if found.kept.drift > self.most_drift:
             why = f"the face points stray by {found.kept.drift:.3f}, {self.most_drift} is allowed"
             raise Reject("swap_moved", why)
-        return self._told(swapper, found, trial)
+        return self._metrics(swapper, found, trial)
 
-    def _told(self, swapper: Swapper, found: Found, trial: Trial) -> dict[str, float]:
+    def _metrics(self, swapper: Swapper, found: Found, trial: Trial) -> dict[str, float]:
         changes = [swapper.change(rgb, swapper(rgb, face), face) for rgb, face in trial.frames[::3]]
         outline, colour = np.mean(changes, axis=0).round(4).tolist()
         return {
